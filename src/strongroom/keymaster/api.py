@@ -1,0 +1,278 @@
+"""What the room may ask of a keymaster, embedded or on another host.
+
+Rules every keymaster keeps (DESIGN sections 4 to 6):
+
+1. Subject secrets, class keys and index keys never cross this interface; batch keys, block keys and tokens do.
+2. Batch ids and file keys are minted here, one per attempt; a caller's batch id is never accepted for sealing.
+3. One transaction holds the request id, the decision, the spend in every window and scope, and the log leaf;
+   what is released is returned after its commit. The same request id gets the same answer and is charged once.
+4. The head of the room moves by one compare-and-swap, noted in the log.
+
+Arrays are numpy: tokens u8[n,16], keys u8[n,32], ordinals u32[n] or u64[n].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.purpose.policy import Policy
+    from strongroom.schema.model import Schema, Table
+
+Bytes2D = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest snapshot of the room: one row at the keymaster.
+
+    `number` counts up from 0 (an empty room has number 0 and no object).
+    """
+
+    number: int
+    object_id: bytes
+    sha256: bytes
+    length: int
+    key_id: bytes
+
+
+@dataclass(frozen=True)
+class FileKey:
+    """A key that seals one object, once. Objects hold only the id."""
+
+    key_id: bytes
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Leave to write for a while: a put, a compaction, or a re-put of rejects."""
+
+    lease_id: bytes
+    actor: str
+    verb: str
+    table: Table | None
+    base: Head
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class SealingKeys:
+    """Tokens and batch keys of the rows of one batch, in row order; `new` counts subjects first seen."""
+
+    tokens: Bytes2D = field(repr=False)
+    keys: Mapping[str, Bytes2D] = field(repr=False)
+    new: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof that an act is in the log: its leaf number and, once published, a checkpoint that covers it."""
+
+    leaf: int
+    time: float
+    verb: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """How one field shows under a purpose: plain, masked, token or withheld."""
+
+    name: str
+    klass: str
+    show: str
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class ReadingGrant:
+    """One open, purposeful session of reads."""
+
+    reading_id: bytes
+    actor: str
+    purpose: str
+    expires_at: float
+    views: Mapping[str, Mapping[str, FieldView]]
+    sql_min_group: int | None
+    sql_rows: bool
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one read request wants released. Rows are the live rows of the persons asked for, one per record.
+
+    Args:
+        request_id: 16 random bytes made by the caller; the same id is charged once.
+        verb: get, find, sql or rejects.
+        table: Table name.
+        fields: Names of the fields wanted; None means all that the purpose shows.
+        tokens: Subject token per row, u8[n,16].
+        batches: Batch id per row, u8[n,16].
+        looked_up: Number of index values looked up for this request.
+        misses: Number of persons or values asked for and not found.
+    """
+
+    request_id: bytes
+    verb: str
+    table: str
+    fields: tuple[str, ...] | None
+    tokens: Bytes2D = field(repr=False)
+    batches: Bytes2D = field(repr=False)
+    looked_up: int = 0
+    misses: int = 0
+
+
+@dataclass(frozen=True)
+class Released:
+    """Batch keys per sealed class the purpose shows, in the row order of the ask."""
+
+    keys: Mapping[str, Bytes2D] = field(repr=False)
+    leaf: int
+    persons: int
+    remaining: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Index entries opened by the keymaster, in entry order."""
+
+    subject_tokens: Bytes2D = field(repr=False)
+    sequences: npt.NDArray[np.uint64]
+    ordinals: npt.NDArray[np.uint32]
+
+
+class Keymaster(Protocol):
+    """Decide, spend, note, release. See the module's rules."""
+
+    room_id: bytes
+
+    def close(self) -> None:
+        """Publish what is noted, then forget the keys."""
+
+    # -- what it keeps --------------------------------------------------------------------------
+    def schema(self) -> Schema:
+        """The schema in force."""
+
+    def table_version(self, table_id: bytes, version: int) -> Table:
+        """A table as it was at a schema version that a record was sealed under."""
+
+    def policy(self) -> Policy:
+        """The policy in force."""
+
+    def set_schema(self, actor: str, text: str) -> Receipt:
+        """Keep a new schema version, from TOML text; noted in the log."""
+
+    def set_policy(self, actor: str, text: str) -> Receipt:
+        """Keep a new policy version, from TOML text; noted in the log."""
+
+    def head(self) -> Head:
+        """The newest snapshot."""
+
+    # -- writing --------------------------------------------------------------------------------
+    def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
+        """Decide whether this actor may put into this table now, and grant a lease."""
+
+    def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
+        """Grant a lease to compact or check."""
+
+    def renew(self, lease: Lease) -> Lease:
+        """Extend a lease that still runs; ConflictError when it has ended."""
+
+    def seen_source(self, lease: Lease, digest: bytes) -> bool:
+        """Whether a source with this SHA-256 digest was put into the lease's table by a committed put."""
+
+    def mint_batch(self, lease: Lease) -> bytes:
+        """A fresh batch id (16 B), bound to the lease."""
+
+    def mint_file_key(self, lease: Lease, kind: int, object_id: bytes, table: str | None) -> FileKey:
+        """A fresh file key for one object."""
+
+    def seal_subjects(self, lease: Lease, batch: bytes, identifiers: pa.Array) -> SealingKeys:
+        """Tokens and batch keys for the rows of a batch; makes secrets for subjects not seen before.
+
+        Raises ConflictError when the batch is not of this lease or the lease has ended, BudgetError when the
+        put budget is spent.
+        """
+
+    def seal_index(
+        self,
+        lease: Lease,
+        batch: bytes,
+        field_name: str,
+        values: pa.Array,
+        subject_tokens: Bytes2D,
+        ordinals: npt.NDArray[np.uint32],
+    ) -> tuple[Bytes2D, Bytes2D]:
+        """Value tokens u8[n,16] and index entries u8[n,44] for normalised values without nulls."""
+
+    def file_keys(self, lease: Lease, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """File keys of stored objects, for the lease's own maintenance or rebase; noted once per lease."""
+
+    def commit(
+        self,
+        lease: Lease,
+        base: Head,
+        new: Head,
+        counts: Mapping[str, int],
+        digests: Sequence[bytes] = (),
+        dropped_keys: Sequence[bytes] = (),
+    ) -> Receipt:
+        """Move the head from base to new and note it, in one transaction; ConflictError if the head moved."""
+
+    def abandon(self, lease: Lease) -> None:
+        """End a lease without a commit; its file keys are destroyed and its batches stay unused."""
+
+    # -- reading --------------------------------------------------------------------------------
+    def begin_reading(self, *, actor: str, purpose: str, reason: str) -> ReadingGrant:
+        """Open a reading; a refusal is noted too. Purpose and reason are required."""
+
+    def end_reading(self, reading_id: bytes) -> None:
+        """Close a reading: reserved look-ups that were not used come back."""
+
+    def block_keys(
+        self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
+    ) -> list[bytes]:
+        """Block keys of one object under a reading; noted once per reading, table and kind.
+
+        table is None for manifests and snapshots, which name no person.
+        """
+
+    def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> Bytes2D:
+        """Subject tokens of canonical identifiers; metered as look-ups."""
+
+    def value_tokens(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> Bytes2D:
+        """Value tokens of normalised values of an indexed field; metered as look-ups, hits and misses alike."""
+
+    def open_hits(
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> Hits:
+        """Open index entries found under value tokens this reading asked for; others are refused."""
+
+    def release(self, reading_id: bytes, ask: Ask) -> Released:
+        """Decide, spend, note, then release batch keys for the rows asked for."""
+
+    def note_sql(
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
+    ) -> int:
+        """Note an aggregate over open columns; returns the leaf."""
+
+    # -- log ------------------------------------------------------------------------------------
+    def publish(self) -> str:
+        """Derive tiles from noted leaves and sign a checkpoint; returns the checkpoint's text."""
+
+    def log_entries(self, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
+        """Log entries as dictionaries, in order."""
+
+    def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
+        """Recompute tiles and roots from entries, check signatures and consistency with known checkpoints.
+
+        Raises IntegrityError that names the first entry or tile at fault.
+        """

@@ -1,0 +1,211 @@
+"""What a policy says, as frozen values: purposes, roles, actors and budgets.
+
+Rules:
+
+1. What is not named is withheld: a field shows only where a purpose names it or its class.
+2. A field's own word beats the word for its class.
+3. Nothing here depends on a schema; `TableRule.views` applies the words to one table of a schema.
+
+Reading the TOML text is left to `policy`, deciding to `cedar`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from strongroom.schema.model import Schema, Table
+
+SHOWS = ("plain", "masked", "token", "withheld")
+READ_VERBS = ("get", "find", "sql", "rejects")
+ACTS = ("put", "compact", "check", "log", "rejects", "schema", "policy")
+WINDOWS = ("hour", "day", "month")
+LOOKUPS_PER_PERSON = 10
+MIN_GROUP_DEFAULT = 10
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """How one field shows under a purpose: plain, masked, token or withheld.
+
+    `mask` is the schema's mask of the field where `show` is masked, else None.
+    """
+
+    name: str
+    klass: str
+    show: str
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most in any hour, any day, any 30 days; None where a window has no limit of its own."""
+
+    hour: int | None = None
+    day: int | None = None
+    month: int | None = None
+
+    def window(self, name: str) -> int | None:
+        """The limit of one window: hour, day or month."""
+        limit: int | None = getattr(self, name)
+        return limit
+
+    def times(self, factor: int) -> Budget:
+        """The same windows, each limit multiplied."""
+        return Budget(*(None if limit is None else limit * factor for limit in (self.hour, self.day, self.month)))
+
+    def widest(self, other: Budget) -> Budget:
+        """Per window the larger limit; no limit where either has none."""
+        pairs = ((self.window(name), other.window(name)) for name in WINDOWS)
+        return Budget(*(None if a is None or b is None else max(a, b) for a, b in pairs))
+
+
+@dataclass(frozen=True)
+class PutRule:
+    """Tables a role may put into, and how many records."""
+
+    tables: tuple[str, ...]
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class Role:
+    """Acts a role may do without a purpose."""
+
+    name: str
+    may: tuple[str, ...] = ()
+    put: PutRule | None = None
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Somebody who may ask, and their roles."""
+
+    name: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SqlRule:
+    """What SQL may return: aggregates over groups of at least `min_group` persons, and rows or not."""
+
+    min_group: int = MIN_GROUP_DEFAULT
+    rows: bool = False
+
+
+@dataclass(frozen=True)
+class TableRule:
+    """How the fields of one table show: class names and field names to plain, masked, token or withheld."""
+
+    shows: Mapping[str, str]
+
+    def views(self, table: Table) -> dict[str, FieldView]:
+        """How each field of a table shows; a word that is a field's name is about the field, not a class."""
+        own = {field.name for field in table.fields}
+        by_class = {word: show for word, show in self.shows.items() if word not in own}
+        result = {}
+        for field in table.fields:
+            show = self.shows.get(field.name) or by_class.get(field.klass) or "withheld"
+            mask = field.mask if show == "masked" else None
+            result[field.name] = FieldView(field.name, field.klass, show, mask)
+        return result
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """Why a reading may happen: legal basis, who, which verbs and fields, how much.
+
+    Args:
+        name: The word a caller gives.
+        legal_basis: Stated in every log entry's policy.
+        roles: Who may use it.
+        deny: Actors who may not, whatever their roles.
+        verbs: Of `READ_VERBS`.
+        tables: Table name to how its fields show.
+        budget: Distinct persons per actor.
+        total: Distinct persons of all actors together.
+        lookups: Values looked up per actor, hits and misses alike.
+        sql: What SQL may return, where `verbs` has sql.
+        may_know_erased: Whether a reader learns that a person was erased.
+        sensitive: Why fields or tables of a sensitive class are shown; None where none are.
+    """
+
+    name: str
+    legal_basis: str
+    roles: tuple[str, ...]
+    deny: tuple[str, ...]
+    verbs: tuple[str, ...]
+    tables: Mapping[str, TableRule]
+    budget: Budget
+    total: Budget
+    lookups: Budget
+    sql: SqlRule | None
+    may_know_erased: bool
+    sensitive: str | None
+
+    def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
+        """Per table this purpose names and the schema still has: how each field shows."""
+        return {
+            name: rule.views(schema.tables[name]) for name, rule in self.tables.items() if name in schema.tables
+        }
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One version of a room's policy."""
+
+    room: Budget
+    roles: Mapping[str, Role]
+    actors: Mapping[str, Actor]
+    purposes: Mapping[str, Purpose]
+
+    def to_json(self) -> str:
+        """Canonical JSON; `from_json` gives an equal policy back."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Policy:
+        """Read what `to_json` wrote.
+
+        Raises:
+            IntegrityError: The text is not a stored policy.
+        """
+        try:
+            value = json.loads(text)
+            return Policy(
+                room=Budget(**value["room"]),
+                roles={name: _role(role) for name, role in value["roles"].items()},
+                actors={name: Actor(actor["name"], tuple(actor["roles"])) for name, actor in value["actors"].items()},
+                purposes={name: _purpose(purpose) for name, purpose in value["purposes"].items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise IntegrityError("the stored policy is not what was written") from None
+
+
+def _role(value: dict[str, Any]) -> Role:
+    put = value["put"]
+    rule = None if put is None else PutRule(tuple(put["tables"]), Budget(**put["budget"]))
+    return Role(value["name"], tuple(value["may"]), rule)
+
+
+def _purpose(value: dict[str, Any]) -> Purpose:
+    sql = value["sql"]
+    return Purpose(
+        name=value["name"],
+        legal_basis=value["legal_basis"],
+        roles=tuple(value["roles"]),
+        deny=tuple(value["deny"]),
+        verbs=tuple(value["verbs"]),
+        tables={name: TableRule(dict(rule["shows"])) for name, rule in value["tables"].items()},
+        budget=Budget(**value["budget"]),
+        total=Budget(**value["total"]),
+        lookups=Budget(**value["lookups"]),
+        sql=None if sql is None else SqlRule(**sql),
+        may_know_erased=value["may_know_erased"],
+        sensitive=value["sensitive"],
+    )

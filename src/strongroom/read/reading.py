@@ -1,0 +1,251 @@
+"""One open, purposeful session of reads: the one door out.
+
+Rules it keeps:
+
+1. Nothing plain is returned before the keymaster has spent the budget and the log entry is durable: keys come
+   only from `release`, which commits first.
+2. A hit that is not the live row of its person is dropped before anything is charged.
+3. Values and identifiers looked for are never kept, logged or put into an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.keymaster.api import Ask
+from strongroom.read.opening import open_record
+from strongroom.schema.normalise import normalise_one
+from strongroom.seal.entropy import random_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.catalog.catalog import Catalog
+    from strongroom.index.records import RecordEntry
+    from strongroom.keymaster.api import Keymaster, ReadingGrant
+    from strongroom.read.record import Record
+    from strongroom.schema.model import Table
+
+FIND_RECORDS_MAX = 1_000
+FIND_VALUES_MAX = 1_000
+Row = tuple[bytes, "RecordEntry"]
+
+
+class Reading:
+    """Reads under one purpose and one reason; made by `Room.read`, closed by `with`.
+
+    Args:
+        keymaster: Decides, spends, notes and releases.
+        grant: What the keymaster granted.
+        catalog: The objects of the snapshot read from.
+        finder: Finds entries in that snapshot.
+    """
+
+    def __init__(self, keymaster: Keymaster, grant: ReadingGrant, catalog: Catalog, finder: Any) -> None:
+        self._keymaster = keymaster
+        self._grant = grant
+        self._catalog = catalog
+        self._finder = finder
+        self._schema = keymaster.schema()
+
+    @property
+    def purpose(self) -> str:
+        """The purpose this reading was opened for."""
+        return self._grant.purpose
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reading; look-ups reserved and not used come back."""
+        self._keymaster.end_reading(self._grant.reading_id)
+
+    def __repr__(self) -> str:
+        return f"<Reading for {self._grant.purpose} by {self._grant.actor}>"
+
+    # -- one subject ----------------------------------------------------------------------------
+    def get(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> Record:
+        """The record of one subject, in a table with one record a subject.
+
+        Raises:
+            NotFoundError: There is none, or it was erased.
+            DeniedError: The purpose or a budget refuses.
+            UsageError: The table holds many records a subject: use `records`.
+        """
+        if self._table(table).records != "one":
+            raise UsageError(
+                f"table {table} holds many records a subject", hint="use records(), which returns a list"
+            )
+        return self.records(table, subject, fields=fields)[0]
+
+    def records(
+        self, table: str, subject: str | int, *, fields: Sequence[str] | None = None
+    ) -> list[Record]:
+        """All records of one subject in a table, oldest first; NotFoundError when there are none."""
+        model = self._table(table)
+        identifier = normalise_one(str(subject), model.subject_field.normalise)
+        token = self._keymaster.subject_tokens(self._grant.reading_id, table, [identifier])[0].tobytes()
+        rows = [(token, entry) for entry in self._finder.records(model, token)]
+        found = self._open("get", model, rows, fields, looked_up=1, misses=0 if rows else 1)
+        if not found:
+            raise NotFoundError(f"no such subject in table {table}")
+        return found
+
+    # -- by value -------------------------------------------------------------------------------
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        *,
+        limit: int = 10,
+        fields: Sequence[str] | None = None,
+    ) -> list[Record]:
+        """Records whose indexed fields equal the values given: several values of a field are joined by or,
+        several fields by and.
+
+        Args:
+            table: Name of the table.
+            where: Field name to a value or an iterable of values.
+            limit: Greatest number of records to open; at most FIND_RECORDS_MAX.
+            fields: Names wanted; None for all that the purpose shows.
+
+        Returns:
+            The records, at most `limit`; an empty list when nothing matches.
+        """
+        model = self._table(table)
+        wanted = self._where(model, where)
+        if not 1 <= limit <= FIND_RECORDS_MAX:
+            raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}")
+        matches: set[tuple[bytes, int, int]] | None = None
+        looked_up = 0
+        for name, values in wanted.items():
+            looked_up += len(values)
+            hits = self._hits(model, name, values)
+            matches = hits if matches is None else matches & hits
+        rows = self._live_rows(model, matches or set(), limit)
+        return self._open("find", model, rows, fields, looked_up=looked_up, misses=0 if rows else 1)
+
+    def _where(self, model: Table, where: Mapping[str, Any]) -> dict[str, list[str]]:
+        if not where:
+            raise UsageError("find needs at least one field and value")
+        wanted: dict[str, list[str]] = {}
+        for name, given in where.items():
+            field = next((f for f in model.fields if f.name == name), None)
+            if field is None:
+                raise UsageError(f"table {model.name} has no field {name}")
+            if self._schema.classes[field.klass].sensitive:
+                raise DeniedError(
+                    f"{name} of {model.name} is of class {field.klass}, which is sensitive: it is never searched",
+                    rule="sensitive fields are never a search key",
+                    hint="nobody can list people by a sensitive field; open a record you have a reason to open",
+                )
+            if not field.find:
+                raise UsageError(
+                    f"{name} of {model.name} has no index",
+                    hint="fields with `find = true` in the schema can be searched",
+                )
+            values = [given] if isinstance(given, str | int) else list(_values(given))
+            if not 1 <= len(values) <= FIND_VALUES_MAX:
+                raise UsageError(f"give 1 to {FIND_VALUES_MAX} values for {name}")
+            wanted[name] = sorted({normalise_one(str(v), field.normalise) for v in values})
+        return wanted
+
+    def _hits(self, model: Table, name: str, values: list[str]) -> set[tuple[bytes, int, int]]:
+        reading = self._grant.reading_id
+        tokens = self._keymaster.value_tokens(reading, model.name, name, values)
+        field = next(f for f in model.fields if f.name == name)
+        found_tokens, entries = self._finder.index_entries(model, field, tokens)
+        if not len(entries):
+            return set()
+        hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
+        return {
+            (bytes(t), int(s), int(o))
+            for t, s, o in zip(hits.subject_tokens, hits.sequences, hits.ordinals, strict=True)
+        }
+
+    def _live_rows(self, model: Table, matches: set[tuple[bytes, int, int]], limit: int) -> list[Row]:
+        rows: list[Row] = []
+        for token in sorted({m[0] for m in matches}):
+            for entry in self._finder.records(model, token):
+                key = (token, int.from_bytes(entry.batch[:8], "little"), entry.ordinal)
+                if key in matches:
+                    rows.append((token, entry))
+            if len(rows) >= limit:
+                break
+        return rows[:limit]
+
+    # -- release and open -----------------------------------------------------------------------
+    def _open(
+        self,
+        verb: str,
+        model: Table,
+        rows: list[Row],
+        fields: Sequence[str] | None,
+        *,
+        looked_up: int,
+        misses: int,
+    ) -> list[Record]:
+        ask = Ask(
+            request_id=random_bytes(16),
+            verb=verb,
+            table=model.name,
+            fields=None if fields is None else tuple(fields),
+            tokens=_stack([token for token, _ in rows]),
+            batches=_stack([entry.batch for _, entry in rows]),
+            looked_up=looked_up,
+            misses=misses,
+        )
+        released = self._keymaster.release(self._grant.reading_id, ask)
+        views = self._grant.views[model.name]
+        chosen = None if fields is None else frozenset(fields)
+        return [
+            open_record(
+                entry,
+                {klass: keys[i].tobytes() for klass, keys in released.keys.items()},
+                self._keymaster.room_id,
+                model,
+                model
+                if entry.version == model.version
+                else self._keymaster.table_version(model.id, entry.version),
+                views,
+                self._grant.purpose,
+                chosen,
+            )
+            for i, (_, entry) in enumerate(rows)
+        ]
+
+    def _table(self, name: str) -> Table:
+        table = self._schema.tables.get(name)
+        if table is None:
+            raise UsageError(f"no table {name} in this room", hint=f"tables: {', '.join(self._schema.tables)}")
+        return table
+
+    # -- analytics ------------------------------------------------------------------------------
+    def sql(self, text: str) -> pa.Table:
+        """Answer one SELECT over the open columns of one table; Arrow out.
+
+        Aggregates keep the purpose's minimum group; rows are persons and charged as such, or refused.
+        """
+        from strongroom.read.analytics import run_sql
+
+        return run_sql(self._keymaster, self._grant, self._catalog, self._finder, text)
+
+
+def _values(given: Any) -> Iterable[Any]:
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError("a value to find is text, a number, or a list of them")
+    return given
+
+
+def _stack(parts: list[bytes]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16)
