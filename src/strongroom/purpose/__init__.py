@@ -2,5 +2,6 @@
 
 Nothing here does input or output, and nothing asks the time: the keymaster passes both in.
 
-`policy` reads `policy.toml`; `model` holds what it says; `cedar` decides; `budget` counts; `explain` tells why.
+`policy` reads `policy.toml`; `model` holds what it says; `cedar` decides; `budget` counts; `explain` tells
+why.
 """

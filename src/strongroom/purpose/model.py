@@ -33,7 +33,7 @@ MIN_GROUP_DEFAULT = 10
 class FieldView:
     """How one field shows under a purpose: plain, masked, token or withheld.
 
-    `mask` is the schema's mask of the field where `show` is masked, else None.
+    `mask` is the schema's mask of the field where `show` is masked, or None for the default of its type.
     """
 
     name: str
@@ -57,7 +57,9 @@ class Budget:
 
     def times(self, factor: int) -> Budget:
         """The same windows, each limit multiplied."""
-        return Budget(*(None if limit is None else limit * factor for limit in (self.hour, self.day, self.month)))
+        return Budget(
+            *(None if limit is None else limit * factor for limit in (self.hour, self.day, self.month))
+        )
 
     def widest(self, other: Budget) -> Budget:
         """Per window the larger limit; no limit where either has none."""
@@ -151,7 +153,9 @@ class Purpose:
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
         return {
-            name: rule.views(schema.tables[name]) for name, rule in self.tables.items() if name in schema.tables
+            name: rule.views(schema.tables[name])
+            for name, rule in self.tables.items()
+            if name in schema.tables
         }
 
 
@@ -180,7 +184,10 @@ class Policy:
             return Policy(
                 room=Budget(**value["room"]),
                 roles={name: _role(role) for name, role in value["roles"].items()},
-                actors={name: Actor(actor["name"], tuple(actor["roles"])) for name, actor in value["actors"].items()},
+                actors={
+                    name: Actor(actor["name"], tuple(actor["roles"]))
+                    for name, actor in value["actors"].items()
+                },
                 purposes={name: _purpose(purpose) for name, purpose in value["purposes"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

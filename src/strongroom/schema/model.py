@@ -4,7 +4,7 @@ Rules kept here:
 
 1. Everything is frozen. A schema changes by parsing a new one against it (`parse.parse_schema`).
 2. Ids are random and stay when names change; a record is bound to ids and to the version of its table.
-3. Field order is packing order. A table knows the pads of its classes, so that a cell opens with the table alone.
+3. Field order is packing order. A table knows the pads of its classes: a cell opens with it alone.
 
 Reading the text of a schema and its rules is left to `parse`, its stored form to `stored`.
 """
@@ -55,7 +55,7 @@ class Field:
         klass: Sensitivity class; `open` is not sealed per person.
         id: 16 random bytes that stay when the name changes.
         nullable: Whether a record may lack it.
-        normalise: Steps applied before a value becomes a token (see `normalise`); the stored value is as given.
+        normalise: Steps applied before a value becomes a token; the stored value is as given.
         find: Whether records are found by exact value (blind index).
         mask: Mask shown under a purpose that says `masked`; None means the default of the type.
         token: Whether a purpose may show it as a token.

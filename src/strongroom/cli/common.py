@@ -1,0 +1,160 @@
+"""What the verbs share: which room, which keymaster, who asks, and how results are printed.
+
+`strongroom.toml` in the working directory names the room and which keymaster to ask. It never holds a key, and never a
+purpose.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from strongroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from strongroom.room import Room
+
+CONFIG = "strongroom.toml"
+CONFIG_KEYS = ("room", "keys", "passphrase_file")
+
+RoomOption = Annotated[str | None, typer.Option("--room", help="Folder or URL of the bucket.", metavar="URL")]
+KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder of the keymaster.", metavar="FOLDER")]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="File with the passphrase; asked for when not given.", metavar="FILE"),
+]
+ActorOption = Annotated[str, typer.Option("--actor", help="Who asks.", metavar="NAME")]
+PurposeOption = Annotated[str, typer.Option("--purpose", help="What it is for; there is no default.", metavar="NAME")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Case or ticket that this belongs to.", metavar="TEXT")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print for machines.")]
+ShowOption = Annotated[bool, typer.Option("--show", help="Print personal values to the terminal.")]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which room and which keymaster a command is about."""
+
+    room: str
+    keys: str
+    passphrase_file: Path | None
+
+    def passphrase(self) -> str:
+        """The passphrase: from its file, or asked for on the terminal."""
+        if self.passphrase_file is None:
+            if not sys.stdin.isatty():
+                raise UsageError(
+                    "no passphrase: this is not a terminal",
+                    hint="--passphrase-file FILE, or passphrase_file in strongroom.toml",
+                )
+            return getpass.getpass("passphrase of the keymaster: ", stream=sys.stderr)
+        try:
+            return self.passphrase_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the passphrase file {self.passphrase_file}") from error
+
+
+def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> Where:
+    """Options first, then `strongroom.toml`; UsageError when neither names both."""
+    config = _config()
+    room = room or config.get("room")
+    keys = keys or config.get("keys")
+    if passphrase_file is None and "passphrase_file" in config:
+        passphrase_file = Path(config["passphrase_file"])
+    if room is None or keys is None:
+        missing = "room" if room is None else "keymaster"
+        raise UsageError(
+            f"which {missing}: neither an option nor {CONFIG} names one",
+            hint=f"write room = \"…\" and keys = \"…\" into {CONFIG}, or give --room and --keys",
+        )
+    return Where(room, keys, passphrase_file)
+
+
+def _config() -> Mapping[str, str]:
+    import tomllib
+
+    path = Path(CONFIG)
+    if not path.exists():
+        return {}
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{CONFIG} cannot be read as TOML") from error
+    for key, value in config.items():
+        if key not in CONFIG_KEYS or not isinstance(value, str):
+            raise UsageError(f"{CONFIG}: {key} is not a setting", hint=f"settings: {', '.join(CONFIG_KEYS)}")
+    return config
+
+
+@contextmanager
+def open_room(place: Where, actor: str) -> Iterator[Room]:
+    """The room, open for one command."""
+    import strongroom
+
+    with (
+        strongroom.open_keymaster(place.keys, passphrase=place.passphrase()) as keymaster,
+        strongroom.open(place.room, keys=keymaster, actor=actor) as room,
+    ):
+        yield room
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=None, default=_jsonable))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def print_records(records: Sequence[Any], *, as_json: bool, show: bool) -> None:
+    """Records, field by field. On a terminal the values stand there only with --show."""
+    hidden = sys.stdout.isatty() and not show
+    if as_json:
+        if hidden:
+            raise UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
+        print_json([{**record, "_withheld": sorted(record.withheld)} for record in records])
+        return
+    for number, record in enumerate(records):
+        if number:
+            print()
+        for name in record:
+            value = "(--show prints it)" if hidden else _text(record[name])
+            print(f"{name:<18} {value}{'   (masked)' if name in record.masked else ''}")
+        if record.withheld:
+            print(f"{'withheld':<18} {', '.join(sorted(record.withheld))}")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table on stdout: columns as wide as they need."""
+    texts = [[_text(cell) for cell in row] for row in rows]
+    widths = [max(len(h), *(len(r[i]) for r in texts)) if texts else len(h) for i, h in enumerate(headings)]
+    for row in ([*headings], *texts):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr)

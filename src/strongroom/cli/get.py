@@ -1,0 +1,62 @@
+"""`strongroom get`: the records of one subject."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from strongroom.cli.common import (
+    ActorOption,
+    JsonOption,
+    KeysOption,
+    PassphraseOption,
+    PurposeOption,
+    ReasonOption,
+    RoomOption,
+    ShowOption,
+    open_room,
+    print_records,
+    where,
+)
+from strongroom.errors import UsageError
+
+
+def get(
+    table: Annotated[str, typer.Argument(help="Table to read.")],
+    subject: Annotated[str, typer.Argument(help="Subject's id, or - to read it from stdin.")],
+    actor: ActorOption,
+    purpose: PurposeOption,
+    reason: ReasonOption,
+    fields: Annotated[str | None, typer.Option("--fields", help="Only these.", metavar="A,B,…")] = None,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+    show: ShowOption = False,
+) -> None:
+    """Open the records of one subject, as the purpose shows them."""
+    chosen = None if fields is None else fields.split(",")
+    identifier = from_stdin(subject)
+    with (
+        open_room(where(room, keys, passphrase_file), actor) as opened,
+        opened.read(purpose=purpose, reason=reason) as desk,
+    ):
+        records = desk.records(table, identifier, fields=chosen)
+    print_records(records, as_json=as_json, show=show)
+
+
+def from_stdin(word: str) -> str:
+    """The word itself, or the first line of stdin for `-`: a command line stays in the shell's history."""
+    if word != "-":
+        return word
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise UsageError("nothing on stdin", hint="send one value, followed by a line end")
+    return line
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command("get")(get)

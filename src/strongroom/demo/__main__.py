@@ -1,0 +1,58 @@
+"""Make the made-up city and show the product: `python -m strongroom.demo`."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import strongroom
+from strongroom.demo.city import make_city
+from strongroom.demo.show import show
+
+HERE = Path(__file__).parent
+TABLES = {
+    "persons": "persons.csv",
+    "deliveries": "deliveries.csv",
+    "police_reports": "police_reports.jsonl",
+    "criminal_cases": "criminal_cases.parquet",
+}
+
+
+def main() -> int:
+    """Make ./demo-room and ./demo-keys anew and show what they do."""
+    parser = argparse.ArgumentParser(prog="python -m strongroom.demo", description=__doc__)
+    parser.add_argument("--room", default="demo-room", help="folder of the bucket")
+    parser.add_argument("--keys", default="demo-keys", help="folder of the keymaster")
+    parser.add_argument("--persons", type=int, default=20_000, help="size of the made-up city")
+    options = parser.parse_args()
+    room, keys = Path(options.room), Path(options.keys)
+    for folder, mark in ((room, None), (keys, "keymaster.db")):
+        if folder.exists() and mark is not None and not (folder / mark).exists() and any(folder.iterdir()):
+            print(f"{folder} is not a demo keymaster: remove it or name another", file=sys.stderr)
+            return 2
+        shutil.rmtree(folder, ignore_errors=True)
+    passphrase = secrets.token_urlsafe(24)
+    with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
+        city = make_city(Path(source), persons=options.persons)
+        keymaster = strongroom.create_keymaster(
+            str(keys),
+            passphrase=passphrase,
+            schema=(HERE / "schema.toml").read_text(encoding="utf-8"),
+            policy=(HERE / "policy.toml").read_text(encoding="utf-8"),
+        )
+        with keymaster:
+            strongroom.create(str(room), keys=keymaster)
+            (keys / "passphrase").touch(mode=0o600)
+            (keys / "passphrase").write_text(passphrase + "\n", encoding="utf-8")
+            show(room, keymaster, Path(source), city, TABLES)
+    print(f"\nLook closer:  cd into this folder, write strongroom.toml (room = \"{room}\", keys = \"{keys}\",")
+    print(f"passphrase_file = \"{keys}/passphrase\"), then: .venv/bin/strongroom log --actor kit")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

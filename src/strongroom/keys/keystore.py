@@ -1,0 +1,405 @@
+"""The secrets of all persons: find them by token, make them for persons not seen before, take one away.
+
+Rules it keeps:
+
+1. A secret is in exactly one live page. Rows swap in one transaction; an object goes only when no row names it.
+2. Two processes that meet the same new person agree on one secret: what was prepared outside the write lock is
+   checked again inside it, and prepared anew if somebody was first.
+3. At most 16 generations lie beside each other; the smallest are merged, each person a few times in a room's life.
+4. Memory is bounded: fences, some filters and some chunks (see `reader`), one slice of a merge (see `writer`).
+
+Layout of a page is in `pages`. Who may have a secret is for the keymaster to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import ConflictError, NotFoundError, UnavailableError
+from strongroom.keys import pagetable
+from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
+from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
+from strongroom.keys.pagetable import Generation, Page, PageTable
+from strongroom.keys.reader import PageReader, Subject
+from strongroom.keys.rows import Database, Rows, counter, take
+from strongroom.keys.writer import PageWriter, distinct, insert_generation, insert_pages, merged
+
+if TYPE_CHECKING:
+    from strongroom.store.base import Store
+
+GENERATIONS_MAX = 16
+MERGE_LEAST = 8
+ATTEMPTS_MAX = 16
+PENDING_SECONDS = 3600.0
+SMALL_LOOKUP = 8
+
+Within = Callable[[Rows, int], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, in the order asked: found bool[n], secrets u8[n,32], ordinals u64[n], born u64[n]."""
+
+    found: npt.NDArray[np.bool_]
+    secrets: Bytes2D = field(repr=False)
+    ordinals: U64
+    born: U64
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """Secrets u8[n,32] and ordinals u64[n] in the order asked; `new` counts persons first seen."""
+
+    secrets: Bytes2D = field(repr=False)
+    ordinals: U64
+    new: int
+
+
+def _nothing(_rows: Rows, _new: int) -> None:
+    """Do nothing within the transaction."""
+
+
+class KeyStore:
+    """Key pages of one room.
+
+    Args:
+        database: Holds the rows of `rows.PAGE_TABLES`.
+        store: Holds the page objects, and nothing else.
+        ring: The epoch key.
+        entropy: Source of randomness.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        ring: KeyRing,
+        entropy: Callable[[int], bytes],
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._entropy = entropy
+        self._clock = clock
+        self._reader = PageReader(store, ring)
+        self._writer = PageWriter(store, ring, entropy)
+        self._table = pagetable.EMPTY
+        self._table_lock = threading.Lock()
+        self._insert_lock = threading.Lock()
+        self._merge_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<KeyStore of {self._table.subjects} subjects>"
+
+    def close(self) -> None:
+        """Drop decrypted chunks and page keys."""
+        self._reader.forget()
+        self._store.close()
+
+    # -- finding --------------------------------------------------------------------------------
+    def refresh(self, rows: Rows | None = None) -> PageTable:
+        """The page table as the database has it now (or as `rows`, a transaction, sees it)."""
+        source = self._database.read() if rows is None else rows
+        if counter(source, "pages") == self._table.version:
+            return self._table
+        with self._table_lock:
+            old, table = self._table, pagetable.load(source, self._table)
+            if rows is None:
+                # outside a transaction the rows may have moved between two statements: read until they stand still
+                while counter(source, "pages") != table.version:
+                    table = pagetable.load(source, pagetable.EMPTY)
+                self._table = table
+        if table.removals != old.removals:
+            self._reader.forget()
+        return table
+
+    def one(self, token: bytes) -> Subject | None:
+        """The secret of one person, or None for a token no page has."""
+        for _ in range(ATTEMPTS_MAX):
+            table = self.refresh()
+            try:
+                for generation in table.generations:
+                    subject = self._reader.one(generation, token)
+                    if subject is not None:
+                        return subject
+            except NotFoundError:
+                continue  # the object was merged away since the table was read
+            return None
+        raise UnavailableError("the key pages keep moving")
+
+    def lookup(self, tokens: Bytes2D) -> Found:
+        """The secrets of many persons.
+
+        Args:
+            tokens: u8[n,16], in any order, repeats allowed.
+        """
+        if len(tokens) <= SMALL_LOOKUP:
+            return _found([self.one(token.tobytes()) for token in tokens])
+        for _ in range(ATTEMPTS_MAX):
+            with contextlib.suppress(NotFoundError):
+                return self._lookup(self.refresh().generations, tokens)
+        raise UnavailableError("the key pages keep moving")
+
+    def _lookup(self, generations: tuple[Generation, ...], tokens: Bytes2D) -> Found:
+        size = len(tokens)
+        result = Found(
+            np.zeros(size, np.bool_), np.zeros((size, KEY_BYTES), np.uint8), np.zeros(size, np.uint64), np.zeros(size, np.uint64)
+        )
+        high, low = halves(tokens)
+        left = np.argsort(high, kind="stable")
+        for generation in generations:
+            if not left.size:
+                break
+            place, entries = self._reader.many(generation, high[left], low[left])
+            rows = left[place]
+            result.found[rows] = True
+            result.secrets[rows] = entries["secret"]
+            result.ordinals[rows] = entries["ordinal"]
+            result.born[rows] = entries["born"]
+            left = np.delete(left, place)
+        return result
+
+    # -- making ---------------------------------------------------------------------------------
+    def ensure(self, tokens: Bytes2D, born: int, within: Within = _nothing) -> Ensured:
+        """Secrets of persons, made now for those not seen before.
+
+        Args:
+            tokens: u8[n,16], repeats allowed.
+            born: Batch sequence that new persons get.
+            within: Called with the open transaction and the number of new persons, before anything is released;
+                what it raises undoes everything.
+        """
+        own, place = distinct(tokens, *halves(tokens))
+        found = self.lookup(own)
+        missing = np.flatnonzero(~found.found)
+        if not missing.size:
+            with self._database.write() as rows:
+                within(rows, 0)
+        else:
+            with self._insert_lock:
+                self._make(own, born, within, found)
+            self.merge()
+        new = int(np.count_nonzero(found.born[missing] == born)) if missing.size else 0
+        return Ensured(found.secrets[place], found.ordinals[place], new)
+
+    def _make(self, own: Bytes2D, born: int, within: Within, found: Found) -> None:
+        """Make secrets for what is not found among distinct sorted tokens; fills `found`."""
+        for _ in range(ATTEMPTS_MAX):
+            # somebody may have made some of them since: look only where this process has not looked
+            self._fill(found, self.lookup_missing(own, found))
+            missing = np.flatnonzero(~found.found)
+            if self._make_once(own, born, within, found, missing):
+                return
+        raise UnavailableError("other writers keep adding the same persons: try again")
+
+    def lookup_missing(self, own: Bytes2D, found: Found) -> tuple[npt.NDArray[np.int64], Found]:
+        """Look again for what was not found; returns the rows looked for, and what they gave."""
+        missing = np.flatnonzero(~found.found)
+        return missing, self.lookup(own[missing])
+
+    def _fill(self, found: Found, again: tuple[npt.NDArray[np.int64], Found]) -> None:
+        rows, more = again
+        rows, hit = rows[more.found], more.found
+        found.found[rows] = True
+        found.secrets[rows] = more.secrets[hit]
+        found.ordinals[rows] = more.ordinals[hit]
+        found.born[rows] = more.born[hit]
+
+    def _make_once(
+        self, own: Bytes2D, born: int, within: Within, found: Found, missing: npt.NDArray[np.int64]
+    ) -> bool:
+        size = len(missing)
+        name, table = self._writer.new_name(), self.refresh()
+        with self._database.write() as rows:
+            first = take(rows, "ordinal", size) if size else 0
+            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        secrets = np.frombuffer(self._entropy(KEY_BYTES * size), np.uint8).reshape(size, KEY_BYTES)
+        ordinals = np.arange(first, first + size, dtype=np.uint64)
+        pages: list[Page] = []
+        try:
+            if size:
+                pages = self._writer.write(name, [make_entries(own[missing], secrets, ordinals, born)])
+            with self._database.write() as rows:
+                if not self._still_missing(rows, table, own[missing]):
+                    raise ConflictError("somebody else added one of these persons")
+                within(rows, size)
+                if size:
+                    insert_generation(rows, pages)
+                else:
+                    rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
+        except ConflictError:
+            self._discard(name)
+            if self.refresh().version == table.version:
+                raise  # not of ours: `within` said so
+            return False
+        except BaseException:
+            self._discard(name)
+            raise
+        found.found[missing] = True
+        found.secrets[missing] = secrets
+        found.ordinals[missing] = ordinals
+        found.born[missing] = born
+        return True
+
+    def _still_missing(self, rows: Rows, table: PageTable, tokens: Bytes2D) -> bool:
+        if not len(tokens) or counter(rows, "pages") == table.version:
+            return True
+        fresh = pagetable.load(rows, table).beyond(table)
+        return not self._lookup(fresh, tokens).found.any()
+
+    def _discard(self, name: str) -> None:
+        self._store.delete(name)
+        with self._database.write() as rows:
+            rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
+
+    # -- merging --------------------------------------------------------------------------------
+    def merge(self) -> int:
+        """Merge the smallest generations when there are more than 16; returns how many were merged."""
+        if len(self.refresh().generations) <= GENERATIONS_MAX or not self._merge_lock.acquire(blocking=False):
+            return 0
+        try:
+            return self._merge(_to_merge(self.refresh().generations))
+        finally:
+            self._merge_lock.release()
+
+    def _merge(self, inputs: tuple[Generation, ...]) -> int:
+        if not inputs:
+            return 0
+        name = self._writer.new_name()
+        with self._database.write() as rows:
+            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        try:
+            pages = self._writer.write(name, merged(self._reader, inputs))
+            with self._database.write() as rows:
+                if not all(_unchanged(rows, generation) for generation in inputs):
+                    raise ConflictError("a generation changed while it was merged")
+                emptied = self._drop(rows, inputs)
+                insert_generation(rows, pages)
+        except (ConflictError, NotFoundError):
+            self._discard(name)  # another process merged or rewrote one of them: its work stands
+            return 0
+        except BaseException:
+            self._discard(name)
+            raise
+        for old in emptied:
+            self._store.delete(old)
+        return len(inputs)
+
+    def _drop(self, rows: Rows, inputs: tuple[Generation, ...]) -> list[str]:
+        """Delete the rows of generations; returns objects that no row names any more."""
+        idents = [(generation.id,) for generation in inputs]
+        rows.executemany("DELETE FROM page WHERE generation = ?", idents)
+        rows.executemany("DELETE FROM generation WHERE id = ?", idents)
+        names = {page.object for generation in inputs for page in generation.pages}
+        return [name for name in names if not _named(rows, name)]
+
+    # -- removing -------------------------------------------------------------------------------
+    def remove(self, token: bytes, within: Within = _nothing) -> bool:
+        """Take one person's secret away: its page is written anew under a new key, name and id, without it.
+
+        Returns:
+            Whether there was one.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            table = self.refresh()
+            place = self._page_of(table, token)
+            if place is None:
+                return False
+            with contextlib.suppress(ConflictError, NotFoundError):
+                self._rewrite(*place, token, within)
+                return True
+        raise UnavailableError("the key pages keep moving")
+
+    def _page_of(self, table: PageTable, token: bytes) -> tuple[Generation, Page] | None:
+        for generation in table.generations:
+            if self._reader.one(generation, token) is None:
+                continue
+            for page in generation.pages:
+                if page.first <= token <= page.last:
+                    return generation, page
+        return None
+
+    def _rewrite(self, generation: Generation, page: Page, token: bytes, within: Within) -> None:
+        entries = self._reader.whole(page)
+        high, low = int.from_bytes(token[:8], "big"), int.from_bytes(token[8:], "big")
+        kept = entries[(entries["hi"] != high) | (entries["lo"] != low)]
+        name = self._writer.new_name()
+        with self._database.write() as rows:
+            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        try:
+            pages = self._writer.write(name, [kept]) if len(kept) else []
+            with self._database.write() as rows:
+                if not _unchanged(rows, generation):
+                    raise ConflictError("the page changed while it was written")
+                within(rows, 1)
+                rows.execute("DELETE FROM page WHERE id = ?", (page.id,))
+                insert_pages(rows, generation.id, pages)
+                change = "UPDATE generation SET stamp = stamp + 1, subjects = subjects - 1 WHERE id = ?"
+                rows.execute(change, (generation.id,))
+                rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
+                take(rows, "pages")
+                take(rows, "removals")
+                emptied = not _named(rows, page.object)
+        except BaseException:
+            self._discard(name)
+            raise
+        if emptied:
+            self._store.delete(page.object)
+        self.refresh()
+
+    # -- cleaning -------------------------------------------------------------------------------
+    def clean(self) -> int:
+        """Remove objects that a crash left; returns how many.
+
+        Objects are listed before rows are read: one that is being written has its pending row already.
+        """
+        names = [name for name, _size in self._store.list()]
+        with self._database.write() as rows:
+            rows.execute("DELETE FROM page_object_pending WHERE made < ?", (self._clock() - PENDING_SECONDS,))
+            pending = {row[0] for row in rows.execute("SELECT name FROM page_object_pending").fetchall()}
+            stray = [name for name in names if name not in pending and not _named(rows, name)]
+        for name in stray:
+            self._store.delete(name)
+        return len(stray)
+
+
+def _named(rows: Rows, name: str) -> bool:
+    return rows.execute("SELECT 1 FROM page WHERE object = ? LIMIT 1", (name,)).fetchone() is not None
+
+
+def _unchanged(rows: Rows, generation: Generation) -> bool:
+    row = rows.execute("SELECT stamp FROM generation WHERE id = ?", (generation.id,)).fetchone()
+    return row is not None and row[0] == generation.stamp
+
+
+def _to_merge(generations: tuple[Generation, ...]) -> tuple[Generation, ...]:
+    """The smallest generations: at least 8, and every further one no larger than all before it together."""
+    if len(generations) <= GENERATIONS_MAX:
+        return ()
+    chosen: list[Generation] = []
+    total = 0
+    for generation in sorted(generations, key=lambda g: g.subjects):
+        if len(chosen) >= MERGE_LEAST and generation.subjects > total:
+            break
+        chosen.append(generation)
+        total += generation.subjects
+    return tuple(chosen)
+
+
+def _found(subjects: list[Subject | None]) -> Found:
+    size = len(subjects)
+    secrets = b"".join(bytes(KEY_BYTES) if s is None else s.secret for s in subjects)
+    return Found(
+        np.array([s is not None for s in subjects], np.bool_),
+        np.frombuffer(secrets, np.uint8).reshape(size, KEY_BYTES).copy(),
+        np.array([0 if s is None else s.ordinal for s in subjects], np.uint64),
+        np.array([0 if s is None else s.born for s in subjects], np.uint64),
+    )

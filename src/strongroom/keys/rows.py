@@ -1,0 +1,55 @@
+"""What the key pages need of a database: a few tables, read and written through a protocol.
+
+The tables hold nothing that opens without the epoch key: page keys lie wrapped, tokens only as the range of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+PAGE_TABLES = """
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counter VALUES ('pages', 0), ('removals', 0), ('ordinal', 0), ('generation', 0);
+CREATE TABLE generation (id INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, subjects INTEGER NOT NULL);
+CREATE TABLE page (
+  id BLOB PRIMARY KEY, generation INTEGER NOT NULL REFERENCES generation(id), object TEXT NOT NULL,
+  start INTEGER NOT NULL, count INTEGER NOT NULL, version INTEGER NOT NULL, first BLOB NOT NULL, last BLOB NOT NULL,
+  fences BLOB NOT NULL, wrapped BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX page_by_generation ON page (generation, first);
+CREATE INDEX page_by_object ON page (object);
+CREATE TABLE page_object_pending (name TEXT PRIMARY KEY, made REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Rows(Protocol):
+    """A connection, or a transaction of one (DB-API 2.0 with `?` parameters)."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
+        """Run one statement; returns a cursor."""
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Any:
+        """Run one statement for each parameter row."""
+
+
+class Database(Protocol):
+    """A database that many processes share; one writes at a time."""
+
+    def read(self) -> Rows:
+        """Rows as last committed, for the calling thread."""
+
+    def write(self) -> AbstractContextManager[Rows]:
+        """One transaction that has the write lock from its start; durable when it is left, undone by an exception."""
+
+
+def counter(rows: Rows, name: str) -> int:
+    """A counter's value."""
+    return int(rows.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0])
+
+
+def take(rows: Rows, name: str, count: int = 1) -> int:
+    """Take `count` numbers from a counter; returns the first of them (numbers start at 1)."""
+    row = rows.execute("UPDATE counter SET value = value + ? WHERE name = ? RETURNING value", (count, name)).fetchone()
+    return int(row[0]) - count + 1

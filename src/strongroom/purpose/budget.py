@@ -1,0 +1,207 @@
+"""The arithmetic of budgets: sliding windows in slots, distinct persons, what is left and when it comes back.
+
+Rules it keeps:
+
+1. A window never lets more through than its limit in any 60 minutes, 24 hours or 30 days: the slot that is
+   under way counts besides the full ones, so what was spent comes back up to one slot late, never early.
+2. A person counts once in a window, in the slot last seen; seen again, the person moves to the slot under
+   way.
+3. Time never goes below the last logged time: `not_before` is applied by the caller to every reading of the
+   clock.
+
+Pure functions. The caller keeps, per scope and window, the last slot of each person and the count of each
+slot, and writes what `charge_persons` says in the transaction that notes the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import BudgetError
+from strongroom.purpose.model import WINDOWS, Budget, Policy
+
+Kind = Literal["persons", "lookups", "puts"]
+
+HOUR_SECONDS = 3600
+DAY_SECONDS = 24 * HOUR_SECONDS
+MONTH_SECONDS = 30 * DAY_SECONDS
+SLOT_SECONDS: Mapping[str, int] = {"hour": 300, "day": HOUR_SECONDS, "month": DAY_SECONDS}
+WINDOW_SECONDS: Mapping[str, int] = {"hour": HOUR_SECONDS, "day": DAY_SECONDS, "month": MONTH_SECONDS}
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One scope's limit in one window.
+
+    Args:
+        scope: Kind, then who and what, as "persons/actor/ada/purpose/delivery"; a key for the caller's rows.
+        window: hour, day or month.
+        slot_seconds: Length of a slot.
+        slots: How many slots count: the one under way and the full ones before it.
+        limit: The most in the window.
+    """
+
+    scope: str
+    window: str
+    slot_seconds: int
+    slots: int
+    limit: int
+
+    @property
+    def rule(self) -> str:
+        """The name that a refusal carries and `explain` prints."""
+        return f"{self.scope}/{self.window}"
+
+    def slot(self, now: float) -> int:
+        """The slot under way at a time in seconds since 1970."""
+        return int(now // self.slot_seconds)
+
+    def first_slot(self, now: float) -> int:
+        """The oldest slot that still counts; anything older may be forgotten."""
+        return self.slot(now) - self.slots + 1
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What charging persons changes in one scope and window.
+
+    Args:
+        new: Persons who were not in the window yet.
+        slot: The slot that every charged person is now last seen in.
+        deltas: Slot to change of its count; slots that no longer count are left out.
+    """
+
+    new: int
+    slot: int
+    deltas: Mapping[int, int]
+
+
+def not_before(now: float, last_logged: float) -> float:
+    """The time to count with: the clock's, but never below the last logged time."""
+    return max(now, last_logged)
+
+
+def limits(policy: Policy, actor: str, purpose: str | None, kind: Kind) -> tuple[Limit, ...]:
+    """Every limit that a request is counted against, narrowest scope first.
+
+    Args:
+        policy: The policy in force.
+        actor: Who asks.
+        purpose: Under which purpose; None for puts.
+        kind: persons (distinct), lookups (values asked for) or puts (records).
+    """
+    if kind == "puts":
+        return _limits(f"puts/actor/{actor}", _put_budget(policy, actor))
+    rule = policy.purposes.get(purpose or "")
+    if rule is None:
+        return ()
+    own = f"{kind}/actor/{actor}/purpose/{rule.name}"
+    if kind == "lookups":
+        return _limits(own, rule.lookups)
+    return (
+        *_limits(own, rule.budget),
+        *_limits(f"persons/purpose/{rule.name}", rule.total),
+        *_limits("persons/room", policy.room),
+    )
+
+
+def _limits(scope: str, budget: Budget) -> tuple[Limit, ...]:
+    found = []
+    for window in WINDOWS:
+        limit = budget.window(window)
+        if limit is not None:
+            seconds = SLOT_SECONDS[window]
+            found.append(Limit(scope, window, seconds, WINDOW_SECONDS[window] // seconds + 1, limit))
+    return tuple(found)
+
+
+def _put_budget(policy: Policy, actor: str) -> Budget:
+    """The widest put budget of the actor's roles, window by window; nothing for one who may not put."""
+    known = policy.actors.get(actor)
+    rules = [policy.roles[role].put for role in known.roles] if known else []
+    budgets = [rule.budget for rule in rules if rule is not None]
+    if not budgets:
+        return Budget(0, 0, 0)
+    widest = budgets[0]
+    for budget in budgets[1:]:
+        widest = widest.widest(budget)
+    return widest
+
+
+def charge_persons(limit: Limit, now: float, last_seen: npt.NDArray[np.int64]) -> Charge:
+    """What to change when these distinct persons are charged now.
+
+    Args:
+        limit: Scope and window.
+        now: Seconds since 1970, already not below the last logged time.
+        last_seen: Per person the slot last seen in this scope and window, i64[n]; NEVER if not seen.
+    """
+    slot, first = limit.slot(now), limit.first_slot(now)
+    inside = last_seen[last_seen >= first]
+    new = int(last_seen.size - inside.size)
+    slots, counts = np.unique(inside, return_counts=True)
+    deltas = {int(s): -int(c) for s, c in zip(slots, counts, strict=True)}
+    deltas[slot] = deltas.get(slot, 0) + int(last_seen.size)
+    return Charge(new, slot, {s: d for s, d in deltas.items() if d})
+
+
+def spent(limit: Limit, now: float, counts: Mapping[int, int]) -> int:
+    """What the window holds now, from the count of each slot."""
+    first = limit.first_slot(now)
+    return sum(count for slot, count in counts.items() if slot >= first)
+
+
+def remaining(limit: Limit, now: float, counts: Mapping[int, int]) -> int:
+    """What the window still lets through now; never below 0."""
+    return max(0, limit.limit - spent(limit, now, counts))
+
+
+def resets_at(limit: Limit, now: float, counts: Mapping[int, int], wanted: int = 1) -> int | None:
+    """When `wanted` more will fit, in seconds since 1970; None if they never fit in this limit.
+
+    Assumes that nothing else is spent until then.
+    """
+    if wanted > limit.limit:
+        return None
+    first = limit.first_slot(now)
+    held = sum(count for slot, count in counts.items() if slot >= first)
+    if held + wanted <= limit.limit:
+        return int(now)
+    for slot in sorted(slot for slot in counts if slot >= first):
+        held -= counts[slot]
+        if held + wanted <= limit.limit:
+            return (slot + limit.slots) * limit.slot_seconds
+    return None
+
+
+def check_fits(limit: Limit, now: float, counts: Mapping[int, int], wanted: int) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        BudgetError: With what is left, when the wanted number fits again, and the rule's name.
+    """
+    left = remaining(limit, now, counts)
+    if wanted <= left:
+        return
+    when = resets_at(limit, now, counts, wanted)
+    hint = None if when is not None else f"{wanted} at once is more than the budget ever holds; ask for fewer"
+    raise BudgetError(
+        f"budget {limit.rule} has {left} of {limit.limit} left and {wanted} more were asked for",
+        remaining=left,
+        resets_at=when,
+        rule=limit.rule,
+        hint=hint,
+    )
+
+
+def most_in_a_day(budget: Budget) -> int | None:
+    """The most that a budget lets through in 24 hours; None where nothing limits it."""
+    hourly = None if budget.hour is None else budget.hour * 24
+    stated = [limit for limit in (hourly, budget.day, budget.month) if limit is not None]
+    return min(stated) if stated else None

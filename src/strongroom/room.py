@@ -1,0 +1,211 @@
+"""Room: one vault, a bucket and the keymaster that goes with it; hands each request to one folder.
+
+`create` makes, `open` never does. A room is told its keymaster and its actor: neither has a default. Records leave only
+through a `Reading`, which needs a purpose and a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from strongroom.catalog.catalog import Catalog
+from strongroom.errors import ConflictError, UsageError
+from strongroom.index.finder import Finder
+from strongroom.read.reading import Reading
+from strongroom.store.open import open_store
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.api import Keymaster, Receipt
+    from strongroom.purpose.explain import Explanation
+    from strongroom.read.check import CheckReport
+    from strongroom.schema.model import Schema
+    from strongroom.store.base import Store
+    from strongroom.write.compact import CompactReport
+    from strongroom.write.put import PutReceipt
+    from strongroom.write.reputting import RejectGroup
+
+Progress = Callable[[int, int, int | None], None]
+
+
+class Room:
+    """An open room. Made by `strongroom.open`, closed by `with`.
+
+    Args:
+        store: The bucket.
+        keymaster: Decides, spends, notes and releases.
+        actor: Who asks; every request goes to the log under this name.
+    """
+
+    def __init__(self, store: Store, keymaster: Keymaster, actor: str) -> None:
+        self._store = store
+        self._keymaster = keymaster
+        self._actor = actor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the bucket. The keymaster is its opener's to close."""
+        self._store.close()
+
+    def __repr__(self) -> str:
+        return f"<Room {self._keymaster.room_id.hex()[:8]} for {self._actor}>"
+
+    # -- reading --------------------------------------------------------------------------------
+    def read(self, *, purpose: str, reason: str, snapshot: int | None = None) -> Reading:
+        """Open a reading.
+
+        Args:
+            purpose: A purpose of the policy; there is no default.
+            reason: Case or ticket that the reads belong to; kept sealed, apart from the log.
+            snapshot: Number of an older snapshot to read from; None for the newest.
+
+        Raises:
+            DeniedError: The actor may not use the purpose.
+            IntegrityError: The bucket's newest snapshot is not the one the keymaster knows.
+        """
+        return Reading.begin(self._store, self._keymaster, self._actor, purpose, reason, snapshot)
+
+    def explain(
+        self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None
+    ) -> Explanation:
+        """Why an actor may or may not see a field, by which rule, and the most that can leave in a day."""
+        from strongroom.purpose.explain import explain
+
+        return explain(self._keymaster.policy(), self._keymaster.schema(), actor, purpose, table, field)
+
+    # -- writing --------------------------------------------------------------------------------
+    def put(
+        self,
+        table: str,
+        what: Any,
+        *,
+        columns: Sequence[str] | None = None,
+        encoding: str | None = None,
+        format: str | None = None,  # noqa: A002  the word of the field
+        strict: bool = False,
+        again: bool = False,
+        progress: Progress | None = None,
+    ) -> PutReceipt:
+        """Put records: a file, a glob, a list of them, `-` for stdin, an Arrow table or reader, or an iterator.
+
+        Args:
+            table: Name of the table.
+            what: Where the records come from.
+            columns: Column names of CSV files without a header.
+            encoding: utf-8 or gb18030; found out when not given.
+            format: csv, jsonl or parquet; needed for stdin.
+            strict: Refuse the whole put when one record does not fit.
+            again: Put a file that was put before.
+            progress: Called with records, bytes done and bytes in all.
+
+        Raises:
+            InputError: A file cannot be read as what it claims to be, or `strict` and a record does not fit.
+            ConflictError: The same file was put before and `again` is not given.
+            DeniedError: The actor may not put into the table, or the put budget is spent.
+        """
+        from strongroom.write.put import PutOptions, put
+
+        options = PutOptions(columns, encoding, format, strict=strict, again=again)
+        return put(self._store, self._keymaster, self._actor, table, what, options, progress)
+
+    def compact(self) -> CompactReport:
+        """Merge small runs without any person's key, and remove objects that no kept snapshot names."""
+        from strongroom.write.compact import compact
+
+        return compact(self._store, self._keymaster, self._actor)
+
+    def rejects(self, *, put_id: str | None = None) -> list[RejectGroup]:
+        """Records that did not fit, counted by put, reason and field; nothing is opened for the caller."""
+        from strongroom.write.reputting import list_rejects
+
+        return list_rejects(self._store, self._keymaster, self._actor, put_id)
+
+    def reput_rejects(self, *, put_id: str | None = None) -> PutReceipt:
+        """Put again those rejected records that fit the schema now; those that do not stay."""
+        from strongroom.write.reputting import reput
+
+        return reput(self._store, self._keymaster, self._actor, put_id)
+
+    # -- keeping --------------------------------------------------------------------------------
+    @property
+    def schema(self) -> Schema:
+        """The schema in force."""
+        return self._keymaster.schema()
+
+    def set_schema(self, text: str) -> Receipt:
+        """Keep a new schema version from TOML text; older records still open under theirs."""
+        return self._keymaster.set_schema(self._actor, text)
+
+    def set_policy(self, text: str) -> Receipt:
+        """Keep a new policy version from TOML text."""
+        return self._keymaster.set_policy(self._actor, text)
+
+    def cedar(self) -> str:
+        """The Cedar rules generated from the policy in force."""
+        from strongroom.purpose.cedar import cedar_text
+
+        return cedar_text(self._keymaster.policy(), self._keymaster.schema())
+
+    def check(self) -> CheckReport:
+        """Read every object and the log, and say what is missing, changed or left over."""
+        from strongroom.read.check import check
+
+        return check(self._store, self._keymaster, self._actor)
+
+    def log(self, *, actor: str | None = None) -> list[dict[str, Any]]:
+        """Entries of the log, oldest first; of one actor where one is named."""
+        entries = self._keymaster.log_entries(self._actor)
+        return [e for e in entries if actor is None or e.get("actor") == actor]
+
+    def verify_log(self) -> dict[str, Any]:
+        """Recompute the log from its entries and hold it against every checkpoint the room has kept."""
+        from strongroom.read.check import known_checkpoints
+
+        known = known_checkpoints(self._store, self._keymaster, self._actor)
+        return self._keymaster.verify_log(known=known)
+
+
+def create_room(url: str, *, keys: Keymaster) -> None:
+    """Make an empty room at a URL for a keymaster that has none yet.
+
+    Raises:
+        ConflictError: There is something at the URL already.
+    """
+    store = open_store(url, create=True)
+    try:
+        if next(iter(store.list()), None) is not None:
+            raise ConflictError(f"{url} is not empty", hint="a room is made in an empty folder or bucket")
+    finally:
+        store.close()
+    if keys.head().number != 0:
+        raise ConflictError("this keymaster has a room already", hint="one keymaster, one room")
+
+
+def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
+    """Open a room.
+
+    Args:
+        url: Folder or URL of the bucket.
+        keys: The keymaster that goes with it.
+        actor: Who asks.
+
+    Raises:
+        IntegrityError: The newest snapshot is missing or not the one the keymaster knows.
+        UnavailableError: There is no store at the URL.
+    """
+    if not actor:
+        raise UsageError("actor is empty", hint="say who asks: it goes to the log")
+    store = open_store(url)
+    Catalog.verify_head(store, keys)
+    return Room(store, keys, actor)
+
+
+__all__ = ["Finder", "Room", "create_room", "open_room"]

@@ -1,0 +1,533 @@
+"""Builds and parses runs: sorted entries, 16-byte token to bytes, in sealed blocks behind a sealed tail.
+
+Rules it keeps:
+
+1. Entries are sorted by token as unsigned bytes; equal tokens stay in the order they were given. A block holds at least
+   one entry, and about `block_bytes` of plain bytes; an entry larger than that stands alone in its block.
+2. Every length in a block or tail is checked against the bytes that are there, and against the tail's place in the
+   object, before it is used: whatever is not exactly as written is an IntegrityError.
+3. Block n is sealed under the block key of (kind, n), the tail under that of (kind | 0x80, 0), both for this room and object.
+
+Layout (little-endian). Block: u32 n | u8 width (2 or 4 bytes per length; 0 = all alike, then one u32) | 3 zero bytes |
+n x 16 tokens | lengths | payload. Tail: u32 blocks | u32 shapes | blocks x (first token 16, u64 offset, u32 sealed length,
+u32 entries) | shapes x (u8 suite, u8 role, u32 schema version, batch id 16).
+
+It leaves to others where the bytes go, who may have the keys, and what an entry's payload means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import IntegrityError, UsageError
+from strongroom.seal.blocks import block_key, seal_block
+
+KIND_RECORDS = 1
+KIND_INDEX = 2
+KIND_OPEN = 3
+KIND_MANIFEST = 4
+KIND_SNAPSHOT = 5
+KIND_REJECTS = 6
+KIND_TOMBSTONES = 7
+KIND_TAIL = 0x80
+
+BLOCK_BYTES = 64 << 10
+SHAPES_MAX = 1 << 24
+TAG_BYTES = 16
+TOKEN_BYTES = 16
+_BLOCK_HEADER = 8
+_TAIL_HEADER = 8
+_TAIL_ROW = 32
+_ENTRY_OVERHEAD = TOKEN_BYTES + 4
+_SHAPE = struct.Struct("<BBI16s")
+_ROW = struct.Struct("<QII")
+_ROW_DTYPE = np.dtype([("first", "V16"), ("offset", "<u8"), ("length", "<u4"), ("entries", "<u4")])
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+
+class Shape(NamedTuple):
+    """What the records of one batch have in common."""
+
+    suite: int
+    role: int
+    version: int
+    batch: bytes
+
+    def packed(self) -> bytes:
+        """The 22 bytes that stand for it in a tail."""
+        return _SHAPE.pack(*self)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a manifest keeps of a finished run: counts, token range, where the tail is, hash."""
+
+    blocks: int
+    entries: int
+    persons: int
+    lo: bytes
+    hi: bytes
+    tail_offset: int
+    tail_length: int
+    length: int
+    sha256: bytes
+
+
+class Columns(NamedTuple):
+    """Entries a column at a time: tokens u8[n,16], payload u8[m], offsets i64[n+1] (from 0)."""
+
+    tokens: U8
+    payload: U8
+    offsets: I64
+
+
+def token_words(tokens: U8) -> npt.NDArray[np.uint64]:
+    """Tokens u8[n,16] as big-endian numbers u64[n,2], which sort like the bytes."""
+    return np.ascontiguousarray(tokens).view(">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def token_changes(tokens: U8) -> npt.NDArray[np.bool_]:
+    """For sorted tokens u8[n,16]: whether each differs from the one before; the first does."""
+    words = np.ascontiguousarray(tokens).view(np.uint64).reshape(-1, 2)
+    changes = np.ones(len(words), dtype=bool)
+    if len(words) > 1:
+        np.logical_or(words[1:, 0] != words[:-1, 0], words[1:, 1] != words[:-1, 1], out=changes[1:])
+    return changes
+
+
+def sort_entries(tokens: U8, rank: npt.NDArray[np.integer] | None = None) -> I64:
+    """The order that sorts entries by token; equal tokens by rank if given, then by position.
+
+    Args:
+        tokens: u8[n,16].
+        rank: One number per entry.
+
+    Returns:
+        i64[n]: positions in sorted order.
+    """
+    words = token_words(tokens)
+    leading = words[:, 0]
+    order = np.argsort(leading)
+    ordered = leading[order]
+    ties = ordered[1:] == ordered[:-1]
+    if not ties.any():
+        return order
+    # The fast sort is not stable: with equal leading halves the order is made again, stable.
+    order = np.argsort(leading, kind="stable")
+    trailing = words[:, 1][order]
+    unsorted = ties & (trailing[1:] != trailing[:-1])
+    if rank is not None:
+        ranks = rank[order]
+        unsorted |= ties & (ranks[1:] < ranks[:-1])
+    if unsorted.any():
+        tied = np.zeros(len(order), dtype=bool)
+        tied[1:] |= ties
+        tied[:-1] |= ties
+        some = order[tied]
+        keys = (words[some, 1], words[some, 0])
+        order[tied] = some[np.lexsort(keys if rank is None else (rank[some], *keys))]
+    return order
+
+
+def gather(payload: U8, offsets: I64, order: I64) -> tuple[U8, I64]:
+    """Copy the entries at `order` one behind the other.
+
+    Args:
+        payload: u8[m].
+        offsets: i64[n+1], where each entry starts and the last ends in the payload.
+        order: Positions 0 to n-1, any number of them.
+
+    Returns:
+        Payload and offsets (from 0) of the entries in that order. The copying runs without the interpreter's lock.
+    """
+    if not len(order):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    entries = pa.Array.from_buffers(
+        pa.large_binary(),
+        len(offsets) - 1,
+        [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(np.ascontiguousarray(payload))],
+    )
+    taken = pc.take(entries, pa.array(order), boundscheck=False)
+    _, ends, data = taken.buffers()
+    new_offsets = np.frombuffer(ends, dtype=np.int64, count=len(order) + 1)
+    if data is None or not new_offsets[-1]:
+        return np.empty(0, np.uint8), new_offsets
+    return np.frombuffer(data, dtype=np.uint8, count=int(new_offsets[-1])), new_offsets
+
+
+def join_columns(parts: Sequence[Columns]) -> Columns:
+    """Put columns of entries one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Columns(np.empty((0, 16), np.uint8), np.empty(0, np.uint8), np.zeros(1, np.int64))
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Columns(
+        np.concatenate([part.tokens for part in parts]), np.concatenate([part.payload for part in parts]), offsets
+    )
+
+
+class RunWriter:
+    """Builds one run from sorted entries and hands its bytes to a callable, in order.
+
+    Args:
+        file_key: 32 B; of this object alone, used once.
+        room: Room id, 16 B.
+        object_id: Id of the object, 16 B.
+        kind: KIND_RECORDS or KIND_INDEX.
+        write: Called with each piece of the object.
+        block_bytes: Plain bytes of a block to aim at.
+    """
+
+    def __init__(
+        self,
+        file_key: bytes,
+        room: bytes,
+        object_id: bytes,
+        kind: int,
+        write: Callable[[bytes], object],
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        self._file_key = file_key
+        self._room = room
+        self._object_id = object_id
+        self._kind = kind
+        self._write = write
+        self._limit = block_bytes - _BLOCK_HEADER
+        self._held: list[Columns] = []
+        self._held_cost = 0
+        self._rows: list[bytes] = []
+        self._length = 0
+        self._entries = 0
+        self._persons = 0
+        self._lo = b""
+        self._hi = b""
+        self._hash = hashlib.sha256()
+
+    def add_sorted(self, tokens: U8, payload: U8, offsets: I64) -> None:
+        """Append entries; sorted, and not before those of earlier calls.
+
+        Args:
+            tokens: u8[n,16].
+            payload: u8[m].
+            offsets: i64[n+1] into the payload, contiguous, from any start.
+
+        Raises:
+            UsageError: The entries are not in order.
+        """
+        count = len(tokens)
+        if not count:
+            return
+        self._take_note(tokens)
+        cost = offsets - offsets[0] + np.arange(count + 1, dtype=np.int64) * _ENTRY_OVERHEAD
+        start = self._fill_held(tokens, payload, offsets, cost)
+        while start < count:
+            end = int(np.searchsorted(cost, cost[start] + self._limit, side="right")) - 1
+            if end >= count:
+                # The rest may share its block with entries still to come.
+                self._hold(tokens, payload, offsets, start, count)
+                return
+            end = max(end, start + 1)
+            base = offsets[start]
+            self._emit(
+                Columns(tokens[start:end], payload[base : offsets[end]], offsets[start : end + 1] - base)
+            )
+            start = end
+
+    def finish(self, shapes: Sequence[Shape] = ()) -> RunSummary:
+        """Write the last block and the tail; nothing may be added after it."""
+        self._flush()
+        if len(shapes) > SHAPES_MAX:
+            raise UsageError(f"a run has at most {SHAPES_MAX} shapes")
+        plain = b"".join(
+            [struct.pack("<II", len(self._rows), len(shapes)), *self._rows, *(shape.packed() for shape in shapes)]
+        )
+        tail_offset = self._length
+        kind = self._kind | KIND_TAIL
+        tail_length = self._put(seal_block(block_key(self._file_key, kind, 0), self._room, self._object_id, kind, 0, plain))
+        return RunSummary(
+            blocks=len(self._rows),
+            entries=self._entries,
+            persons=self._persons,
+            lo=self._lo,
+            hi=self._hi,
+            tail_offset=tail_offset,
+            tail_length=tail_length,
+            length=self._length,
+            sha256=self._hash.digest(),
+        )
+
+    # -- inside ---------------------------------------------------------------------------------
+    def _take_note(self, tokens: U8) -> None:
+        first = tokens[0].tobytes()
+        leading = np.ascontiguousarray(tokens).view(">u8")[:, 0]
+        if first < self._hi or (leading[1:] < leading[:-1]).any():
+            raise UsageError("entries of a run come sorted by token")
+        if not self._entries:
+            self._lo = first
+        self._persons += int(np.count_nonzero(token_changes(tokens))) - (self._entries > 0 and first == self._hi)
+        self._entries += len(tokens)
+        self._hi = tokens[-1].tobytes()
+
+    def _fill_held(self, tokens: U8, payload: U8, offsets: I64, cost: I64) -> int:
+        """Complete the block that waits from the call before; returns how many entries went into it."""
+        if not self._held:
+            return 0
+        end = int(np.searchsorted(cost, self._limit - self._held_cost, side="right")) - 1
+        if end > 0:
+            self._hold(tokens, payload, offsets, 0, min(end, len(tokens)))
+        if end < len(tokens):
+            self._flush()
+        return max(0, min(end, len(tokens)))
+
+    def _hold(self, tokens: U8, payload: U8, offsets: I64, start: int, end: int) -> None:
+        base = offsets[start]
+        # Copied: the caller may reuse its arrays, and a view would keep a large one alive.
+        part = Columns(
+            tokens[start:end].copy(), payload[base : offsets[end]].copy(), offsets[start : end + 1] - base
+        )
+        self._held.append(part)
+        self._held_cost += int(part.offsets[-1]) + (end - start) * _ENTRY_OVERHEAD
+
+    def _flush(self) -> None:
+        if self._held:
+            self._emit(join_columns(self._held))
+            self._held, self._held_cost = [], 0
+
+    def _emit(self, entries: Columns) -> None:
+        plain = pack_block(entries)
+        number = len(self._rows)
+        key = block_key(self._file_key, self._kind, number)
+        offset = self._length
+        sealed = self._put(seal_block(key, self._room, self._object_id, self._kind, number, plain))
+        self._rows.append(entries.tokens[0].tobytes() + _ROW.pack(offset, sealed, len(entries.tokens)))
+
+    def _put(self, sealed: bytes) -> int:
+        self._hash.update(sealed)
+        self._write(sealed)
+        self._length += len(sealed)
+        return len(sealed)
+
+
+def pack_block(entries: Columns) -> bytes:
+    """The plain bytes of a block of at least one entry."""
+    tokens, payload, offsets = entries
+    lengths = np.diff(offsets)
+    longest = int(lengths.max())
+    if longest == lengths.min():
+        width, packed = 0, struct.pack("<I", longest)
+    elif longest < 1 << 16:
+        width, packed = 2, lengths.astype("<u2").tobytes()
+    else:
+        width, packed = 4, lengths.astype("<u4").tobytes()
+    return b"".join(
+        (
+            struct.pack("<IB3x", len(tokens), width),
+            np.ascontiguousarray(tokens).data,
+            packed,
+            np.ascontiguousarray(payload).data,
+        )
+    )
+
+
+class Block:
+    """The entries of one opened block. Made by `parse_block`, which has checked its lengths."""
+
+    __slots__ = ("_lengths", "_payload", "_plain", "entries_count")
+
+    def __init__(self, plain: bytes, count: int, lengths: npt.NDArray[np.unsignedinteger] | int, payload: int) -> None:
+        self._plain = plain
+        self.entries_count = count
+        self._lengths = lengths
+        self._payload = payload
+
+    def _token(self, position: int) -> bytes:
+        start = _BLOCK_HEADER + TOKEN_BYTES * position
+        return self._plain[start : start + TOKEN_BYTES]
+
+    def find(self, token: bytes) -> list[bytes]:
+        """The payloads under a token, in order; none is an empty list."""
+        count = self.entries_count
+        position = bisect_left(range(count), token, key=self._token)
+        if position == count or self._token(position) != token:
+            return []
+        lengths = self._lengths
+        if isinstance(lengths, int):
+            start = self._payload + lengths * position
+        else:
+            start = self._payload + int(lengths[:position].sum(dtype=np.int64))
+        found = []
+        while position < count and self._token(position) == token:
+            end = start + (lengths if isinstance(lengths, int) else int(lengths[position]))
+            found.append(self._plain[start:end])
+            start, position = end, position + 1
+        return found
+
+    def entries(self) -> Columns:
+        """All entries, a column at a time; tokens and payload are views of the block.
+
+        Raises:
+            IntegrityError: The tokens are not sorted.
+        """
+        count = self.entries_count
+        tokens = np.frombuffer(self._plain, np.uint8, count * TOKEN_BYTES, _BLOCK_HEADER).reshape(count, TOKEN_BYTES)
+        leading = tokens.view(">u8")[:, 0]
+        if (leading[1:] < leading[:-1]).any():
+            raise IntegrityError("a block of a run is not sorted")
+        offsets = np.zeros(count + 1, np.int64)
+        if isinstance(self._lengths, int):
+            offsets[:] = np.arange(count + 1, dtype=np.int64) * self._lengths
+        else:
+            np.cumsum(self._lengths, out=offsets[1:])
+        return Columns(tokens, np.frombuffer(self._plain, np.uint8, offset=self._payload), offsets)
+
+
+def parse_block(plain: bytes) -> Block:
+    """Check the lengths of an opened block; IntegrityError if they are not those of its bytes."""
+    size = len(plain)
+    if size < _BLOCK_HEADER + TOKEN_BYTES or plain[5:8] != b"\0\0\0":
+        raise IntegrityError("a block of a run has no valid header")
+    count, width = struct.unpack_from("<IB", plain)
+    lengths_at = _BLOCK_HEADER + TOKEN_BYTES * count
+    payload_at = lengths_at + (width * count if width else 4)
+    if not count or width not in {0, 2, 4} or payload_at > size:
+        raise IntegrityError("a block of a run has no valid header")
+    lengths: npt.NDArray[np.unsignedinteger] | int
+    if width:
+        lengths = np.frombuffer(plain, f"<u{width}", count, lengths_at)
+        total = int(lengths.sum(dtype=np.int64))
+    else:
+        lengths = int.from_bytes(plain[lengths_at:payload_at], "little")
+        total = lengths * count
+    if payload_at + total != size:
+        raise IntegrityError("the lengths in a block of a run do not add up")
+    return Block(plain, count, lengths, payload_at)
+
+
+class Tail:
+    """The opened tail of a run: first token and place of each block, and the shapes. Made by `parse_tail`."""
+
+    __slots__ = ("_plain", "blocks", "shapes")
+
+    def __init__(self, plain: bytes, blocks: int, shapes: tuple[Shape, ...]) -> None:
+        self._plain = plain
+        self.blocks = blocks
+        self.shapes = shapes
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in memory, about."""
+        return len(self._plain) + 200 * len(self.shapes)
+
+    def first(self, number: int) -> bytes:
+        """The first token of a block."""
+        start = _TAIL_HEADER + _TAIL_ROW * number
+        return self._plain[start : start + TOKEN_BYTES]
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Offset and sealed length of a block in the object, and its number of entries."""
+        return _ROW.unpack_from(self._plain, _TAIL_HEADER + _TAIL_ROW * number + TOKEN_BYTES)
+
+    def blocks_of(self, token: bytes) -> range:
+        """The blocks that can hold a token: nearly always one, two if it starts a block."""
+        after = bisect_right(range(self.blocks), token, key=self.first)
+        start = after
+        while start and self.first(start - 1) == token:
+            start -= 1
+        return range(max(start - 1, 0), after)
+
+    def table(self) -> npt.NDArray[np.void]:
+        """All rows as a structured array: first (16 B), offset, length, entries."""
+        return np.frombuffer(self._plain, _ROW_DTYPE, self.blocks, _TAIL_HEADER)
+
+
+def parse_tail(plain: bytes, *, blocks: int, entries: int, tail_offset: int) -> Tail:
+    """Check an opened tail against what the manifest says of the run.
+
+    Args:
+        plain: The tail's plain bytes.
+        blocks: Number of blocks, from the manifest.
+        entries: Number of entries, from the manifest.
+        tail_offset: Where the tail starts in the object, from the manifest.
+
+    Raises:
+        IntegrityError: It says something else, or its blocks do not fill the object up to the tail in token order.
+    """
+    if len(plain) < _TAIL_HEADER:
+        raise IntegrityError("the tail of a run is too short")
+    count, shapes_count = struct.unpack_from("<II", plain)
+    shapes_at = _TAIL_HEADER + _TAIL_ROW * count
+    if count != blocks or len(plain) != shapes_at + _SHAPE.size * shapes_count:
+        raise IntegrityError("the tail of a run is not the one its manifest names")
+    rows = np.frombuffer(plain, _ROW_DTYPE, count, _TAIL_HEADER)
+    lengths = rows["length"].astype(np.int64)
+    ends = np.cumsum(lengths)
+    starts = rows["offset"]
+    words = token_words(rows["first"].copy().view(np.uint8).reshape(-1, TOKEN_BYTES))
+    ordered = (words[1:, 0] > words[:-1, 0]) | ((words[1:, 0] == words[:-1, 0]) & (words[1:, 1] >= words[:-1, 1]))
+    if (
+        (starts != (ends - lengths).astype(np.uint64)).any()
+        or (int(ends[-1]) if count else 0) != tail_offset
+        or (lengths < _BLOCK_HEADER + TOKEN_BYTES + TAG_BYTES).any()
+        or (rows["entries"] < 1).any()
+        or int(rows["entries"].sum(dtype=np.int64)) != entries
+        or not ordered.all()
+    ):
+        raise IntegrityError("the tail of a run does not describe its blocks")
+    shapes = tuple(Shape(*parts) for parts in _SHAPE.iter_unpack(plain[shapes_at:]))
+    return Tail(plain, count, shapes)
+
+
+def remap_shapes(payload: U8, offsets: I64, new_shape: npt.NDArray[np.uint32]) -> None:
+    """Rewrite the shape (first 3 bytes) of record entries in place.
+
+    Args:
+        payload: u8[m], writable.
+        offsets: i64[n+1] into it.
+        new_shape: For each old shape its new number.
+
+    Raises:
+        IntegrityError: An entry is too short or names a shape that is not there.
+    """
+    starts = offsets[:-1]
+    old = shapes_of(payload, offsets)
+    if len(old) and int(old.max()) >= len(new_shape):
+        raise IntegrityError("an entry names a shape that its run does not have")
+    new = new_shape[old]
+    for byte in range(3):
+        payload[starts + byte] = (new >> np.uint32(8 * byte)).astype(np.uint8)
+
+
+def shapes_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:
+    """The shape of each record entry, u32[n]; IntegrityError if one is too short to have one."""
+    starts = offsets[:-1]
+    if (np.diff(offsets) < 7).any():
+        raise IntegrityError("an entry is shorter than its header")
+    found = payload[starts].astype(np.uint32)
+    found |= payload[starts + 1].astype(np.uint32) << np.uint32(8)
+    found |= payload[starts + 2].astype(np.uint32) << np.uint32(16)
+    return found
+
+
+def ordinals_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:
+    """The row ordinal of each record entry, u32[n]; the entries were checked by `shapes_of`."""
+    starts = offsets[:-1]
+    found = np.zeros(len(starts), np.uint32)
+    for byte in range(4):
+        found |= payload[starts + 3 + byte].astype(np.uint32) << np.uint32(8 * byte)
+    return found

@@ -1,0 +1,116 @@
+"""Says what every object store must do, and which names it takes.
+
+Rules every store keeps; one test suite runs against all of them:
+
+1. **Durability.** When `put`, `replace` or a writer's close returns, the object survives a crash of the machine
+   (the memory store survives nothing, and says so).
+2. **All or nothing.** An object is visible under its name whole, or not at all: a crash in the middle leaves at
+   most something that `list` does not show and the next opening of the store removes.
+3. **Create only.** `put` and `writer` never overwrite: ConflictError when the name is taken. Only `replace` does, in
+   one step, for the few names that are meant to change; a reader sees the old bytes or the new ones.
+4. **Idempotence.** `delete` of an absent name is no error. A `put` that raised UnavailableError may be repeated under
+   the same name; ConflictError then means that the first attempt had worked after all.
+5. **Concurrency.** Every method may be called from several threads and processes at once. Of two that create the
+   same name exactly one wins. A reader of a deleted object gets its bytes or NotFoundError, never others.
+6. Errors: NotFoundError (no such object), ConflictError, UnavailableError (disk full, no permission, input/output
+   error), UsageError (a name that is not one), IntegrityError (an object shorter than the range asked for: what
+   calls this store takes ranges from sealed lists, so a short object is a damaged one).
+
+It leaves to others what the bytes mean: a store sees sealed bytes only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from strongroom.errors import UsageError
+
+NAME_LENGTH_MAX = 200
+_SEGMENT = r"[a-z0-9][a-z0-9._-]*"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
+
+
+def check_name(name: str) -> str:
+    """Return the name if a store takes it.
+
+    A name has parts of [a-z0-9._-] divided by "/", each starting with a letter or digit, so that neither ".." nor a
+    hidden file can be named.
+
+    Raises:
+        UsageError: It is no such name, or is longer than 200 characters.
+    """
+    if len(name) > NAME_LENGTH_MAX or _NAME.fullmatch(name) is None:
+        raise UsageError("not an object name: parts of [a-z0-9._-] divided by / are")
+    return name
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix if a name can start with it; UsageError otherwise."""
+    if len(prefix) > NAME_LENGTH_MAX or _PREFIX.fullmatch(prefix) is None:
+        raise UsageError("not the start of an object name")
+    return prefix
+
+
+def object_name(object_id: bytes) -> str:
+    """The name under which an object of this id is stored: its hex with the first two digits as a folder."""
+    digits = object_id.hex()
+    return f"{digits[:2]}/{digits}"
+
+
+class Writer(Protocol):
+    """Takes the bytes of one new object in order."""
+
+    @property
+    def length(self) -> int:
+        """Number of bytes written so far."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append bytes; returns their number."""
+
+    def sha256(self) -> bytes:
+        """SHA-256 of what was written so far; UsageError unless the writer was opened with `hashed`."""
+
+
+class Store(Protocol):
+    """A place for objects. See the module's rules."""
+
+    url: str
+
+    def put(self, name: str, pieces: bytes | Iterable[bytes]) -> None:
+        """Create an object, durable when this returns; ConflictError if the name is taken."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Create or overwrite a small object in one step, durable when this returns."""
+
+    def writer(self, name: str, *, hashed: bool = False) -> contextlib.AbstractContextManager[Writer]:
+        """Stream a new object: durable and visible when the block ends, gone when it raises.
+
+        Args:
+            name: Its name.
+            hashed: Whether SHA-256 is computed on the way.
+        """
+
+    def get(self, name: str) -> bytes:
+        """The whole object; NotFoundError if there is none."""
+
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """Exactly `length` bytes from `start` of a write-once object; IntegrityError if it has fewer."""
+
+    def size(self, name: str) -> int:
+        """Length in bytes; NotFoundError if there is none."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object now."""
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Names that start with the prefix, each with its length, in no particular order."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; absent is fine."""
+
+    def close(self) -> None:
+        """Let go of open files; the store may be used again after it."""

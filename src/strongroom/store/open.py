@@ -1,0 +1,39 @@
+"""Opens the store that a URL names."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from strongroom.errors import UsageError
+from strongroom.store.base import Store
+from strongroom.store.folder import FolderStore
+from strongroom.store.memory import MemoryStore
+
+SUPPORTED = "a folder's path, file:///path, memory://name"
+_named: dict[str, MemoryStore] = {}
+
+
+def open_store(url: str) -> Store:
+    """Open the store a URL names.
+
+    Args:
+        url: A folder's path or `file:///path` (the folder is made if absent), `memory://` (a new empty store) or
+            `memory://name` (the same store for the same name, in this process).
+
+    Raises:
+        UsageError: The URL names a kind of store that is not supported.
+        UnavailableError: The store cannot be opened.
+    """
+    if not url:
+        raise UsageError("no store named", hint=f"Supported: {SUPPORTED}.")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return FolderStore(url)
+    if scheme == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in {"", "localhost"} or not parts.path:
+            raise UsageError("a file URL names a folder of this machine", hint="Write file:///path/to/folder.")
+        return FolderStore(unquote(parts.path))
+    if scheme == "memory":
+        return _named.setdefault(rest, MemoryStore(url)) if rest else MemoryStore()
+    raise UsageError(f"stores of the kind {scheme}:// are not supported", hint=f"Supported: {SUPPORTED}.")

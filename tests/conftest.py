@@ -1,0 +1,35 @@
+"""Settings for every test: Hypothesis draws the same examples each time, no test sees other settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "strongroom",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("long", parent=settings.get_profile("strongroom"), max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "strongroom"))
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The folder that holds `pyproject.toml`."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away variables of the caller's that would change what the program does or how it prints."""
+    for name in [name for name in os.environ if name.startswith("STRONGROOM_")]:
+        monkeypatch.delenv(name)
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TERMINAL_WIDTH"):
+        monkeypatch.delenv(name, raising=False)
