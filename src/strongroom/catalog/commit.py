@@ -23,8 +23,8 @@ from strongroom.catalog.manifest import MANIFEST_ENTRIES_MAX, seal_manifest
 from strongroom.catalog.snapshot import seal_snapshot
 from strongroom.errors import ConflictError
 from strongroom.keymaster.api import Head
+from strongroom.seal.blocks import KIND_MANIFEST, KIND_SNAPSHOT
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import KIND_MANIFEST, KIND_SNAPSHOT
 from strongroom.store.base import object_name
 
 

@@ -22,7 +22,7 @@ class ObjectEntry:
 
     Attributes:
         object_id: 16 B; gives its name.
-        kind: KIND_RECORDS, KIND_INDEX, KIND_OPEN, KIND_REJECTS or KIND_TOMBSTONES.
+        kind: One of the kinds of `seal/blocks.py`.
         table: Table id, 16 B.
         field: Field id of an index run, else None.
         key_id: Id of its file key, 16 B.

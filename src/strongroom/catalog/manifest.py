@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.catalog.entries import BlockKeys, ManifestRef, ObjectEntry, ObjectRef
 from strongroom.errors import IntegrityError
 from strongroom.keymaster.api import FileKey
-from strongroom.seal.blocks import block_key, open_block, seal_block
-from strongroom.seal.run import KIND_MANIFEST, TAG_BYTES
+from strongroom.seal.blocks import KIND_MANIFEST, TAG_BYTES, block_key, open_block, seal_block
 
 if TYPE_CHECKING:
     import pyarrow as pa

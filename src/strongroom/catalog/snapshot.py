@@ -13,8 +13,7 @@ from typing import Any
 from strongroom.catalog.entries import BlockKeys, ManifestRef, ObjectRef, Snapshot
 from strongroom.errors import IntegrityError
 from strongroom.keymaster.api import FileKey, Head
-from strongroom.seal.blocks import block_key, open_block, seal_block
-from strongroom.seal.run import KIND_SNAPSHOT
+from strongroom.seal.blocks import KIND_SNAPSHOT, block_key, open_block, seal_block
 
 FORMAT = 1
 

@@ -66,6 +66,10 @@ def _nothing(_rows: Rows, _new: int) -> None:
     """Do nothing within the transaction."""
 
 
+class _RacedError(ConflictError):
+    """Somebody else changed what was prepared for; never leaves this module."""
+
+
 class KeyStore:
     """Key pages of one room.
 
@@ -229,19 +233,16 @@ class KeyStore:
                 pages = self._writer.write(name, [make_entries(own[missing], secrets, ordinals, born)])
             with self._database.write() as rows:
                 if not self._still_missing(rows, table, own[missing]):
-                    raise ConflictError("somebody else added one of these persons")
+                    raise _RacedError("somebody else added one of these persons")
                 within(rows, size)
                 if size:
                     insert_generation(rows, pages)
                 else:
                     rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
-        except ConflictError:
+        except BaseException as error:
             self._discard(name)
-            if self.refresh().version == table.version:
-                raise  # not of ours: `within` said so
-            return False
-        except BaseException:
-            self._discard(name)
+            if isinstance(error, _RacedError):
+                return False
             raise
         found.found[missing] = True
         found.secrets[missing] = secrets
@@ -280,10 +281,10 @@ class KeyStore:
             pages = self._writer.write(name, merged(self._reader, inputs))
             with self._database.write() as rows:
                 if not all(_unchanged(rows, generation) for generation in inputs):
-                    raise ConflictError("a generation changed while it was merged")
+                    raise _RacedError("a generation changed while it was merged")
                 emptied = self._drop(rows, inputs)
                 insert_generation(rows, pages)
-        except (ConflictError, NotFoundError):
+        except (_RacedError, NotFoundError):
             self._discard(name)  # another process merged or rewrote one of them: its work stands
             return 0
         except BaseException:
@@ -313,7 +314,7 @@ class KeyStore:
             place = self._page_of(table, token)
             if place is None:
                 return False
-            with contextlib.suppress(ConflictError, NotFoundError):
+            with contextlib.suppress(_RacedError, NotFoundError):
                 self._rewrite(*place, token, within)
                 return True
         raise UnavailableError("the key pages keep moving")
@@ -338,7 +339,7 @@ class KeyStore:
             pages = self._writer.write(name, [kept]) if len(kept) else []
             with self._database.write() as rows:
                 if not _unchanged(rows, generation):
-                    raise ConflictError("the page changed while it was written")
+                    raise _RacedError("the page changed while it was written")
                 within(rows, 1)
                 rows.execute("DELETE FROM page WHERE id = ?", (page.id,))
                 insert_pages(rows, generation.id, pages)

@@ -143,7 +143,7 @@ def charge_persons(limit: Limit, now: float, last_seen: npt.NDArray[np.int64]) -
         last_seen: Per person the slot last seen in this scope and window, i64[n]; NEVER if not seen.
     """
     slot, first = limit.slot(now), limit.first_slot(now)
-    inside = last_seen[last_seen >= first]
+    inside = last_seen[last_seen >= max(first, 0)]
     new = int(last_seen.size - inside.size)
     slots, counts = np.unique(inside, return_counts=True)
     deltas = {int(s): -int(c) for s, c in zip(slots, counts, strict=True)}

@@ -99,7 +99,7 @@ class Decider:
 
     def text(self) -> str:
         """The Cedar policies this decider uses."""
-        return generate(self._policy, self._schema) + self._further_rules
+        return cedar_text(self._policy, self._schema) + self._further_rules
 
     def validate(self) -> None:
         """Parse and validate now instead of at the first decision.
@@ -224,7 +224,7 @@ class Decider:
         return self._handles
 
 
-def generate(policy: Policy, schema: Schema) -> str:
+def cedar_text(policy: Policy, schema: Schema) -> str:
     """The Cedar text of a policy: the room's rules, a permit per purpose and table, permits per role."""
     parts = [_ROOM_RULES]
     for purpose in policy.purposes.values():

@@ -34,6 +34,15 @@ class Explanation:
     lines: tuple[str, ...]
     most_per_day: int
 
+    def to_dict(self) -> dict[str, object]:
+        """The same for machines."""
+        return {
+            "allowed": self.allowed,
+            "rule": self.rule,
+            "most_per_day": self.most_per_day,
+            "lines": list(self.lines),
+        }
+
 
 def explain(
     policy: Policy,

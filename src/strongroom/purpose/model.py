@@ -27,13 +27,15 @@ ACTS = ("put", "compact", "check", "log", "rejects", "schema", "policy")
 WINDOWS = ("hour", "day", "month")
 LOOKUPS_PER_PERSON = 10
 MIN_GROUP_DEFAULT = 10
+DEFAULT_MASKS: Mapping[str, str] = {"string": "all", "date": "year", "timestamp": "year"}
+"""The mask of a field that the schema gives none, by type; other types cannot be masked."""
 
 
 @dataclass(frozen=True)
 class FieldView:
     """How one field shows under a purpose: plain, masked, token or withheld.
 
-    `mask` is the schema's mask of the field where `show` is masked, or None for the default of its type.
+    `mask` is the schema's mask of the field, or the default of its type, where `show` is masked; else None.
     """
 
     name: str
@@ -113,7 +115,7 @@ class TableRule:
         result = {}
         for field in table.fields:
             show = self.shows.get(field.name) or by_class.get(field.klass) or "withheld"
-            mask = field.mask if show == "masked" else None
+            mask = (field.mask or DEFAULT_MASKS.get(field.type)) if show == "masked" else None
             result[field.name] = FieldView(field.name, field.klass, show, mask)
         return result
 

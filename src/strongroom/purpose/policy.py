@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import PolicyError
 from strongroom.purpose.model import (
     ACTS,
+    DEFAULT_MASKS,
     LOOKUPS_PER_PERSON,
     MIN_GROUP_DEFAULT,
     READ_VERBS,
@@ -35,7 +36,6 @@ from strongroom.purpose.model import (
     TableRule,
 )
 from strongroom.purpose.toml import Node, check_name, load, nearest
-from strongroom.schema.vocabulary import MASKS
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Field, Schema, Table
@@ -53,8 +53,6 @@ __all__ = [
     "check_policy",
     "parse_policy",
 ]
-
-_MASKABLE = frozenset(kind for kinds in MASKS.values() for kind in kinds)
 
 
 def parse_policy(text: str, schema: Schema) -> Policy:
@@ -264,8 +262,9 @@ def _check_table(purpose: Purpose, rule: TableRule, table: Table, schema: Schema
 
 def _check_show(field: Field, show: str, place: str) -> None:
     withhold = f'say {field.name} = "withheld"'
-    if show == "masked" and field.mask is None and field.type not in _MASKABLE:
-        raise PolicyError(f"{place} masks field {field.name}, and no mask is for {field.type}", hint=withhold)
+    if show == "masked" and field.mask is None and field.type not in DEFAULT_MASKS:
+        problem = f"{place} masks field {field.name}, and no mask is for {field.type}"
+        raise PolicyError(problem, hint=withhold)
     if show == "token" and not field.token:
         raise PolicyError(
             f"{place} shows a token of field {field.name}, which the schema does not allow",

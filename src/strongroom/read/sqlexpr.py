@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -114,10 +115,8 @@ def text_literal(value: str) -> str:
     """A text literal as DuckDB reads it, whatever the text."""
     if len(value) > TEXT_LITERAL_MAX or "\0" in value:
         raise UsageError(f"a text in sql has at most {TEXT_LITERAL_MAX} characters and no NUL")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError("a text in sql is not valid Unicode") from None
+    if value.encode("utf-8", "replace").decode("utf-8") != value:
+        raise UsageError("a text in sql is not valid Unicode")
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -175,14 +174,15 @@ def unify(parts: Sequence[Sql]) -> tuple[list[Sql], str]:
 
 def _dated(part: Sql, target: str) -> Sql:
     given = part.literal or ""
-    try:
-        if target == "date" and re.fullmatch(r"\d{4}-\d{2}-\d{2}", given):
+    when: datetime | None = None
+    with suppress(ValueError, OverflowError):
+        if target == "date" and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given):
             return Sql(f"date '{date.fromisoformat(given).isoformat()}'", "date")
         when = datetime.fromisoformat(given)
-    except ValueError:
-        raise UsageError(f"a text compared with a {target} is not a {target}", hint="write 2024-01-31") from None
-    if when.tzinfo is not None:
-        when = when.astimezone(UTC).replace(tzinfo=None)
+        if when.tzinfo is not None:
+            when = when.astimezone(UTC).replace(tzinfo=None)
+    if when is None:
+        raise UsageError(f"a text compared with a {target} is not a {target}", hint="write 2024-01-31")
     return Sql(f"timestamp '{when.isoformat(sep=' ')}'", "timestamp")
 
 
@@ -194,12 +194,11 @@ def _literal(node: Any, _leaf: Leaf) -> Sql:
         return Sql(str(int(text)), "int")
     if not re.fullmatch(r"[0-9]{0,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?", text):
         raise UsageError("a number in sql cannot be read")
-    try:
+    value = math.nan
+    with suppress(ValueError):
         value = float(text)
-    except ValueError:
-        raise UsageError("a number in sql cannot be read") from None
     if not math.isfinite(value):
-        raise UsageError("a number in sql is too large")
+        raise UsageError("a number in sql cannot be read or is too large")
     return Sql(f"cast('{value!r}' as double)", "float")
 
 
@@ -270,6 +269,8 @@ def _arithmetic(node: Any, leaf: Leaf) -> Sql:
 def _negative(node: Any, leaf: Leaf) -> Sql:
     only(node, "this")
     value = _of_kind(compile_expression(node.this, leaf), *_NUMBERS)
+    if type(node.this).__name__ == "Literal":
+        return Sql(f"(-{value.text})", value.kind)
     return Sql(f"try(- {value.text})", value.kind)
 
 

@@ -110,7 +110,9 @@ def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
     return 8 * len(array)
 
 
-def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64) -> dict[str, pa.Array]:
+def unpack(
+    table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64
+) -> dict[str, pa.Array]:
     """Unpack in the compiled loops."""
     from strongroom.schema import _packing_lanes as lanes
 
@@ -187,7 +189,9 @@ def _strings(
     if large:
         kind = pa.large_string() if field_type == "string" else pa.large_binary()
     bounds: Any = ends if large else ends.astype(np.int32)
-    array = pa.Array.from_buffers(kind, len(ends) - 1, [valid, pa.py_buffer(bounds), pa.py_buffer(out)], nulls)
+    array = pa.Array.from_buffers(
+        kind, len(ends) - 1, [valid, pa.py_buffer(bounds), pa.py_buffer(out)], nulls
+    )
     if field_type == "string":
         try:
             array.validate(full=True)

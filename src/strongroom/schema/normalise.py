@@ -1,4 +1,4 @@
-"""Brings a value to the one form under which it is looked for: the steps a field's `normalise` names.
+r"""Brings a value to the one form under which it is looked for: the steps a field's `normalise` names.
 
 Steps, applied in the order given:
 
@@ -8,8 +8,8 @@ Steps, applied in the order given:
 - digits: halfwidth, then only the digits 0 to 9.
 - id: halfwidth, upper, then without white space, dashes, dots, slashes, underscores and middle dots.
 - email: nfkc, trim, casefold.
-- phone:<country>: E.164 (+8613800138000) for a number as written in that country; what is no number is
-  halfwidth, trim and casefold.
+- phone:<country>: E.164 (such as +8613800138000) of a number as people of that country write it; what is no number
+  is halfwidth, trim, casefold.
 
 Rules kept here:
 
@@ -18,7 +18,9 @@ Rules kept here:
 2. No value is refused: one that is not what its step expects still has one form.
 3. Columns of ASCII never meet Unicode tables, and numbers in their country's usual form never meet the phone
    library: it is loaded only for the distinct values that are left.
-4. The forms are part of the format: a change makes values sealed before impossible to find.
+4. These forms are part of the format: after a change, values sealed before would not be found.
+
+Which steps a field may have is left to `parse`.
 """
 
 from __future__ import annotations
@@ -26,31 +28,112 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
-from strongroom.errors import SchemaError
+from strongroom.errors import InputError
+from strongroom.schema.phone import phone
 from strongroom.schema.vocabulary import PHONE_STEP
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPACES = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff\u200b"  # noqa: E501, PLE2515
-_ASCII_SPACES = "".join(c for c in SPACES if c < "\x80")
+SPACES = "".join(
+    map(
+        chr,
+        [*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200C)]
+        + [0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF],
+    )
+)
+"""White space as `trim` knows it: Unicode's, the separators 0x1C-0x1F, the zero-width space and the BOM."""
 
-_HALFWIDTH = {0x3000: 0x20, **{point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}}
-_NOT_DIGITS = re.compile(r"[^0-9]+")
-_SEPARATORS = re.compile(f"[{re.escape(SPACES)}\\-./_·‐‑‒–—―－]+")
+SEPARATORS = f"[{re.escape(SPACES)}./_·\\-‐‑‒–—―−－]+"
+NOT_DIGITS = "[^0-9]+"
+_WIDE = re.compile("[！-～\u3000]")
 
-_PHONE_FORMS: dict[str, tuple[str, str, str]] = {
-    # Country: (numbers in usual form once separators are gone, prefix written before a +, what + stands for).
-    "CN": (r"(?:\+?86|0086)?(1[3-9][0-9]{9})", "+86", "1[3-9][0-9]{9}"),
-    "US": (r"(?:\+?1)?([2-9][0-9]{2}[2-9][0-9]{6})", "+1", "[2-9][0-9]{2}[2-9][0-9]{6}"),
-    "CA": (r"(?:\+?1)?([2-9][0-9]{2}[2-9][0-9]{6})", "+1", "[2-9][0-9]{2}[2-9][0-9]{6}"),
-    "GB": (r"(?:\+44|0044|0)(7[1-9][0-9]{8})", "+44", ""),
-    "FR": (r"(?:\+33|0033|0)([67][0-9]{8})", "+33", ""),
-    "IN": (r"(?:\+91|0091|0)?([6-9][0-9]{9})", "+91", "[6-9][0-9]{9}"),
-    "HK": (r"(?:\+852|00852)?([5679][0-9]{7})", "+852", "[5679][0-9]{7}"),
-    "SG": (r"(?:\+65)?([89][0-9]{7})", "+65", "[89][0-9]{7}"),
-    "JP": (r"(?:\+81|0)([789]0[0-9]{8})", "+81", ""),
-    "AU": (r"(?:\+61|0)(4[0-9]{8})", "+61", ""),
+_PARTS: dict[str, tuple[str, ...]] = {
+    "digits": ("halfwidth", "only_digits"),
+    "id": ("halfwidth", "upper", "no_separators"),
+    "email": ("nfkc", "trim", "casefold"),
 }
+
+
+def normalise(
+    column: pa.Array | pa.ChunkedArray, steps: Sequence[str], *, name: str = "?"
+) -> pa.Array | pa.ChunkedArray:
+    """Normalise a column of strings, or write a column of whole numbers as decimals.
+
+    Args:
+        column: Strings in any Arrow layout, or integers.
+        steps: As a field names them.
+        name: What messages call the column.
+
+    Returns:
+        An array of strings of the same length; null where the value is null or comes out empty.
+
+    Raises:
+        InputError: The column is of another type or not UTF-8.
+    """
+    from strongroom.schema import _normalise_columns
+
+    return _normalise_columns.normalise(column, parts_of(tuple(steps)), name)
+
+
+def normalise_one(value: str | int, steps: Sequence[str]) -> str:
+    """Normalise one value; "" means that there is nothing to look for.
+
+    Args:
+        value: Text, or a whole number, which is written as a decimal.
+        steps: As a field names them.
+
+    Raises:
+        InputError: The text is not Unicode (lone surrogates) or the value is neither text nor a whole number.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError("only text and whole numbers are looked for")
+    text = value
+    for part in parts_of(tuple(steps)):
+        text = ONE[part](text) if part in ONE else phone(text, part[len(PHONE_STEP) :])
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("a value to look for is not Unicode text") from None
+    return text
+
+
+@cache
+def parts_of(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """The simple parts of steps, in order: names of `ONE`, or phone:<country>."""
+    return tuple(part for step in steps for part in _PARTS.get(step, (step,)))
+
+
+def halfwidth(text: str) -> str:
+    """Full-width forms and the wide space as ASCII."""
+    return text if text.isascii() else _WIDE.sub(_narrow, text)
+
+
+def _narrow(match: re.Match[str]) -> str:
+    point = ord(match.group())
+    return " " if point == 0x3000 else chr(point - 0xFEE0)
+
+
+def _nfkc(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+_SEPARATORS = re.compile(SEPARATORS)
+_NOT_DIGITS = re.compile(NOT_DIGITS)
+
+ONE: dict[str, Callable[[str], str]] = {
+    "trim": lambda text: text.strip(SPACES),
+    "upper": str.upper,
+    "lower": str.lower,
+    "casefold": str.casefold,
+    "nfkc": _nfkc,
+    "halfwidth": halfwidth,
+    "only_digits": lambda text: _NOT_DIGITS.sub("", text),
+    "no_separators": lambda text: _SEPARATORS.sub("", text),
+}
+"""Each simple part on one text. All but trim and the last two treat every character, or every line, alone."""

@@ -14,8 +14,6 @@ It leaves to others what is in a cell (`schema.packing`) and who may have the ke
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -63,7 +61,7 @@ def derive(parents: U8, label: bytes | U8) -> U8:
     parents = _keys(parents)
     labels = _labels(label, len(parents))
     if _use_lanes(len(parents)):
-        return _lanes_derive(parents, labels, labels)[0]
+        return np.asarray(_hazmat.lanes().derive(parents, labels, None))
     rows = [_hazmat.hchacha20(k, la) for k, la in zip(_rows(parents), _rows(labels, len(parents)), strict=True)]
     return _matrix(rows, 32)
 
@@ -82,6 +80,10 @@ def batch_keys(secrets: U8, compartment: bytes, batch: bytes | U8) -> U8:
     Raises:
         UsageError: A shape is wrong.
     """
+    secrets = _keys(secrets)
+    if _use_lanes(len(secrets)):
+        first, second = _labels(compartment, len(secrets)), _labels(batch, len(secrets))
+        return np.asarray(_hazmat.lanes().derive(secrets, first, second))
     return derive(derive(secrets, compartment), batch)
 
 
@@ -171,7 +173,7 @@ def open_cells(
     bad = (lengths > 0) & (lengths < TAG_BYTES)
     active = lengths >= TAG_BYTES
     if _use_lanes(n):
-        _hazmat.lanes().open(keys, numbers, data, offsets, np.frombuffer(ad, np.uint8), active, out, out_offsets, bad)
+        _hazmat.lanes().open_(keys, numbers, data, offsets, np.frombuffer(ad, np.uint8), active, out, out_offsets, bad)
         return out, out_offsets, bad
     for row in np.flatnonzero(active).tolist():
         sealed = data[offsets[row] : offsets[row + 1]].tobytes()
@@ -185,11 +187,7 @@ def open_cells(
 
 
 def _use_lanes(rows: int) -> bool:
-    return False
-
-
-def _lanes_derive(parents: U8, first: U8, second: U8) -> Any:
-    raise NotImplementedError
+    return rows >= (LANES_ROWS_MIN_LOADED if _hazmat.lanes_loaded() else LANES_ROWS_MIN)
 
 
 def _nonce(ordinal: int) -> bytes:

@@ -28,20 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError, UsageError
-from strongroom.seal.blocks import block_key, seal_block
-
-KIND_RECORDS = 1
-KIND_INDEX = 2
-KIND_OPEN = 3
-KIND_MANIFEST = 4
-KIND_SNAPSHOT = 5
-KIND_REJECTS = 6
-KIND_TOMBSTONES = 7
-KIND_TAIL = 0x80
+from strongroom.seal.blocks import TAG_BYTES, TAIL, block_key, seal_block
 
 BLOCK_BYTES = 64 << 10
 SHAPES_MAX = 1 << 24
-TAG_BYTES = 16
 TOKEN_BYTES = 16
 _BLOCK_HEADER = 8
 _TAIL_HEADER = 8
@@ -258,7 +248,7 @@ class RunWriter:
             [struct.pack("<II", len(self._rows), len(shapes)), *self._rows, *(shape.packed() for shape in shapes)]
         )
         tail_offset = self._length
-        kind = self._kind | KIND_TAIL
+        kind = self._kind | TAIL
         tail_length = self._put(seal_block(block_key(self._file_key, kind, 0), self._room, self._object_id, kind, 0, plain))
         return RunSummary(
             blocks=len(self._rows),

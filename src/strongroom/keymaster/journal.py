@@ -1,0 +1,157 @@
+"""Note what happened: leaves in the transaction that caused them, labels and reasons sealed beside, tiles after.
+
+Rules it keeps:
+
+1. A leaf gets its number in the transaction that it covers; numbers have no gaps, times never go back.
+2. An entry holds no personal data: persons stand as a root over day labels, the reason as a keyed hash. Labels and
+   reason lie sealed under a key of their month; without that key they are gone.
+3. Tiles and checkpoint are derived from committed leaves by one process at a time, and may be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time as calendar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.audit.entry import Entry, labels_root
+from strongroom.audit.tlog import leaf_hash
+from strongroom.keymaster.state import State
+from strongroom.keys.hierarchy import KEY_BYTES, KeyRing, context
+from strongroom.keys.rows import Rows
+from strongroom.seal.tokens import cmac_column
+from strongroom.seal.wrap import unwrap, wrap
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.standing import Standing
+
+DAY_SECONDS = 24 * 3600
+_MONTH_KEY_BYTES = 64
+
+
+class Journal:
+    """Writes leaves.
+
+    Args:
+        state: The database.
+        ring: Wraps month keys.
+        standing: Says which policy is in force.
+        clock: Seconds since 1970.
+        entropy: Gives keys.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        ring: KeyRing,
+        standing: Standing,
+        clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._state = state
+        self._ring = ring
+        self._standing = standing
+        self._clock = clock
+        self._entropy = entropy
+        self._epoch = -1
+        self._next = 0
+        self._last_ms = 0
+        self._months: dict[bytes, bytes] = {}
+        self._days: dict[int, tuple[bytes, bytes]] = {}
+
+    def forget(self) -> None:
+        """Drop month and day keys."""
+        self._months.clear()
+        self._days.clear()
+
+    def _fresh(self, rows: Rows) -> None:
+        if self._epoch == self._state.epoch:
+            return
+        row = rows.execute("SELECT number, time FROM leaf ORDER BY number DESC LIMIT 1").fetchone()
+        self._next, self._last_ms = (0, 0) if row is None else (row[0] + 1, row[1])
+        # keys made in a transaction that was undone must be forgotten with it
+        self.forget()
+        self._epoch = self._state.epoch
+
+    def now(self, rows: Rows) -> float:
+        """Seconds since 1970, never below the time of the last leaf."""
+        self._fresh(rows)
+        return max(self._clock(), self._last_ms / 1000)
+
+    def entry(self, rows: Rows, act: str, actor: str, **parts: object) -> bytes:
+        """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise."""
+        now = max(int(self.now(rows) * 1000), self._last_ms)
+        entry = Entry(now, act, actor, "allowed", policy=self._standing.policy_number)
+        return replace(entry, **parts).to_bytes()  # type: ignore[arg-type]
+
+    def note(self, rows: Rows, entry: bytes) -> int:
+        """Insert an entry made by `entry` in this transaction; returns its leaf number."""
+        self._fresh(rows)
+        now = max(int(self.now(rows) * 1000), self._last_ms)
+        number = self._next
+        rows.execute("INSERT INTO leaf VALUES (?, ?, ?)", (number, now, entry))
+        self._next, self._last_ms = number + 1, now
+        return number
+
+    # -- labels ---------------------------------------------------------------------------------
+    def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8]) -> tuple[bytes, bytes, bytes]:
+        """Day labels of persons by distinct tokens u8[n,16]: their root, month, and the sealed list."""
+        key, month = self._day(rows, int(self.now(rows)) // DAY_SECONDS)
+        labels = cmac_column(key, tokens)
+        root = leaf_hash(labels.tobytes()) if len(labels) == 1 else labels_root(labels)
+        sealed = wrap(self._month(rows, month)[:KEY_BYTES], labels.tobytes(), b"labels" + root)
+        return root, month, sealed
+
+    def keep_labels(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
+        """Keep the sealed labels of a leaf."""
+        rows.execute("INSERT INTO leaf_labels VALUES (?, ?, ?)", (leaf, month, sealed))
+
+    # -- reasons --------------------------------------------------------------------------------
+    def reason(self, rows: Rows, text: str) -> tuple[bytes, bytes, bytes]:
+        """A reason's keyed hash (HMAC-SHA-256), month, and sealed text."""
+        month = self._month_id(int(self.now(rows)))
+        key = self._month(rows, month)
+        digest = hmac.new(key[KEY_BYTES:], text.encode(), hashlib.sha256).digest()
+        return digest, month, wrap(key[:KEY_BYTES], text.encode(), b"reason" + digest)
+
+    def keep_reason(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
+        """Keep the sealed reason of a leaf."""
+        rows.execute("INSERT INTO leaf_reason VALUES (?, ?, ?)", (leaf, month, sealed))
+
+    # -- keys of months and days ----------------------------------------------------------------
+    def _month_id(self, seconds: int) -> bytes:
+        return calendar.strftime("%Y-%m", calendar.gmtime(seconds)).encode()
+
+    def _month(self, rows: Rows, month: bytes) -> bytes:
+        key = self._months.get(month)
+        if key is None:
+            row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = 'month' AND id = ?", (month,)).fetchone()
+            if row is None:
+                key = self._entropy(_MONTH_KEY_BYTES)
+                wrapped = self._ring.wrap("month", month, key)
+                rows.execute("INSERT INTO wrapped_key VALUES ('month', ?, ?)", (month, wrapped))
+            else:
+                key = self._ring.unwrap("month", month, row[0])
+            self._months[month] = key
+        return key
+
+    def _day(self, rows: Rows, day: int) -> tuple[bytes, bytes]:
+        known = self._days.get(day)
+        if known is None:
+            row = rows.execute("SELECT month, wrapped FROM day_key WHERE day = ?", (day,)).fetchone()
+            month = self._month_id(day * DAY_SECONDS) if row is None else row[0]
+            wrapping = self._month(rows, month)[:KEY_BYTES]
+            ad = context("day", self._ring.room_id, str(day).encode(), self._ring.epoch)
+            if row is None:
+                key = self._entropy(KEY_BYTES)
+                rows.execute("INSERT INTO day_key VALUES (?, ?, ?)", (day, month, wrap(wrapping, key, ad)))
+            else:
+                key = unwrap(wrapping, row[1], ad)
+            known = self._days[day] = (key, month)
+        return known

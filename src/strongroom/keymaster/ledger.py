@@ -1,0 +1,202 @@
+"""Count persons, look-ups and records against budgets, exactly, within a transaction.
+
+Rules it keeps:
+
+1. `plan` reads and refuses, `apply` writes: between the two nothing else happens in the transaction.
+2. A person counts once in a scope and window. One row per scope and person says when the person was last
+   released; the counts of slots follow from it.
+3. Counts are cached while nobody else writes; they are written once per commit, by `flush`.
+
+The arithmetic of windows and slots is in `purpose.budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from strongroom.keymaster.state import State
+from strongroom.keys.rows import Rows
+from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining
+
+ASKED_ONE_BY_ONE_MAX = 32
+PRUNE_SECONDS = 24 * 3600
+
+Counts = dict[int, int]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What charging one request changes.
+
+    Args:
+        now: Seconds since 1970 that it is charged at.
+        persons: Ordinals charged per scope, with a flag for those whose row exists.
+        deltas: Change of the count of each slot, per scope and window.
+        remaining: What each limit has left afterwards, by rule.
+    """
+
+    now: int
+    persons: list[tuple[str, Sequence[int]]] = field(default_factory=list)
+    deltas: list[tuple[Limit, Counts]] = field(default_factory=list)
+    remaining: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger:
+    """What was spent in every scope and window."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._epoch = -1
+        self._scopes: dict[str, int] = {}
+        self._counts: dict[tuple[str, str], Counts] = {}
+        self._dirty: set[tuple[str, str, int]] = set()
+
+    def _fresh(self) -> None:
+        if self._epoch != self._state.epoch:
+            self._epoch = self._state.epoch
+            self._scopes.clear()
+            self._counts.clear()
+            self._dirty.clear()
+
+    # -- planning -------------------------------------------------------------------------------
+    def plan_persons(self, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int], now: float) -> Plan:
+        """Plan to charge distinct persons.
+
+        Raises:
+            BudgetError: They do not fit; nothing was changed.
+        """
+        self._fresh()
+        plan = Plan(int(now))
+        for scope, group in groupby(limits, key=lambda limit: limit.scope):
+            seen = self._seen(rows, scope, ordinals)
+            for limit in group:
+                self._plan_limit(rows, plan, limit, seen, len(ordinals))
+            plan.persons.append((scope, ordinals))
+        return plan
+
+    def _plan_limit(self, rows: Rows, plan: Plan, limit: Limit, seen: Mapping[int, int], size: int) -> None:
+        counts = self._count(rows, limit)
+        first, slot = limit.first_slot(plan.now), limit.slot(plan.now)
+        deltas: Counts = {}
+        inside = 0
+        for at in seen.values():
+            last = at // limit.slot_seconds
+            if last >= first:
+                inside += 1
+                if last != slot:
+                    deltas[last] = deltas.get(last, 0) - 1
+        new = size - inside
+        if new:
+            check_fits(limit, plan.now, counts, new)
+        moved = new - sum(deltas.values())
+        if moved:
+            deltas[slot] = deltas.get(slot, 0) + moved
+        plan.deltas.append((limit, deltas))
+        plan.remaining[limit.rule] = max(0, remaining(limit, plan.now, counts) - new)
+
+    def plan_count(self, rows: Rows, limits: Sequence[Limit], count: int, now: float) -> Plan:
+        """Plan to charge a number of look-ups or records; BudgetError if they do not fit."""
+        self._fresh()
+        plan = Plan(int(now))
+        for limit in limits:
+            counts = self._count(rows, limit)
+            if count:
+                check_fits(limit, plan.now, counts, count)
+            plan.deltas.append((limit, {limit.slot(plan.now): count}))
+            plan.remaining[limit.rule] = max(0, remaining(limit, plan.now, counts) - count)
+        return plan
+
+    def plan_return(self, rows: Rows, limits: Sequence[Limit], count: int, spent_at: float) -> Plan:
+        """Plan to give back what was charged at `spent_at` and not used."""
+        self._fresh()
+        plan = Plan(int(spent_at))
+        for limit in limits:
+            held = self._count(rows, limit).get(limit.slot(spent_at), 0)
+            plan.deltas.append((limit, {limit.slot(spent_at): -min(count, held)}))
+        return plan
+
+    def left(self, rows: Rows, limits: Sequence[Limit], now: float) -> int | None:
+        """The least that any of these limits has left; None where nothing limits."""
+        self._fresh()
+        found = [remaining(limit, now, self._count(rows, limit)) for limit in limits]
+        return min(found) if found else None
+
+    # -- applying -------------------------------------------------------------------------------
+    def apply(self, rows: Rows, plan: Plan) -> None:
+        """Write what was planned; the counts follow with `flush`."""
+        for limit, deltas in plan.deltas:
+            counts = self._counts[limit.scope, limit.window]
+            for slot, delta in deltas.items():
+                counts[slot] = counts.get(slot, 0) + delta
+                self._dirty.add((limit.scope, limit.window, slot))
+        for scope, ordinals in plan.persons:
+            ident = self._scope(rows, scope)
+            sql = "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
+            if len(ordinals) == 1:
+                rows.execute(sql, (ident, ordinals[0], plan.now))
+            else:
+                rows.executemany(sql, [(ident, ordinal, plan.now) for ordinal in ordinals])
+
+    def flush(self, rows: Rows) -> None:
+        """Write the counts that changed; part of every commit."""
+        if not self._dirty:
+            return
+        rows.executemany(
+            "INSERT INTO spent VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (scope, period, slot) DO UPDATE SET count = excluded.count",
+            [
+                (self._scope(rows, scope), window, slot, self._counts[scope, window][slot])
+                for scope, window, slot in self._dirty
+            ],
+        )
+        self._dirty.clear()
+
+    def prune(self, rows: Rows, now: float) -> None:
+        """Forget, once a day, persons and slots that no window can count any more."""
+        last = rows.execute("SELECT value FROM counter WHERE name = 'pruned'").fetchone()[0]
+        if now - last < PRUNE_SECONDS:
+            return
+        horizon = int(now) - MONTH_SECONDS - 2 * PRUNE_SECONDS
+        rows.execute("DELETE FROM seen WHERE at < ?", (horizon,))
+        for window, seconds in (("hour", 300), ("day", 3600), ("month", 24 * 3600)):
+            rows.execute("DELETE FROM spent WHERE period = ? AND slot < ?", (window, horizon // seconds))
+        rows.execute("UPDATE counter SET value = ? WHERE name = 'pruned'", (int(now),))
+
+    # -- rows -----------------------------------------------------------------------------------
+    def _count(self, rows: Rows, limit: Limit) -> Counts:
+        key = (limit.scope, limit.window)
+        counts = self._counts.get(key)
+        if counts is None:
+            sql = "SELECT slot, count FROM spent WHERE scope = ? AND period = ?"
+            counts = dict(rows.execute(sql, (self._scope(rows, limit.scope), limit.window)).fetchall())
+            self._counts[key] = counts
+        return counts
+
+    def _scope(self, rows: Rows, name: str) -> int:
+        ident = self._scopes.get(name)
+        if ident is None:
+            rows.execute("INSERT INTO scope (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (name,))
+            ident = int(rows.execute("SELECT id FROM scope WHERE name = ?", (name,)).fetchone()[0])
+            self._scopes[name] = ident
+        return ident
+
+    def _seen(self, rows: Rows, scope: str, ordinals: Sequence[int]) -> dict[int, int]:
+        """When each person was last charged in a scope; persons never charged are left out."""
+        ident = self._scope(rows, scope)
+        if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
+            return self._seen_many(rows, ident, ordinals)
+        found = {}
+        for ordinal in ordinals:
+            row = rows.execute("SELECT at FROM seen WHERE scope = ? AND ordinal = ?", (ident, ordinal)).fetchone()
+            if row is not None:
+                found[ordinal] = row[0]
+        return found
+
+    def _seen_many(self, rows: Rows, ident: int, ordinals: Sequence[int]) -> dict[int, int]:
+        rows.execute("CREATE TEMP TABLE IF NOT EXISTS asked (ordinal INTEGER PRIMARY KEY)")
+        rows.execute("DELETE FROM asked")
+        rows.executemany("INSERT INTO asked VALUES (?)", [(ordinal,) for ordinal in ordinals])
+        sql = "SELECT ordinal, at FROM asked JOIN seen USING (ordinal) WHERE scope = ?"
+        return dict(rows.execute(sql, (ident,)).fetchall())

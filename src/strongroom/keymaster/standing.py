@@ -1,0 +1,149 @@
+"""What stands: the schema and policy in force, past versions of tables, and the decider made of them.
+
+Rules it keeps:
+
+1. A policy always fits the schema in force; a change that breaks that is refused.
+2. Versions are kept for ever: a record opens under the table version it was sealed under.
+3. `number` counts every change; a decision made under another number is made again inside the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from strongroom.errors import DeniedError, IntegrityError, NotFoundError
+from strongroom.keymaster.state import State
+from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, field_keys
+from strongroom.keys.rows import Rows, counter, take
+from strongroom.purpose.cedar import Decider, Decision
+from strongroom.purpose.policy import Policy, check_policy, parse_policy
+from strongroom.schema.model import Schema, Table
+from strongroom.schema.parse import parse_schema
+from strongroom.schema.stored import table_from_json, table_to_json
+
+
+class Standing:
+    """Schema, policy and index keys in force, read again when the database says they changed."""
+
+    def __init__(self, state: State, ring: KeyRing, entropy: Callable[[int], bytes]) -> None:
+        self._state = state
+        self._ring = ring
+        self._entropy = entropy
+        self.number = -1
+        self.frozen = False
+        self.schema = Schema({}, {}, 0)
+        self.policy_number = 0
+        self._policy: Policy | None = None
+        self._decider: Decider | None = None
+        self._tables: dict[tuple[bytes, int], Table] = {}
+        self._fields: dict[bytes, FieldKeys] = {}
+
+    def forget(self) -> None:
+        """Drop index keys."""
+        self._fields.clear()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        if self._policy is None:
+            raise IntegrityError("the keymaster has no policy")
+        return self._policy
+
+    @property
+    def decider(self) -> Decider:
+        """Decides under schema and policy in force."""
+        if self._decider is None:
+            raise IntegrityError("the keymaster has no policy")
+        return self._decider
+
+    def refresh(self, rows: Rows | None = None) -> int:
+        """Read schema and policy if they changed; returns the number of the change in force."""
+        source = rows or self._state.read()
+        number = counter(source, "standing")
+        if number != self.number:
+            row = source.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
+            schema = Schema.from_json(row[0])
+            sql = "SELECT number, stored FROM policy_version ORDER BY number DESC LIMIT 1"
+            policy_number, stored = source.execute(sql).fetchone()
+            self._use(schema, policy_number, Policy.from_json(stored))
+            self.frozen = counter(source, "frozen") != 0
+            self.number = number
+        return number
+
+    def _use(self, schema: Schema, policy_number: int, policy: Policy) -> None:
+        self.schema, self.policy_number, self._policy = schema, policy_number, policy
+        self._decider = Decider(policy, schema)
+
+    def require(self, decision: Decision) -> Decision:
+        """Pass an allowed decision on.
+
+        Raises:
+            DeniedError: It was refused, or the keymaster is frozen.
+        """
+        if self.frozen:
+            raise DeniedError("the keymaster is frozen", rule="room.frozen")
+        if not decision.allowed:
+            raise DeniedError(decision.reason, rule=decision.rule)
+        return decision
+
+    def table_version(self, table_id: bytes, version: int) -> Table:
+        """A table at a version; NotFoundError if there was none."""
+        known = self._tables.get((table_id, version))
+        if known is None:
+            sql = "SELECT stored FROM table_version WHERE id = ? AND version = ?"
+            row = self._state.read().execute(sql, (table_id, version)).fetchone()
+            if row is None:
+                raise NotFoundError(f"no version {version} of that table")
+            known = self._tables[table_id, version] = table_from_json(row[0])
+        return known
+
+    def table_of(self, table_id: bytes) -> Table | None:
+        """The table in force that has an id."""
+        return next((table for table in self.schema.tables.values() if table.id == table_id), None)
+
+    # -- changing -------------------------------------------------------------------------------
+    def set_schema(self, rows: Rows, text: str) -> Schema:
+        """Keep a new schema version within a transaction, with keys for new indexes."""
+        last = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
+        schema = parse_schema(text, Schema.from_json(last[0]) if last else None, self._entropy)
+        row = rows.execute("SELECT stored FROM policy_version ORDER BY number DESC LIMIT 1").fetchone()
+        if row is not None:
+            check_policy(Policy.from_json(row[0]), schema)
+        rows.execute("INSERT INTO schema_version VALUES (?, ?, ?)", (schema.number, text, schema.to_json()))
+        for table in schema.tables.values():
+            sql = "INSERT INTO table_version VALUES (?, ?, ?) ON CONFLICT (id, version) DO NOTHING"
+            rows.execute(sql, (table.id, table.version, table_to_json(table)))
+            for field in table.find_fields:
+                self._new_field(rows, field.id)
+        take(rows, "standing")
+        return schema
+
+    def set_policy(self, rows: Rows, text: str) -> tuple[int, Policy]:
+        """Keep a new policy version within a transaction; returns its number."""
+        stored = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
+        schema = Schema.from_json(stored)
+        policy = parse_policy(text, schema)
+        Decider(policy, schema).validate()
+        last = rows.execute("SELECT max(number) FROM policy_version").fetchone()[0]
+        number = (last or 0) + 1
+        rows.execute("INSERT INTO policy_version VALUES (?, ?, ?)", (number, text, policy.to_json()))
+        take(rows, "standing")
+        return number, policy
+
+    # -- index keys -----------------------------------------------------------------------------
+    def _new_field(self, rows: Rows, field_id: bytes) -> None:
+        found = rows.execute("SELECT 1 FROM wrapped_key WHERE purpose = 'field' AND id = ?", (field_id,)).fetchone()
+        if found is None:
+            wrapped = self._ring.wrap("field", field_id, self._entropy(FIELD_KEY_BYTES))
+            rows.execute("INSERT INTO wrapped_key VALUES ('field', ?, ?)", (field_id, wrapped))
+
+    def field(self, field_id: bytes) -> FieldKeys:
+        """The keys of an indexed field."""
+        keys = self._fields.get(field_id)
+        if keys is None:
+            sql = "SELECT wrapped FROM wrapped_key WHERE purpose = 'field' AND id = ?"
+            row = self._state.read().execute(sql, (field_id,)).fetchone()
+            if row is None:
+                raise NotFoundError("the field has no index")
+            keys = self._fields[field_id] = field_keys(self._ring.unwrap("field", field_id, row[0]))
+        return keys

@@ -1,0 +1,58 @@
+"""The tables of a keymaster, in one place.
+
+What stands here in plain: actors, purposes, times, counts, ids, and which schema and policy are in force. Keys lie
+wrapped, reasons and labels sealed. SQLite's dialect, kept to what PostgreSQL says alike.
+"""
+
+from strongroom.keys.rows import PAGE_TABLES
+
+FORMAT = 1
+
+TABLES = f"""
+{PAGE_TABLES}
+INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0);
+
+CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, object BLOB NOT NULL,
+  sha256 BLOB NOT NULL, length INTEGER NOT NULL, key BLOB NOT NULL);
+CREATE TABLE past_head (number INTEGER PRIMARY KEY, object BLOB NOT NULL, sha256 BLOB NOT NULL,
+  length INTEGER NOT NULL, key BLOB NOT NULL);
+
+CREATE TABLE schema_version (number INTEGER PRIMARY KEY, text TEXT NOT NULL, stored TEXT NOT NULL);
+CREATE TABLE table_version (id BLOB NOT NULL, version INTEGER NOT NULL, stored TEXT NOT NULL,
+  PRIMARY KEY (id, version)) WITHOUT ROWID;
+CREATE TABLE policy_version (number INTEGER PRIMARY KEY, text TEXT NOT NULL, stored TEXT NOT NULL);
+
+CREATE TABLE wrapped_key (purpose TEXT NOT NULL, id BLOB NOT NULL, wrapped BLOB NOT NULL,
+  PRIMARY KEY (purpose, id)) WITHOUT ROWID;
+CREATE TABLE day_key (day INTEGER PRIMARY KEY, month BLOB NOT NULL, wrapped BLOB NOT NULL);
+
+CREATE TABLE lease (id BLOB PRIMARY KEY, actor TEXT NOT NULL, verb TEXT NOT NULL, table_id BLOB, table_version INTEGER,
+  base INTEGER NOT NULL, expires REAL NOT NULL, state TEXT NOT NULL, noted INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX lease_by_state ON lease (state, expires);
+CREATE TABLE batch (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, lease BLOB NOT NULL REFERENCES lease(id),
+  table_id BLOB NOT NULL, table_version INTEGER NOT NULL, records INTEGER, state TEXT NOT NULL);
+CREATE INDEX batch_by_lease ON batch (lease);
+CREATE TABLE batch_index (sequence INTEGER NOT NULL REFERENCES batch(sequence), field BLOB NOT NULL,
+  PRIMARY KEY (sequence, field)) WITHOUT ROWID;
+CREATE TABLE file_key (id BLOB PRIMARY KEY, object BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, table_id BLOB,
+  lease BLOB NOT NULL REFERENCES lease(id), state TEXT NOT NULL, dropped_at INTEGER, wrapped BLOB) WITHOUT ROWID;
+CREATE INDEX file_key_by_lease ON file_key (lease);
+CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (table_id, digest)) WITHOUT ROWID;
+
+CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, head INTEGER NOT NULL,
+  expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE request (id BLOB PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL, made REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX request_by_time ON request (made);
+
+CREATE TABLE scope (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE seen (scope INTEGER NOT NULL REFERENCES scope(id), ordinal INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (scope, ordinal)) WITHOUT ROWID;
+CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT NULL, slot INTEGER NOT NULL,
+  count INTEGER NOT NULL, PRIMARY KEY (scope, period, slot)) WITHOUT ROWID;
+
+CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
+CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
+CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
+"""

@@ -1,0 +1,566 @@
+"""Reads one SQL question over open columns, refuses what could name a person, and plans the rest.
+
+Rules kept here:
+
+1. One SELECT over one table. Joins, subqueries, unions, common table expressions, window functions and table
+   functions are refused by name; comments never reach the engine, for nothing of the caller's text does
+   (`sqlexpr`).
+2. Only open columns that the purpose shows, in every clause: what may not be seen may not be filtered, sorted or
+   grouped by either. A masked column is its masked value everywhere.
+3. An aggregate is taken of a bare column, so that no condition inside it can single a person out. `min`, `max` and
+   their kin give one person's value and are refused.
+4. Every group, and the whole answer where there are no groups, has at least `min_group` persons, counted beside the
+   answer; HAVING, ORDER BY and LIMIT see only what is left. An aggregate of a field that may be null also needs that
+   many persons who have it.
+5. Rows of persons need leave, a LIMIT, and a table that is not sensitive; the plan says which rows to charge.
+
+A minimum group does not stop differencing: who asks twice, with and without one person in WHERE, learns that person's
+share. That is why each question is noted, and what budgets on questions are for. Running is left to `sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from strongroom.errors import DeniedError, UsageError
+from strongroom.read.sqlexpr import Sql, as_condition, compile_expression, not_offered, only, whole_number
+
+if TYPE_CHECKING:
+    from strongroom.schema.model import Table
+
+SQL_BYTES_MAX = 16_384
+SQL_NESTING_MAX = 60
+SQL_ROWS_MAX = 10_000
+SQL_GROUPS_MAX = 100_000
+MIN_GROUP_LEAST = 2
+_SINGLE = frozenset(
+    "Min Max AnyValue First Last FirstValue LastValue NthValue ArgMin ArgMax ArrayAgg GroupConcat Median Mode"
+    " Quantile ApproxQuantile PercentileCont PercentileDisc IgnoreNulls RespectNulls".split()
+)
+_SINGLE_NAMES = frozenset(
+    "list any_value arbitrary first last min_by max_by arg_min_null arg_max_null histogram mad"
+    " quantile reservoir_quantile approx_top_k string_agg group_concat listagg bit_xor product".split()
+)
+_MEASURES = {
+    "Sum": "sum",
+    "Avg": "avg",
+    "Stddev": "stddev_samp",
+    "StddevSamp": "stddev_samp",
+    "StddevPop": "stddev_pop",
+    "Variance": "var_samp",
+    "VariancePop": "var_pop",
+}
+
+
+class _View(Protocol):
+    @property
+    def show(self) -> str: ...
+    @property
+    def mask(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class ColumnView:
+    """One field as the purpose shows it.
+
+    Args:
+        name: Field name.
+        type: Type in the schema.
+        klass: Class; only `open` can be asked for in sql.
+        show: plain, masked, token or withheld.
+        mask: Name of the mask where it is masked.
+        nullable: Whether a record may lack it.
+    """
+
+    name: str
+    type: str
+    klass: str = "open"
+    show: str = "plain"
+    mask: str | None = None
+    nullable: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Type of what sql sees: a masked value is text."""
+        return "string" if self.show == "masked" else self.type
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One table as the purpose shows it, with all its fields, so that a refusal can say why.
+
+    Args:
+        name: Table name.
+        records: `one` or `many` records a subject.
+        columns: Every field of the table by name.
+        purpose: Name of the purpose, for refusals.
+        sensitive: Whether the table itself is sensitive: nothing that gives rows starts from it.
+        sensitive_classes: Names of sensitive classes.
+    """
+
+    name: str
+    records: str
+    columns: Mapping[str, ColumnView]
+    purpose: str
+    sensitive: bool = False
+    sensitive_classes: frozenset[str] = frozenset({"sensitive"})
+
+    @classmethod
+    def of(cls, table: Table, views: Mapping[str, _View], purpose: str) -> TableView:
+        """The view of a schema's table under the field views a keymaster granted; an unnamed field is withheld."""
+        columns = {}
+        for f in table.fields:
+            view = views.get(f.name)
+            show, mask = ("withheld", None) if view is None else (view.show, view.mask)
+            columns[f.name] = ColumnView(f.name, f.type, f.klass, show, mask, f.nullable)
+        classes = frozenset(name for name, info in table.class_info.items() if info.sensitive)
+        return cls(table.name, table.records, columns, purpose, table.klass == "sensitive", classes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, in words of this library only.
+
+    Args:
+        kind: `aggregate` or `rows`.
+        tables: Names of the tables read (one).
+        columns: Fields read, in the order of their names `c0`, `c1` ... in `scan`.
+        scan: DuckDB text over relation `data`; groups with hidden counts, or rows with `_file`, `_row`.
+        answer: DuckDB text over relation `groups`, the groups that are left; empty for rows.
+        names: Column names of the answer.
+        guards: Pairs (aggregate, count of persons who have the field) of column names in `groups`.
+        grouped: Whether there was a GROUP BY.
+        min_group: Fewest distinct persons of a group.
+        by_person: Whether distinct persons must be counted by number, for a subject may have several records.
+    """
+
+    kind: str
+    tables: tuple[str, ...]
+    columns: tuple[ColumnView, ...]
+    scan: str = field(repr=False)
+    answer: str = field(repr=False)
+    names: tuple[str, ...]
+    guards: tuple[tuple[str, str], ...]
+    grouped: bool
+    min_group: int
+    by_person: bool
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields read, for the log."""
+        return tuple(c.name for c in self.columns)
+
+
+def check_sql(text: str, tables: Mapping[str, TableView], min_group: int, rows_allowed: bool) -> Plan:
+    """Read, check and plan one question.
+
+    Args:
+        text: The question: one SELECT in DuckDB's dialect.
+        tables: Tables the purpose names, by name.
+        min_group: Fewest distinct persons of a group; at least 2.
+        rows_allowed: Whether the purpose may have rows, which are charged as persons.
+
+    Returns:
+        What to run.
+
+    Raises:
+        UsageError: The question cannot be read, or holds a construct that is not offered, which is named.
+        DeniedError: A field or an answer that the purpose may not have; `rule` names the rule.
+    """
+    if min_group < MIN_GROUP_LEAST:
+        raise UsageError(f"the minimum group is at least {MIN_GROUP_LEAST}")
+    select = _parse(text)
+    only(select, "expressions", "from_", "where", "group", "having", "order", "limit", "offset", "distinct")
+    compiler = _Compiler(select, _table(select, tables), min_group)
+    try:
+        return compiler.rows(rows_allowed) if compiler.is_rows() else compiler.aggregate()
+    except RecursionError:
+        raise UsageError("the question is nested too deeply") from None
+
+
+def _parse(text: str) -> Any:
+    import sqlglot
+    from sqlglot.tokens import TokenType
+
+    if len(text.encode("utf-8", "replace")) > SQL_BYTES_MAX:
+        raise UsageError(f"a question has at most {SQL_BYTES_MAX} bytes")
+    dialect = sqlglot.Dialect.get_or_raise("duckdb")
+    tokens: list[Any] = []
+    statements: list[Any] | None = None
+    # The parser raises many kinds and quotes the question: its errors end here, not even as a context.
+    with suppress(Exception):
+        tokens = list(dialect.tokenize(text))
+    _check_tokens(tokens, TokenType)
+    with suppress(Exception):
+        statements = [s for s in dialect.parser().parse(tokens, None) if s is not None]
+    if statements is None:
+        raise UsageError("the question cannot be read as sql")
+    if len(statements) != 1 or type(statements[0]).__name__ != "Select":
+        raise UsageError("sql answers one plain select over one table")
+    return statements[0]
+
+
+def _check_tokens(tokens: list[Any], kinds: Any) -> None:
+    while tokens and tokens[-1].token_type == kinds.SEMICOLON:
+        tokens.pop()
+    if any(t.token_type == kinds.SEMICOLON for t in tokens):
+        raise UsageError("sql answers one statement at a time")
+    if not tokens or tokens[0].token_type != kinds.SELECT:
+        raise UsageError("sql answers a select, nothing else", hint="a question begins with select")
+    depth = deepest = 0
+    for token in tokens:
+        depth += (token.token_type == kinds.L_PAREN) - (token.token_type == kinds.R_PAREN)
+        deepest = max(deepest, depth)
+    if deepest > SQL_NESTING_MAX:
+        raise UsageError("the question is nested too deeply")
+
+
+def _table(select: Any, tables: Mapping[str, TableView]) -> tuple[TableView, str]:
+    """The view of the one table asked, and the name it goes by in the question."""
+    source = select.args.get("from_")
+    if source is None:
+        raise UsageError("the question names no table", hint="select ... from TABLE")
+    only(source, "this")
+    table = source.this
+    if type(table).__name__ != "Table":
+        raise not_offered(table)
+    only(table, "this", "alias")
+    if type(table.this).__name__ != "Identifier":
+        raise not_offered(table.this)
+    alias = table.args.get("alias")
+    if alias is not None:
+        only(alias, "this")
+    name = _match(str(table.this.this), tables)
+    if name is None:
+        raise UsageError("no such table for this purpose", hint=f"tables: {', '.join(sorted(tables)) or 'none'}")
+    return tables[name], str(alias.this.this) if alias is not None and alias.this is not None else name
+
+
+def _match(name: str, among: Mapping[str, Any]) -> str | None:
+    return name if name in among else next((k for k in among if k.casefold() == name.casefold()), None)
+
+
+class _Compiler:
+    """One question on its way to a plan. `columns`, `keys` and `cells` fill up as clauses are read."""
+
+    def __init__(self, select: Any, table: tuple[TableView, str], min_group: int) -> None:
+        self.select = select
+        self.view, self.known_as = table
+        self.min_group = min_group
+        self.by_person = self.view.records != "one"
+        self.columns: dict[str, ColumnView] = {}
+        self.keys: dict[str, Sql] = {}
+        self.cells: dict[str, Sql] = {}
+        self.guards: dict[str, str] = {}
+        self.items = [self._item(i) for i in self._expanded()]
+
+    # -- what is asked --------------------------------------------------------------------------
+    def _expanded(self) -> list[Any]:
+        from sqlglot import exp
+
+        items: list[Any] = []
+        for item in self.select.expressions:
+            if type(item).__name__ != "Star":
+                items.append(item)
+                continue
+            only(item)
+            shown = [c for c in self.view.columns.values() if c.klass == "open" and c.show in ("plain", "masked")]
+            items += [exp.column(c.name) for c in shown]
+        if not items:
+            raise UsageError("the question selects nothing")
+        return items
+
+    def _item(self, node: Any) -> tuple[str, Any]:
+        if type(node).__name__ == "Alias":
+            only(node, "this", "alias")
+            return str(node.alias), node.this
+        name = str(node.this.this) if type(node).__name__ == "Column" and hasattr(node.this, "this") else ""
+        return name or type(node).__name__.lower(), node
+
+    def is_rows(self) -> bool:
+        """Whether the answer would be rows of persons."""
+        from sqlglot import exp
+
+        args = self.select.args
+        if args.get("group") or args.get("having") or args.get("distinct"):
+            return False
+        order = args.get("order")
+        nodes = [node for _, node in self.items] + (list(order.expressions) if order else [])
+        return not any(n.find(exp.AggFunc) or any(map(_single, n.walk())) for n in nodes)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the answer's columns, made different where they are not."""
+        taken: dict[str, None] = {}
+        for name, _ in self.items:
+            unique, n = name, 1
+            while unique in taken:
+                n += 1
+                unique = f"{name}_{n}"
+            taken[unique] = None
+        return tuple(taken)
+
+    # -- leaves ---------------------------------------------------------------------------------
+    def column(self, node: Any) -> Sql | None:
+        """What a column of the table stands for; refuses those the purpose does not show."""
+        kind = type(node).__name__
+        if _single(node):
+            raise DeniedError(
+                f"{_function(node)} gives a single person's value",
+                rule="sql gives no single person's value",
+                hint="ask for count, sum or avg of a group",
+            )
+        if kind in _MEASURES or kind == "Count":
+            raise UsageError("an aggregate stands here where sql cannot have one")
+        if kind != "Column":
+            return None
+        only(node, "this", "table")
+        if type(node.this).__name__ != "Identifier":
+            raise not_offered(node.this)
+        qualifier = node.args.get("table")
+        if qualifier is not None and str(qualifier.this).casefold() != self.known_as.casefold():
+            raise UsageError("a field is named after another table than the one asked")
+        name = _match(str(node.this.this), self.view.columns)
+        if name is None:
+            raise UsageError(f"table {self.view.name} has no such field", hint="name a field of the schema")
+        column = self.view.columns[name]
+        self._allow(column)
+        self.columns.setdefault(name, column)
+        return Sql(f"c{list(self.columns).index(name)}", column.kind)
+
+    def _allow(self, column: ColumnView) -> None:
+        place = f"{column.name} of {self.view.name}"
+        if column.klass in self.view.sensitive_classes:
+            raise DeniedError(
+                f"{place} is of class {column.klass}, which is sensitive: sql neither shows nor filters by it",
+                rule="sensitive fields are never a filter",
+            )
+        if column.klass != "open":
+            raise DeniedError(
+                f"{place} is sealed (class {column.klass}): sql reads open fields only",
+                rule="sql reads open fields only",
+                hint="get or find opens a record; it is charged and noted",
+            )
+        if column.show not in ("plain", "masked") or (column.show == "masked" and column.mask is None):
+            raise DeniedError(
+                f"{place} is {column.show} under purpose {self.view.purpose}",
+                rule=f"purpose {self.view.purpose} does not show {column.name}",
+            )
+        if column.type == "binary":
+            raise UsageError(f"{place} is binary: sql does not read it")
+
+    def cell(self, node: Any) -> Sql | None:
+        """What stands for a node after grouping: a key or an aggregate."""
+        kind = type(node).__name__
+        if not (kind in _MEASURES or kind == "Count"):
+            if kind in ("Literal", "Null", "Boolean"):
+                return None
+            text = self._key_text(node)
+            if text is not None:
+                return Sql(f"k{list(self.keys).index(text)}", self.keys[text].kind)
+            if kind == "Column":
+                self.column(node)
+                raise UsageError(
+                    "a field stands neither in group by nor in an aggregate",
+                    hint="every field outside an aggregate belongs into group by",
+                )
+            _refuse_single(node, self.column)
+            return None
+        text, guard, result = self._aggregate(node)
+        self.cells.setdefault(text, result)
+        if guard is not None:
+            self.guards.setdefault(text, guard)
+        return Sql(f"a{list(self.cells).index(text)}", result.kind)
+
+    def _key_text(self, node: Any) -> str | None:
+        from sqlglot import exp
+
+        if node.find(exp.AggFunc) is not None:
+            return None
+        before = dict(self.columns)
+        try:
+            text = compile_expression(node, self.column).text
+        except UsageError:
+            self.columns = before
+            return None
+        if text not in self.keys:
+            self.columns = before
+            return None
+        return text
+
+    def _aggregate(self, node: Any) -> tuple[str, str | None, Sql]:
+        """Text of an aggregate, text of the count of persons who have its field, and its type."""
+        only(node, "this")
+        kind, argument = type(node).__name__, node.this
+        distinct = type(argument).__name__ == "Distinct"
+        if distinct:
+            only(argument, "expressions")
+            if len(argument.expressions) != 1 or kind != "Count":
+                raise UsageError("distinct goes with count of one field")
+            argument = argument.expressions[0]
+        if kind == "Count" and type(argument).__name__ == "Star" and not distinct:
+            only(argument)
+            return "count(*)", None, Sql("", "int")
+        if type(argument).__name__ != "Column":
+            raise DeniedError(
+                f"{_function(node)} takes a field, nothing computed",
+                rule="sql aggregates take bare fields",
+                hint="put the condition into where, or the computed value into group by",
+            )
+        value = self.column(argument)
+        assert value is not None
+        guard = f"count({value.text})"
+        if self.by_person:
+            guard = f"count(distinct case when {value.text} is not null then _who end)"
+        nullable = list(self.columns.values())[int(value.text[1:])].nullable
+        if kind == "Count":
+            return f"count({'distinct ' if distinct else ''}{value.text})", guard if nullable else None, Sql("", "int")
+        if value.kind not in ("int", "float"):
+            raise UsageError(f"{_function(node)} needs a field of numbers")
+        engine_type, kind_out = ("bigint", "int") if kind == "Sum" and value.kind == "int" else ("double", "float")
+        text = f"try_cast({_MEASURES[kind]}({value.text}) as {engine_type})"
+        return text, guard if nullable else None, Sql("", kind_out)
+
+    # -- plans ----------------------------------------------------------------------------------
+    def _where(self) -> str:
+        where = self.select.args.get("where")
+        if where is None:
+            return ""
+        only(where, "this")
+        return f" where {as_condition(where.this, self.column)}"
+
+    def _limit(self, required: bool) -> str:
+        limit, offset = self.select.args.get("limit"), self.select.args.get("offset")
+        if required and limit is None:
+            raise UsageError("rows need a limit", hint=f"limit 1 to {SQL_ROWS_MAX}")
+        text = ""
+        if limit is not None:
+            only(limit, "expression")
+            most = SQL_ROWS_MAX if required else SQL_GROUPS_MAX
+            text += f" limit {whole_number(limit.expression, 'limit', 0, most)}"
+        if offset is not None:
+            only(offset, "expression")
+            text += f" offset {whole_number(offset.expression, 'offset', 0, 10**12)}"
+        return text
+
+    def _order(self, leaf: Any, selected: list[Sql]) -> str:
+        order = self.select.args.get("order")
+        if order is None:
+            return ""
+        only(order, "expressions")
+        parts = []
+        for item in order.expressions:
+            if type(item).__name__ != "Ordered":
+                raise not_offered(item)
+            only(item, "this", "desc", "nulls_first")
+            chosen = self._selected(item.this, alias_first=True)
+            text = selected[chosen].text if chosen is not None else compile_expression(item.this, leaf).text
+            nulls = "first" if item.args.get("nulls_first") else "last"
+            parts.append(f"{text} {'desc' if item.args.get('desc') else 'asc'} nulls {nulls}")
+        return f" order by {', '.join(parts)}"
+
+    def _selected(self, node: Any, *, alias_first: bool = False) -> int | None:
+        """Which selected item a name or number in GROUP BY or ORDER BY means, if one."""
+        if type(node).__name__ == "Literal" and not node.is_string:
+            return whole_number(node, "a column number", 1, len(self.items)) - 1
+        if type(node).__name__ != "Column" or node.args.get("table") is not None:
+            return None
+        name = getattr(node.this, "this", None)
+        if not isinstance(name, str) or (not alias_first and _match(name, self.view.columns) is not None):
+            return None
+        return next((i for i, (n, _) in enumerate(self.items) if n.casefold() == name.casefold()), None)
+
+    def rows(self, allowed: bool) -> Plan:
+        """The plan of a question whose answer is rows of persons."""
+        if self.view.sensitive:
+            raise DeniedError(
+                f"table {self.view.name} is sensitive: no rows start from it",
+                rule="nothing starts from a sensitive table",
+                hint="ask for groups, with count, sum or avg",
+            )
+        if not allowed:
+            raise DeniedError(
+                f"purpose {self.view.purpose} has aggregates only, and these are rows of persons",
+                rule=f"purpose {self.view.purpose} allows no sql rows",
+                hint="group by something and count",
+            )
+        selected = [compile_expression(node, self.column) for _, node in self.items]
+        tail = self._where() + self._order(self.column, selected) + self._limit(required=True)
+        items = ", ".join(f"{s.text} as r{i}" for i, s in enumerate(selected))
+        return self._plan("rows", f"select {items}, _file, _row from data{tail}", "", grouped=False)
+
+    def aggregate(self) -> Plan:
+        """The plan of a question whose answer is groups."""
+        grouped = self._read_keys()
+        where = self._where()
+        selected = [compile_expression(node, self.cell) for _, node in self.items]
+        having = self.select.args.get("having")
+        if having is not None:
+            only(having, "this")
+        kept = "" if having is None else f" where {as_condition(having.this, self.cell)}"
+        tail = kept + self._order(self.cell, selected) + self._limit(required=False)
+        answer = f"select {', '.join(f'{s.text} as r{i}' for i, s in enumerate(selected))} from groups{tail}"
+        inner = [f"{k.text} as k{i}" for i, k in enumerate(self.keys.values())]
+        inner += [f"{text} as a{i}" for i, text in enumerate(self.cells)]
+        inner += [f"{text} as g{i}" for i, text in enumerate(dict.fromkeys(self.guards.values()))]
+        inner.append(f"count({'distinct _who' if self.by_person else '*'}) as n")
+        by = f" group by {', '.join(str(i + 1) for i in range(len(self.keys)))}" if self.keys else ""
+        return self._plan("aggregate", f"select {', '.join(inner)} from data{where}{by}", answer, grouped=grouped)
+
+    def _read_keys(self) -> bool:
+        from sqlglot import exp
+
+        group, distinct = self.select.args.get("group"), self.select.args.get("distinct")
+        plain = [node for _, node in self.items if node.find(exp.AggFunc) is None]
+        if distinct is not None:
+            only(distinct)
+            if group is not None or len(plain) != len(self.items):
+                raise UsageError("distinct in sql goes with fields only", hint="use group by")
+            nodes = plain
+        elif group is None:
+            return False
+        elif group.args.get("all"):
+            only(group, "all")
+            nodes = plain
+        else:
+            only(group, "expressions")
+            nodes = list(group.expressions)
+        for node in nodes:
+            chosen = self._selected(node)
+            node = node if chosen is None else self.items[chosen][1]  # noqa: PLW2901
+            found = compile_expression(node, self.column)
+            self.keys.setdefault(found.text, found)
+        return True
+
+    def _plan(self, kind: str, scan: str, answer: str, *, grouped: bool) -> Plan:
+        cells, counts = list(self.cells), list(dict.fromkeys(self.guards.values()))
+        return Plan(
+            kind=kind,
+            tables=(self.view.name,),
+            columns=tuple(self.columns.values()),
+            scan=scan,
+            answer=answer,
+            names=self.names(),
+            guards=tuple((f"a{cells.index(a)}", f"g{counts.index(g)}") for a, g in self.guards.items()),
+            grouped=grouped,
+            min_group=self.min_group,
+            by_person=self.by_person and kind == "aggregate",
+        )
+
+
+def _single(node: Any) -> bool:
+    """Whether a node is a function that gives one person's value."""
+    name = type(node).__name__
+    return name in _SINGLE or (name == "Anonymous" and str(node.this).lower() in _SINGLE_NAMES)
+
+
+def _refuse_single(node: Any, leaf: Any) -> None:
+    if _single(node):
+        leaf(node)
+
+
+def _function(node: Any) -> str:
+    name = str(node.this).lower() if type(node).__name__ == "Anonymous" else type(node).__name__.lower()
+    return {"groupconcat": "string_agg", "arrayagg": "list", "anyvalue": "any_value"}.get(name, name)

@@ -1,0 +1,1 @@
+"""One door in: read what comes, check it, seal it, store it, index it, commit it once."""

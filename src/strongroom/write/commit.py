@@ -1,0 +1,111 @@
+"""Move the head of the room: manifest, snapshot, then one compare-and-swap; a loser rebases and tries again.
+
+Rules it keeps:
+
+1. Everything a snapshot names is durable before the head moves.
+2. A head that moved meanwhile is not an error: the same additions are laid on the newer snapshot. What a removal named
+   being gone is one: somebody else compacted the same runs.
+3. The manifest and snapshot of a lost race are removed; should that fail, they are objects nothing names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strongroom.catalog.catalog import Catalog
+from strongroom.catalog.commit import CommitBuilder
+from strongroom.catalog.entries import BlockKeys, ObjectEntry
+from strongroom.errors import ConflictError
+from strongroom.seal.blocks import block_key
+from strongroom.store.base import object_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.keymaster.api import FileKey, Head, Keymaster, Lease, Receipt
+    from strongroom.store.base import Store
+
+COMMIT_TRIES_MAX = 16
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit adds to and removes from the room.
+
+    Args:
+        added: Stored objects, each with the place in the commit order it takes; None is the newest.
+        removed: Entries of the base that the next snapshot leaves out.
+        counts: Counts for the log entry.
+        digests: SHA-256 of the sources put, 32 B each.
+        notes: Counts and sums for `check`.
+    """
+
+    added: Sequence[tuple[ObjectEntry, int | None]]
+    removed: Sequence[ObjectEntry] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    digests: Sequence[bytes] = ()
+    notes: Mapping[str, int | str] = field(default_factory=dict)
+
+
+def lease_block_keys(keymaster: Keymaster, lease: Lease) -> BlockKeys:
+    """Block keys of stored objects for the holder of a lease; each file key is asked for once."""
+    known: dict[bytes, bytes] = {}
+
+    def block_keys(key_id: bytes, kind: int, numbers: Sequence[int], table: bytes | None) -> list[bytes]:
+        del table
+        if key_id not in known:
+            known.update(keymaster.file_keys(lease, [key_id]))
+        return [block_key(known[key_id], kind, number) for number in numbers]
+
+    return block_keys
+
+
+def commit_change(
+    store: Store, keymaster: Keymaster, lease: Lease, change: Change, now: Callable[[], float]
+) -> tuple[Receipt, Head]:
+    """Commit a change, rebasing as often as others are faster.
+
+    Raises:
+        ConflictError: An object to be removed is gone from the newest snapshot, the lease has ended, or others
+            were faster COMMIT_TRIES_MAX times.
+    """
+    block_keys = lease_block_keys(keymaster, lease)
+    catalog: Catalog | None = None
+    for _ in range(COMMIT_TRIES_MAX):
+        catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys, previous=catalog)
+        minted: list[bytes] = []
+        head = _write(catalog, keymaster, lease, change, minted, now)
+        try:
+            receipt = keymaster.commit(lease, catalog.head, head, change.counts, change.digests)
+        except ConflictError:
+            for object_id in minted:
+                store.delete(object_name(object_id))
+            if keymaster.head() == catalog.head:
+                raise  # the lease, not the head
+            continue
+        return receipt, head
+    raise ConflictError("others committed first, again and again", hint="try again when fewer are putting at once")
+
+
+def _write(
+    catalog: Catalog,
+    keymaster: Keymaster,
+    lease: Lease,
+    change: Change,
+    minted: list[bytes],
+    now: Callable[[], float],
+) -> Head:
+    def mint(kind: int, object_id: bytes) -> FileKey:
+        minted.append(object_id)
+        return keymaster.mint_file_key(lease, kind, object_id, None)
+
+    builder = CommitBuilder(catalog)
+    for entry, place in change.added:
+        builder.add(entry, commit=place)
+    for entry in change.removed:
+        builder.remove(entry)
+    return builder.write(
+        mint=mint, created=int(now() * 1e6), checkpoint=keymaster.publish(), notes=change.notes
+    )
