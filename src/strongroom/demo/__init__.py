@@ -1,1 +1,1 @@
-"""A made-up city to try the product on: persons, deliveries, police reports and criminal cases that nobody lived."""
+"""A made-up city to try the product on: persons, parcels, police reports and cases that nobody lived."""

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from strongroom.errors import UsageError
+
 Ints = npt.NDArray[np.int64]
 Digits = npt.NDArray[np.uint8]
-
-_MASK = np.uint32(0xFFFFFFFF)
 
 
 def digits(values: npt.NDArray[Any], width: int) -> Digits:
@@ -41,13 +41,13 @@ def ascii_table(words: Sequence[str]) -> Digits:
 
 
 def pick(rng: np.random.Generator, pool: Sequence[str] | pa.Array, n: int) -> pa.Array:
-    """n words of a pool, each as likely as the other."""
+    """Words of a pool, n of them, each as likely as the other."""
     words = pool if isinstance(pool, pa.Array) else pa.array(pool, pa.string())
     return words.take(pa.array(rng.integers(0, len(words), n, dtype=np.int32)))
 
 
 def pick_by_share(rng: np.random.Generator, shares: dict[str, float], n: int) -> pa.Array:
-    """n words, each as likely as its share of the sum."""
+    """Words, n of them, each as likely as its share of the sum."""
     edges = np.cumsum(np.array(list(shares.values())))
     index = np.searchsorted(edges, rng.random(n) * edges[-1], side="right")
     return pa.array(list(shares), pa.string()).take(pa.array(index.astype(np.int32)))
@@ -72,7 +72,7 @@ def join(*parts: pa.Array | str) -> pa.Array:
 def distinct(start: int, n: int, size: int, seed: int) -> Ints:
     """The start-th and following of a fixed disorder of the numbers below `size`: no two are equal.
 
-    The murmur3 finaliser is a bijection of 32 bits; what falls outside is sent through again until it falls inside.
+    The murmur3 finaliser is a bijection of 32 bits; what falls outside goes through it again until it is inside.
 
     Args:
         start: How many were taken before.
@@ -81,7 +81,7 @@ def distinct(start: int, n: int, size: int, seed: int) -> Ints:
         seed: Which disorder.
     """
     if start + n > size:
-        raise ValueError(f"only {size} distinct numbers, {start + n} asked for")
+        raise UsageError(f"only {size} distinct numbers, {start + n} asked for")
     values = _disorder(np.arange(start, start + n, dtype=np.int64).astype(np.uint32), seed)
     outside = np.flatnonzero(values >= size)
     while len(outside):
@@ -91,7 +91,7 @@ def distinct(start: int, n: int, size: int, seed: int) -> Ints:
 
 
 def _disorder(values: npt.NDArray[np.uint32], seed: int) -> npt.NDArray[np.uint32]:
-    mixed = values ^ np.uint32((seed * 0x9E3779B1) & int(_MASK))
+    mixed = values ^ np.uint32((seed * 0x9E3779B1) & 0xFFFFFFFF)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
     return mixed ^ (mixed >> np.uint32(16))

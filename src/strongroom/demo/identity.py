@@ -1,7 +1,7 @@
 """Resident ids and mobile numbers of people who do not exist, formed by the rules that real ones follow.
 
-Resident id (GB 11643-1999): area of six digits, birth date of eight, serial of three (odd for men), and the check
-character of ISO 7064 MOD 11-2. Mobile numbers have a prefix that is in use. A number may by chance be somebody's.
+Resident id (GB 11643-1999): area of six digits, birth date of eight, serial of three (odd for men), check character
+(ISO 7064 MOD 11-2). Mobile numbers have a prefix that is in use. A number may by chance be somebody's.
 """
 
 from __future__ import annotations
@@ -81,10 +81,19 @@ def mobile_numbers(start: int, n: int, seed: int) -> pa.Array:
     return strings(out)
 
 
+def days(rng: np.random.Generator, first: str, last: str, n: int) -> pa.Array:
+    """A day per row from `first` to `last` (each as 2001-02-03), as 2001-02-03."""
+    table = _days_between(first, last)
+    return strings(table[rng.integers(0, len(table), n)])
+
+
+def _days_between(first: str, last: str) -> Digits:
+    return ascii_table([str(day) for day in np.arange(np.datetime64(first), np.datetime64(last) + 1)])
+
+
 def moments(rng: np.random.Generator, first: str, last: str, n: int) -> pa.Array:
     """A moment per row between two days (each as 2001-02-03, both possible), as 2001-02-03 04:05:06."""
-    low, high = (int((np.datetime64(day) - EPOCH).astype(np.int64)) for day in (first, last))
-    table = ascii_table([str(EPOCH + day) for day in range(low, high + 1)])
+    table = _days_between(first, last)
     day = rng.integers(0, len(table), n)
     second = np.minimum(np.abs(rng.normal(14 * 3600, 4 * 3600, n)), 86_399).astype(np.int64)
     two = digits(np.arange(60), 2)

@@ -26,6 +26,8 @@ YEAR_MIN, YEAR_MAX = 1936, 2020
 _AGGREGATE = re.compile(r"^(市辖区|市区|市郊区|县|省直辖.*|自治区直辖.*)$")
 _PERIOD = re.compile(r"(?:\[(\d*)-(\d*)\])?([^,\[\]]+)")
 
+_MUNICIPALITIES = {"11", "12", "31", "50"}
+
 # Million people, rounded, of the provinces by the first two digits of their codes.
 PROVINCE_MILLIONS = {
     11: 22, 12: 14, 13: 75, 14: 35, 15: 24, 21: 43, 22: 24, 23: 32, 31: 25, 32: 85, 33: 65, 34: 61, 35: 42, 36: 45,
@@ -85,7 +87,7 @@ def gb2260() -> dict[str, str]:
 
 @cache
 def areas() -> Areas:
-    """Every county, district and county-level city of the 31 provinces, with the years in which it existed."""
+    """Every county, district and county-level city of 31 provinces, with the years in which it existed."""
     rows = []
     for code, text in gb2260().items():
         if len(code) != 6 or code.endswith("00") or int(code[:2]) not in PROVINCE_MILLIONS:
@@ -151,7 +153,8 @@ def towns() -> Towns:
             continue
         district = today[int(code)]
         city = _PERIOD.findall(table.get(code[:4] + "00", ""))
-        middle = city[-1][2] if city and code[:2] not in {"11", "12", "31", "50"} and code[2:4] != "90" else ""
+        alone = code[:2] in _MUNICIPALITIES or code[2:4] == "90" or not city
+        middle = "" if alone else city[-1][2]
         prefixes += [table[code[:2]] + middle + district + town for town in names]
         districts += [district] * len(names)
         cities += [int(code[:4])] * len(names)
@@ -178,7 +181,7 @@ def _pools() -> tuple[pa.Array, pa.Array, pa.Array]:
 
 
 def addresses(rng: np.random.Generator, town: Ints) -> pa.Array:
-    """A whole address in each row's town, 75 to 109 bytes as a rule; `town` is i64[n], positions in `towns()`."""
+    """A whole address in each row's town, about 75 to 109 bytes; `town` is i64[n], positions in `towns()`."""
     roads, estates, rooms = _pools()
     n = len(town)
     numbers = [f"{number}号" for number in range(1, 400)]

@@ -1,4 +1,4 @@
-"""What happened in the made-up city: goods that were sent, reports to the police, charges. All of it is invented."""
+"""What happened in the made-up city: parcels, reports to the police, charges. All of it is invented."""
 
 from __future__ import annotations
 

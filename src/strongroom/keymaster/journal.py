@@ -70,6 +70,10 @@ class Journal:
         self._months.clear()
         self._days.clear()
 
+    def undone(self) -> None:
+        """Forget what an undone part may have made: keys, and a leaf's number."""
+        self._epoch = -1
+
     def _fresh(self, rows: Rows) -> None:
         if self._epoch == self._state.epoch:
             return

@@ -60,6 +60,10 @@ class Ledger:
             self._counts.clear()
             self._dirty.clear()
 
+    def undone(self) -> None:
+        """Forget scopes that an undone part may have made; the counts of other parts stay."""
+        self._scopes.clear()
+
     # -- planning -------------------------------------------------------------------------------
     def plan_persons(self, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int], now: float) -> Plan:
         """Plan to charge distinct persons.

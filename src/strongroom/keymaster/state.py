@@ -169,11 +169,13 @@ class GroupCommit:
     Args:
         state: The database.
         finish: Called before the commit: writes what was gathered over the parts.
+        undone: Called when one part was undone: what it may have cached of its own rows must go.
     """
 
-    def __init__(self, state: State, finish: Callable[[Rows], None]) -> None:
+    def __init__(self, state: State, finish: Callable[[Rows], None], undone: Callable[[], None]) -> None:
         self._state = state
         self._finish = finish
+        self._undone = undone
         self._lead = threading.Lock()
         self._queue: list[_Job[object]] = []
         self._queue_lock = threading.Lock()
@@ -220,4 +222,5 @@ class GroupCommit:
             # refused before it changed anything that is cached; any other error undoes the whole transaction
             job.error = error
             rows.execute("ROLLBACK TO part")
+            self._undone()
         rows.execute("RELEASE part")

@@ -225,6 +225,18 @@ def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out
     work[:] = np.uint64(0)  # keys, key streams and plain bytes do not stay in the workspace
 
 
+@njit(nogil=True)
+def _set_label(labels, g, n, words):
+    """Words 12 to 15 of the state: one label for all rows, or one each."""
+    for lane in range(_LANES):
+        row = min(g + lane, n - 1) if labels.shape[0] > 1 else 0
+        for w in range(4):
+            word = np.uint32(0)
+            for i in range(4):
+                word |= np.uint32(labels[row, 4 * w + i]) << np.uint32(8 * i)
+            words[2 * _STATE + (12 + w) * 16 + lane] = word
+
+
 @njit(
     types.void(_in(types.uint8, 2), _in(types.uint8, 2), _in(types.uint8, 2), types.boolean, types.uint8[:, ::1], types.uint64[::1]),
     nogil=True,
@@ -250,18 +262,6 @@ def _derive(parents, first_labels, second_labels, twice, out, work):
         for lane in range(min(_LANES, n - g)):
             _copy32(to + np.uint64(32 * (g + lane)), text + np.uint64(64 * lane))
     work[:] = np.uint64(0)
-
-
-@njit(nogil=True)
-def _set_label(labels, g, n, words):
-    """Words 12 to 15 of the state: one label for all rows, or one each."""
-    for lane in range(_LANES):
-        row = min(g + lane, n - 1) if labels.shape[0] > 1 else 0
-        for w in range(4):
-            word = np.uint32(0)
-            for i in range(4):
-                word |= np.uint32(labels[row, 4 * w + i]) << np.uint32(8 * i)
-            words[2 * _STATE + (12 + w) * 16 + lane] = word
 
 
 def _workspace() -> U64:

@@ -3,36 +3,244 @@
 Rules it keeps:
 
 1. Order of writes: runs and open-column files, manifest, snapshot, then the head. A put cut short leaves the
-   room as it was, and some objects nothing names, which `check` lists and `compact` removes.
+   room as it was, and some objects that nothing names, which `check` lists and `compact` removes.
 2. Records that do not fit are counted by reason with source and row, and kept sealed; with `strict` one such
    record refuses the whole put.
 3. Rows of one put are ordered: a later row of the same subject is newer.
-4. Memory does not grow with the input: at most WORKERS batches are in hand, and the collectors spill, sealed.
+4. Memory does not grow with the input: at most WORKERS + 1 batches are in hand, and the collectors spill, sealed.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from strongroom.catalog.collector import RunCollector
-from strongroom.errors import ConflictError, InputError, StrongroomError
+import numpy as np
+
+from strongroom.errors import ConflictError, InputError
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.batch import SealedBatch, seal_batch
-from strongroom.write.commit import Additions, commit_additions
+from strongroom.write.commit import Change, commit_change
+from strongroom.write.outputs import Outputs
+from strongroom.write.rejects import RejectBatch, rejects_from_bad_rows, rejects_from_checked
 
 if TYPE_CHECKING:
-    from strongroom.catalog.catalog import Catalog
     from strongroom.keymaster.api import Keymaster, Lease, Receipt
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
-    from strongroom.write.rejects import Rejects
     from strongroom.write.sources import SourceBatch, Sources
 
 WORKERS = 2
 LEASE_RENEW_SECONDS = 60.0
+Progress = Callable[[int, int, "int | None"], None]
+
+
+@dataclass(frozen=True)
+class PutOptions:
+    """How to read the source, and what to do with records that do not fit."""
+
+    columns: Sequence[str] | None = None
+    encoding: str | None = None
+    format: str | None = None
+    strict: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class PutReceipt:
+    """What a put did. `reasons` counts rejected records by (reason, field); `leaf` is its log entry."""
+
+    put_id: str
+    snapshot: int
+    records: int
+    new_subjects: int
+    rejected: int
+    reasons: dict[tuple[str, str], int]
+    leaf: int
+    notes: tuple[str, ...] = ()
+
+    def reject_rows(self) -> list[tuple[str, str, int]]:
+        """Rows of (reason, field, records), most frequent first."""
+        return [(*key, count) for key, count in sorted(self.reasons.items(), key=lambda item: -item[1])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        reasons = [{"reason": r, "field": f, "records": n} for r, f, n in self.reject_rows()]
+        plain = {name: getattr(self, name) for name in ("put_id", "snapshot", "records", "new_subjects", "rejected", "leaf")}
+        return {**plain, "reasons": reasons, "notes": list(self.notes)}
+
+
+@dataclass
+class _Work:
+    """One batch between the source and the collectors."""
+
+    order: int
+    source: SourceBatch
+    batch: bytes
+    sealed: SealedBatch | None = None
+    rejects: list[RejectBatch] = field(default_factory=list)
+
+
+class _Put:
+    def __init__(
+        self, store: Store, keymaster: Keymaster, lease: Lease, table: Table, options: PutOptions, put_id: bytes
+    ) -> None:
+        self.keymaster = keymaster
+        self.lease = lease
+        self.table = table
+        self.options = options
+        self.outputs = Outputs(store, keymaster, lease, table, put_id)
+        self.records = 0
+        self.new_subjects = 0
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self._renewed = time.monotonic()
+
+    def run(self, sources: Sources, progress: Progress | None) -> None:
+        """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool:
+            pending: deque[Future[_Work]] = deque()
+            try:
+                for order, source in enumerate(sources):
+                    work = _Work(order, source, self.keymaster.mint_batch(self.lease))
+                    pending.append(pool.submit(self._seal, work))
+                    if len(pending) > WORKERS:
+                        self._collect(pending.popleft().result(), sources, progress)
+                while pending:
+                    self._collect(pending.popleft().result(), sources, progress)
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _seal(self, work: _Work) -> _Work:
+        from strongroom.schema.check import check
+
+        source = work.source
+        if len(source.bad):
+            work.rejects.append(rejects_from_bad_rows(source.source, source.bad))
+        rows = source.columns.num_rows
+        if not rows:
+            return work
+        given = {name: source.columns.column(i) for i, name in enumerate(source.columns.schema.names)}
+        checked = check(self.table, given)
+        columns = checked.columns
+        if checked.bad.any():
+            work.rejects.append(rejects_from_checked(source.source, source.row_numbers(), source.columns, checked))
+            import pyarrow as pa
+
+            good = pa.array(~checked.bad)
+            columns = {name: column.filter(good) for name, column in columns.items()}
+            rows = int(np.count_nonzero(~checked.bad))
+        if rows:
+            work.sealed = seal_batch(
+                self.keymaster, self.lease, self.table, work.batch, work.order, columns, rows
+            )
+        return work
+
+    def _collect(self, work: _Work, sources: Sources, progress: Progress | None) -> None:
+        for rejected in work.rejects:
+            self.reasons.update(rejected.counts())
+            if self.options.strict:
+                raise InputError(
+                    rejected.first_fault(),
+                    hint="correct the record, or put without --strict: such records are then kept sealed",
+                )
+            self.outputs.add_rejects(rejected)
+        self.outputs.add_shape(work.batch)
+        if work.sealed is not None:
+            self.outputs.add(work.sealed)
+            self.records += work.sealed.rows
+            self.new_subjects += work.sealed.new_subjects
+        if time.monotonic() - self._renewed > LEASE_RENEW_SECONDS:
+            self.lease = self.keymaster.renew(self.lease)
+            self._renewed = time.monotonic()
+        if progress is not None:
+            progress(self.records, sources.bytes_done, sources.bytes_total)
+
+
+def put(
+    store: Store,
+    keymaster: Keymaster,
+    actor: str,
+    table_name: str,
+    what: Any,
+    options: PutOptions,
+    progress: Progress | None = None,
+    *,
+    now: Callable[[], float] = time.time,
+) -> PutReceipt:
+    """Put records; see `Room.put`."""
+    from strongroom.write.sources import open_sources
+
+    put_id = random_bytes(16)
+    lease = keymaster.begin_put(actor=actor, table=table_name, request_id=put_id)
+    table = keymaster.schema().tables[table_name]
+    job = _Put(store, keymaster, lease, table, options, put_id)
+    try:
+        sources = open_sources(
+            what,
+            columns=options.columns,
+            encoding=options.encoding,
+            format=options.format,
+            table_fields=[f.name for f in table.fields],
+            needed_fields=[f.name for f in table.fields if not f.nullable],
+        )
+        with sources:
+            if not options.again:
+                _refuse_second_put(keymaster, lease, sources)
+            job.run(sources, progress)
+            digests = [digest.sha256 for digest in sources.digests]
+        if not options.again:
+            _refuse_seen(keymaster, lease, digests)
+        return _commit(store, keymaster, job, put_id, digests, now)
+    except BaseException:
+        job.outputs.discard()
+        keymaster.abandon(lease)
+        raise
+
+
+def _commit(
+    store: Store, keymaster: Keymaster, job: _Put, put_id: bytes, digests: Sequence[bytes], now: Callable[[], float]
+) -> PutReceipt:
+    entries, notes = job.outputs.finish(now)
+    rejected = sum(job.reasons.values())
+    counts = {"records": job.records, "new_subjects": job.new_subjects, "rejected": rejected}
+    receipt, head = commit_change(
+        store,
+        keymaster,
+        job.lease,
+        Change(added=[(e, None) for e in entries], counts=counts, digests=digests, notes={"act": "put", **counts}),
+        now,
+    )
+    return PutReceipt(
+        put_id=put_id.hex(),
+        snapshot=head.number,
+        records=job.records,
+        new_subjects=job.new_subjects,
+        rejected=rejected,
+        reasons=dict(job.reasons),
+        leaf=receipt.leaf,
+        notes=notes,
+    )
+
+
+def _refuse_second_put(keymaster: Keymaster, lease: Lease, sources: Sources) -> None:
+    """Small files are hashed before anything is sealed; large ones are noticed when they have been read."""
+    for digest in sources.digests_up_front():
+        if keymaster.seen_source(lease, digest.sha256):
+            raise _seen(digest.source)
+
+
+def _refuse_seen(keymaster: Keymaster, lease: Lease, digests: Sequence[bytes]) -> None:
+    for digest in digests:
+        if keymaster.seen_source(lease, digest):
+            raise _seen("a source")
+
+
+def _seen(source: str) -> ConflictError:
+    return ConflictError(
+        f"{source} was put into this table before", hint="--again puts it once more, which adds no new knowledge"
+    )
