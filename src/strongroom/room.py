@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.catalog.catalog import Catalog
+from strongroom.catalog.freshness import verify_head
 from strongroom.errors import ConflictError, UsageError
-from strongroom.index.finder import Finder
 from strongroom.read.reading import Reading
+from strongroom.read.session import Session
 from strongroom.store.open import open_store
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Room:
         self._store = store
         self._keymaster = keymaster
         self._actor = actor
+        self._session = Session(store, keymaster, actor)
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +72,7 @@ class Room:
             DeniedError: The actor may not use the purpose.
             IntegrityError: The bucket's newest snapshot is not the one the keymaster knows.
         """
-        return Reading.begin(self._store, self._keymaster, self._actor, purpose, reason, snapshot)
+        return Reading.begin(self._session, purpose, reason, snapshot)
 
     def explain(
         self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None
@@ -158,7 +159,7 @@ class Room:
         """Read every object and the log, and say what is missing, changed or left over."""
         from strongroom.read.check import check
 
-        return check(self._store, self._keymaster, self._actor)
+        return check(self._session)
 
     def log(self, *, actor: str | None = None) -> list[dict[str, Any]]:
         """Entries of the log, oldest first; of one actor where one is named."""
@@ -169,7 +170,7 @@ class Room:
         """Recompute the log from its entries and hold it against every checkpoint the room has kept."""
         from strongroom.read.check import known_checkpoints
 
-        known = known_checkpoints(self._store, self._keymaster, self._actor)
+        known = known_checkpoints(self._session)
         return self._keymaster.verify_log(known=known)
 
 
@@ -204,8 +205,6 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
     if not actor:
         raise UsageError("actor is empty", hint="say who asks: it goes to the log")
     store = open_store(url)
-    Catalog.verify_head(store, keys)
+    verify_head(store, keys.head())
     return Room(store, keys, actor)
 
-
-__all__ = ["Finder", "Room", "create_room", "open_room"]

@@ -187,7 +187,7 @@ def test_a_missing_edge_tile_is_named():
     """Recovery needs the right edge, and says which part is gone."""
     store, _log, _text = published(ITEMS, 300)
     store.delete("tile/0/001.p/44")
-    with pytest.raises(IntegrityError, match="tile/0/001[.]p/44 is missing"):
+    with pytest.raises(IntegrityError, match=r"tile/0/001\.p/44 is missing"):
         TileLog(store, ORIGIN, SEED, PUBLIC).publish(reader(ITEMS), 400)
 
 

@@ -261,12 +261,12 @@ def _check_table(purpose: Purpose, rule: TableRule, table: Table, schema: Schema
 
 
 def _check_show(field: Field, show: str, place: str) -> None:
-    withhold = f'say {field.name} = "withheld"'
+    name, withhold = field.name, f'say {field.name} = "withheld"'
     if show == "masked" and field.mask is None and field.type not in DEFAULT_MASKS:
-        problem = f"{place} masks field {field.name}, and no mask is for {field.type}"
+        problem = f"{place} masks field {name}, and no mask is for {field.type}"
         raise PolicyError(problem, hint=withhold)
     if show == "token" and not field.token:
         raise PolicyError(
-            f"{place} shows a token of field {field.name}, which the schema does not allow",
-            hint=f"declare token = true for {field.name} in the schema, or {withhold}",
+            f"{place} shows a token of field {name}, which the schema does not allow",
+            hint=f"declare token = true for {name} in the schema, or {withhold}",
         )

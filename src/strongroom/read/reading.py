@@ -25,10 +25,10 @@ from strongroom.seal.entropy import random_bytes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.catalog.catalog import Catalog
     from strongroom.index.records import RecordEntry
-    from strongroom.keymaster.api import Keymaster, ReadingGrant
+    from strongroom.keymaster.api import ReadingGrant
     from strongroom.read.record import Record
+    from strongroom.read.session import Session
     from strongroom.schema.model import Table
 
 FIND_RECORDS_MAX = 1_000
@@ -40,18 +40,28 @@ class Reading:
     """Reads under one purpose and one reason; made by `Room.read`, closed by `with`.
 
     Args:
-        keymaster: Decides, spends, notes and releases.
+        session: The room's bucket and keymaster.
         grant: What the keymaster granted.
-        catalog: The objects of the snapshot read from.
-        finder: Finds entries in that snapshot.
+        snapshot: Number of an older snapshot to read from; None for the newest.
     """
 
-    def __init__(self, keymaster: Keymaster, grant: ReadingGrant, catalog: Catalog, finder: Any) -> None:
-        self._keymaster = keymaster
+    def __init__(self, session: Session, grant: ReadingGrant, snapshot: int | None) -> None:
+        self._session = session
+        self._keymaster = session.keymaster
         self._grant = grant
-        self._catalog = catalog
-        self._finder = finder
-        self._schema = keymaster.schema()
+        self._block_keys = session.reading_keys(grant.reading_id)
+        self._finder = session.finder(session.catalog(self._block_keys, snapshot), self._block_keys)
+        self._schema = session.keymaster.schema()
+
+    @classmethod
+    def begin(cls, session: Session, purpose: str, reason: str, snapshot: int | None = None) -> Reading:
+        """Ask the keymaster for a reading and open the snapshot; see `Room.read`."""
+        grant = session.keymaster.begin_reading(actor=session.actor, purpose=purpose, reason=reason)
+        try:
+            return cls(session, grant, snapshot)
+        except BaseException:
+            session.keymaster.end_reading(grant.reading_id)
+            raise
 
     @property
     def purpose(self) -> str:
@@ -238,7 +248,7 @@ class Reading:
         """
         from strongroom.read.analytics import run_sql
 
-        return run_sql(self._keymaster, self._grant, self._catalog, self._finder, text)
+        return run_sql(self._session, self._grant, self._finder, self._block_keys, text)
 
 
 def _values(given: Any) -> Iterable[Any]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.commit import CommitBuilder
-from strongroom.catalog.entries import BlockKeys, ObjectEntry
+from strongroom.catalog.entries import ObjectEntry
+from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError
-from strongroom.seal.blocks import block_key
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
@@ -47,19 +47,6 @@ class Change:
     counts: Mapping[str, int] = field(default_factory=dict)
     digests: Sequence[bytes] = ()
     notes: Mapping[str, int | str] = field(default_factory=dict)
-
-
-def lease_block_keys(keymaster: Keymaster, lease: Lease) -> BlockKeys:
-    """Block keys of stored objects for the holder of a lease; each file key is asked for once."""
-    known: dict[bytes, bytes] = {}
-
-    def block_keys(key_id: bytes, kind: int, numbers: Sequence[int], table: bytes | None) -> list[bytes]:
-        del table
-        if key_id not in known:
-            known.update(keymaster.file_keys(lease, [key_id]))
-        return [block_key(known[key_id], kind, number) for number in numbers]
-
-    return block_keys
 
 
 def commit_change(

@@ -23,7 +23,7 @@ import numpy as np
 
 from strongroom.errors import ConflictError, InputError
 from strongroom.seal.entropy import random_bytes
-from strongroom.write.batch import SealedBatch, seal_batch
+from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, commit_change
 from strongroom.write.outputs import Outputs
 from strongroom.write.rejects import RejectBatch, rejects_from_bad_rows, rejects_from_checked
@@ -81,19 +81,27 @@ class _Work:
     order: int
     source: SourceBatch
     batch: bytes
-    sealed: SealedBatch | None = None
+    records: int = 0
+    new_subjects: int = 0
     rejects: list[RejectBatch] = field(default_factory=list)
 
 
 class _Put:
     def __init__(
-        self, store: Store, keymaster: Keymaster, lease: Lease, table: Table, options: PutOptions, put_id: bytes
+        self,
+        store: Store,
+        keymaster: Keymaster,
+        lease: Lease,
+        table: Table,
+        options: PutOptions,
+        put_id: bytes,
+        created: int,
     ) -> None:
         self.keymaster = keymaster
         self.lease = lease
         self.table = table
         self.options = options
-        self.outputs = Outputs(store, keymaster, lease, table, put_id)
+        self.outputs = Outputs(store, keymaster, lease, table, put_id, created)
         self.records = 0
         self.new_subjects = 0
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -104,8 +112,9 @@ class _Put:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool:
             pending: deque[Future[_Work]] = deque()
             try:
-                for order, source in enumerate(sources):
-                    work = _Work(order, source, self.keymaster.mint_batch(self.lease))
+                for source in sources:
+                    batch = self.keymaster.mint_batch(self.lease)
+                    work = _Work(self.outputs.add_shape(batch), source, batch)
                     pending.append(pool.submit(self._seal, work))
                     if len(pending) > WORKERS:
                         self._collect(pending.popleft().result(), sources, progress)
@@ -135,9 +144,9 @@ class _Put:
             columns = {name: column.filter(good) for name, column in columns.items()}
             rows = int(np.count_nonzero(~checked.bad))
         if rows:
-            work.sealed = seal_batch(
-                self.keymaster, self.lease, self.table, work.batch, work.order, columns, rows
-            )
+            sealed = seal_batch(self.keymaster, self.lease, self.table, work.batch, work.order, columns, rows)
+            self.outputs.add(work.order, sealed)
+            work.records, work.new_subjects = rows, sealed.new_subjects
         return work
 
     def _collect(self, work: _Work, sources: Sources, progress: Progress | None) -> None:
@@ -149,11 +158,8 @@ class _Put:
                     hint="correct the record, or put without --strict: such records are then kept sealed",
                 )
             self.outputs.add_rejects(rejected)
-        self.outputs.add_shape(work.batch)
-        if work.sealed is not None:
-            self.outputs.add(work.sealed)
-            self.records += work.sealed.rows
-            self.new_subjects += work.sealed.new_subjects
+        self.records += work.records
+        self.new_subjects += work.new_subjects
         if time.monotonic() - self._renewed > LEASE_RENEW_SECONDS:
             self.lease = self.keymaster.renew(self.lease)
             self._renewed = time.monotonic()
@@ -178,7 +184,7 @@ def put(
     put_id = random_bytes(16)
     lease = keymaster.begin_put(actor=actor, table=table_name, request_id=put_id)
     table = keymaster.schema().tables[table_name]
-    job = _Put(store, keymaster, lease, table, options, put_id)
+    job = _Put(store, keymaster, lease, table, options, put_id, int(now() * 1e6))
     try:
         sources = open_sources(
             what,
@@ -205,7 +211,7 @@ def put(
 def _commit(
     store: Store, keymaster: Keymaster, job: _Put, put_id: bytes, digests: Sequence[bytes], now: Callable[[], float]
 ) -> PutReceipt:
-    entries, notes = job.outputs.finish(now)
+    entries = job.outputs.finish()
     rejected = sum(job.reasons.values())
     counts = {"records": job.records, "new_subjects": job.new_subjects, "rejected": rejected}
     receipt, head = commit_change(
@@ -223,7 +229,6 @@ def _commit(
         rejected=rejected,
         reasons=dict(job.reasons),
         leaf=receipt.leaf,
-        notes=notes,
     )
 
 

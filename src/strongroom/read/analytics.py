@@ -1,0 +1,119 @@
+"""Answer one SELECT over the open columns of a table: check it, note it, run it; charge persons for rows.
+
+Rules it keeps:
+
+1. The statement is parsed and checked before any key is asked for.
+2. An aggregate is noted before its answer is given; rows are charged as the persons they are, and released, before
+   they are given.
+3. Superseded rows of a table with one record a subject are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import DeniedError
+from strongroom.index.live import live_masks
+from strongroom.keymaster.api import Ask
+from strongroom.read.sql import OpenFile, run
+from strongroom.read.sqlcheck import TableView, check_sql
+from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.entropy import random_bytes
+from strongroom.seal.run import shapes_of
+from strongroom.store.base import object_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.catalog.entries import BlockKeys, ObjectEntry
+    from strongroom.index.finder import Finder
+    from strongroom.index.runs import RunReader
+    from strongroom.keymaster.api import ReadingGrant
+    from strongroom.read.session import Session
+    from strongroom.schema.model import Table
+
+
+def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: BlockKeys, text: str) -> pa.Table:
+    """Answer one statement; see `Reading.sql`."""
+    if grant.sql_min_group is None:
+        raise DeniedError(f"purpose {grant.purpose} does not allow sql", rule=f"purpose {grant.purpose}: no sql")
+    schema = session.keymaster.schema()
+    views = {
+        name: TableView.of(schema.tables[name], fields, grant.purpose)
+        for name, fields in grant.views.items()
+        if name in schema.tables
+    }
+    plan = check_sql(text, views, grant.sql_min_group, grant.sql_rows)
+    table = schema.tables[plan.tables[0]]
+    runs = finder.runs(table.id, KIND_RECORDS)
+    beside = {e.open_of: e for e in finder.catalog.objects(table.id, KIND_OPEN_COLUMNS)}
+    pairs = [(r, beside[r.entry.object_id]) for r in runs if r.entry.object_id in beside]
+    if plan.kind == "aggregate":
+        session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
+    masks = live_masks(table, [r for r, _ in pairs])
+    files = [
+        OpenFile(_source(session, entry), block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0], live)
+        for (_, entry), live in zip(pairs, masks, strict=True)
+    ]
+    answer = run(plan, files)
+    if plan.kind == "rows":
+        _charge(session, grant, table, plan.fields, [r for r, _ in pairs], answer.files, answer.rows)
+    return answer.table
+
+
+def _source(session: Session, entry: ObjectEntry) -> Any:
+    name = object_name(entry.object_id)
+    local = getattr(session.store, "local_path", None)
+    if local is not None:
+        return local(name)
+    import pyarrow as pa
+
+    return pa.BufferReader(session.store.get(name))
+
+
+def _charge(
+    session: Session,
+    grant: ReadingGrant,
+    table: Table,
+    fields: tuple[str, ...],
+    runs: list[RunReader],
+    files: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint64],
+) -> None:
+    """Spend the persons behind the rows and note them; raises before anything is given when they are too many."""
+    tokens, batches = [], []
+    for number, reader in enumerate(runs):
+        wanted = np.sort(rows[files == number].astype(np.int64))
+        if len(wanted):
+            found = _persons_at(reader, wanted)
+            tokens.append(found[0])
+            batches.append(found[1])
+    none = np.empty((0, 16), np.uint8)
+    ask = Ask(
+        request_id=random_bytes(16),
+        verb="sql",
+        table=table.name,
+        fields=fields,
+        tokens=np.concatenate(tokens) if tokens else none,
+        batches=np.concatenate(batches) if batches else none,
+    )
+    session.keymaster.release(grant.reading_id, ask)
+
+
+def _persons_at(
+    reader: RunReader, positions: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Subject token and batch id of the entries at sorted positions of a run."""
+    starts = np.concatenate([[0], np.cumsum(reader.tail.table()["entries"], dtype=np.int64)])
+    names = np.frombuffer(b"".join(s.batch for s in reader.tail.shapes), np.uint8).reshape(-1, 16)
+    tokens, batches = [], []
+    blocks = np.searchsorted(starts, positions, side="right") - 1
+    for number in np.unique(blocks).tolist():
+        entries = reader.block(number).entries()
+        inside = positions[blocks == number] - starts[number]
+        tokens.append(entries.tokens[inside])
+        batches.append(names[shapes_of(entries.payload, entries.offsets)[inside]])
+    return np.concatenate(tokens), np.concatenate(batches)
