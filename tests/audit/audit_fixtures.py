@@ -13,9 +13,7 @@ PUBLIC = public_key(SEED)
 
 
 def entries(count, salt=b""):
-    return [
-        hashlib.sha256(salt + str(i).encode()).digest()[: 1 + i % 32] + str(i).encode() for i in range(count)
-    ]
+    return [hashlib.sha256(salt + str(i).encode()).digest()[: 1 + i % 32] + str(i).encode() for i in range(count)]
 
 
 def reader(items):

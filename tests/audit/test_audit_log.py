@@ -77,9 +77,7 @@ def test_two_openings_that_take_turns_make_one_log():
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["failed", "failed but stored"])
-@pytest.mark.parametrize(
-    ("start", "size"), [(0, 600), (0, 3000), (200, 256), (250, 70), (500, 520), (255, 514)]
-)
+@pytest.mark.parametrize(("start", "size"), [(0, 600), (0, 3000), (200, 256), (250, 70), (500, 520), (255, 514)])
 def test_a_crash_at_any_call_of_the_store_is_harmless(start, size, stored):
     """Every call fails once, before or after it took effect; publishing again makes the same log."""
     size = max(start, size)

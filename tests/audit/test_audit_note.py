@@ -51,9 +51,7 @@ def test_another_implementation_verifies_the_checkpoint():
 def test_a_signature_of_another_key_is_ignored_and_not_enough():
     """Cosignatures stand beside the log's own; alone they say nothing."""
     text = POINT.text()
-    foreign = Signature(
-        "witness.example", key_id("witness.example", public_key(OTHER)), sign(OTHER, text.encode())
-    )
+    foreign = Signature("witness.example", key_id("witness.example", public_key(OTHER)), sign(OTHER, text.encode()))
     own = parse_note(SIGNED).signatures
     assert open_checkpoint(str(Note(text, (foreign, *own))), ORIGIN, PUBLIC) == POINT
     with pytest.raises(IntegrityError, match="not signed by the key"):

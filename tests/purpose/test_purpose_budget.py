@@ -122,9 +122,7 @@ def test_the_most_in_a_day_is_the_tightest_of_the_windows():
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 900), st.sets(st.integers(0, 25), min_size=1, max_size=6)), max_size=60)
-)
+@given(st.lists(st.tuples(st.integers(0, 900), st.sets(st.integers(0, 25), min_size=1, max_size=6)), max_size=60))
 def test_no_true_hour_ever_holds_more_persons_than_the_budget(steps):
     """Against brute force over every charge: distinct persons of any 60 minutes never exceed the limit."""
     window, now, log = Window(HOUR), 0, []

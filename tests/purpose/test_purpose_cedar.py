@@ -60,9 +60,7 @@ def test_what_the_policy_says_is_allowed(actor, purpose, verb, table, fields, wh
         ("cleo", "inquiry", "rows", "cases", ("year",), (), "room.sensitive-table"),
     ],
 )
-def test_everything_else_is_refused_by_the_rule_that_refuses(
-    actor, purpose, verb, table, fields, where, rule
-):
+def test_everything_else_is_refused_by_the_rule_that_refuses(actor, purpose, verb, table, fields, where, rule):
     """Each refusal names its rule, gives a reason and shows nothing."""
     found = DECIDER.decide_read(actor, purpose, verb, table, fields, where)
     assert (found.allowed, found.rule) == (False, rule)

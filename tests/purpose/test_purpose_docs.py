@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 from purpose_fixtures import SCHEMA
 
 from strongroom.purpose.cedar import Decider, cedar_text
@@ -11,13 +10,13 @@ from strongroom.purpose.model import ACTS, READ_VERBS, SHOWS
 from strongroom.purpose.policy import parse_policy
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
+EXAMPLE = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL).group(1)
 SOURCE = Path(__file__).parents[2] / "src" / "strongroom" / "purpose" / "policy.py"
 
 
 def test_the_example_is_a_policy():
     """The example of the reference parses and its rules are valid Cedar."""
-    example = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL).group(1)
-    policy = parse_policy(example, SCHEMA)
+    policy = parse_policy(EXAMPLE, SCHEMA)
     Decider(policy, SCHEMA).validate()
     assert set(policy.purposes) == {"delivery", "inquiry"}
 
@@ -34,8 +33,10 @@ def test_every_key_and_word_is_explained():
         assert f"## `{section}`" in TEXT
 
 
-@pytest.mark.parametrize("rule", sorted({*re.findall(r'@id\("(room\.[a-z-]+)"\)', cedar_text(parse_policy(
-    re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL).group(1), SCHEMA), SCHEMA)), "room.rule-failed"}))  # fmt: skip
-def test_every_rule_of_the_room_is_explained(rule):
+def test_every_rule_of_the_room_is_explained():
     """What no policy can allow is listed by the name that a refusal carries."""
-    assert f"| `{rule}` |" in TEXT
+    policy = parse_policy(EXAMPLE, SCHEMA)
+    rules = set(re.findall(r'@id\("(room\.[a-z-]+)"\)', cedar_text(policy, SCHEMA)))
+    assert len(rules) >= 4
+    for rule in {*rules, "room.rule-failed"}:
+        assert f"| `{rule}` |" in TEXT, rule

@@ -180,9 +180,7 @@ class TileLog:
             if checkpoint.size < known.checkpoint.size:
                 raise IntegrityError("the log's checkpoint went back to an older one")
             proof = consistency_proof(read, known.checkpoint.size, checkpoint.size)
-            verify_consistency(
-                known.checkpoint.size, checkpoint.size, known.checkpoint.root, checkpoint.root, proof
-            )
+            verify_consistency(known.checkpoint.size, checkpoint.size, known.checkpoint.root, checkpoint.root, proof)
         self._text = text
         return _load_edge(read, checkpoint, read_entries)
 
@@ -200,9 +198,7 @@ class TileLog:
             self._store.put(name, data)
         except ConflictError:
             if self._store.get(name) != data:
-                raise IntegrityError(
-                    f"{name} exists with other bytes: the log was forked or tampered with"
-                ) from None
+                raise IntegrityError(f"{name} exists with other bytes: the log was forked or tampered with") from None
 
     def _prune(self, old: int, new: int) -> None:
         """Remove partial tiles and bundles at the old right edge whose full ones are now covered."""
@@ -278,9 +274,7 @@ def _load_edge(read: TileReader, checkpoint: Checkpoint, read_entries: ReadEntri
     edge.entries = read_entries(first, size) if first < size else []
     hashes = [leaf_hash(entry) for entry in edge.entries]
     if hashes != (edge.hashes[0] if edge.hashes else []):
-        wrong = next(
-            (i for i, pair in enumerate(zip(hashes, edge.hashes[0], strict=False)) if pair[0] != pair[1]), 0
-        )
+        wrong = next((i for i, pair in enumerate(zip(hashes, edge.hashes[0], strict=False)) if pair[0] != pair[1]), 0)
         raise IntegrityError(f"entry {first + wrong} is not the one that was published")
     return edge
 
@@ -316,8 +310,7 @@ def _extend(edge: _Edge, level: int, hashes: list[bytes]) -> None:
 
 def _partial_writes(edge: _Edge, size: int) -> list[tuple[str, bytes]]:
     writes = [
-        (tile_name(level, index, width), b"".join(edge.hashes[level]))
-        for level, index, width in partial_tiles(size)
+        (tile_name(level, index, width), b"".join(edge.hashes[level])) for level, index, width in partial_tiles(size)
     ]
     if edge.entries:
         writes.append((bundle_name(size // TILE_WIDTH, len(edge.entries)), pack_bundle(edge.entries)))

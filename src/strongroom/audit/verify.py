@@ -96,26 +96,20 @@ def verify(
     text, checkpoint = _stored(store, origin, public_key)
     largest = max(known, default=0)
     if largest > checkpoint.size:
-        raise IntegrityError(
-            f"the log was cut off: it has {checkpoint.size} entries, and a known checkpoint {largest}"
-        )
+        raise IntegrityError(f"the log was cut off: it has {checkpoint.size} entries, and a known checkpoint {largest}")
     walk = _Walk(store)
     at = 0
     while at < checkpoint.size:
         stop = min(checkpoint.size, at + TILE_WIDTH)
         entries = read_entries(at, stop)
         if len(entries) != stop - at:
-            raise IntegrityError(
-                f"entry {at + len(entries)} is missing: the checkpoint covers {checkpoint.size}"
-            )
+            raise IntegrityError(f"entry {at + len(entries)} is missing: the checkpoint covers {checkpoint.size}")
         _check_bundle(walk, at, entries)
         _check_known(walk, at, entries, known)
         at = stop
         _close_tiles(walk, at, last=at == checkpoint.size)
     if walk.root() != checkpoint.root:
-        raise IntegrityError(
-            f"the entries do not have the root of the signed checkpoint of {checkpoint.size} entries"
-        )
+        raise IntegrityError(f"the entries do not have the root of the signed checkpoint of {checkpoint.size} entries")
     if known.get(0, tree_root([])) != tree_root([]):
         raise IntegrityError("a known checkpoint of an empty log has another root")
     unpublished = _count_from(read_entries, checkpoint.size)
@@ -128,9 +122,7 @@ def _open_known(texts: Iterable[str], origin: str, public_key: bytes) -> dict[in
     for text in texts:
         checkpoint = open_checkpoint(text, origin, public_key)
         if known.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
-            raise IntegrityError(
-                f"the log was forked: two known checkpoints of {checkpoint.size} entries differ"
-            )
+            raise IntegrityError(f"the log was forked: two known checkpoints of {checkpoint.size} entries differ")
     return known
 
 
@@ -173,9 +165,7 @@ def _blame(at: int, entries: list[bytes], bundle: bytes, hashes: list[bytes]) ->
         if not hashed:
             raise IntegrityError(f"{tile_name(0, index, width)} was altered at entry {at + i}")
         offset += len(framed)
-    raise IntegrityError(
-        f"{bundle_name(index, width)} or {tile_name(0, index, width)} has bytes after its end"
-    )
+    raise IntegrityError(f"{bundle_name(index, width)} or {tile_name(0, index, width)} has bytes after its end")
 
 
 def _check_known(walk: _Walk, at: int, entries: list[bytes], known: Mapping[int, bytes]) -> None:
@@ -186,9 +176,7 @@ def _check_known(walk: _Walk, at: int, entries: list[bytes], known: Mapping[int,
         root = walk.root()
         walk.hashes[0] = below
         if root != known[size]:
-            raise IntegrityError(
-                f"the log was rewritten before entry {size}: a known checkpoint has another root"
-            )
+            raise IntegrityError(f"the log was rewritten before entry {size}: a known checkpoint has another root")
 
 
 def _close_tiles(walk: _Walk, size: int, *, last: bool) -> None:

@@ -172,11 +172,13 @@ def _child(store: Store, entry: ObjectEntry, key: bytes, schema: pa.Schema | Non
     import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.parquet.encryption as pe
+    from pyarrow.fs import LocalFileSystem
 
     options = ds.ParquetFragmentScanOptions(decryption_properties=pe.create_decryption_properties(key))
     layout = ds.ParquetFileFormat(default_fragment_scan_options=options)
     try:
-        fragment = layout.make_fragment(_source(store, entry))
+        source = _source(store, entry)
+        fragment = layout.make_fragment(source, LocalFileSystem() if isinstance(source, str) else None)
         return ds.FileSystemDataset([fragment], schema or fragment.physical_schema, layout)
     except (pa.ArrowException, OSError):
         raise _broken(entry) from None

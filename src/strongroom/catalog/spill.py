@@ -93,7 +93,7 @@ class SpillFile:
         key = block_key(self._key, KIND_SPILL, number)
         sealed = memoryview(seal_block(key, self._room, self._object, KIND_SPILL, number, plain))
         try:
-            while len(sealed):
+            while sealed:
                 written = os.pwrite(self._file.fileno(), sealed, offset)
                 sealed, offset = sealed[written:], offset + written
         except OSError as error:

@@ -73,7 +73,7 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
         missing = "room" if room is None else "keymaster"
         raise UsageError(
             f"which {missing}: neither an option nor {CONFIG} names one",
-            hint=f"write room = \"…\" and keys = \"…\" into {CONFIG}, or give --room and --keys",
+            hint=f'write room = "…" and keys = "…" into {CONFIG}, or give --room and --keys',
         )
     return Where(room, keys, passphrase_file)
 

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.common import ActorOption, KeysOption, PassphraseOption, RoomOption, open_room, print_table, say, where
+from strongroom.cli.common import (
+    ActorOption,
+    KeysOption,
+    PassphraseOption,
+    RoomOption,
+    open_room,
+    print_table,
+    say,
+    where,
+)
 from strongroom.cli.create import read_text
 
 

@@ -1,1 +1,1 @@
-"""Find a record without opening the others: entries of runs by subject token, index entries by value token."""
+"""Finds entries in stored runs: by token, in order, and several runs merged into one."""

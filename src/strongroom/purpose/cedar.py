@@ -162,9 +162,7 @@ class Decider:
             views = rule.tables[table].views(known)
         if asked is None:
             sealed = () if known is None or verb not in {"sql", "rows"} else _sealed(known.fields)
-            wanted = tuple(
-                view.name for view in views.values() if view.show != "withheld" and view.name not in sealed
-            )
+            wanted = tuple(view.name for view in views.values() if view.show != "withheld" and view.name not in sealed)
         else:
             wanted = asked
         allowed, reasons, failed = _NO_ANSWER
@@ -210,13 +208,9 @@ class Decider:
             try:
                 result = cedarpy.validate_policies(text, _CEDAR_SCHEMA)
                 if not result.validation_passed:
-                    raise PolicyError(
-                        f"cedar refuses the rules generated from the policy: {_first_id(result)}"
-                    )
+                    raise PolicyError(f"cedar refuses the rules generated from the policy: {_first_id(result)}")
                 schema = cedarpy.Schema.from_str(_CEDAR_SCHEMA)
-                entities = cedarpy.Entities.from_json_str(
-                    json.dumps(_entities(self._policy, self._schema)), schema
-                )
+                entities = cedarpy.Entities.from_json_str(json.dumps(_entities(self._policy, self._schema)), schema)
                 policies = cedarpy.PolicySet.from_json_str(_with_ids(cedarpy.policies_to_json_str(text)))
             except ValueError:
                 raise PolicyError("cedar cannot read the rules generated from the policy") from None
@@ -274,9 +268,7 @@ def _purpose_rules(purpose: Purpose, schema: Schema) -> Iterable[str]:
 
 
 def _entities(policy: Policy, schema: Schema) -> list[dict[str, object]]:
-    def entity(
-        kind: str, name: str, attrs: dict[str, object], parents: Iterable[str] = ()
-    ) -> dict[str, object]:
+    def entity(kind: str, name: str, attrs: dict[str, object], parents: Iterable[str] = ()) -> dict[str, object]:
         return {
             "uid": {"type": f"{_SPACE}::{kind}", "id": name},
             "attrs": attrs,
@@ -287,9 +279,7 @@ def _entities(policy: Policy, schema: Schema) -> list[dict[str, object]]:
     found.extend(entity("Role", name, {}) for name in policy.roles)
     found.extend(entity("Actor", actor.name, {}, actor.roles) for actor in policy.actors.values())
     for table in schema.tables.values():
-        sensitive = [
-            f.name for f in table.fields if f.klass in schema.classes and schema.classes[f.klass].sensitive
-        ]
+        sensitive = [f.name for f in table.fields if f.klass in schema.classes and schema.classes[f.klass].sensitive]
         attrs: dict[str, object] = {
             "class": table.klass,
             "sensitive": sensitive,
@@ -327,11 +317,7 @@ def _first_id(result: Any) -> str:
 def _quote(text: str) -> str:
     r"""A Cedar string: everything but plain ASCII words is written as \u{…}."""
     safe = "_.@+- "
-    return (
-        '"'
-        + "".join(c if (c.isascii() and c.isalnum()) or c in safe else f"\\u{{{ord(c):x}}}" for c in text)
-        + '"'
-    )
+    return '"' + "".join(c if (c.isascii() and c.isalnum()) or c in safe else f"\\u{{{ord(c):x}}}" for c in text) + '"'
 
 
 def _uid(kind: str, name: str) -> str:

@@ -86,9 +86,7 @@ def explain(
     return Explanation(True, found[0][1].rule, tuple(lines), most)
 
 
-def _best(
-    judge: Decider, policy: Policy, actor: str, purpose: str, table: str, field: str | None
-) -> Decision:
+def _best(judge: Decider, policy: Policy, actor: str, purpose: str, table: str, field: str | None) -> Decision:
     """The answer for the first verb of the purpose that is allowed, or the refusal of the first."""
     fields = None if field is None else (field,)
     rule = policy.purposes.get(purpose)

@@ -59,9 +59,7 @@ class Budget:
 
     def times(self, factor: int) -> Budget:
         """The same windows, each limit multiplied."""
-        return Budget(
-            *(None if limit is None else limit * factor for limit in (self.hour, self.day, self.month))
-        )
+        return Budget(*(None if limit is None else limit * factor for limit in (self.hour, self.day, self.month)))
 
     def widest(self, other: Budget) -> Budget:
         """Per window the larger limit; no limit where either has none."""
@@ -154,11 +152,7 @@ class Purpose:
 
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
-        return {
-            name: rule.views(schema.tables[name])
-            for name, rule in self.tables.items()
-            if name in schema.tables
-        }
+        return {name: rule.views(schema.tables[name]) for name, rule in self.tables.items() if name in schema.tables}
 
 
 @dataclass(frozen=True)
@@ -186,10 +180,7 @@ class Policy:
             return Policy(
                 room=Budget(**value["room"]),
                 roles={name: _role(role) for name, role in value["roles"].items()},
-                actors={
-                    name: Actor(actor["name"], tuple(actor["roles"]))
-                    for name, actor in value["actors"].items()
-                },
+                actors={name: Actor(actor["name"], tuple(actor["roles"])) for name, actor in value["actors"].items()},
                 purposes={name: _purpose(purpose) for name, purpose in value["purposes"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -67,9 +67,7 @@ def parse_policy(text: str, schema: Schema) -> Policy:
     role_names = root.table("roles").names()
     names = purposes.names()
     roles = {name: _role(root.table("roles").table(name), name, names) for name in role_names}
-    actors = {
-        name: _actor(root.table("actors").table(name), name, roles) for name in root.table("actors").names()
-    }
+    actors = {name: _actor(root.table("actors").table(name), name, roles) for name in root.table("actors").names()}
     policy = Policy(
         room=_room(root.table("room")),
         roles=roles,
@@ -229,9 +227,7 @@ def _check_both_sides(node: Node, policy: Policy) -> None:
 def _known_table(schema: Schema, name: str, place: str) -> Table:
     table = schema.tables.get(name)
     if table is None:
-        raise PolicyError(
-            f"{place} names an unknown table {name!r}", hint=nearest(name, tuple(schema.tables))
-        )
+        raise PolicyError(f"{place} names an unknown table {name!r}", hint=nearest(name, tuple(schema.tables)))
     return table
 
 
@@ -241,9 +237,7 @@ def _check_table(purpose: Purpose, rule: TableRule, table: Table, schema: Schema
     for word in rule.shows:
         if word not in fields | classes:
             hint = nearest(word, sorted(fields | classes))
-            raise PolicyError(
-                f"{place} names {word!r}, which is no field or class of table {table.name}", hint=hint
-            )
+            raise PolicyError(f"{place} names {word!r}, which is no field or class of table {table.name}", hint=hint)
     shown = [view for view in rule.views(table).values() if view.show != "withheld"]
     if table.klass == "sensitive" and purpose.sensitive is None:
         raise PolicyError(

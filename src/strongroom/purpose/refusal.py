@@ -41,9 +41,7 @@ def explain_read(
         return "purposes", f"there is no purpose {purpose}"
     if known is None:
         return "schema.tables", f"there is no table {table}"
-    sealed = [
-        field.name for field in known.fields if field.klass != "open" and field.name in {*fields, *where}
-    ]
+    sealed = [field.name for field in known.fields if field.klass != "open" and field.name in {*fields, *where}]
     order = {reason: place for place, reason in enumerate(_ROOM_REASONS, 1)}
     forbidden = sorted(reasons, key=lambda reason: (order.get(reason, 0), reason))
     for reason in forbidden:
@@ -80,9 +78,7 @@ def _without_permit(
     return f"{place}.tables.{table}", f"purpose {rule.name} shows nothing of table {table}"
 
 
-def explain_act(
-    policy: Policy, actor: str, verb: str, table: str | None, reasons: Sequence[str]
-) -> tuple[str, str]:
+def explain_act(policy: Policy, actor: str, verb: str, table: str | None, reasons: Sequence[str]) -> tuple[str, str]:
     """The rule that refused an act without a purpose, and why."""
     if actor not in policy.actors:
         return "actors", f"{actor} is no actor of this room"

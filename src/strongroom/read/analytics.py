@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError
-from strongroom.index.live import live_masks
 from strongroom.keymaster.api import Ask
 from strongroom.read.sql import OpenFile, run
 from strongroom.read.sqlcheck import TableView, check_sql
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from strongroom.catalog.entries import BlockKeys, ObjectEntry
     from strongroom.index.finder import Finder
-    from strongroom.index.runs import RunReader
+    from strongroom.index.runreader import RunReader
     from strongroom.keymaster.api import ReadingGrant
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
@@ -53,15 +52,23 @@ def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: B
     pairs = [(r, beside[r.entry.object_id]) for r in runs if r.entry.object_id in beside]
     if plan.kind == "aggregate":
         session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
-    masks = live_masks(table, [r for r, _ in pairs])
+    masks = finder.live_masks(table)
     files = [
-        OpenFile(_source(session, entry), block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0], live)
-        for (_, entry), live in zip(pairs, masks, strict=True)
+        OpenFile(
+            _source(session, entry),
+            block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0],
+            _unless_all(masks[reader.entry.object_id]),
+        )
+        for reader, entry in pairs
     ]
     answer = run(plan, files)
     if plan.kind == "rows":
         _charge(session, grant, table, plan.fields, [r for r, _ in pairs], answer.files, answer.rows)
     return answer.table
+
+
+def _unless_all(live: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
+    return None if live.all() else live
 
 
 def _source(session: Session, entry: ObjectEntry) -> Any:
@@ -107,12 +114,12 @@ def _persons_at(
     reader: RunReader, positions: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Subject token and batch id of the entries at sorted positions of a run."""
-    starts = np.concatenate([[0], np.cumsum(reader.tail.table()["entries"], dtype=np.int64)])
-    names = np.frombuffer(b"".join(s.batch for s in reader.tail.shapes), np.uint8).reshape(-1, 16)
+    starts = np.concatenate([[0], np.cumsum(reader.tail().table()["entries"], dtype=np.int64)])
+    names = np.frombuffer(b"".join(s.batch for s in reader.tail().shapes), np.uint8).reshape(-1, 16)
     tokens, batches = [], []
     blocks = np.searchsorted(starts, positions, side="right") - 1
     for number in np.unique(blocks).tolist():
-        entries = reader.block(number).entries()
+        entries = reader.open_blocks(number, number + 1)[0].entries()
         inside = positions[blocks == number] - starts[number]
         tokens.append(entries.tokens[inside])
         batches.append(names[shapes_of(entries.payload, entries.offsets)[inside]])

@@ -20,7 +20,8 @@ from strongroom.catalog.freshness import verify_head
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.openfile import open_parquet
 from strongroom.errors import IntegrityError, NotFoundError
-from strongroom.index.runs import RunReader
+from strongroom.index.runreader import RunReader
+from strongroom.index.scan import scan
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.store.base import object_name
 
@@ -118,8 +119,8 @@ def _check_objects(
         try:
             _check_bytes(session, entry)
             if entry.kind in (KIND_RECORDS, KIND_INDEX):
-                reader = RunReader(session.store, catalog.room, entry, block_keys, session.tails)
-                found = sum(len(columns.tokens) for columns in reader.blocks())
+                reader = RunReader(session.store, entry, catalog.room, block_keys, session.tails)
+                found = sum(len(group.tokens) for group in scan([reader], payload=False))
             elif entry.kind == KIND_OPEN_COLUMNS:
                 key = block_keys(entry.key_id, entry.kind, [0], entry.table)[0]
                 found = int(open_parquet(session.store, entry, key).metadata.num_rows)

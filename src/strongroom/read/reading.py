@@ -136,13 +136,16 @@ class Reading:
         wanted = self._where(model, where)
         if not 1 <= limit <= FIND_RECORDS_MAX:
             raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}")
-        matches: set[tuple[bytes, int, int]] | None = None
+        rows: list[Row] | None = None
         looked_up = 0
         for name, values in wanted.items():
             looked_up += len(values)
-            hits = self._hits(model, name, values)
-            matches = hits if matches is None else matches & hits
-        rows = self._live_rows(model, matches or set(), limit)
+            found = self._hits(model, name, values)
+            if rows is not None:
+                before = {(token, entry.batch, entry.ordinal) for token, entry in rows}
+                found = [(token, e) for token, e in found if (token, e.batch, e.ordinal) in before]
+            rows = found
+        rows = (rows or [])[:limit]
         return self._open("find", model, rows, fields, looked_up=looked_up, misses=0 if rows else 1)
 
     def _where(self, model: Table, where: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -170,29 +173,16 @@ class Reading:
             wanted[name] = sorted({normalise_one(str(v), field.normalise) for v in values})
         return wanted
 
-    def _hits(self, model: Table, name: str, values: list[str]) -> set[tuple[bytes, int, int]]:
+    def _hits(self, model: Table, name: str, values: list[str]) -> list[Row]:
+        """Live rows whose field has one of the values; stale hits are dropped here, before anything is charged."""
         reading = self._grant.reading_id
         tokens = self._keymaster.value_tokens(reading, model.name, name, values)
         field = next(f for f in model.fields if f.name == name)
         found_tokens, entries = self._finder.index_entries(model, field, tokens)
         if not len(entries):
-            return set()
+            return []
         hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
-        return {
-            (bytes(t), int(s), int(o))
-            for t, s, o in zip(hits.subject_tokens, hits.sequences, hits.ordinals, strict=True)
-        }
-
-    def _live_rows(self, model: Table, matches: set[tuple[bytes, int, int]], limit: int) -> list[Row]:
-        rows: list[Row] = []
-        for token in sorted({m[0] for m in matches}):
-            for entry in self._finder.records(model, token):
-                key = (token, int.from_bytes(entry.batch[:8], "little"), entry.ordinal)
-                if key in matches:
-                    rows.append((token, entry))
-            if len(rows) >= limit:
-                break
-        return rows[:limit]
+        return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals)
 
     # -- release and open -----------------------------------------------------------------------
     def _open(

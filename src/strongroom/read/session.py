@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.index.finder import Finder
-from strongroom.index.runs import TailCache
+from strongroom.index.runreader import TailCache
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys

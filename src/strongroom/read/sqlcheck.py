@@ -37,12 +37,10 @@ SQL_ROWS_MAX = 10_000
 SQL_GROUPS_MAX = 100_000
 MIN_GROUP_LEAST = 2
 _SINGLE = frozenset(
-    "Min Max AnyValue First Last FirstValue LastValue NthValue ArgMin ArgMax ArrayAgg GroupConcat Median Mode"
-    " Quantile ApproxQuantile PercentileCont PercentileDisc IgnoreNulls RespectNulls".split()
+    ["Min", "Max", "AnyValue", "First", "Last", "FirstValue", "LastValue", "NthValue", "ArgMin", "ArgMax", "ArrayAgg", "GroupConcat", "Median", "Mode", "Quantile", "ApproxQuantile", "PercentileCont", "PercentileDisc", "IgnoreNulls", "RespectNulls"]
 )
 _SINGLE_NAMES = frozenset(
-    "list any_value arbitrary first last min_by max_by arg_min_null arg_max_null histogram mad"
-    " quantile reservoir_quantile approx_top_k string_agg group_concat listagg bit_xor product".split()
+    ["list", "any_value", "arbitrary", "first", "last", "min_by", "max_by", "arg_min_null", "arg_max_null", "histogram", "mad", "quantile", "reservoir_quantile", "approx_top_k", "string_agg", "group_concat", "listagg", "bit_xor", "product"]
 )
 _MEASURES = {
     "Sum": "sum",

@@ -29,7 +29,7 @@ from strongroom.write.outputs import Outputs
 from strongroom.write.rejects import RejectBatch, rejects_from_bad_rows, rejects_from_checked
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.api import Keymaster, Lease, Receipt
+    from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
     from strongroom.write.sources import SourceBatch, Sources

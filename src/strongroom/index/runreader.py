@@ -1,0 +1,160 @@
+"""Finds the entries under a token in one stored run.
+
+Rules it keeps:
+
+1. A look-up is one range read, one decryption and one binary search; the tail, read first, is kept in a bounded cache.
+2. Places, lengths and counts come from the manifest's entry and the sealed tail; a block that differs from what its
+   tail says is an IntegrityError.
+3. Block keys are asked for once per call, for all its blocks, and not kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from strongroom.catalog.entries import BlockKeys, ObjectEntry
+from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.seal.blocks import TAIL, open_block
+from strongroom.seal.run import Block, Tail, parse_block, parse_tail
+from strongroom.store.base import Store, object_name
+
+TAILS_BYTES_MAX = 64 << 20
+READ_BYTES_MAX = 4 << 20
+
+
+class TailCache:
+    """Tails of the runs used last, up to a number of bytes; safe for several threads."""
+
+    def __init__(self, bytes_max: int = TAILS_BYTES_MAX) -> None:
+        self._max = bytes_max
+        self._size = 0
+        self._tails: OrderedDict[bytes, Tail] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, object_id: bytes) -> Tail | None:
+        """The tail of a run, if it is kept."""
+        tail = self._tails.get(object_id)
+        if tail is not None:
+            with self._lock:
+                if object_id in self._tails:
+                    self._tails.move_to_end(object_id)
+        return tail
+
+    def put(self, object_id: bytes, tail: Tail) -> None:
+        """Keep a tail, dropping those not used for longest; one larger than all the room is not kept."""
+        if tail.size > self._max:
+            return
+        with self._lock:
+            if object_id in self._tails:
+                return
+            self._tails[object_id] = tail
+            self._size += tail.size
+            while self._size > self._max:
+                self._size -= self._tails.popitem(last=False)[1].size
+
+
+class RunReader:
+    """One stored run, open for look-ups.
+
+    Args:
+        store: The bucket.
+        entry: What the manifest says of the run.
+        room: Room id, 16 B.
+        block_keys: Gives block keys of (key id, kind, numbers, table id).
+        tails: Where tails are kept between readers.
+    """
+
+    def __init__(
+        self, store: Store, entry: ObjectEntry, room: bytes, block_keys: BlockKeys, tails: TailCache | None = None
+    ) -> None:
+        self.entry = entry
+        self._store = store
+        self._room = room
+        self._block_keys = block_keys
+        self._name = object_name(entry.object_id)
+        self._tails = tails or TailCache()
+
+    def tail(self) -> Tail:
+        """The run's tail; IntegrityError if it is not the one the manifest names."""
+        entry = self.entry
+        tail = self._tails.get(entry.object_id)
+        if tail is None:
+            kind = entry.kind | TAIL
+            (key,) = self._block_keys(entry.key_id, kind, [0], entry.table)
+            sealed = self._range(entry.tail_offset, entry.tail_length)
+            plain = open_block(key, self._room, entry.object_id, kind, 0, sealed)
+            tail = parse_tail(plain, blocks=entry.blocks, entries=entry.entries, tail_offset=entry.tail_offset)
+            self._tails.put(entry.object_id, tail)
+        return tail
+
+    def lookup(self, tokens: Sequence[bytes]) -> list[list[bytes]]:
+        """The payloads under each token, in the run's order; an empty list for a token that is not there.
+
+        Raises:
+            IntegrityError: The run is not the one that was written.
+            UnavailableError: The store does not answer.
+        """
+        entry = self.entry
+        if len(tokens) == 1 and not entry.may_hold(tokens[0]):
+            return [[]]
+        tail = self.tail()
+        wanted: dict[int, list[int]] = {}
+        for position, token in enumerate(tokens):
+            if entry.may_hold(token):
+                for number in tail.blocks_of(token):
+                    wanted.setdefault(number, []).append(position)
+        found: list[list[bytes]] = [[] for _ in tokens]
+        for number, block in self._blocks(tail, sorted(wanted)):
+            for position in wanted[number]:
+                found[position] += block.find(tokens[position])
+        return found
+
+    def open_blocks(self, first: int, last: int, keys: Sequence[bytes] | None = None) -> list[Block]:
+        """Blocks from `first` to before `last`, read in one go.
+
+        Args:
+            first: Number of the first block.
+            last: Number after that of the last.
+            keys: Their block keys if they are at hand.
+        """
+        tail = self.tail()
+        if keys is None:
+            keys = self.keys(first, last)
+        begin = tail.place(first)[0]
+        end_offset, end_length, _ = tail.place(last - 1)
+        data = self._range(begin, end_offset + end_length - begin)
+        found = []
+        for number, key in zip(range(first, last), keys, strict=True):
+            offset, length, entries = tail.place(number)
+            found.append(self._open(number, key, data[offset - begin : offset - begin + length], entries))
+        return found
+
+    def keys(self, first: int, last: int) -> list[bytes]:
+        """Block keys of the blocks from `first` to before `last`."""
+        return self._block_keys(self.entry.key_id, self.entry.kind, range(first, last), self.entry.table)
+
+    # -- inside ---------------------------------------------------------------------------------
+    def _blocks(self, tail: Tail, numbers: Sequence[int]) -> list[tuple[int, Block]]:
+        if not numbers:
+            return []
+        keys = self._block_keys(self.entry.key_id, self.entry.kind, numbers, self.entry.table)
+        found = []
+        for number, key in zip(numbers, keys, strict=True):
+            offset, length, entries = tail.place(number)
+            found.append((number, self._open(number, key, self._range(offset, length), entries)))
+        return found
+
+    def _open(self, number: int, key: bytes, sealed: bytes, entries: int) -> Block:
+        entry = self.entry
+        block = parse_block(open_block(key, self._room, entry.object_id, entry.kind, number, sealed))
+        if block.entries_count != entries:
+            raise IntegrityError(f"block {number} of run {entry.object_id.hex()} is not the one its tail names")
+        return block
+
+    def _range(self, start: int, length: int) -> bytes:
+        try:
+            return self._store.get_range(self._name, start, length)
+        except NotFoundError:
+            raise IntegrityError(f"run {self.entry.object_id.hex()} is in the manifest and not in the store") from None

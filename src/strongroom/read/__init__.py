@@ -1,0 +1,1 @@
+"""One door out: ask, then open; sql over open columns; check."""
