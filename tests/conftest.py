@@ -33,3 +33,23 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TERMINAL_WIDTH"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def filled_template(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+    """A filled small room, made once; tests get copies of it."""
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parent / "room"))
+    from small_room import SmallRoom, fill
+
+    room = SmallRoom(tmp_path_factory.mktemp("template"))
+    room.create()
+    fill(room)
+    return room
+
+
+@pytest.fixture
+def room(filled_template, tmp_path: Path):  # noqa: ANN001, ANN201
+    """A filled small room of the test's own: 300 persons, 600 parcels, 42 cases."""
+    return filled_template.copy_to(tmp_path / "room")
