@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.purpose.model import FieldView
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -83,16 +85,6 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class FieldView:
-    """How one field shows under a purpose: plain, masked, token or withheld."""
-
-    name: str
-    klass: str
-    show: str
-    mask: str | None
-
-
-@dataclass(frozen=True)
 class ReadingGrant:
     """One open, purposeful session of reads."""
 
@@ -132,12 +124,17 @@ class Ask:
 
 @dataclass(frozen=True)
 class Released:
-    """Batch keys per sealed class the purpose shows, in the row order of the ask."""
+    """Batch keys per sealed class the purpose shows, in the row order of the ask.
+
+    `persons` counts those charged, `remaining` is what each rule has left, `missing` names rows (by position)
+    whose person has no secret any more: not found, and their keys are zeros.
+    """
 
     keys: Mapping[str, Bytes2D] = field(repr=False)
     leaf: int
     persons: int
     remaining: Mapping[str, int]
+    missing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +213,9 @@ class Keymaster(Protocol):
     def file_keys(self, lease: Lease, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """File keys of stored objects, for the lease's own maintenance or rebase; noted once per lease."""
 
+    def ended_objects(self, lease: Lease, object_ids: Sequence[bytes]) -> list[bytes]:
+        """Of some objects those whose file key was minted under a lease that has ended: nobody is writing them."""
+
     def commit(
         self,
         lease: Lease,
@@ -268,11 +268,34 @@ class Keymaster(Protocol):
     def publish(self) -> str:
         """Derive tiles from noted leaves and sign a checkpoint; returns the checkpoint's text."""
 
-    def log_entries(self, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
-        """Log entries as dictionaries, in order."""
+    def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
+        """Log entries as dictionaries, in order, each with its number under `leaf`; DeniedError without the right."""
+
+    def check_checkpoint(self, text: str) -> None:
+        """Check a checkpoint kept elsewhere, as in the newest snapshot.
+
+        Raises:
+            IntegrityError: The log is shorter than it, has another history, or did not sign it.
+        """
 
     def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
         """Recompute tiles and roots from entries, check signatures and consistency with known checkpoints.
 
         Raises IntegrityError that names the first entry or tile at fault.
         """
+
+
+__all__ = [
+    "Ask",
+    "Bytes2D",
+    "FieldView",
+    "FileKey",
+    "Head",
+    "Hits",
+    "Keymaster",
+    "Lease",
+    "ReadingGrant",
+    "Receipt",
+    "Released",
+    "SealingKeys",
+]

@@ -30,7 +30,7 @@ from strongroom.seal.blocks import (
 
 LEASE_SECONDS = 15 * 60.0
 PUT_VERBS = ("put", "rejects")
-MAINTENANCE_VERBS = ("compact", "check")
+MAINTENANCE_VERBS = ("compact", "check", "log")
 SHARED_KINDS = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 DIGEST_BYTES = 32
 
@@ -190,6 +190,8 @@ class Leases:
             for key in found.values():
                 if key.lease != lease.lease_id and (key.kind not in kinds or key.table_id not in {own, None}):
                     raise DeniedError("a put opens no stored records", rule="room.put-reads-nothing")
+        if lease.verb == "log" and any(key.kind not in SHARED_KINDS for key in found.values()):
+            raise DeniedError("a lease on the log opens no stored records", rule="room.log-reads-nothing")
         if any(key.lease != lease.lease_id for key in found.values()):
             self._note_keys(lease)
         return {key_id: key.key for key_id, key in found.items()}
@@ -205,6 +207,17 @@ class Leases:
 
         self._core.run(job)
         self._core.noted.set()
+
+    def ended_objects(self, lease: Lease, object_ids: Sequence[bytes]) -> list[bytes]:
+        """See `Keymaster.ended_objects`."""
+        rows = self._core.state.read()
+        self.check(rows, lease, ("compact",))
+        sql = (
+            "SELECT 1 FROM file_key JOIN lease ON lease.id = file_key.lease"
+            " WHERE object = ? AND (lease.state != 'open' OR lease.expires < ?)"
+        )
+        now = self._core.clock()
+        return [ident for ident in object_ids if rows.execute(sql, (ident, now)).fetchone() is not None]
 
     def seen_source(self, lease: Lease, digest: bytes) -> bool:
         """See `Keymaster.seen_source`."""

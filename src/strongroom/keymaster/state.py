@@ -73,6 +73,11 @@ class State:
             raise IntegrityError("the keymaster's database is of another format")
         return state
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:

@@ -51,7 +51,7 @@ class KeyRing:
             secret: The key.
             bound: Whatever else the wrap must vouch for (a page's range and version, an object's id and kind).
         """
-        return wrap(self._epoch_key(), secret, self._ad(purpose, key_id, bound))
+        return wrap(self.epoch_key(), secret, self._ad(purpose, key_id, bound))
 
     def unwrap(self, purpose: str, key_id: bytes, wrapped: bytes, bound: bytes = b"") -> bytes:
         """Open what `wrap` made.
@@ -59,12 +59,13 @@ class KeyRing:
         Raises:
             IntegrityError: It is not that key, of this room and epoch, or was changed.
         """
-        return unwrap(self._epoch_key(), wrapped, self._ad(purpose, key_id, bound))
+        return unwrap(self.epoch_key(), wrapped, self._ad(purpose, key_id, bound))
 
     def _ad(self, purpose: str, key_id: bytes, bound: bytes) -> bytes:
         return context(purpose, self.room_id, key_id, self.epoch, bound)
 
-    def _epoch_key(self) -> bytes:
+    def epoch_key(self) -> bytes:
+        """The epoch key itself, for the slots that wrap it."""
         if self._key is None:
             raise RuntimeError("the key ring was closed")
         return self._key

@@ -36,7 +36,8 @@ def _in(scalar: Any, dimensions: int = 1) -> Any:
     return types.Array(scalar, dimensions, "C", readonly=True)
 
 
-_LANES, _STATE, _TEXT, _TAIL, _MASKS = code.LANES, code.STATE, code.TEXT, code.TAIL, code.MASKS
+_LANES, _STATE, _TEXT, _TAIL = code.LANES, code.STATE, code.TEXT, code.TAIL
+_MASKS, _MODE = code.MASKS, code.MODE
 _SOURCE, _LEFT, _SIZE, _COMMON, _KEYROW, _TAGS = (
     code.SOURCE,
     code.LEFT,
@@ -46,9 +47,9 @@ _SOURCE, _LEFT, _SIZE, _COMMON, _KEYROW, _TAGS = (
     code.TAGS,
 )
 _load_keys, _next_key, _key_rows = code.load_keys, code.next_key, code.key_rows
-_copy16, _copy32 = code.copy16, code.copy32
+_copy16, _copy32, _fetch8 = code.copy16, code.copy32, code.fetch8
 _poly_begin, _absorb_common, _poly_end = code.poly_begin, code.absorb_common, code.poly_end
-_crypt_seal, _crypt_open = code.crypt_seal, code.crypt_open
+_crypt, _absorb_rows, _STEP = code.crypt, code.absorb_rows, code.STEP
 
 
 @njit(nogil=True)
@@ -70,7 +71,7 @@ def _order_by_length(offsets, active, first, last, tag_bytes, order):
 
 
 @njit(nogil=True)
-def _set_constants(work):
+def _set_constants(work, sealing):
     """Fill what no group changes: the constant words of the state, the masks."""
     words = work.view(np.uint32)
     for w in range(4):
@@ -79,6 +80,7 @@ def _set_constants(work):
     for i in range(8):
         work[_MASKS + i] = np.uint64(0xFFFFFFFFFFFFFFFF)
         work[_MASKS + 8 + i] = np.uint64(0)
+        work[_MODE + i] = np.uint64(0xFFFFFFFFFFFFFFFF) if sealing else np.uint64(0)
 
 
 @njit(nogil=True)
@@ -126,7 +128,7 @@ def _aim(data, at, left, lane, work):
 
 
 @njit(nogil=True)
-def _group(sealing, data, rows, starts, sizes, places, lanes, target, work, words):
+def _group(data, rows, starts, sizes, places, lanes, target, work, words):
     """Take a group's text through the cipher, 64 bytes of each row at a time, and write it to `target`."""
     longest = np.int64(0)
     for lane in range(_LANES):
@@ -139,10 +141,10 @@ def _group(sealing, data, rows, starts, sizes, places, lanes, target, work, word
             _aim(data, starts[lane] + done, sizes[lane] - done, lane, work)
         _set_counter(words, block)
         block += 1
-        if sealing:
-            _crypt_seal(work)
-        else:
-            _crypt_open(work)
+        _crypt(work)
+        for piece in range((min(longest - done, 64) + 15) >> 4):
+            work[_STEP] = np.uint64(piece)
+            _absorb_rows(work)
         for lane in range(lanes):
             # Whole 16-byte pieces: what runs past the text falls into the row's own 16 bytes of tag.
             to = target + np.uint64(places[lane] + done)
@@ -153,27 +155,29 @@ def _group(sealing, data, rows, starts, sizes, places, lanes, target, work, word
 
 
 @njit(nogil=True)
-def _tag_agrees(tags, lane, data, at):
-    """Compare all 16 bytes of a tag before deciding."""
-    wrong = np.uint8(0)
-    for i in range(16):
-        wrong |= tags[16 * lane + i] ^ data[at + i]
-    return wrong == 0
+def _tag_agrees(tag, other):
+    """Compare all 16 bytes at two addresses before deciding."""
+    wrong = _fetch8(tag) ^ _fetch8(other)
+    wrong |= _fetch8(tag + np.uint64(8)) ^ _fetch8(other + np.uint64(8))
+    return wrong == np.uint64(0)
 
 
 @njit(nogil=True)
-def _copy_out(buffer, offsets, first, last, active, bad, out, out_offsets):
-    """Copy the opened rows of a chunk to where they belong; rows that did not open stay zero."""
+def _copy_out(buffer, offsets, first, last, bad, out, out_offsets):
+    """Copy the opened rows of a chunk to where they belong, in order; rows that did not open become zeros."""
     for row in range(first, last):
-        if active[row] and not bad[row]:
-            a, z = out_offsets[row], out_offsets[row + 1]
-            at = offsets[row] - offsets[first]
-            source, to = np.uint64(buffer.ctypes.data) + np.uint64(at), np.uint64(out.ctypes.data) + np.uint64(a)
-            whole = (z - a) & ~np.int64(15)
-            for piece in range(0, whole, 16):
-                _copy16(to + np.uint64(piece), source + np.uint64(piece))
-            for i in range(whole, z - a):
-                out[a + i] = buffer[at + i]
+        a, z = out_offsets[row], out_offsets[row + 1]
+        if bad[row]:
+            out[a:z] = 0
+            continue
+        at = offsets[row] - offsets[first]
+        source, to = np.uint64(buffer.ctypes.data) + np.uint64(at), np.uint64(out.ctypes.data) + np.uint64(a)
+        # Whole pieces: what runs past the row is written over by the rows behind it, except at the very end.
+        whole = z - a if z + 16 <= out.size else (z - a) & ~np.int64(15)
+        for piece in range(0, whole, 16):
+            _copy16(to + np.uint64(piece), source + np.uint64(piece))
+        for i in range(whole, z - a):
+            out[a + i] = buffer[at + i]
 
 
 @njit(
@@ -198,8 +202,9 @@ def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out
     buffer = np.empty(np.int64(0) if sealing else most, np.uint8)
     tag_bytes = 0 if sealing else 16
     target = np.uint64(out.ctypes.data) if sealing else np.uint64(buffer.ctypes.data)
+    come = np.uint64(data.ctypes.data)
     tag_source = np.uint64(tags.ctypes.data)
-    _set_constants(work)
+    _set_constants(work, sealing)
     for first in range(0, n, CHUNK_ROWS):
         last = min(n, first + CHUNK_ROWS)
         count = _order_by_length(offsets, active, first, last, tag_bytes, order)
@@ -212,16 +217,16 @@ def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out
                 sizes[lane] = offsets[row + 1] - offsets[row] - tag_bytes if lane < lanes else 0
                 places[lane] = out_offsets[row] if sealing else offsets[row] - offsets[first]
             _begin(keys, ordinals, ad_words, ad_bytes, rows, work, words)
-            _group(sealing, data, rows, starts, sizes, places, lanes, target, work, words)
+            _group(data, rows, starts, sizes, places, lanes, target, work, words)
             for lane in range(lanes):
                 if sealing:
                     to = target + np.uint64(places[lane] + sizes[lane])
                     _copy16(to, tag_source + np.uint64(16 * lane))
                 else:
-                    bad[rows[lane]] = not _tag_agrees(tags, lane, data, starts[lane] + sizes[lane])
+                    bad[rows[lane]] = not _tag_agrees(tag_source + np.uint64(16 * lane), come + np.uint64(starts[lane] + sizes[lane]))
         if not sealing:
-            _copy_out(buffer, offsets, first, last, active, bad, out, out_offsets)
-            buffer[:] = 0
+            _copy_out(buffer, offsets, first, last, bad, out, out_offsets)
+    buffer[:] = 0
     work[:] = np.uint64(0)  # keys, key streams and plain bytes do not stay in the workspace
 
 
@@ -248,7 +253,7 @@ def _derive(parents, first_labels, second_labels, twice, out, work):
     words = work.view(np.uint32)
     base = np.uint64(parents.ctypes.data)
     text, to = np.uint64(work.ctypes.data) + np.uint64(8 * _TEXT), np.uint64(out.ctypes.data)
-    _set_constants(work)
+    _set_constants(work, True)
     for g in range(0, n, _LANES):
         for lane in range(_LANES):
             work[_KEYROW + lane] = base + np.uint64(32 * min(g + lane, n - 1))
@@ -296,7 +301,7 @@ def seal(keys: U8, ordinals: U64, data: U8, offsets: I64, ad: U8, active: Bool, 
 def open_(
     keys: U8, ordinals: U64, data: U8, offsets: I64, ad: U8, active: Bool, out: U8, out_offsets: I64, bad: Bool
 ) -> None:
-    """Open the active rows, each at least 16 bytes long; mark in `bad` those that do not open, which are not written.
+    """Open the active rows, each at least 16 bytes long; mark in `bad` those that do not open: they come out zero.
 
     Args:
         keys: u8[n, 32].
@@ -305,7 +310,7 @@ def open_(
         offsets: i64[n + 1].
         ad: u8, associated data of all rows.
         active: bool[n].
-        out: u8, zeros, 16 bytes less for each active row than its ciphertext and tag.
+        out: u8, 16 bytes less for each active row than its ciphertext and tag.
         out_offsets: i64[n + 1].
         bad: bool[n].
     """

@@ -21,6 +21,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
@@ -28,9 +29,11 @@ LANES = 16
 # The workspace, u64: sections of vectors in memory, by the index of their first element.
 STATE = 0  # 16 words x 16 lanes u32: the ChaCha20 state
 TEXT = STATE + 128  # 16 rows x 64 B: what a block came out as
-TAIL = TEXT + 128  # 16 rows x 64 B: copies of rows at the end of the data
+WORDS = TEXT + 128  # 16 words x 16 lanes u32: the ciphertext of a block
+TAIL = WORDS + 128  # 16 rows x 64 B: copies of rows at the end of the data
 MASKS = TAIL + 128  # 64 B of ones, 64 B of zeros
-H = MASKS + 16  # 5 limbs x 16 lanes u64: the Poly1305 accumulator
+MODE = MASKS + 16  # 64 B of ones to seal, of zeros to open
+H = MODE + 8  # 5 limbs x 16 lanes u64: the Poly1305 accumulator
 R = H + 80  # 5 limbs x 16 lanes u64: the clamped key r
 R5 = R + 80  # 5 limbs x 16 lanes u64: 5 r (the first is not used)
 PAD = R5 + 80  # 4 words x 16 lanes u32: the key s
@@ -38,6 +41,7 @@ SOURCE = PAD + 32  # 16 addresses of what is read next
 LEFT = SOURCE + 16  # 16 counts of bytes used of it, 0 to 64
 SIZE = LEFT + 16  # 16 lengths of the rows' text
 COMMON = SIZE + 16  # 4 u32: a block that is the same for all rows (2 elements), length of the associated data
+STEP = COMMON + 4  # which 16 B of a block
 KEYROW = COMMON + 8  # 16 addresses of keys
 TAGS = KEYROW + 16  # 16 rows x 16 B
 WORK = TAGS + 32
@@ -85,8 +89,21 @@ class Lanes:
         return self._emit("lshr", bits)
 
     def __mul__(self, other: Lanes) -> Lanes:
-        """Multiply the low 32 bits of 64-bit lanes; the masks tell LLVM so, and cost no instruction."""
-        return (self & _M32)._emit("mul", other & _M32)
+        """Multiply the low 32 bits of 64-bit lanes, for which machines have an instruction of their own."""
+        return (self.fenced() & _M32)._emit("mul", other.fenced() & _M32)
+
+    def fenced(self) -> Lanes:
+        """The same vector, of which LLVM forgets what it knows.
+
+        It would prove that the mask before a multiplication does nothing, drop it, and later not know any more
+        that the fast instruction will do. The fence emits nothing; there is one for floats only.
+        """
+        kind = self.value.type
+        floats = ir.VectorType(ir.DoubleType(), kind.count)
+        name = f"llvm.arithmetic.fence.v{kind.count}f64"
+        fence = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(floats, [floats]), name)
+        value = self.builder.call(fence, [self.builder.bitcast(self.value, floats)])
+        return Lanes(self.builder, self.builder.bitcast(value, kind))
 
     def rotl(self, bits: int) -> Lanes:
         return (self << bits) | (self >> (32 - bits))
@@ -102,9 +119,9 @@ class Lanes:
         low, high = (self.pick(self, range(at, at + 8)) for at in (0, 8))
         return tuple(Lanes(self.builder, self.builder.zext(v.value, wide)) for v in (low, high))  # type: ignore[return-value]
 
-    def where_above(self, limit: int, new: Lanes, old: Lanes) -> Lanes:
+    def where_above(self, limit: Lanes, new: Lanes, old: Lanes) -> Lanes:
         """In each lane `new` if this vector is above the limit there, else `old`."""
-        flag = self.builder.icmp_unsigned(">", self.value, ir.Constant(self.value.type, [limit] * 8))
+        flag = self.builder.icmp_unsigned(">", self.value, limit.value)
         return Lanes(self.builder, self.builder.select(flag, new.value, old.value))
 
 
@@ -118,6 +135,9 @@ class Memory:
     def _pointer(self, kind: ir.Type, at: int, step: int) -> ir.Value:
         offset = ir.Constant(ir.IntType(64), 8 * at + step)
         return self.builder.bitcast(self.builder.gep(self.base, [offset]), kind.as_pointer())
+
+    def address(self, at: int) -> ir.Value:
+        return self.builder.ptrtoint(self._pointer(ir.IntType(8), at, 0), ir.IntType(64))
 
     def load(self, bits: int, count: int, at: int, step: int = 0) -> Lanes:
         kind = ir.VectorType(ir.IntType(bits), count)
@@ -274,39 +294,40 @@ def _poly_step(memory: Memory, half: int, h: list[Lanes], m: list[Lanes]) -> lis
     return d
 
 
-def _crypt(memory: Memory, *, sealing: bool) -> None:
-    """One block of 64 B for sixteen rows: key stream, xor, and the ciphertext into Poly1305."""
+@_stage
+def crypt(memory: Memory) -> None:
+    """One block of 64 B for sixteen rows: key stream and xor; the ciphertext as words to WORDS.
+
+    The ciphertext is what comes out when sealing (MODE is ones) and what comes in when opening (MODE is zeros).
+    """
     b = memory.builder
     stream = _transpose(_stream(memory))
-    ones = b.ptrtoint(b.gep(memory.base, [ir.Constant(ir.IntType(64), 8 * MASKS + 64)]), ir.IntType(64))
+    ones = memory.address(MASKS + 8)
+    mode = memory.load(32, LANES, MODE)
     sealed = []
     for i in range(LANES):
         source = memory.far(LANES, memory.scalar(64, SOURCE, 8 * i))
         keep = memory.far(LANES, b.sub(ones, memory.scalar(64, LEFT, 8 * i)))
         text = source ^ stream[i]
         memory.store(text, TEXT, 64 * i)
-        sealed.append((text if sealing else source) & keep)
-    words = _transpose(sealed)
-    h = [_load_h(memory, half) for half in (0, 1)]
-    left = [memory.load(64, 8, LEFT, 64 * half) for half in (0, 1)]
-    for q in range(4):
-        m = [word.halves_u64() for word in words[4 * q : 4 * q + 4]]
-        for half in (0, 1):
-            new = _poly_step(memory, half, h[half], [word[half] for word in m])
-            # A row that ended before this block keeps its sum.
-            h[half] = [left[half].where_above(16 * q, n, o) for n, o in zip(new, h[half], strict=True)]
+        sealed.append((source ^ (stream[i] & mode)) & keep)
+    for w, word in enumerate(_transpose(sealed)):
+        memory.store(word, WORDS, 64 * w)
+
+
+@_stage
+def absorb_rows(memory: Memory) -> None:
+    """Piece STEP (0 to 3) of 16 B of the block in WORDS into Poly1305; rows that ended before it keep their sum."""
+    b = memory.builder
+    step = memory.scalar(64, STEP)
+    first = b.add(memory.address(WORDS), b.mul(step, ir.Constant(ir.IntType(64), 256)))
+    m = [memory.far(LANES, b.add(first, ir.Constant(ir.IntType(64), 64 * i))).halves_u64() for i in range(4)]
+    limit = memory.splat(64, STEP) << 4
     for half in (0, 1):
-        _store_h(memory, half, h[half])
-
-
-@_stage
-def crypt_seal(memory: Memory) -> None:
-    _crypt(memory, sealing=True)
-
-
-@_stage
-def crypt_open(memory: Memory) -> None:
-    _crypt(memory, sealing=False)
+        old = _load_h(memory, half)
+        new = _poly_step(memory, half, old, [word[half] for word in m])
+        left = memory.load(64, 8, LEFT, 64 * half)
+        _store_h(memory, half, [left.where_above(limit, n, o) for n, o in zip(new, old, strict=True)])
 
 
 @_stage
@@ -369,3 +390,13 @@ def _copier(size: int) -> Any:
 
 
 copy16, copy32 = _copier(16), _copier(32)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch8(typing_context: Any, source: Any) -> Any:  # noqa: ARG001
+    """Read a u64 from an address, aligned or not, callable in kernels."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(types.uint64), codegen

@@ -169,7 +169,7 @@ def open_cells(
     lengths = np.diff(offsets)
     out_offsets = np.zeros(n + 1, np.int64)
     np.cumsum(np.maximum(lengths - TAG_BYTES, 0), out=out_offsets[1:])
-    out = np.zeros(int(out_offsets[-1]), np.uint8)
+    out = np.empty(int(out_offsets[-1]), np.uint8)
     bad = (lengths > 0) & (lengths < TAG_BYTES)
     active = lengths >= TAG_BYTES
     if _use_lanes(n):
@@ -181,6 +181,7 @@ def open_cells(
             plain = open_cell(keys[row].tobytes(), int(numbers[row]), sealed, ad)
         except IntegrityError:
             bad[row] = True
+            out[out_offsets[row] : out_offsets[row + 1]] = 0
         else:
             out[out_offsets[row] : out_offsets[row + 1]] = np.frombuffer(plain, np.uint8)
     return out, out_offsets, bad

@@ -11,22 +11,22 @@ Rules it keeps:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
+from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.finder import Finder
-from strongroom.index.runreader import RunReader
+from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
-from strongroom.write.merging import Merger
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import ObjectEntry
+    from strongroom.index.merge import Merged
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
@@ -72,12 +72,9 @@ def compact(
     try:
         block_keys = lease_block_keys(keymaster, lease)
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
-        finder = Finder(catalog, block_keys, keymaster.table_version)
         report = CompactReport(snapshot=catalog.head.number)
-        merger = Merger(
-            store, keymaster.room_id, _mint(keymaster, lease), block_keys, random_bytes(16), int(now() * 1e6)
-        )
-        change = _merge_all(catalog, finder, keymaster, merger, report)
+        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6))
+        change = work.all(report)
         report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
         if change is not None:
             report.snapshot = commit_change(store, keymaster, lease, change, now)[1].number
@@ -89,65 +86,82 @@ def compact(
     return report
 
 
-def _mint(keymaster: Keymaster, lease: Lease) -> Callable[[int, bytes], FileKey]:
-    def mint(kind: int, object_id: bytes) -> FileKey:
-        return keymaster.mint_file_key(lease, kind, object_id, None)
+@dataclass(frozen=True)
+class _Merges:
+    """The merges of one compaction."""
 
-    return mint
+    store: Store
+    keymaster: Keymaster
+    lease: Lease
+    catalog: Catalog
+    put_id: bytes
+    created: int
+
+    def all(self, report: CompactReport) -> Change | None:
+        """Merge what is worth it, of every table, kind and field; None when nothing is."""
+        added: list[tuple[ObjectEntry, int | None]] = []
+        removed: list[ObjectEntry] = []
+        notes: dict[str, int | str] = {"act": "compact"}
+        for table in self.keymaster.schema().tables.values():
+            beside = {e.open_of: e for e in self.catalog.objects(table.id, KIND_OPEN_COLUMNS) if e.open_of is not None}
+            for kind, field in ((KIND_RECORDS, None), *((KIND_INDEX, f.id) for f in table.fields if f.find)):
+                runs = self.catalog.objects(table.id, kind, field)
+                chosen = chosen_runs(runs)
+                report.runs_before += len(runs)
+                report.runs_after += len(runs) - len(chosen)
+                if not chosen:
+                    continue
+                merged = self._merge(table, kind, field, chosen, beside)
+                added += [(entry, entry.commit) for entry in merged.entries]
+                removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
+                notes |= {f"{table.id.hex()[:8]}/{kind}/{name}": value for name, value in merged.notes().items()}
+                report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries)
+                report.entries += merged.read.entries
+                report.superseded += merged.dropped.entries
+        if not removed:
+            return None
+        counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}
+        return Change(added=added, removed=removed, counts=counts, notes={**notes, **counts})
+
+    def _merge(
+        self,
+        table: Table,
+        kind: int,
+        field: bytes | None,
+        chosen: list[ObjectEntry],
+        beside: dict[bytes, ObjectEntry],
+    ) -> Merged:
+        def mint(of_kind: int, object_id: bytes) -> FileKey:
+            return self.keymaster.mint_file_key(self.lease, of_kind, object_id, table.name)
+
+        block_keys = lease_block_keys(self.keymaster, self.lease)
+        room = self.keymaster.room_id
+        return merge(
+            MergeInput(self.store, room, chosen, beside if kind == KIND_RECORDS else {}, block_keys),
+            RunPlan(room, table.id, kind, self.put_id, self.created, field),
+            mint,
+            newest_only=kind == KIND_RECORDS and table.records == "one",
+        )
 
 
-def _merge_all(
-    catalog: Catalog, finder: Finder, keymaster: Keymaster, merger: Merger, report: CompactReport
-) -> Change | None:
-    added: list[tuple[ObjectEntry, int | None]] = []
-    removed: list[ObjectEntry] = []
-    for table in keymaster.schema().tables.values():
-        beside = {e.open_of: e for e in catalog.objects(table.id, KIND_OPEN_COLUMNS)}
-        for readers in _sets_of_runs(finder, table):
-            report.runs_before += len(readers)
-            chosen = chosen_runs(readers)
-            if len(chosen) < 2:
-                report.runs_after += len(readers)
-                continue
-            files = [beside.get(r.entry.object_id) for r in chosen]
-            merged = merger.merge(table, chosen, files)
-            runs = [e for e in merged.entries if e.kind != KIND_OPEN_COLUMNS]
-            place = chosen[-1].entry.commit
-            added += [(entry, place) for entry in merged.entries]
-            removed += [r.entry for r in chosen] + [f for f in files if f is not None]
-            report.runs_after += len(readers) - len(chosen) + len(runs)
-            report.entries += merged.taken
-            report.superseded += merged.taken - merged.kept
-    if not removed:
-        return None
-    counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}
-    return Change(added=added, removed=removed, counts=counts, notes={"act": "compact", **counts})
+def chosen_runs(runs: list[ObjectEntry]) -> list[ObjectEntry]:
+    """Which runs to merge: the newest, back to the first commit that has TIER_RATIO times more entries than all newer.
 
-
-def _sets_of_runs(finder: Finder, table: Table) -> Iterator[list[RunReader]]:
-    yield finder.runs(table.id, KIND_RECORDS)
-    for field in table.fields:
-        if field.find:
-            yield finder.runs(table.id, KIND_INDEX, field.id)
-
-
-def chosen_runs(readers: list[RunReader]) -> list[RunReader]:
-    """Which runs to merge: the newest ones, back to the first that is more than TIER_RATIO times all newer together.
-
-    Runs of one commit are disjoint and go together: merging less than all of them would gain nothing.
+    Runs of one commit are disjoint and go together. At most MERGE_RUNS_MAX; none when only one commit is left.
     """
-    chosen: list[RunReader] = []
+    commits: dict[int, list[ObjectEntry]] = {}
+    for run in runs:
+        commits.setdefault(run.commit, []).append(run)
+    chosen: list[ObjectEntry] = []
     total = 0
-    for reader in reversed(readers):
-        same = bool(chosen) and reader.entry.commit == chosen[-1].entry.commit
-        if chosen and not same and reader.entry.entries > TIER_RATIO * total:
+    for number in sorted(commits, reverse=True):
+        here = commits[number]
+        size = sum(run.entries for run in here)
+        if len(chosen) + len(here) > MERGE_RUNS_MAX or (chosen and size > TIER_RATIO * max(1, total)):
             break
-        chosen.append(reader)
-        total += reader.entry.entries
-    chosen.reverse()
-    if len({r.entry.commit for r in chosen}) < 2:
-        return []
-    return chosen
+        chosen = here + chosen
+        total += size
+    return chosen if len({run.commit for run in chosen}) > 1 else []
 
 
 def _remove_unreached(

@@ -1,0 +1,410 @@
+"""Merges several runs into new ones, moving cells byte for byte.
+
+Rules it keeps:
+
+1. No cell is opened: it needs block keys of the runs and nobody's secret.
+2. Runs are given oldest first, and none that lies between them in the commit order is left out: the result takes the
+   place of the newest of them.
+3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs.
+4. The result states counts and an order-free sum of the entries read, written and dropped: read = written + dropped.
+   The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry), so
+   that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.catalog.entries import BlockKeys, Mint, ObjectEntry
+from strongroom.catalog.openfile import OpenFileWriter, open_parquet
+from strongroom.catalog.runs import RunPlan, run_entry
+from strongroom.errors import IntegrityError, UsageError
+from strongroom.index.openmerge import OpenRows, add_hidden, merged_rows, open_schema, with_hidden
+from strongroom.index.runreader import RunReader, TailCache
+from strongroom.index.scan import GROUP_BYTES, Group, scan
+from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.entropy import random_bytes as real_random_bytes
+from strongroom.seal.run import Columns, RunWriter, Shape, gather, remap_shapes, shapes_of, token_changes
+from strongroom.store.base import Store, object_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MERGE_RUNS_MAX = 64
+RUN_BYTES = 512 << 20
+RUN_ENTRIES = 1_500_000
+_SUM_LIMIT = 1 << 128
+
+
+@dataclass(frozen=True)
+class EntrySum:
+    """How many entries, and their order-free sum."""
+
+    entries: int = 0
+    total: int = 0
+
+    def plus(self, other: EntrySum) -> EntrySum:
+        """Both together."""
+        return EntrySum(self.entries + other.entries, (self.total + other.total) % _SUM_LIMIT)
+
+    def hex(self) -> str:
+        """The sum as 32 digits."""
+        return self.total.to_bytes(16, "big").hex()
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge wrote.
+
+    Attributes:
+        entries: For the manifest: each new run, followed by its open-columns file; `commit` is the place they take.
+        read: Entries of the runs given.
+        written: Entries of the new runs.
+        dropped: Entries that newer ones replaced.
+    """
+
+    entries: list[ObjectEntry]
+    read: EntrySum
+    written: EntrySum
+    dropped: EntrySum
+
+    def notes(self) -> dict[str, int | str]:
+        """Counts and sums for the snapshot's notes."""
+        found: dict[str, int | str] = {}
+        for name in ("read", "written", "dropped"):
+            part: EntrySum = getattr(self, name)
+            found[f"{name}_entries"] = part.entries
+            found[f"{name}_sum"] = part.hex()
+        return found
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """What to merge: runs of one table, kind and field, oldest first, and the open-columns file beside each.
+
+    Args:
+        store: The bucket.
+        room: Room id, 16 B.
+        runs: 1 to 64 entries of runs.
+        beside: Run id to the entry of its open-columns file.
+        block_keys: Gives block keys of all of them.
+    """
+
+    store: Store
+    room: bytes
+    runs: Sequence[ObjectEntry]
+    beside: Mapping[bytes, ObjectEntry]
+    block_keys: BlockKeys
+
+
+def merge(
+    given: MergeInput,
+    plan: RunPlan,
+    mint: Mint,
+    *,
+    newest_only: bool,
+    run_bytes: int = RUN_BYTES,
+    run_entries: int = RUN_ENTRIES,
+    group_bytes: int = GROUP_BYTES,
+    sums: bool = True,
+    random_bytes: Callable[[int], bytes] = real_random_bytes,
+) -> Merged:
+    """Merge runs into new, disjoint ones, durable when this returns.
+
+    Args:
+        given: What to merge.
+        plan: What the new runs belong to.
+        mint: Gives a file key for (kind, object id).
+        newest_only: Whether only the newest entry of each token is kept.
+        run_bytes: Payload of a new run, about.
+        run_entries: Entries of a new run, about.
+        group_bytes: Sealed bytes of blocks opened at a time.
+        sums: Whether the order-free sums are computed (about 1 µs an entry); 0 otherwise.
+        random_bytes: Makes object ids.
+
+    Raises:
+        IntegrityError: A run or file is not the one that was written.
+        UsageError: The runs do not belong together, or are too many.
+    """
+    runs = given.runs
+    if not 1 <= len(runs) <= MERGE_RUNS_MAX:
+        raise UsageError(f"1 to {MERGE_RUNS_MAX} runs are merged at once, not {len(runs)}")
+    if any((run.table, run.kind, run.field) != (plan.table, plan.kind, plan.field) for run in runs):
+        raise UsageError("runs of different tables, kinds or fields are not merged")
+    tails = TailCache()
+    readers = [RunReader(given.store, run, given.room, given.block_keys, tails) for run in runs]
+    shapes = _Shapes(readers) if plan.kind == KIND_RECORDS else None
+    opened = _open_files(given)
+    batches = tuple(dict.fromkeys(batch for run in runs for batch in run.batches))
+    read = written = dropped = EntrySum()
+    with _Output(given.store, plan, mint, shapes, opened, batches, random_bytes) as output:
+        for group in scan(readers, group_bytes=group_bytes):
+            kept, columns = _kept(group, newest_only=newest_only)
+            if shapes is not None:
+                columns = shapes.moved(columns, group.source[kept])
+            read = read.plus(EntrySum(len(group.tokens)))
+            written = written.plus(EntrySum(len(kept)))
+            if sums:
+                every = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
+                here = entry_sum(columns, shapes.packed if shapes is not None else None)
+                read, written = read.plus(EntrySum(0, every)), written.plus(EntrySum(0, here))
+            if output.entries >= run_entries or output.payload >= run_bytes:
+                output.next_run()
+            output.add(columns, group, kept)
+    dropped = EntrySum(read.entries - written.entries, (read.total - written.total) % _SUM_LIMIT)
+    commit = max(run.commit for run in runs)
+    return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped)
+
+
+def run_sum(reader: RunReader) -> EntrySum:
+    """Read a whole run: its number of entries and their order-free sum."""
+    shapes = _Shapes([reader]) if reader.entry.kind == KIND_RECORDS else None
+    total = EntrySum()
+    for group in scan([reader]):
+        some = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
+        total = total.plus(EntrySum(len(group.tokens), some))
+    return total
+
+
+def entry_sum(columns: Columns, shapes: Sequence[bytes] | None) -> int:
+    """The order-free sum of entries, see rule 4 of this module.
+
+    Args:
+        columns: Tokens, payload and offsets.
+        shapes: Packed shape of each number (or of each entry, if there are as many as entries and a list is given by
+            `_Shapes.of`); None for entries without shapes.
+    """
+    tokens, payload, offsets = columns
+    if not len(tokens):
+        return 0
+    data, keys, ends = payload.tobytes(), tokens.tobytes(), offsets.tolist()
+    sha256 = hashlib.sha256
+    if shapes is None:
+        parts = (
+            sha256(keys[16 * i : 16 * i + 16] + data[ends[i] : ends[i + 1]]).digest()[:16] for i in range(len(tokens))
+        )
+    else:
+        names = shapes if isinstance(shapes, _PerEntry) else [shapes[s] for s in shapes_of(payload, offsets).tolist()]
+        parts = (
+            sha256(keys[16 * i : 16 * i + 16] + names[i] + data[ends[i] + 3 : ends[i + 1]]).digest()[:16]
+            for i in range(len(tokens))
+        )
+    limbs = np.frombuffer(b"".join(parts), "<u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
+    return sum(int(limb) << (32 * place) for place, limb in enumerate(limbs)) % _SUM_LIMIT
+
+
+class _PerEntry(list[bytes]):
+    """Packed shapes, one per entry."""
+
+
+class _Shapes:
+    """The shape tables of several runs as one."""
+
+    def __init__(self, readers: Sequence[RunReader]) -> None:
+        numbers: dict[Shape, int] = {}
+        old: list[int] = []
+        starts: list[int] = []
+        for reader in readers:
+            starts.append(len(old))
+            old += [numbers.setdefault(shape, len(numbers)) for shape in reader.tail().shapes]
+        self.table = tuple(numbers)
+        self.packed = [shape.packed() for shape in numbers]
+        self._new = np.array(old, np.uint32)
+        self._starts = np.array(starts, np.int64)
+        self._counts = np.diff(np.array([*starts, len(old)], np.int64))
+
+    def _moved_numbers(self, columns: Columns, source: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        numbers = shapes_of(columns.payload, columns.offsets).astype(np.int64)
+        if (numbers >= self._counts[source]).any():
+            raise IntegrityError("an entry names a shape that its run does not have")
+        return self._new[self._starts[source] + numbers]
+
+    def of(self, group: Group) -> _PerEntry:
+        """The packed shape of each entry of a group."""
+        numbers = self._moved_numbers(group.columns(), group.source)
+        return _PerEntry(self.packed[number] for number in numbers.tolist())
+
+    def moved(self, columns: Columns, source: npt.NDArray[np.int64]) -> Columns:
+        """The same entries with shape numbers of the joint table."""
+        numbers = self._moved_numbers(columns, source)
+        payload = columns.payload.copy()
+        write_shapes(payload, columns.offsets, numbers)
+        return columns._replace(payload=payload)
+
+
+def write_shapes(payload: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], numbers: npt.NDArray[np.uint32]) -> None:
+    """Write the shape number (u24) of each record entry in place."""
+    starts = offsets[:-1]
+    for byte in range(3):
+        payload[starts + byte] = (numbers >> np.uint32(8 * byte)).astype(np.uint8)
+
+
+def _kept(group: Group, *, newest_only: bool) -> tuple[npt.NDArray[np.int64], Columns]:
+    """Places of the entries to keep, and those entries."""
+    if newest_only:
+        newest = np.append(token_changes(group.tokens)[1:], True)
+        if not newest.all():
+            kept = np.flatnonzero(newest)
+            return kept, Columns(group.tokens[kept], *gather(group.payload, group.offsets, kept))
+    return np.arange(len(group.tokens), dtype=np.int64), group.columns()
+
+
+@dataclass
+class _Opened:
+    """The open-columns files of the runs, in step with them."""
+
+    rows: list[OpenRows]
+    schema: pa.Schema
+
+
+def _open_files(given: MergeInput) -> _Opened | None:
+    files: list[Any] = []
+    for run in given.runs:
+        entry = given.beside.get(run.object_id)
+        if entry is None:
+            files.append(None)
+            continue
+        if entry.open_of != run.object_id or entry.entries != run.entries:
+            raise IntegrityError(f"open-columns file {entry.object_id.hex()} does not belong to its run")
+        (key,) = given.block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], entry.table)
+        files.append(open_parquet(given.store, entry, key))
+    there = [file for file in files if file is not None]
+    if not there:
+        return None
+    schema = open_schema(there)
+    return _Opened([OpenRows(file, schema) for file in files], schema)
+
+
+class _Output:
+    """Writes new runs one after the other, each with its open columns."""
+
+    def __init__(
+        self,
+        store: Store,
+        plan: RunPlan,
+        mint: Mint,
+        shapes: _Shapes | None,
+        opened: _Opened | None,
+        batches: tuple[bytes, ...],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.finished: list[ObjectEntry] = []
+        self.entries = 0
+        self.payload = 0
+        self._store = store
+        self._plan = plan
+        self._mint = mint
+        self._shapes = shapes
+        self._opened = opened
+        self._batches = batches
+        self._random = random_bytes
+        self._persons = 0
+        self._run: _NewRun | None = None
+        self._file: OpenFileWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.next_run()
+            return
+        if self._run is not None:
+            self._run.__exit__(kind, error, trace)
+        if self._file is not None:
+            self._file.__exit__(kind, error, trace)
+
+    def add(self, columns: Columns, group: Group, kept: npt.NDArray[np.int64]) -> None:
+        if self._run is None:
+            self._start()
+        assert self._run is not None
+        self._run.writer.add_sorted(*columns)
+        if self._opened is not None and self._file is not None:
+            rows = merged_rows(self._opened.rows, group.source, group.position, kept, self._opened.schema)
+            rows, self._persons = add_hidden(rows, columns.tokens, self._persons, self.entries)
+            self._file.write(rows)
+        self.entries += len(columns.tokens)
+        self.payload += len(columns.payload)
+
+    def next_run(self) -> None:
+        """Finish the run in hand, if there is one."""
+        if self._run is None:
+            return
+        shapes = self._shapes.table if self._shapes is not None else ()
+        run, self._run = self._run, None
+        entry = run.finish(shapes, self._batches)
+        self.finished.append(entry)
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.__exit__(None, None, None)
+            self.finished.append(file.entry(entry))
+        self.entries = self.payload = self._persons = 0
+
+    def _start(self) -> None:
+        self._run = _NewRun(self._store, self._plan, self._mint, self._random(16))
+        if self._opened is not None:
+            schema = with_hidden(self._opened.schema)
+            self._file = OpenFileWriter(self._store, self._mint, schema, random_bytes=self._random)
+
+
+class _NewRun:
+    """One run being written to the store."""
+
+    def __init__(self, store: Store, plan: RunPlan, mint: Mint, object_id: bytes) -> None:
+        self._plan = plan
+        self._object_id = object_id
+        self._key = mint(plan.kind, object_id)
+        self._context = store.writer(object_name(object_id))
+        out = self._context.__enter__()
+        self.writer = RunWriter(self._key.key, plan.room, object_id, plan.kind, out.write)
+
+    def finish(self, shapes: Sequence[Shape], batches: tuple[bytes, ...]) -> ObjectEntry:
+        try:
+            summary = self.writer.finish(shapes)
+        except BaseException as error:
+            self._context.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._context.__exit__(None, None, None)
+        return run_entry(self._plan, self._object_id, self._key.key_id, summary, batches)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        # A store's writer raises the error again, as every context manager made from a generator may.
+        try:
+            self._context.__exit__(kind, error, trace)
+        except BaseException as again:
+            if again is not error:
+                raise
+
+
+def merge_candidates(entries: Sequence[ObjectEntry], most: int = MERGE_RUNS_MAX) -> Iterator[list[ObjectEntry]]:
+    """Groups of runs worth merging: neighbours in the commit order whose token ranges touch, oldest first.
+
+    Args:
+        entries: Live runs of one table, kind and field.
+        most: Greatest number of runs in a group.
+
+    Yields:
+        Groups of at least two runs. All runs of the commits between the oldest and newest of a group that touch its
+        range are in it, so that merging them keeps the order.
+    """
+    commits: dict[int, list[ObjectEntry]] = {}
+    for entry in entries:
+        commits.setdefault(entry.commit, []).append(entry)
+    group: list[ObjectEntry] = []
+    for number in sorted(commits):
+        if group and len(group) + len(commits[number]) > most:
+            if len(group) > 1:
+                yield group
+            group = []
+        group = [*group, *commits[number]]
+    if len(group) > 1:
+        yield group

@@ -1,0 +1,183 @@
+"""Make and open an embedded keymaster: a folder of its own, never inside the bucket.
+
+    keymaster.db   state (see `tables`)        slots/   root slots
+    pages/         key pages                   log/     tiles and checkpoint
+
+Files are 0600, folders 0700. `create_keymaster` makes, `open_keymaster` never does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from strongroom.errors import ConflictError, IntegrityError, UsageError
+from strongroom.keymaster.core import Core
+from strongroom.keymaster.embedded import EmbeddedKeymaster
+from strongroom.keymaster.journal import Journal
+from strongroom.keymaster.ledger import Ledger
+from strongroom.keymaster.publishing import Publishing
+from strongroom.keymaster.standing import Standing
+from strongroom.keymaster.state import State
+from strongroom.keymaster.tables import FORMAT
+from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
+from strongroom.keys.keystore import KeyStore
+from strongroom.keys.rows import Rows
+from strongroom.keys.slots import create_slot, open_any
+from strongroom.seal.entropy import random_bytes
+from strongroom.seal.passphrase import Argon2Params
+from strongroom.seal.sign import public_key
+from strongroom.store.folder import FolderStore
+
+DATABASE = "keymaster.db"
+FOLDERS = ("slots", "pages", "log")
+FIRST_EPOCH = 1
+
+
+def create_keymaster(
+    folder: str | Path,
+    passphrase: str,
+    schema_text: str,
+    policy_text: str,
+    *,
+    random: Callable[[int], bytes] = random_bytes,
+    clock: Callable[[], float] = time.time,
+    argon2: Argon2Params | None = None,
+) -> EmbeddedKeymaster:
+    """Make a keymaster for a new room.
+
+    Args:
+        folder: A folder that does not exist, or is empty.
+        passphrase: Opens it from now on.
+        schema_text: TOML.
+        policy_text: TOML.
+        random: Source of random bytes.
+        clock: Seconds since 1970.
+        argon2: Cost of the passphrase slot.
+
+    Raises:
+        ConflictError: The folder holds something.
+        SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
+    """
+    base = _empty_folder(folder)
+    _try_texts(schema_text, policy_text, random)
+    for name in FOLDERS:
+        (base / name).mkdir(mode=0o700, exist_ok=True)
+    room_id, epoch_key = random(16), random(KEY_BYTES)
+    # the slot comes first: without it nothing that follows could ever be opened
+    create_slot(
+        base / "slots" / "passphrase-1.json", passphrase, room_id, FIRST_EPOCH, epoch_key, params=argon2, entropy=random
+    )
+    ring = KeyRing(room_id, FIRST_EPOCH, epoch_key)
+    state = State.create(base / DATABASE)
+    standing = Standing(state, ring, random)
+    journal = Journal(state, ring, standing, clock, random)
+    seed = random(KEY_BYTES)
+    with state.write() as rows:
+        sql = "INSERT INTO room VALUES (1, ?, ?, ?, ?)"
+        rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
+        _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
+        _keep(rows, ring, "signing", seed)
+        schema = standing.set_schema(rows, schema_text)
+        number, _policy = standing.set_policy(rows, policy_text)
+        standing.refresh(rows)
+        extras = {"schema": schema.number, "policy": number}
+        journal.note(rows, journal.entry(rows, "create", "keymaster", extras=extras))
+    return _assemble(base, state, ring, standing, journal, clock, random)
+
+
+def open_keymaster(
+    folder: str | Path,
+    passphrase: str,
+    *,
+    random: Callable[[int], bytes] = random_bytes,
+    clock: Callable[[], float] = time.time,
+) -> EmbeddedKeymaster:
+    """Open an existing keymaster.
+
+    Raises:
+        UsageError: The folder holds no keymaster.
+        KeysError: The passphrase does not open it.
+        IntegrityError: What is stored is not what was written, or was set back.
+    """
+    base = Path(folder)
+    if not (base / DATABASE).is_file():
+        raise UsageError(f"{base} holds no keymaster", hint="create_keymaster() makes one")
+    ring = open_any(base / "slots", passphrase)
+    state = State.open(base / DATABASE)
+    try:
+        row = state.read().execute("SELECT id, epoch FROM room").fetchone()
+        if row != (ring.room_id, ring.epoch):
+            raise IntegrityError("the slot is of another room or epoch than the database")
+        standing = Standing(state, ring, random)
+        journal = Journal(state, ring, standing, clock, random)
+        return _assemble(base, state, ring, standing, journal, clock, random)
+    except BaseException:
+        state.close()
+        raise
+
+
+def _assemble(
+    base: Path,
+    state: State,
+    ring: KeyRing,
+    standing: Standing,
+    journal: Journal,
+    clock: Callable[[], float],
+    random: Callable[[int], bytes],
+) -> EmbeddedKeymaster:
+    rows = state.read()
+    seed = _kept(rows, ring, "signing")
+    public = rows.execute("SELECT public_key FROM room").fetchone()[0]
+    if public_key(seed) != public:
+        raise IntegrityError("the signing key is not that of the database")
+    keys = KeyStore(state, FolderStore(base / "pages"), ring, random, clock)
+    core = Core(
+        room_id=ring.room_id,
+        state=state,
+        ring=ring,
+        keys=keys,
+        standing=standing,
+        journal=journal,
+        ledger=Ledger(state),
+        subject=subject_keys(_kept(rows, ring, "subject")),
+        clock=clock,
+        entropy=random,
+    )
+    standing.refresh()
+    publishing = Publishing(core, FolderStore(base / "log"), base, seed, public)
+    publishing.check_start()
+    publishing.start()
+    return EmbeddedKeymaster(core, publishing, base)
+
+
+def _empty_folder(folder: str | Path) -> Path:
+    base = Path(folder)
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base.chmod(0o700)
+        if any(base.iterdir()):
+            raise ConflictError(f"{base} is not empty", hint="a keymaster gets a folder of its own")
+    except OSError as error:
+        raise UsageError(f"{base} cannot be made a keymaster's folder: {error.strerror}") from None
+    return base
+
+
+def _try_texts(schema_text: str, policy_text: str, random: Callable[[int], bytes]) -> None:
+    """Refuse texts that are wrong before anything is written."""
+    from strongroom.purpose.policy import parse_policy
+    from strongroom.schema.parse import parse_schema
+
+    parse_policy(policy_text, parse_schema(schema_text, None, random))
+
+
+def _keep(rows: Rows, ring: KeyRing, purpose: str, secret: bytes) -> None:
+    rows.execute("INSERT INTO wrapped_key VALUES (?, ?, ?)", (purpose, b"1", ring.wrap(purpose, b"1", secret)))
+
+
+def _kept(rows: Rows, ring: KeyRing, purpose: str) -> bytes:
+    row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = ? AND id = ?", (purpose, b"1")).fetchone()
+    if row is None:
+        raise IntegrityError(f"the keymaster's database lacks its {purpose} key")
+    return ring.unwrap(purpose, b"1", row[0])

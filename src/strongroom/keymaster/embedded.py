@@ -1,0 +1,264 @@
+"""The keymaster in the caller's own process: a folder, SQLite and a passphrase file.
+
+It binds honest software only: whoever controls the process controls the keys. Its interface, store and database are its
+own, so that it can move to another host without a change above.
+
+    keys/
+      keymaster.db          state: budgets, policy, wrapped keys, leaves, the head
+      slots/passphrase-1    the epoch key under the passphrase (Argon2id)
+      pages/                key pages
+      log/                  tiles and checkpoint of the read log
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from strongroom.errors import DeniedError
+from strongroom.keymaster.api import (
+    Ask,
+    Bytes2D,
+    FileKey,
+    Head,
+    Hits,
+    Lease,
+    ReadingGrant,
+    Receipt,
+    Released,
+    SealingKeys,
+)
+from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.leases import Leases
+from strongroom.keymaster.publishing import Publishing
+from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.releasing import Releasing
+from strongroom.keymaster.sealing import Sealing
+from strongroom.keys.rows import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from strongroom.purpose.policy import Policy
+    from strongroom.schema.model import Schema, Table
+
+
+class EmbeddedKeymaster:
+    """See `keymaster.api.Keymaster`. Made by `create_keymaster` and `open_keymaster`; close it with `with`.
+
+    Args:
+        core: Keys and state.
+        publishing: The published side of its log.
+        folder: Where it lies.
+    """
+
+    def __init__(self, core: Core, publishing: Publishing, folder: Path) -> None:
+        self.room_id = core.room_id
+        self.folder = folder
+        self._core = core
+        self._publishing = publishing
+        self._leases = Leases(core)
+        self._sealing = Sealing(core, self._leases)
+        self._readings = Readings(core)
+        self._releasing = Releasing(core, self._readings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedKeymaster of room {self.room_id.hex()[:8]}>"
+
+    def close(self) -> None:
+        """Publish what is noted, then forget the keys."""
+        core = self._core
+        if core.state.closed:
+            return
+        try:
+            self._publishing.stop()
+        finally:
+            self._readings.forget()
+            core.journal.forget()
+            core.standing.forget()
+            core.keys.close()
+            core.ring.forget()
+            core.state.close()
+
+    # -- what it keeps --------------------------------------------------------------------------
+    def schema(self) -> Schema:
+        """See `Keymaster.schema`."""
+        self._core.standing.refresh()
+        return self._core.standing.schema
+
+    def table_version(self, table_id: bytes, version: int) -> Table:
+        """See `Keymaster.table_version`."""
+        return self._core.standing.table_version(table_id, version)
+
+    def policy(self) -> Policy:
+        """See `Keymaster.policy`."""
+        self._core.standing.refresh()
+        return self._core.standing.policy
+
+    def set_schema(self, actor: str, text: str) -> Receipt:
+        """See `Keymaster.set_schema`."""
+        return self._change(actor, "schema", lambda rows: self._core.standing.set_schema(rows, text).number)
+
+    def set_policy(self, actor: str, text: str) -> Receipt:
+        """See `Keymaster.set_policy`."""
+        return self._change(actor, "policy", lambda rows: self._core.standing.set_policy(rows, text)[0])
+
+    def _change(self, actor: str, act: str, change: Callable[[Rows], int]) -> Receipt:
+        core = self._core
+
+        def work(rows: Rows) -> Answer:
+            core.standing.require(core.standing.decider.decide_act(actor, act))
+            entry_of = {"number": change(rows)}
+            leaf = core.journal.note(rows, core.journal.entry(rows, act, actor, extras=entry_of))
+            return {"leaf": leaf, "time": core.journal.now(rows), **entry_of}
+
+        answer = core.act(act, actor, work)
+        return Receipt(answer["leaf"], answer["time"], act, {"number": answer["number"]})
+
+    def head(self) -> Head:
+        """See `Keymaster.head`."""
+        return self._core.head()
+
+    # -- writing --------------------------------------------------------------------------------
+    def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
+        """See `Keymaster.begin_put`."""
+        return self._leases.begin_put(actor, table, request_id, verb)
+
+    def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
+        """See `Keymaster.begin_maintenance`."""
+        return self._leases.begin_maintenance(actor, verb)
+
+    def renew(self, lease: Lease) -> Lease:
+        """See `Keymaster.renew`."""
+        return self._leases.renew(lease)
+
+    def seen_source(self, lease: Lease, digest: bytes) -> bool:
+        """See `Keymaster.seen_source`."""
+        return self._leases.seen_source(lease, digest)
+
+    def mint_batch(self, lease: Lease) -> bytes:
+        """See `Keymaster.mint_batch`."""
+        return self._leases.mint_batch(lease)
+
+    def mint_file_key(self, lease: Lease, kind: int, object_id: bytes, table: str | None) -> FileKey:
+        """See `Keymaster.mint_file_key`."""
+        return self._leases.mint_file_key(lease, kind, object_id, table)
+
+    def seal_subjects(self, lease: Lease, batch: bytes, identifiers: pa.Array) -> SealingKeys:
+        """See `Keymaster.seal_subjects`."""
+        return self._sealing.seal_subjects(lease, batch, identifiers)
+
+    def seal_index(
+        self,
+        lease: Lease,
+        batch: bytes,
+        field_name: str,
+        values: pa.Array,
+        subject_tokens: Bytes2D,
+        ordinals: npt.NDArray[np.uint32],
+    ) -> tuple[Bytes2D, Bytes2D]:
+        """See `Keymaster.seal_index`."""
+        return self._sealing.seal_index(lease, batch, field_name, values, subject_tokens, ordinals)
+
+    def file_keys(self, lease: Lease, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """See `Keymaster.file_keys`."""
+        return self._leases.file_keys(lease, key_ids)
+
+    def ended_objects(self, lease: Lease, object_ids: Sequence[bytes]) -> list[bytes]:
+        """See `Keymaster.ended_objects`."""
+        return self._leases.ended_objects(lease, object_ids)
+
+    def commit(
+        self,
+        lease: Lease,
+        base: Head,
+        new: Head,
+        counts: Mapping[str, int],
+        digests: Sequence[bytes] = (),
+        dropped_keys: Sequence[bytes] = (),
+    ) -> Receipt:
+        """See `Keymaster.commit`."""
+        return self._leases.commit(lease, base, new, counts, digests, dropped_keys)
+
+    def abandon(self, lease: Lease) -> None:
+        """See `Keymaster.abandon`."""
+        self._leases.abandon(lease)
+
+    # -- reading --------------------------------------------------------------------------------
+    def begin_reading(self, *, actor: str, purpose: str, reason: str) -> ReadingGrant:
+        """See `Keymaster.begin_reading`."""
+        return self._readings.begin(actor, purpose, reason)
+
+    def end_reading(self, reading_id: bytes) -> None:
+        """See `Keymaster.end_reading`."""
+        self._readings.end(reading_id)
+
+    def block_keys(
+        self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
+    ) -> list[bytes]:
+        """See `Keymaster.block_keys`."""
+        return self._readings.block_keys(reading_id, key_id, kind, numbers, table)
+
+    def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> Bytes2D:
+        """See `Keymaster.subject_tokens`."""
+        return self._readings.subject_tokens(reading_id, table, identifiers)
+
+    def value_tokens(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> Bytes2D:
+        """See `Keymaster.value_tokens`."""
+        return self._readings.value_tokens(reading_id, table, field_name, values)
+
+    def open_hits(
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> Hits:
+        """See `Keymaster.open_hits`."""
+        return self._readings.open_hits(reading_id, table, field_name, value_tokens, entries)
+
+    def release(self, reading_id: bytes, ask: Ask) -> Released:
+        """See `Keymaster.release`."""
+        return self._releasing.release(reading_id, ask)
+
+    def note_sql(
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
+    ) -> int:
+        """See `Keymaster.note_sql`."""
+        return self._releasing.note_sql(reading_id, request_id, table, fields, groups)
+
+    # -- log ------------------------------------------------------------------------------------
+    def publish(self) -> str:
+        """See `Keymaster.publish`."""
+        return self._publishing.publish()
+
+    def check_checkpoint(self, text: str) -> None:
+        """See `Keymaster.check_checkpoint`."""
+        self._publishing.check_known(text)
+
+    def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
+        """See `Keymaster.log_entries`."""
+        core = self._core
+        core.standing.refresh()
+        decision = core.standing.decider.decide_act(actor, "log")
+        if not decision.allowed:
+
+            def refuse(_rows: Rows) -> Answer:
+                raise DeniedError(decision.reason, rule=decision.rule)
+
+            core.act("log", actor, refuse)
+        return self._publishing.entries(start, stop)
+
+    def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
+        """See `Keymaster.verify_log`."""
+        self._publishing.publish()
+        report = self._publishing.verify(known)
+        return {**report, "entries": report["size"], "checkpoints": 1 + len(known)}

@@ -1,0 +1,157 @@
+"""Publish the log: tiles and signed checkpoints, derived from committed leaves, at most a second behind.
+
+Rules it keeps:
+
+1. One process at a time publishes (a file lock, which a crash lets go of).
+2. What was published is never longer than what is committed; if it is, the database was rolled back, and the keymaster
+   does not open.
+3. A checkpoint kept elsewhere that the log does not contain stops everything.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strongroom.audit.entry import parse_entry
+from strongroom.audit.log import TileLog
+from strongroom.audit.note import open_checkpoint
+from strongroom.audit.tlog import consistency_proof, verify_consistency
+from strongroom.audit.verify import verify
+from strongroom.errors import IntegrityError, StrongroomError
+from strongroom.keymaster.core import Core
+
+if TYPE_CHECKING:
+    from strongroom.store.base import Store
+
+PUBLISH_SECONDS = 0.5
+
+
+class Publishing:
+    """The published side of one keymaster's log.
+
+    Args:
+        core: Whose leaves.
+        store: Where tiles and the checkpoint lie.
+        folder: Where the lock lies.
+        seed: Signing seed, 32 bytes.
+        public_key: The log's public key.
+    """
+
+    def __init__(self, core: Core, store: Store, folder: Path, seed: bytes, public_key: bytes) -> None:
+        self._core = core
+        self._store = store
+        self._lock_path = folder / "publish.lock"
+        self.origin = origin_of(core.room_id)
+        self.public_key = public_key
+        self._log = TileLog(store, self.origin, seed, public_key)
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def size(self) -> int:
+        """Number of committed leaves."""
+        row = self._core.state.read().execute("SELECT max(number) FROM leaf").fetchone()
+        return 0 if row[0] is None else int(row[0]) + 1
+
+    def read_entries(self, start: int, stop: int) -> list[bytes]:
+        """Bytes of committed leaves start to stop."""
+        sql = "SELECT entry FROM leaf WHERE number >= ? AND number < ? ORDER BY number"
+        return [row[0] for row in self._core.state.read().execute(sql, (start, stop)).fetchall()]
+
+    def check_start(self) -> None:
+        """Compare the published log with the committed one.
+
+        Raises:
+            IntegrityError: The published one is longer, or is not signed by this keymaster.
+        """
+        stored = self._log.stored_checkpoint()
+        size = self.size()
+        if stored is not None and stored[1].size > size:
+            raise IntegrityError(
+                f"the log was published with {stored[1].size} entries, and the keymaster has {size}",
+                hint="the keymaster was set back: bring the newest copy of its folder",
+            )
+
+    def start(self) -> None:
+        """Begin to publish in the background."""
+        self._thread = threading.Thread(target=self._follow, name="strongroom-publish", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self._core.noted.wait()
+            self._core.noted.clear()
+            if self._stop.is_set():
+                return
+            # what fails here is tried again with the next leaf, and raised by publish() and close()
+            with suppress(StrongroomError):
+                self.publish()
+            self._stop.wait(PUBLISH_SECONDS)
+
+    def stop(self) -> None:
+        """End the background thread, and publish what is left."""
+        self._stop.set()
+        self._core.noted.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.publish()
+
+    def publish(self) -> str:
+        """See `Keymaster.publish`."""
+        with self._mutex, self._locked():
+            return self._log.publish(self.read_entries, self.size())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def entries(self, start: int, stop: int | None) -> list[dict[str, object]]:
+        """See `Keymaster.log_entries`."""
+        last = self.size() if stop is None else stop
+        found = self.read_entries(start, last)
+        return [{"leaf": start + at, **parse_entry(data).to_dict()} for at, data in enumerate(found)]
+
+    def verify(self, known: Sequence[str]) -> dict[str, object]:
+        """See `Keymaster.verify_log`."""
+        report = verify(self._store, self.public_key, self.origin, self.read_entries, list(known))
+        return asdict(report)
+
+    def check_known(self, text: str) -> None:
+        """Check a checkpoint kept elsewhere against this log.
+
+        Raises:
+            IntegrityError: It is not of this log, the log is shorter, or has another history.
+        """
+        known = open_checkpoint(text, self.origin, self.public_key)
+        size = self.size()
+        if known.size > size:
+            raise IntegrityError(
+                f"a checkpoint of {known.size} entries is known, and the keymaster has {size}",
+                hint="the keymaster was set back: bring the newest copy of its folder",
+            )
+        published = self._log.stored_checkpoint()
+        if published is None or published[1].size < known.size:
+            self.publish()
+            published = self._log.stored_checkpoint()
+        if published is None:
+            raise IntegrityError("the log's checkpoint has disappeared")
+        own = published[1]
+        proof = consistency_proof(self._log.reader(), known.size, own.size)
+        verify_consistency(known.size, own.size, known.root, own.root, proof)
+
+
+def origin_of(room_id: bytes) -> str:
+    """The log's name: of the room, not of anybody."""
+    return f"strongroom/{room_id.hex()}"

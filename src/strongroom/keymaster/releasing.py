@@ -1,0 +1,211 @@
+"""Release batch keys of persons: decided, spent and noted in one transaction, then derived.
+
+Rules it keeps:
+
+1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows.
+2. Persons are counted by ordinal, each once, in every scope and window, before any key is derived.
+3. The same request id is charged once and gets the same answer; its keys are derived again.
+4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import DeniedError, UsageError
+from strongroom.keymaster.api import Ask, Released
+from strongroom.keymaster.core import Answer, Core, Request
+from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keys.rows import Rows, counter
+from strongroom.purpose.budget import Limit, limits
+from strongroom.schema.model import OPEN, Table
+from strongroom.seal.cells import batch_keys
+
+RELEASE_ROWS_MAX = 1_000_000
+BATCHES_KEPT_MAX = 65_536
+SMALL = 64
+
+
+@dataclass(frozen=True)
+class _Persons:
+    """Who stands behind the rows of an ask: which rows were found, their secrets, distinct ordinals and tokens."""
+
+    removals: int
+    found: npt.NDArray[np.bool_]
+    secrets: npt.NDArray[np.uint8] = field(repr=False)
+    ordinals: list[int]
+    tokens: npt.NDArray[np.uint8] = field(repr=False)
+
+
+class Releasing:
+    """Answers the read requests of one keymaster."""
+
+    def __init__(self, core: Core, readings: Readings) -> None:
+        self._core = core
+        self._readings = readings
+        self._batches: dict[bytes, bytes] = {}
+        self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
+
+    def release(self, reading_id: bytes, ask: Ask) -> Released:
+        """See `Keymaster.release`."""
+        core, reading = self._core, self._readings.get(reading_id)
+        _check(ask)
+        core.standing.refresh()
+        model = core.standing.schema.table(ask.table)
+        persons = self._persons(ask)
+        said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
+
+        def work(rows: Rows) -> Answer:
+            return self._decide_spend_note(rows, reading, ask, model, persons, said)
+
+        answer = core.act(ask.verb, reading.actor, work, request=_request(reading, ask), **said)
+        keys = self._keys(reading, ask, model, persons)
+        missing = tuple(np.flatnonzero(~persons.found).tolist())
+        return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
+
+    def _decide_spend_note(
+        self, rows: Rows, reading: Reading, ask: Ask, model: Table, persons: _Persons, said: Mapping[str, object]
+    ) -> Answer:
+        core = self._core
+        verb = "rows" if ask.verb == "sql" else ask.verb
+        decider, purpose = core.standing.decider, reading.purpose.name
+        decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
+        self._check_batches(rows, ask, model)
+        if counter(rows, "removals") != persons.removals:
+            raise DeniedError("a person was erased meanwhile: ask again", rule="room.erased-meanwhile")
+        plan = core.ledger.plan_persons(rows, self._limits(reading), persons.ordinals, core.journal.now(rows))
+        root, month, sealed = core.journal.labels(rows, persons.tokens)
+        entry = core.journal.entry(
+            rows,
+            ask.verb,
+            reading.actor,
+            **said,
+            count=len(persons.ordinals),
+            remaining=plan.remaining,
+            labels=root,
+            rule=decision.rule,
+            extras={"records": len(ask.tokens), "looked_up": ask.looked_up, "misses": ask.misses},
+        )
+        core.ledger.apply(rows, plan)
+        leaf = core.journal.note(rows, entry)
+        if len(persons.tokens):
+            core.journal.keep_labels(rows, leaf, month, sealed)
+        return {"leaf": leaf, "persons": len(persons.ordinals), "remaining": plan.remaining}
+
+    def _limits(self, reading: Reading) -> tuple[Limit, ...]:
+        number, known = self._limits_of
+        if number != self._core.standing.number:
+            known = {}
+            self._limits_of = (self._core.standing.number, known)
+        key = (reading.actor, reading.purpose.name)
+        if key not in known:
+            known[key] = limits(self._core.standing.policy, *key, "persons")
+        return known[key]
+
+    # -- persons and batches --------------------------------------------------------------------
+    def _persons(self, ask: Ask) -> _Persons:
+        removals = self._core.keys.refresh().removals
+        size = len(ask.tokens)
+        if size <= SMALL:
+            secrets, found, own = bytearray(), [], dict[int, bytes]()
+            for row in ask.tokens:
+                token = row.tobytes()
+                subject = self._core.keys.one(token)
+                found.append(subject is not None)
+                secrets += bytes(32) if subject is None else subject.secret
+                if subject is not None:
+                    own[subject.ordinal] = token
+            tokens = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
+            matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
+            return _Persons(removals, np.array(found, np.bool_), matrix, list(own), tokens)
+        many = self._core.keys.lookup(ask.tokens)
+        rows = np.flatnonzero(many.found)
+        ordinals, first = np.unique(many.ordinals[rows], return_index=True)
+        return _Persons(removals, many.found, many.secrets, ordinals.tolist(), ask.tokens[rows[first]])
+
+    def _check_batches(self, rows: Rows, ask: Ask, model: Table) -> None:
+        """Every batch asked for is a committed one of the table.
+
+        Raises:
+            DeniedError: One is not.
+        """
+        size = len(ask.batches)
+        own = {row.tobytes() for row in ask.batches} if size <= SMALL else _distinct(ask.batches)
+        for batch in own:
+            table_id = self._batches.get(batch)
+            if table_id is None:
+                sql = "SELECT table_id FROM batch WHERE id = ? AND state = 'committed'"
+                row = rows.execute(sql, (batch,)).fetchone()
+                if row is None:
+                    raise DeniedError("a batch asked for was never committed", rule="room.foreign-batch")
+                if len(self._batches) >= BATCHES_KEPT_MAX:
+                    self._batches.clear()
+                table_id = self._batches[batch] = row[0]
+            if table_id != model.id:
+                raise DeniedError(f"a batch asked for is not of table {model.name}", rule="room.foreign-batch")
+
+    # -- keys -----------------------------------------------------------------------------------
+    def _keys(
+        self, reading: Reading, ask: Ask, model: Table, persons: _Persons
+    ) -> dict[str, npt.NDArray[np.uint8]]:
+        views = reading.purpose.tables[ask.table].views(model)
+        wanted = None if ask.fields is None else set(ask.fields)
+        shown = {
+            view.klass
+            for view in views.values()
+            if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
+        }
+        if ask.verb == "sql" or not len(ask.tokens):
+            return {}
+        keys = {}
+        for klass in model.classes:
+            if klass in shown:
+                found = batch_keys(persons.secrets, model.compartments[klass], ask.batches)
+                found[~persons.found] = 0
+                keys[klass] = found
+        return keys
+
+    # -- aggregates -----------------------------------------------------------------------------
+    def note_sql(
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
+    ) -> int:
+        """See `Keymaster.note_sql`."""
+        core, reading = self._core, self._readings.get(reading_id)
+        said = {**reading.said(), "table": table, "fields": tuple(fields), "request": request_id}
+        request = Request.of(request_id, (reading.actor, reading.purpose.name, "sql", table, "\0".join(fields)))
+
+        def work(rows: Rows) -> Answer:
+            decider = core.standing.decider
+            decision = decider.decide_read(reading.actor, reading.purpose.name, "sql", table, list(fields))
+            core.standing.require(decision)
+            extras = {"groups": groups}
+            entry = core.journal.entry(rows, "sql", reading.actor, **said, rule=decision.rule, extras=extras)
+            return {"leaf": core.journal.note(rows, entry)}
+
+        leaf: int = core.act("sql", reading.actor, work, request=request, **said)["leaf"]
+        return leaf
+
+
+def _check(ask: Ask) -> None:
+    if ask.verb not in {"get", "find", "sql", "rejects"}:
+        raise UsageError("a release is for get, find, sql or rejects")
+    for array in (ask.tokens, ask.batches):
+        if array.ndim != 2 or array.shape[1] != 16 or array.dtype != np.uint8:
+            raise UsageError("tokens and batches are bytes, 16 to a row")
+    if len(ask.tokens) != len(ask.batches) or len(ask.tokens) > RELEASE_ROWS_MAX:
+        raise UsageError(f"a release has a batch for every token, and at most {RELEASE_ROWS_MAX} rows")
+
+
+def _request(reading: Reading, ask: Ask) -> Request:
+    fields = "\1" if ask.fields is None else "\0".join(ask.fields)
+    parts = (reading.actor, reading.purpose.name, ask.verb, ask.table, fields, ask.tokens.tobytes(), ask.batches.tobytes())
+    return Request.of(ask.request_id, parts)
+
+
+def _distinct(batches: npt.NDArray[np.uint8]) -> set[bytes]:
+    pairs = np.unique(np.ascontiguousarray(batches).view(np.uint64).reshape(-1, 2), axis=0)
+    return {pair.tobytes() for pair in pairs}
