@@ -1,1 +1,52 @@
-"""Keeps the personal records of very many people sealed on object storage: public names, no logic."""
+"""Keeps the personal records of very many people sealed on object storage: public names, no logic.
+
+    import strongroom
+
+    with (
+        strongroom.open_keymaster("keys", passphrase=passphrase) as keymaster,
+        strongroom.open("bucket", keys=keymaster, actor="ada") as room,
+        room.read(purpose="support", reason="ticket 4411") as desk,
+    ):
+        person = desk.get("persons", "p-123")
+"""
+
+from strongroom.errors import (
+    BudgetError,
+    ConflictError,
+    DeniedError,
+    ErasedError,
+    InputError,
+    IntegrityError,
+    KeysError,
+    NotFoundError,
+    PolicyError,
+    SchemaError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
+from strongroom.keymaster.create import create_keymaster, open_keymaster
+from strongroom.room import Room
+from strongroom.room import create_room as create
+from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
+
+__all__ = [
+    "BudgetError",
+    "ConflictError",
+    "DeniedError",
+    "ErasedError",
+    "InputError",
+    "IntegrityError",
+    "KeysError",
+    "NotFoundError",
+    "PolicyError",
+    "Room",
+    "SchemaError",
+    "StrongroomError",
+    "UnavailableError",
+    "UsageError",
+    "create",
+    "create_keymaster",
+    "open",
+    "open_keymaster",
+]

@@ -180,7 +180,7 @@ def create_room(url: str, *, keys: Keymaster) -> None:
     Raises:
         ConflictError: There is something at the URL already.
     """
-    store = open_store(url, create=True)
+    store = open_store(url)
     try:
         if next(iter(store.list()), None) is not None:
             raise ConflictError(f"{url} is not empty", hint="a room is made in an empty folder or bucket")

@@ -103,7 +103,7 @@ WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 def person(number: int) -> dict:
     """One made-up person, the same for the same number."""
-    stem = f"11010119{50 + number % 60:02d}{1 + number % 12:02d}{1 + number % 28:02d}{number % 1000:03d}"
+    stem = f"11010119{50 + number % 50:02d}{1 + number % 12:02d}{1 + number % 28:02d}{number % 1000:03d}"
     check = "10X98765432"[sum(int(d) * w for d, w in zip(stem, WEIGHTS, strict=True)) % 11]
     given = GIVEN[number % 20] + GIVEN[number // 20 % 20]
     return {

@@ -37,10 +37,10 @@ FIRST_EPOCH = 1
 
 def create_keymaster(
     folder: str | Path,
-    passphrase: str,
-    schema_text: str,
-    policy_text: str,
     *,
+    passphrase: str,
+    schema: str,
+    policy: str,
     random: Callable[[int], bytes] = random_bytes,
     clock: Callable[[], float] = time.time,
     argon2: Argon2Params | None = None,
@@ -50,8 +50,8 @@ def create_keymaster(
     Args:
         folder: A folder that does not exist, or is empty.
         passphrase: Opens it from now on.
-        schema_text: TOML.
-        policy_text: TOML.
+        schema: TOML text.
+        policy: TOML text.
         random: Source of random bytes.
         clock: Seconds since 1970.
         argon2: Cost of the passphrase slot.
@@ -61,7 +61,7 @@ def create_keymaster(
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
     base = _empty_folder(folder)
-    _try_texts(schema_text, policy_text, random)
+    _try_texts(schema, policy, random)
     for name in FOLDERS:
         (base / name).mkdir(mode=0o700, exist_ok=True)
     room_id, epoch_key = random(16), random(KEY_BYTES)
@@ -79,18 +79,18 @@ def create_keymaster(
         rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
         _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
         _keep(rows, ring, "signing", seed)
-        schema = standing.set_schema(rows, schema_text)
-        number, _policy = standing.set_policy(rows, policy_text)
+        kept = standing.set_schema(rows, schema)
+        number, _policy = standing.set_policy(rows, policy)
         standing.refresh(rows)
-        extras = {"schema": schema.number, "policy": number}
+        extras = {"schema": kept.number, "policy": number}
         journal.note(rows, journal.entry(rows, "create", "keymaster", extras=extras))
     return _assemble(base, state, ring, standing, journal, clock, random)
 
 
 def open_keymaster(
     folder: str | Path,
-    passphrase: str,
     *,
+    passphrase: str,
     random: Callable[[int], bytes] = random_bytes,
     clock: Callable[[], float] = time.time,
 ) -> EmbeddedKeymaster:

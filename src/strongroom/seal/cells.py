@@ -234,7 +234,10 @@ def _column(
     """Check the shapes of a column's arrays and give them back contiguous and aligned."""
     keys = _keys(keys)
     n = len(keys)
-    numbers = np.require(ordinals, np.uint64, ["C", "A"])
+    given = np.asarray(ordinals)
+    if given.dtype.kind not in "iu" or (given.dtype.kind == "i" and given.size and given.min() < 0):
+        raise UsageError("row ordinals are unsigned 64-bit integers")  # a cast would wrap them round
+    numbers = np.require(given, np.uint64, ["C", "A"])
     ends = np.require(offsets, np.int64, ["C", "A"])
     if numbers.shape != (n,) or ends.shape != (n + 1,):
         raise UsageError(f"{n} keys need {n} ordinals and {n + 1} offsets")

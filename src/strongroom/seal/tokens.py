@@ -123,7 +123,10 @@ def seal_index_entries(
     if not 0 <= sequence < 1 << 64:
         raise UsageError("a batch sequence is an unsigned 64-bit integer")
     value_tokens, subject_tokens = _tokens(value_tokens), _tokens(subject_tokens)
-    rows = np.require(ordinals, np.uint32, ["C", "A"])
+    given = np.asarray(ordinals)
+    if given.dtype.kind not in "iu" or (given.size and not 0 <= int(given.min()) <= int(given.max()) < 1 << 32):
+        raise UsageError("row ordinals are unsigned 32-bit integers")  # a cast would wrap them round
+    rows = np.require(given, np.uint32, ["C", "A"])
     n = len(value_tokens)
     if len(subject_tokens) != n or rows.shape != (n,):
         raise UsageError(f"{n} value tokens need as many subject tokens and ordinals")
