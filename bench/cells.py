@@ -15,6 +15,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from nacl.bindings import (
     crypto_aead_chacha20poly1305_ietf_decrypt as sodium_open,
+)
+from nacl.bindings import (
     crypto_aead_chacha20poly1305_ietf_encrypt as sodium_seal,
 )
 
@@ -47,9 +49,15 @@ def _contenders(size: int) -> dict[str, tuple[int, Callable[[], object]]]:
         "seal": (ROWS, lambda: seal_cells(keys, ordinals, data, offsets, AD)),
         "open": (ROWS, lambda: open_cells(keys, ordinals, sealed, sealed_offsets, AD)),
         "seal, PyNaCl call": (CALLS, lambda: [sodium_seal(p, AD, n, k) for k, n, p in rows]),
-        "open, PyNaCl call": (CALLS, lambda: [sodium_open(c, AD, n, k) for (k, n, _), c in zip(rows, cells, strict=True)]),
+        "open, PyNaCl call": (
+            CALLS,
+            lambda: [sodium_open(c, AD, n, k) for (k, n, _), c in zip(rows, cells, strict=True)],
+        ),
         "seal, AES-GCM call": (CALLS, lambda: [AESGCM(k).encrypt(n, p, AD) for k, n, p in rows]),
-        "open, AES-GCM call": (CALLS, lambda: [AESGCM(k).decrypt(n, c, AD) for (k, n, _), c in zip(rows, gcm, strict=True)]),
+        "open, AES-GCM call": (
+            CALLS,
+            lambda: [AESGCM(k).decrypt(n, c, AD) for (k, n, _), c in zip(rows, gcm, strict=True)],
+        ),
     }
 
 

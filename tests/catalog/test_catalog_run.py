@@ -38,7 +38,10 @@ def read(store, keys, entry, room=ROOM):
 def made(count, size=100, seed=1, persons=None):
     rng = np.random.default_rng(seed)
     tokens = [rng.bytes(16) for _ in range(persons or count)]
-    found = [(tokens[rng.integers(len(tokens))] if persons else tokens[i], rng.bytes(int(rng.integers(size)))) for i in range(count)]
+    found = [
+        (tokens[rng.integers(len(tokens))] if persons else tokens[i], rng.bytes(int(rng.integers(size))))
+        for i in range(count)
+    ]
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -160,4 +163,6 @@ def test_run_sort_gather(items):
     want = sorted(range(len(items)), key=lambda i: (given[i][0], items[i][2], i))
     assert order.tolist() == want
     payload, offsets = gather(entries.payload, entries.offsets, order)
-    assert pairs((columns([])._replace(tokens=entries.tokens[order], payload=payload, offsets=offsets))) == [given[i] for i in want]
+    assert pairs(columns([])._replace(tokens=entries.tokens[order], payload=payload, offsets=offsets)) == [
+        given[i] for i in want
+    ]

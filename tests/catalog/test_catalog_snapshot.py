@@ -131,7 +131,16 @@ def test_commit_rebase():
 @given(st.integers(0, 1000), st.integers(0, 255))
 def test_snapshot_mutated(at, value):
     """A snapshot with a byte changed is read back the same or raises our error."""
-    plain = bytearray(pack_snapshot(Snapshot(number=3, created=5, parent=replace(EMPTY_HEAD, object_id=bytes(16), key_id=bytes(16), sha256=bytes(32)), stats={TABLE.hex(): {"a": 1}})))
+    plain = bytearray(
+        pack_snapshot(
+            Snapshot(
+                number=3,
+                created=5,
+                parent=replace(EMPTY_HEAD, object_id=bytes(16), key_id=bytes(16), sha256=bytes(32)),
+                stats={TABLE.hex(): {"a": 1}},
+            )
+        )
+    )
     plain[at % len(plain)] = value
     try:
         assert pack_snapshot(parse_snapshot(bytes(plain))) == bytes(plain)
@@ -140,7 +149,13 @@ def test_snapshot_mutated(at, value):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.one_of(st.binary(max_size=100), st.text(max_size=30).map(str.encode), st.sampled_from([b"{}", b"[]", b"1", b"[" * 9000])))
+@given(
+    st.one_of(
+        st.binary(max_size=100),
+        st.text(max_size=30).map(str.encode),
+        st.sampled_from([b"{}", b"[]", b"1", b"[" * 9000]),
+    )
+)
 def test_snapshot_manifest_fuzz(data):
     """Any bytes as snapshot or manifest raise our error."""
     for parse in (parse_snapshot, parse_manifest):

@@ -102,7 +102,9 @@ def test_finder_index_and_liveness():
     for run in range(2):
         bench.put(2, FIELD, [(v, bytes([run, n]) * 22) for n, v in enumerate(values)], [], [])
     finder = bench.finder("one")
-    tokens, entries = finder.index_entries(table("one"), SimpleNamespace(id=FIELD), np.frombuffer(values[1] + b"!" * 16, np.uint8).reshape(2, 16))
+    tokens, entries = finder.index_entries(
+        table("one"), SimpleNamespace(id=FIELD), np.frombuffer(values[1] + b"!" * 16, np.uint8).reshape(2, 16)
+    )
     assert [t.tobytes() for t in tokens] == [values[1]] * 2
     assert [e.tobytes() for e in entries] == [bytes([0, 1]) * 22, bytes([1, 1]) * 22]
     hits = bench.rows
@@ -123,7 +125,9 @@ def test_merge_is_brute_force(newest_only):
     runs = bench.catalog.objects(TABLE, 1)
     beside = {e.open_of: e for e in bench.catalog.objects(TABLE, KIND_OPEN_COLUMNS)}
     given = MergeInput(bench.store, ROOM, runs, beside, bench.block_keys)
-    done = merge(given, RunPlan(ROOM, TABLE, 1), bench.keys.mint, newest_only=newest_only, run_entries=1500, group_bytes=100_000)
+    done = merge(
+        given, RunPlan(ROOM, TABLE, 1), bench.keys.mint, newest_only=newest_only, run_entries=500, group_bytes=100_000
+    )
     made = [e for e in done.entries if e.kind == 1]
     files = [e for e in done.entries if e.kind == KIND_OPEN_COLUMNS]
     assert len(made) == len(files) > 1

@@ -50,7 +50,12 @@ def test_wrap():
     assert len(wrapped) == 6 + wrap.WRAP_BYTES
     assert wrap.unwrap(KEY, wrapped, b"for this") == b"secret"
     changed = bytes([wrapped[0] ^ 1]) + wrapped[1:]
-    for key, what, ad in ((KEY[::-1], wrapped, b"for this"), (KEY, wrapped, b"other"), (KEY, changed, b"for this"), (KEY, b"", b"")):
+    for key, what, ad in (
+        (KEY[::-1], wrapped, b"for this"),
+        (KEY, wrapped, b"other"),
+        (KEY, changed, b"for this"),
+        (KEY, b"", b""),
+    ):
         with pytest.raises(IntegrityError):
             wrap.unwrap(key, what, ad)
     assert wrap.wrap(KEY, b"s", b"") != wrap.wrap(KEY, b"s", b"")
@@ -66,7 +71,12 @@ def test_signatures():
     signature = sign.sign(seed, b"")
     assert signature.hex().startswith("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155")
     sign.verify(public, signature, b"")
-    for pub, sig, message in ((public, signature, b"x"), (public, bytes(64), b""), (bytes(31), signature, b""), (b"\xff" * 32, signature, b"")):
+    for pub, sig, message in (
+        (public, signature, b"x"),
+        (public, bytes(64), b""),
+        (bytes(31), signature, b""),
+        (b"\xff" * 32, signature, b""),
+    ):
         with pytest.raises(IntegrityError):
             sign.verify(pub, sig, message)
     assert len(sign.new_signing_key()) == 32
@@ -81,7 +91,11 @@ def test_passphrase():
     assert passphrase.argon2id("é", bytes(16), params) == want
     assert passphrase.argon2id("e\u0301", bytes(16), params) == want
     assert passphrase.argon2id("é", bytes(16), passphrase.Argon2Params(64, 3, 1)) != want
-    for text, salt, cost in (("x", b"short", params), ("x", bytes(16), passphrase.Argon2Params(1, 0, 1)), ("\udc80", bytes(16), params)):
+    for text, salt, cost in (
+        ("x", b"short", params),
+        ("x", bytes(16), passphrase.Argon2Params(1, 0, 1)),
+        ("\udc80", bytes(16), params),
+    ):
         with pytest.raises(UsageError):
             passphrase.argon2id(text, salt, cost)
 

@@ -72,7 +72,9 @@ def test_short_range(store):
         store.get_range("a", -1, 1)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/../b", "/a", "a/", ".tmp/x", "A", "a b", "a//b", "a\0", "x" * 201, "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/../b", "/a", "a/", ".tmp/x", "A", "a b", "a//b", "a\0", "x" * 201, "a\n"]
+)
 def test_names_refused(store, name):
     """A name that could leave the store or hide in it is refused by every call."""
     for call in (store.get, store.delete, store.exists, store.size):

@@ -29,8 +29,7 @@ class Catalog:
         room: Room id, 16 B.
         head: The head row of the snapshot; number 0 is the empty room.
         block_keys: Gives block keys of manifests and snapshots.
-        previous: A catalogue whose opened manifests may be shared, such as that of the head before.
-        manifests: How much to share is decided by manifest id, so any catalogue of this room will do.
+        previous: A catalogue of this room whose opened manifests are shared where both name them.
 
     Raises:
         IntegrityError: What is stored is not what the head row names.
@@ -45,11 +44,9 @@ class Catalog:
         self._block_keys = block_keys
         self._opened: dict[bytes, list[ObjectEntry]] = {}
         if previous is not None and previous.room == room:
-            self._opened.update(previous._opened)
-        if previous is not None and previous.head == head:
-            self.snapshot = previous.snapshot
-        else:
-            self.snapshot = self._load(head)
+            self._opened.update(previous._opened)  # noqa: SLF001: another of this class
+        same = previous is not None and previous.room == room and previous.head == head
+        self.snapshot: Snapshot = previous.snapshot if same and previous is not None else self._load(head)
         named = {reference.object_id for reference in self.snapshot.manifests}
         self._opened = {key: value for key, value in self._opened.items() if key in named}
 

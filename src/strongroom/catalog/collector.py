@@ -166,9 +166,7 @@ class SortedRuns:
             self._spill = None
         self._arena = _Arena(0)
 
-    def add(
-        self, order: int, tokens: U8, payload: U8, offsets: I64, rows: pa.RecordBatch | None = None
-    ) -> None:
+    def add(self, order: int, tokens: U8, payload: U8, offsets: I64, rows: pa.RecordBatch | None = None) -> None:
         """Take a chunk of entries; any thread, any order. The arrays are the collector's from now on.
 
         Args:
@@ -362,9 +360,7 @@ class SortedRuns:
         batches: Sequence[bytes],
     ) -> list[ObjectEntry]:
         found, start, end = job()
-        run = store_run(
-            self._store, self._plan, object_id, file_key, found.pieces(start, end), shapes, batches
-        )
+        run = store_run(self._store, self._plan, object_id, file_key, found.pieces(start, end), shapes, batches)
         if self._on_run is None or found.rows is None:
             return [run]
         order = found.order[start:end]
@@ -389,9 +385,7 @@ def _sorted_arena(arena: _Arena) -> _Unsorted:
     chunks = arena.chunks
     offsets = np.zeros(sum(len(chunk.lengths) for chunk in chunks) + 1, np.int64)
     np.cumsum(np.concatenate([chunk.lengths for chunk in chunks]), out=offsets[1:])
-    rank = np.repeat(
-        np.array([chunk.order for chunk in chunks], np.uint32), [len(chunk.lengths) for chunk in chunks]
-    )
+    rank = np.repeat(np.array([chunk.order for chunk in chunks], np.uint32), [len(chunk.lengths) for chunk in chunks])
     tokens = np.concatenate([chunk.tokens for chunk in chunks])
     batches = [chunk.rows for chunk in chunks if chunk.rows is not None]
     return _sorted(tokens, arena.payload[: arena.used], offsets, rank, batches)
@@ -416,9 +410,7 @@ def _plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
     if not any(pa.types.is_dictionary(field.type) for field in rows.schema):
         return rows
-    columns = [
-        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns
-    ]
+    columns = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns]
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 

@@ -90,7 +90,9 @@ def _entry(row: dict[str, Any]) -> ObjectEntry:
     return ObjectEntry(**{**row, "batches": tuple(batches)})
 
 
-def seal_manifest(entries: Sequence[ObjectEntry], file_key: FileKey, room: bytes, object_id: bytes) -> tuple[bytes, ManifestRef]:
+def seal_manifest(
+    entries: Sequence[ObjectEntry], file_key: FileKey, room: bytes, object_id: bytes
+) -> tuple[bytes, ManifestRef]:
     """Seal a manifest.
 
     Returns:

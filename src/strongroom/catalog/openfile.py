@@ -7,7 +7,8 @@ the file's own file key; rows stand in the order of the run; no token and no bat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from strongroom.catalog.collector import PERSON_COLUMN, ROW_COLUMN
 from strongroom.catalog.entries import Mint, ObjectEntry
@@ -63,7 +64,7 @@ class OpenFileWriter:
         )
         self._rows = 0
 
-    def __enter__(self) -> OpenFileWriter:
+    def __enter__(self) -> Self:
         return self
 
     def write(self, rows: pa.Table) -> None:
@@ -71,7 +72,9 @@ class OpenFileWriter:
         self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self._rows += rows.num_rows
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             try:
                 self._writer.close()

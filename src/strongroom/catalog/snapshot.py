@@ -1,7 +1,8 @@
 """Turns snapshots into sealed bytes and back: canonical JSON in one block.
 
 Rules it keeps: canonical means sorted names, no spaces, ASCII; what does not print back to the same bytes is an
-IntegrityError, and so is an unknown name, a missing one or a value of another type. A snapshot opens only in its own room.
+IntegrityError, and so is an unknown name, a missing one or a value of another type. A snapshot opens only in its
+own room.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class SpillFile:
         self._lock = threading.Lock()
         self.segments: list[Segment] = []
         try:
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115: closed by close()
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  closed by close()
         except OSError as error:
             raise _unavailable(error) from None
 
@@ -143,5 +143,5 @@ def _parsed(plain: bytes) -> Spilled:
 
 def _unavailable(error: OSError) -> UnavailableError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return UnavailableError("no room on the disk for sealed temporary data", hint="Free some space, then try again.")
+        return UnavailableError("no room on the disk for temporary data", hint="Free some space, then try again.")
     return UnavailableError(f"temporary data cannot be kept: {os.strerror(error.errno or 0).lower()}")

@@ -192,7 +192,7 @@ class Finder:
 
 
 def crowded(entries: Sequence[ObjectEntry]) -> set[bytes]:
-    """Ids of the runs that can hold an entry which is not its person's only one: ranges that touch, or several inside."""
+    """Ids of runs that can hold an entry which is not its person's only one: ranges touch, or persons repeat."""
     found = {entry.object_id for entry in entries if entry.persons != entry.entries}
     ordered = sorted((entry for entry in entries if entry.entries), key=lambda entry: entry.lo)
     furthest: ObjectEntry | None = None

@@ -7,8 +7,8 @@ Rules it keeps:
    place of the newest of them.
 3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs.
 4. The result states counts and an order-free sum of the entries read, written and dropped: read = written + dropped.
-   The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry), so
-   that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
+   The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry),
+   so that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import GROUP_BYTES, Group, scan
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import Columns, RunWriter, Shape, gather, remap_shapes, shapes_of, token_changes
+from strongroom.seal.run import Columns, RunWriter, Shape, gather, shapes_of, token_changes, write_shapes
 from strongroom.store.base import Store, object_name
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def merge(
         run_bytes: Payload of a new run, about.
         run_entries: Entries of a new run, about.
         group_bytes: Sealed bytes of blocks opened at a time.
-        sums: Whether the order-free sums are computed (about 1 µs an entry); 0 otherwise.
+        sums: Whether the order-free sums are computed (several µs an entry); 0 otherwise.
         random_bytes: Makes object ids.
 
     Raises:
@@ -224,7 +224,8 @@ class _Shapes:
         numbers = shapes_of(columns.payload, columns.offsets).astype(np.int64)
         if (numbers >= self._counts[source]).any():
             raise IntegrityError("an entry names a shape that its run does not have")
-        return self._new[self._starts[source] + numbers]
+        moved: npt.NDArray[np.uint32] = self._new[self._starts[source] + numbers]
+        return moved
 
     def of(self, group: Group) -> _PerEntry:
         """The packed shape of each entry of a group."""
@@ -237,13 +238,6 @@ class _Shapes:
         payload = columns.payload.copy()
         write_shapes(payload, columns.offsets, numbers)
         return columns._replace(payload=payload)
-
-
-def write_shapes(payload: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], numbers: npt.NDArray[np.uint32]) -> None:
-    """Write the shape number (u24) of each record entry in place."""
-    starts = offsets[:-1]
-    for byte in range(3):
-        payload[starts + byte] = (numbers >> np.uint32(8 * byte)).astype(np.uint8)
 
 
 def _kept(group: Group, *, newest_only: bool) -> tuple[npt.NDArray[np.int64], Columns]:
@@ -376,7 +370,9 @@ class _NewRun:
         self._context.__exit__(None, None, None)
         return run_entry(self._plan, self._object_id, self._key.key_id, summary, batches)
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         # A store's writer raises the error again, as every context manager made from a generator may.
         try:
             self._context.__exit__(kind, error, trace)
@@ -386,15 +382,14 @@ class _NewRun:
 
 
 def merge_candidates(entries: Sequence[ObjectEntry], most: int = MERGE_RUNS_MAX) -> Iterator[list[ObjectEntry]]:
-    """Groups of runs worth merging: neighbours in the commit order whose token ranges touch, oldest first.
+    """Groups of runs worth merging: neighbours in the commit order, oldest first.
 
     Args:
         entries: Live runs of one table, kind and field.
         most: Greatest number of runs in a group.
 
     Yields:
-        Groups of at least two runs. All runs of the commits between the oldest and newest of a group that touch its
-        range are in it, so that merging them keeps the order.
+        Groups of at least two runs: all runs of some consecutive commits, so that merging them keeps the order.
     """
     commits: dict[int, list[ObjectEntry]] = {}
     for entry in entries:

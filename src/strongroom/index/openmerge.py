@@ -26,8 +26,6 @@ class OpenRows:
     """
 
     def __init__(self, file: Any, schema: pa.Schema) -> None:
-        import pyarrow as pa
-
         self._schema = schema
         self._at = 0
         self._held = schema.empty_table()
@@ -91,9 +89,7 @@ def with_hidden(schema: pa.Schema) -> pa.Schema:
     return schema.append(pa.field(PERSON_COLUMN, pa.int32())).append(pa.field(ROW_COLUMN, pa.int32()))
 
 
-def merged_rows(
-    sources: Sequence[OpenRows], source: I64, position: I64, keep: I64, schema: pa.Schema
-) -> pa.Table:
+def merged_rows(sources: Sequence[OpenRows], source: I64, position: I64, keep: I64, schema: pa.Schema) -> pa.Table:
     """The rows of one group of merged entries.
 
     Args:

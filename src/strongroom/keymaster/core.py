@@ -89,7 +89,7 @@ class Core:
         actor: str,
         work: Callable[[Rows], Answer],
         *,
-        request: Request | None = None,
+        once: Request | None = None,
         **parts: object,
     ) -> Answer:
         """Decide, spend and note in one transaction.
@@ -98,7 +98,7 @@ class Core:
             act: The word for the log.
             actor: Who asks.
             work: Decides, spends and notes; returns the answer, or raises DeniedError.
-            request: Under which id the answer is remembered.
+            once: Under which request id the answer is remembered.
             parts: What an entry of a refusal says besides.
 
         Raises:
@@ -108,8 +108,8 @@ class Core:
 
         def job(rows: Rows) -> Answer:
             self.standing.refresh(rows)
-            if request is not None:
-                known = _answered(rows, request)
+            if once is not None:
+                known = _answered(rows, once)
                 if known is not None:
                     return known
             try:
@@ -118,10 +118,10 @@ class Core:
                 rule = error.rule or "room"
                 entry = self.journal.entry(rows, act, actor, decision="refused", rule=rule, **parts)
                 answer = {"leaf": self.journal.note(rows, entry), **_refusal(error)}
-            if request is not None:
+            if once is not None:
                 sql = "INSERT INTO request VALUES (?, ?, ?, ?)"
                 now = self.journal.now(rows)
-                rows.execute(sql, (request.id, request.digest, json.dumps(answer), now))
+                rows.execute(sql, (once.id, once.digest, json.dumps(answer), now))
             return answer
 
         answer: Answer = self.run(job)

@@ -58,7 +58,7 @@ class Leases:
                 core.standing.require(decider.decide_act(actor, "rejects"))
             return self._grant(rows, actor, verb, table, (model.id, model.version))
 
-        answer = core.act(verb, actor, work, request=request, table=table)
+        answer = core.act(verb, actor, work, once=request, table=table)
         return self._lease(answer, actor, verb, table)
 
     def begin_maintenance(self, actor: str, verb: str) -> Lease:

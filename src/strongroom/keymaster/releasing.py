@@ -62,7 +62,7 @@ class Releasing:
         def work(rows: Rows) -> Answer:
             return self._decide_spend_note(rows, reading, ask, model, persons, said)
 
-        answer = core.act(ask.verb, reading.actor, work, request=_request(reading, ask), **said)
+        answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
         keys = self._keys(reading, ask, model, persons)
         missing = tuple(np.flatnonzero(~persons.found).tolist())
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
@@ -186,7 +186,7 @@ class Releasing:
             entry = core.journal.entry(rows, "sql", reading.actor, **said, rule=decision.rule, extras=extras)
             return {"leaf": core.journal.note(rows, entry)}
 
-        leaf: int = core.act("sql", reading.actor, work, request=request, **said)["leaf"]
+        leaf: int = core.act("sql", reading.actor, work, once=request, **said)["leaf"]
         return leaf
 
 

@@ -47,13 +47,14 @@ _SOURCE, _LEFT, _SIZE, _COMMON, _KEYROW, _TAGS = (
     code.TAGS,
 )
 _load_keys, _next_key, _key_rows = code.load_keys, code.next_key, code.key_rows
-_copy16, _copy32, _fetch8 = code.copy16, code.copy32, code.fetch8
+_copy16, _copy32 = code.copy16, code.copy32
+_fetch8: Any = code.fetch8
 _poly_begin, _absorb_common, _poly_end = code.poly_begin, code.absorb_common, code.poly_end
 _crypt, _absorb_rows, _STEP = code.crypt, code.absorb_rows, code.STEP
 
 
 @njit(nogil=True)
-def _order_by_length(offsets, active, first, last, tag_bytes, order):
+def _order_by_length(offsets: Any, active: Any, first: Any, last: Any, tag_bytes: Any, order: Any) -> Any:
     """List the active rows of a chunk in `order`, shortest text first (a counting sort); return how many."""
     starts = np.zeros(_CLASSES + 1, np.int64)
     for row in range(first, last):
@@ -71,7 +72,7 @@ def _order_by_length(offsets, active, first, last, tag_bytes, order):
 
 
 @njit(nogil=True)
-def _set_constants(work, sealing):
+def _set_constants(work: Any, sealing: Any) -> Any:
     """Fill what no group changes: the constant words of the state, the masks."""
     words = work.view(np.uint32)
     for w in range(4):
@@ -84,13 +85,13 @@ def _set_constants(work, sealing):
 
 
 @njit(nogil=True)
-def _set_counter(words, block):
+def _set_counter(words: Any, block: Any) -> Any:
     for lane in range(_LANES):
         words[2 * _STATE + 12 * 16 + lane] = np.uint32(block)
 
 
 @njit(nogil=True)
-def _begin(keys, ordinals, ad_words, ad_bytes, rows, work, words):
+def _begin(keys: Any, ordinals: Any, ad_words: Any, ad_bytes: Any, rows: Any, work: Any, words: Any) -> Any:
     """Keys, nonces, one-time keys and associated data of a group of rows."""
     base = np.uint64(keys.ctypes.data)
     for lane in range(_LANES):
@@ -110,7 +111,7 @@ def _begin(keys, ordinals, ad_words, ad_bytes, rows, work, words):
 
 
 @njit(nogil=True)
-def _aim(data, at, left, lane, work):
+def _aim(data: Any, at: Any, left: Any, lane: Any, work: Any) -> Any:
     """Point a lane at the next 64 bytes of its row: in the data, or in a copy where the data end too soon."""
     if left <= 0:
         work[_LEFT + lane] = np.uint64(0)
@@ -128,9 +129,9 @@ def _aim(data, at, left, lane, work):
 
 
 @njit(nogil=True)
-def _group(data, rows, starts, sizes, places, lanes, target, work, words):
+def _group(data: Any, starts: Any, sizes: Any, places: Any, lanes: Any, target: Any, work: Any, words: Any) -> Any:
     """Take a group's text through the cipher, 64 bytes of each row at a time, and write it to `target`."""
-    longest = np.int64(0)
+    longest: Any = np.int64(0)
     for lane in range(_LANES):
         work[_SIZE + lane] = np.uint64(sizes[lane])
         longest = max(longest, sizes[lane])
@@ -155,7 +156,7 @@ def _group(data, rows, starts, sizes, places, lanes, target, work, words):
 
 
 @njit(nogil=True)
-def _tag_agrees(tag, other):
+def _tag_agrees(tag: Any, other: Any) -> Any:
     """Compare all 16 bytes at two addresses before deciding."""
     wrong = _fetch8(tag) ^ _fetch8(other)
     wrong |= _fetch8(tag + np.uint64(8)) ^ _fetch8(other + np.uint64(8))
@@ -163,7 +164,7 @@ def _tag_agrees(tag, other):
 
 
 @njit(nogil=True)
-def _copy_out(buffer, offsets, first, last, bad, out, out_offsets):
+def _copy_out(buffer: Any, offsets: Any, first: Any, last: Any, bad: Any, out: Any, out_offsets: Any) -> Any:
     """Copy the opened rows of a chunk to where they belong, in order; rows that did not open become zeros."""
     for row in range(first, last):
         a, z = out_offsets[row], out_offsets[row + 1]
@@ -190,12 +191,26 @@ def _copy_out(buffer, offsets, first, last, bad, out, out_offsets):
     nogil=True,
     cache=True,
 )
-def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out, out_offsets, bad, work):
+def _run(
+    sealing: Any,
+    keys: Any,
+    ordinals: Any,
+    data: Any,
+    offsets: Any,
+    ad_words: Any,
+    ad_bytes: Any,
+    active: Any,
+    out: Any,
+    out_offsets: Any,
+    bad: Any,
+    work: Any,
+) -> Any:
     """Seal or open a column: `seal` and `open` say what goes in and out."""
     n = keys.shape[0]
     words, tags = work.view(np.uint32), work.view(np.uint8)[8 * _TAGS : 8 * _TAGS + 256]
     order = np.empty(CHUNK_ROWS, np.int64)
-    rows, starts, sizes, places = (np.empty(_LANES, np.int64), np.empty(_LANES, np.int64), np.empty(_LANES, np.int64), np.empty(_LANES, np.int64))
+    rows, starts = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
+    sizes, places = np.empty(_LANES, np.int64), np.empty(_LANES, np.int64)
     most = np.int64(0)
     for first in range(0, n, CHUNK_ROWS):
         most = max(most, offsets[min(n, first + CHUNK_ROWS)] - offsets[first])
@@ -217,13 +232,14 @@ def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out
                 sizes[lane] = offsets[row + 1] - offsets[row] - tag_bytes if lane < lanes else 0
                 places[lane] = out_offsets[row] if sealing else offsets[row] - offsets[first]
             _begin(keys, ordinals, ad_words, ad_bytes, rows, work, words)
-            _group(data, rows, starts, sizes, places, lanes, target, work, words)
+            _group(data, starts, sizes, places, lanes, target, work, words)
             for lane in range(lanes):
                 if sealing:
                     to = target + np.uint64(places[lane] + sizes[lane])
                     _copy16(to, tag_source + np.uint64(16 * lane))
                 else:
-                    bad[rows[lane]] = not _tag_agrees(tag_source + np.uint64(16 * lane), come + np.uint64(starts[lane] + sizes[lane]))
+                    tag = come + np.uint64(starts[lane] + sizes[lane])
+                    bad[rows[lane]] = not _tag_agrees(tag_source + np.uint64(16 * lane), tag)
         if not sealing:
             _copy_out(buffer, offsets, first, last, bad, out, out_offsets)
     buffer[:] = 0
@@ -231,7 +247,7 @@ def _run(sealing, keys, ordinals, data, offsets, ad_words, ad_bytes, active, out
 
 
 @njit(nogil=True)
-def _set_label(labels, g, n, words):
+def _set_label(labels: Any, g: Any, n: Any, words: Any) -> Any:
     """Words 12 to 15 of the state: one label for all rows, or one each."""
     for lane in range(_LANES):
         row = min(g + lane, n - 1) if labels.shape[0] > 1 else 0
@@ -243,11 +259,14 @@ def _set_label(labels, g, n, words):
 
 
 @njit(
-    types.void(_in(types.uint8, 2), _in(types.uint8, 2), _in(types.uint8, 2), types.boolean, types.uint8[:, ::1], types.uint64[::1]),
+    types.void(
+        *(_in(types.uint8, 2), _in(types.uint8, 2), _in(types.uint8, 2)),
+        *(types.boolean, types.uint8[:, ::1], types.uint64[::1]),
+    ),
     nogil=True,
     cache=True,
 )
-def _derive(parents, first_labels, second_labels, twice, out, work):
+def _derive(parents: Any, first_labels: Any, second_labels: Any, twice: Any, out: Any, work: Any) -> Any:
     """HChaCha20 of every row, or HChaCha20 of that once more: `derive` says what goes in and out."""
     n = parents.shape[0]
     words = work.view(np.uint32)

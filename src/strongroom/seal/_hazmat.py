@@ -13,6 +13,7 @@ which are loaded only when a batch is large enough to pay for the import of numb
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +32,7 @@ _CONSTANTS = (0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)  # "expand 32-byte
 
 def lanes() -> ModuleType:
     """The compiled kernels that work on sixteen rows at once; the first call imports numba."""
-    from strongroom.seal import _chacha_lanes
-
-    return _chacha_lanes
+    return import_module(_LANES)
 
 
 def lanes_loaded() -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -101,7 +101,8 @@ class Lanes:
         kind = self.value.type
         floats = ir.VectorType(ir.DoubleType(), kind.count)
         name = f"llvm.arithmetic.fence.v{kind.count}f64"
-        fence = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(floats, [floats]), name)
+        kinds = ir.FunctionType(floats, [floats])
+        fence = cgutils.get_or_insert_function(self.builder.module, kinds, name)  # type: ignore[no-untyped-call]
         value = self.builder.call(fence, [self.builder.bitcast(self.value, floats)])
         return Lanes(self.builder, self.builder.bitcast(value, kind))
 
@@ -133,8 +134,8 @@ class Memory:
         self.base = builder.bitcast(base, ir.IntType(8).as_pointer())
 
     def _pointer(self, kind: ir.Type, at: int, step: int) -> ir.Value:
-        offset = ir.Constant(ir.IntType(64), 8 * at + step)
-        return self.builder.bitcast(self.builder.gep(self.base, [offset]), kind.as_pointer())
+        place = self.builder.gep(self.base, [ir.Constant(ir.IntType(64), 8 * at + step)])
+        return self.builder.bitcast(place, kind.as_pointer())
 
     def address(self, at: int) -> ir.Value:
         return self.builder.ptrtoint(self._pointer(ir.IntType(8), at, 0), ir.IntType(64))
@@ -144,15 +145,17 @@ class Memory:
         return Lanes(self.builder, self.builder.load(self._pointer(kind, at, step), align=64))
 
     def store(self, vector: Lanes, at: int, step: int = 0) -> None:
-        self.builder.store(vector.value, self._pointer(vector.value.type, at, step), align=min(64, vector.value.type.count * 4))
+        self.builder.store(vector.value, self._pointer(vector.value.type, at, step), align=64)
 
     def scalar(self, bits: int, at: int, step: int = 0) -> ir.Value:
         return self.builder.load(self._pointer(ir.IntType(bits), at, step))
 
     def splat(self, bits: int, at: int, step: int = 0) -> Lanes:
-        """One u32 of the workspace in all of eight u64 lanes."""
+        """One u32 or u64 of the workspace in all of eight u64 lanes."""
         kind = ir.VectorType(ir.IntType(64), 8)
-        scalar = self.builder.zext(self.scalar(bits, at, step), ir.IntType(64)) if bits < 64 else self.scalar(bits, at, step)
+        scalar = self.scalar(bits, at, step)
+        if bits < 64:
+            scalar = self.builder.zext(scalar, ir.IntType(64))
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
         return Lanes(self.builder, one).pick(Lanes(self.builder, one), [0] * 8)
 
@@ -165,7 +168,7 @@ class Memory:
 def _stage(emit: Callable[[Memory], None]) -> Any:
     """Make a function of the workspace, callable in kernels, of what `emit` emits."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def stage(typing_context: Any, work: Any) -> Any:  # noqa: ARG001
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -207,8 +210,7 @@ def _rounds(memory: Memory) -> tuple[list[Lanes], list[Lanes]]:
 
 
 def _stream(memory: Memory) -> list[Lanes]:
-    start, x = _rounds(memory)
-    return [a + b for a, b in zip(x, start, strict=True)]
+    return [a + b for a, b in zip(*_rounds(memory), strict=True)]
 
 
 @_stage
@@ -253,9 +255,8 @@ def poly_begin(memory: Memory) -> None:
             (w3 >> 8) & 0x00FFFFF,
         )
         for i, limb in enumerate(limbs):
-            memory.store(limb, R, 128 * i + 64 * half)
-            memory.store((limb << 2) + limb, R5, 128 * i + 64 * half)
-            memory.store(limb ^ limb, H, 128 * i + 64 * half)
+            for value, section in ((limb, R), ((limb << 2) + limb, R5), (limb ^ limb, H)):
+                memory.store(value, section, 128 * i + 64 * half)
 
 
 def _load_h(memory: Memory, half: int) -> list[Lanes]:
@@ -268,7 +269,7 @@ def _store_h(memory: Memory, half: int, h: list[Lanes]) -> None:
 
 
 def _poly_step(memory: Memory, half: int, h: list[Lanes], m: list[Lanes]) -> list[Lanes]:
-    """h = (h + block) * r mod 2^130 - 5, partly reduced (RFC 8439 section 2.5); m is the block's four words, u64."""
+    """The sum h after a block of four words m: (h + m) r mod 2^130 - 5, partly reduced (RFC 8439 section 2.5)."""
     r = [memory.load(64, 8, R, 128 * i + 64 * half) for i in range(5)]
     r5 = [memory.load(64, 8, R5, 128 * i + 64 * half) for i in range(5)]
     a = [
@@ -366,8 +367,7 @@ def poly_end(memory: Memory) -> None:
             out.append(total & _M32)
             carry = total >> 32
         tags.append([out[0] | (out[1] << 32), out[2] | (out[3] << 32)])
-    for half in (0, 1):
-        low, high = tags[half]
+    for half, (low, high) in enumerate(tags):
         for at in (0, 1):
             rows = low.pick(high, [e for i in range(4 * at, 4 * at + 4) for e in (i, 8 + i)])
             memory.store(rows, TAGS, 128 * half + 64 * at)
@@ -376,7 +376,7 @@ def poly_end(memory: Memory) -> None:
 def _copier(size: int) -> Any:
     """Make a function that copies `size` bytes to one address from another, callable in kernels."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def copy(typing_context: Any, to: Any, source: Any) -> Any:  # noqa: ARG001
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
             kind = ir.VectorType(ir.IntType(8), size).as_pointer()
@@ -392,7 +392,7 @@ def _copier(size: int) -> Any:
 copy16, copy32 = _copier(16), _copier(32)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fetch8(typing_context: Any, source: Any) -> Any:  # noqa: ARG001
     """Read a u64 from an address, aligned or not, callable in kernels."""
 

@@ -145,9 +145,7 @@ def seal_cells(
     return out, out_offsets
 
 
-def open_cells(
-    keys: U8, ordinals: npt.ArrayLike, data: U8, offsets: npt.ArrayLike, ad: bytes
-) -> tuple[U8, I64, Bool]:
+def open_cells(keys: U8, ordinals: npt.ArrayLike, data: U8, offsets: npt.ArrayLike, ad: bytes) -> tuple[U8, I64, Bool]:
     """Open a column of cells.
 
     Args:
@@ -228,9 +226,7 @@ def _matrix(rows: list[bytes], width: int) -> U8:
     return np.frombuffer(bytearray(b"".join(rows)), np.uint8).reshape(-1, width)
 
 
-def _column(
-    keys: U8, ordinals: npt.ArrayLike, data: U8, offsets: npt.ArrayLike
-) -> tuple[U8, U64, U8, I64]:
+def _column(keys: U8, ordinals: npt.ArrayLike, data: U8, offsets: npt.ArrayLike) -> tuple[U8, U64, U8, I64]:
     """Check the shapes of a column's arrays and give them back contiguous and aligned."""
     keys = _keys(keys)
     n = len(keys)

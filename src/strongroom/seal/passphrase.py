@@ -29,7 +29,7 @@ class Argon2Params:
 def argon2id(passphrase: str | bytes, salt: bytes, params: Argon2Params | None = None) -> bytes:
     """Stretch a passphrase into 32 bytes.
 
-    Text is brought to Unicode form C (as RFC 8265 does for passwords), so that a composed and a decomposed
+    Text is brought to form C (as RFC 8265 does for passwords), so that a composed and a decomposed
     keyboard give the same key.
 
     Args:
@@ -38,7 +38,7 @@ def argon2id(passphrase: str | bytes, salt: bytes, params: Argon2Params | None =
         params: The cost; the default costs about a tenth of a second.
 
     Raises:
-        UsageError: The salt is too short, the passphrase is not Unicode text, or Argon2id does not allow the parameters.
+        UsageError: The salt is too short, the passphrase not text, or Argon2id does not allow the parameters.
     """
     from argon2.exceptions import HashingError
     from argon2.low_level import Type, hash_secret_raw

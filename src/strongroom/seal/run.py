@@ -2,14 +2,15 @@
 
 Rules it keeps:
 
-1. Entries are sorted by token as unsigned bytes; equal tokens stay in the order they were given. A block holds at least
-   one entry, and about `block_bytes` of plain bytes; an entry larger than that stands alone in its block.
+1. Entries are sorted by token as unsigned bytes; equal tokens stay in the order they were given. A block holds at
+   least one entry, and about `block_bytes` of plain bytes; an entry larger than that stands alone in its block.
 2. Every length in a block or tail is checked against the bytes that are there, and against the tail's place in the
    object, before it is used: whatever is not exactly as written is an IntegrityError.
-3. Block n is sealed under the block key of (kind, n), the tail under that of (kind | 0x80, 0), both for this room and object.
+3. Block n is sealed under the block key of (kind, n), the tail under that of (kind | 0x80, 0), both for this room
+   and object.
 
-Layout (little-endian). Block: u32 n | u8 width (2 or 4 bytes per length; 0 = all alike, then one u32) | 3 zero bytes |
-n x 16 tokens | lengths | payload. Tail: u32 blocks | u32 shapes | blocks x (first token 16, u64 offset, u32 sealed length,
+Layout (little-endian). Block: u32 n | u8 width (2 or 4 bytes per length; 0 = all alike, then one u32) |
+3 zero bytes | n x 16 tokens | lengths | payload. Tail: u32 blocks | u32 shapes | blocks x (first token 16, u64 offset, u32 sealed length,
 u32 entries) | shapes x (u8 suite, u8 role, u32 schema version, batch id 16).
 
 It leaves to others where the bytes go, who may have the keys, and what an entry's payload means.
@@ -234,9 +235,7 @@ class RunWriter:
                 return
             end = max(end, start + 1)
             base = offsets[start]
-            self._emit(
-                Columns(tokens[start:end], payload[base : offsets[end]], offsets[start : end + 1] - base)
-            )
+            self._emit(Columns(tokens[start:end], payload[base : offsets[end]], offsets[start : end + 1] - base))
             start = end
 
     def finish(self, shapes: Sequence[Shape] = ()) -> RunSummary:
@@ -249,7 +248,8 @@ class RunWriter:
         )
         tail_offset = self._length
         kind = self._kind | TAIL
-        tail_length = self._put(seal_block(block_key(self._file_key, kind, 0), self._room, self._object_id, kind, 0, plain))
+        key = block_key(self._file_key, kind, 0)
+        tail_length = self._put(seal_block(key, self._room, self._object_id, kind, 0, plain))
         return RunSummary(
             blocks=len(self._rows),
             entries=self._entries,
@@ -288,9 +288,7 @@ class RunWriter:
     def _hold(self, tokens: U8, payload: U8, offsets: I64, start: int, end: int) -> None:
         base = offsets[start]
         # Copied: the caller may reuse its arrays, and a view would keep a large one alive.
-        part = Columns(
-            tokens[start:end].copy(), payload[base : offsets[end]].copy(), offsets[start : end + 1] - base
-        )
+        part = Columns(tokens[start:end].copy(), payload[base : offsets[end]].copy(), offsets[start : end + 1] - base)
         self._held.append(part)
         self._held_cost += int(part.offsets[-1]) + (end - start) * _ENTRY_OVERHEAD
 
@@ -483,24 +481,17 @@ def parse_tail(plain: bytes, *, blocks: int, entries: int, tail_offset: int) -> 
     return Tail(plain, count, shapes)
 
 
-def remap_shapes(payload: U8, offsets: I64, new_shape: npt.NDArray[np.uint32]) -> None:
-    """Rewrite the shape (first 3 bytes) of record entries in place.
+def write_shapes(payload: U8, offsets: I64, numbers: npt.NDArray[np.uint32]) -> None:
+    """Write the shape (first 3 bytes) of record entries in place.
 
     Args:
         payload: u8[m], writable.
-        offsets: i64[n+1] into it.
-        new_shape: For each old shape its new number.
-
-    Raises:
-        IntegrityError: An entry is too short or names a shape that is not there.
+        offsets: i64[n+1] into it; the entries were checked by `shapes_of`.
+        numbers: New shape of each entry, u32[n].
     """
     starts = offsets[:-1]
-    old = shapes_of(payload, offsets)
-    if len(old) and int(old.max()) >= len(new_shape):
-        raise IntegrityError("an entry names a shape that its run does not have")
-    new = new_shape[old]
     for byte in range(3):
-        payload[starts + byte] = (new >> np.uint32(8 * byte)).astype(np.uint8)
+        payload[starts + byte] = (numbers >> np.uint32(8 * byte)).astype(np.uint8)
 
 
 def shapes_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:

@@ -146,9 +146,7 @@ def seal_index_entries(
     return out
 
 
-def open_index_entries(
-    siv_key: bytes, field_id: bytes, value_tokens: U8, entries: U8
-) -> tuple[U8, U64, U32, Bool]:
+def open_index_entries(siv_key: bytes, field_id: bytes, value_tokens: U8, entries: U8) -> tuple[U8, U64, U32, Bool]:
     """Open index entries against the tokens of the values they are said to stand under.
 
     Args:
@@ -226,7 +224,7 @@ class _EntrySiv:
         return state.copy()
 
     def key_stream(self, v: U32) -> U32:
-        """The CTR key stream of each row (RFC 5297 section 2.5), 28 B: u32[m, 4] -> u32[m, 7], read before the next call."""
+        """The CTR key stream (28 B) of each row, RFC 5297 section 2.5: u32[m, 4] -> u32[m, 7], to use at once."""
         m = len(v)
         counters = self._stream[: 32 * m].view(np.uint32).reshape(m, 2, 4)
         np.bitwise_and(v[:, None, :], _CTR_MASK.view(np.uint32), out=counters)
@@ -252,6 +250,8 @@ def _value_buffers(chunk: Any) -> tuple[U8, npt.NDArray[np.int64]]:
 
     if isinstance(chunk, pa.DictionaryArray):
         chunk = chunk.dictionary_decode()
+        if chunk.null_count:
+            raise UsageError(f"a column to make tokens of has {chunk.null_count} nulls")
     kind = chunk.type
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
         chunk = chunk.cast(pa.large_binary())

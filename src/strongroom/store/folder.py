@@ -10,6 +10,8 @@ Rules it keeps beside those of `store/base.py`:
    whoever reads it, so that closing one in another thread never makes a number point at other bytes.
 """
 
+# ruff: noqa: PTH  (look-ups take microseconds here, and building Path objects takes as long as the read)
+
 from __future__ import annotations
 
 import contextlib
@@ -145,7 +147,8 @@ class FolderStore:
                     _sync_folder(os.path.dirname(path))
             self._sweep()
         except OSError as error:
-            raise UnavailableError(f"cannot use the folder of the store: {os.strerror(error.errno or 0).lower()}") from None
+            reason = os.strerror(error.errno or 0).lower()
+            raise UnavailableError(f"cannot use the folder of the store: {reason}") from None
 
     @property
     def temporary_folder(self) -> Path:

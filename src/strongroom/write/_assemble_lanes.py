@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def heads(shape, ordinals, lengths, out, out_offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def heads(shape, ordinals, lengths, out, out_offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001
     """Write shape, ordinal and cell lengths of every entry; return where each first cell goes."""
     n = ordinals.shape[0]
     at = np.empty(n, np.int64)
@@ -33,7 +33,7 @@ def heads(shape, ordinals, lengths, out, out_offsets):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def place(data, offsets, out, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def place(data, offsets, out, at):  # type: ignore[no-untyped-def]  # noqa: ANN001
     """Copy one column of cells to `at`, and move `at` behind it."""
     for row in range(at.shape[0]):
         a = offsets[row]

@@ -18,20 +18,20 @@ from strongroom.catalog.collector import CollectorLimits, SortedRuns
 from strongroom.catalog.entries import ObjectEntry
 from strongroom.catalog.openfile import write_open_file
 from strongroom.catalog.runs import RunPlan
+from strongroom.schema.rejects import encode_rejects
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS, KIND_REJECTS, block_key, seal_block
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.run import Shape
 from strongroom.store.base import object_name
-from strongroom.write.rejects import encode_rejects
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
+    from strongroom.schema.rejects import RejectBatch
     from strongroom.store.base import Store
     from strongroom.write.batch import SealedBatch
-    from strongroom.write.rejects import RejectBatch
 
 SUITE = 1
 ROLE = 0

@@ -12,9 +12,10 @@ Rules it keeps:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strongroom.errors import ConflictError, InputError
+from strongroom.schema.rejects import RejectBatch, rejects_from_checked
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, commit_change
 from strongroom.write.outputs import Outputs
-from strongroom.write.rejects import RejectBatch, rejects_from_bad_rows, rejects_from_checked
 
 if TYPE_CHECKING:
+    from strongroom.catalog.entries import ObjectEntry
     from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
@@ -86,7 +88,9 @@ class _Work:
     rejects: list[RejectBatch] = field(default_factory=list)
 
 
-class _Put:
+class PutJob:
+    """One put under its lease. Made by `leased`."""
+
     def __init__(
         self,
         store: Store,
@@ -95,13 +99,16 @@ class _Put:
         table: Table,
         options: PutOptions,
         put_id: bytes,
-        created: int,
+        now: Callable[[], float],
     ) -> None:
         self.keymaster = keymaster
         self.lease = lease
         self.table = table
         self.options = options
-        self.outputs = Outputs(store, keymaster, lease, table, put_id, created)
+        self.outputs = Outputs(store, keymaster, lease, table, put_id, int(now() * 1e6))
+        self._store = store
+        self._put_id = put_id
+        self._now = now
         self.records = 0
         self.new_subjects = 0
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -129,7 +136,9 @@ class _Put:
 
         source = work.source
         if len(source.bad):
-            work.rejects.append(rejects_from_bad_rows(source.source, source.bad))
+            bad = source.bad
+            fields = ("",) * len(bad)
+            work.rejects.append(RejectBatch(source.source, bad.rows, bad.reasons, fields, bad.raw))
         rows = source.columns.num_rows
         if not rows:
             return work
@@ -149,15 +158,19 @@ class _Put:
             work.records, work.new_subjects = rows, sealed.new_subjects
         return work
 
+    def keep_rejects(self, rejects: RejectBatch) -> None:
+        """Count and keep rejects that are not to be looked at again."""
+        self.reasons.update(rejects.counts())
+        self.outputs.add_rejects(rejects)
+
     def _collect(self, work: _Work, sources: Sources, progress: Progress | None) -> None:
         for rejected in work.rejects:
-            self.reasons.update(rejected.counts())
             if self.options.strict:
                 raise InputError(
                     rejected.first_fault(),
                     hint="correct the record, or put without --strict: such records are then kept sealed",
                 )
-            self.outputs.add_rejects(rejected)
+            self.keep_rejects(rejected)
         self.records += work.records
         self.new_subjects += work.new_subjects
         if time.monotonic() - self._renewed > LEASE_RENEW_SECONDS:
@@ -165,6 +178,29 @@ class _Put:
             self._renewed = time.monotonic()
         if progress is not None:
             progress(self.records, sources.bytes_done, sources.bytes_total)
+
+    def commit(self, digests: Sequence[bytes], removed: Sequence[ObjectEntry] = ()) -> PutReceipt:
+        """Sort and store what was collected, and move the head.
+
+        Args:
+            digests: SHA-256 of each source that was a file.
+            removed: Entries of the room that this put replaces.
+        """
+        entries = self.outputs.finish()
+        rejected = sum(self.reasons.values())
+        counts = {"records": self.records, "new_subjects": self.new_subjects, "rejected": rejected}
+        added = [(entry, None) for entry in entries]
+        change = Change(added, removed, counts, digests, {"act": self.lease.verb, **counts})
+        receipt, head = commit_change(self._store, self.keymaster, self.lease, change, self._now)
+        return PutReceipt(
+            put_id=self._put_id.hex(),
+            snapshot=head.number,
+            records=self.records,
+            new_subjects=self.new_subjects,
+            rejected=rejected,
+            reasons=dict(self.reasons),
+            leaf=receipt.leaf,
+        )
 
 
 def put(
@@ -184,8 +220,7 @@ def put(
     put_id = random_bytes(16)
     lease = keymaster.begin_put(actor=actor, table=table_name, request_id=put_id)
     table = keymaster.schema().tables[table_name]
-    job = _Put(store, keymaster, lease, table, options, put_id, int(now() * 1e6))
-    try:
+    with leased(store, keymaster, lease, table, options, put_id, now) as job:
         sources = open_sources(
             what,
             columns=options.columns,
@@ -201,35 +236,27 @@ def put(
             digests = [digest.sha256 for digest in sources.digests]
         if not options.again:
             _refuse_seen(keymaster, lease, digests)
-        return _commit(store, keymaster, job, put_id, digests, now)
+        return job.commit(digests)
+
+
+@contextlib.contextmanager
+def leased(
+    store: Store,
+    keymaster: Keymaster,
+    lease: Lease,
+    table: Table,
+    options: PutOptions,
+    put_id: bytes,
+    now: Callable[[], float],
+) -> Iterator[PutJob]:
+    """A put under a lease; whatever goes wrong, the lease ends and what was collected is let go."""
+    job = PutJob(store, keymaster, lease, table, options, put_id, now)
+    try:
+        yield job
     except BaseException:
         job.outputs.discard()
-        keymaster.abandon(lease)
+        keymaster.abandon(job.lease)
         raise
-
-
-def _commit(
-    store: Store, keymaster: Keymaster, job: _Put, put_id: bytes, digests: Sequence[bytes], now: Callable[[], float]
-) -> PutReceipt:
-    entries = job.outputs.finish()
-    rejected = sum(job.reasons.values())
-    counts = {"records": job.records, "new_subjects": job.new_subjects, "rejected": rejected}
-    receipt, head = commit_change(
-        store,
-        keymaster,
-        job.lease,
-        Change(added=[(e, None) for e in entries], counts=counts, digests=digests, notes={"act": "put", **counts}),
-        now,
-    )
-    return PutReceipt(
-        put_id=put_id.hex(),
-        snapshot=head.number,
-        records=job.records,
-        new_subjects=job.new_subjects,
-        rejected=rejected,
-        reasons=dict(job.reasons),
-        leaf=receipt.leaf,
-    )
 
 
 def _refuse_second_put(keymaster: Keymaster, lease: Lease, sources: Sources) -> None:

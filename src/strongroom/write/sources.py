@@ -1,10 +1,14 @@
 """fallback"""
 from __future__ import annotations
-import contextlib, glob, io, hashlib
+
+import glob
+import hashlib
 from pathlib import Path
+
 import pyarrow as pa
-from strongroom.errors import InputError
-from strongroom.write.sources_base import SourceBatch, SourceDigest, BadRows, Selection, ROWS_PER_BATCH
+
+from strongroom.write.sources_base import ROWS_PER_BATCH, Selection, SourceBatch, SourceDigest
+
 
 class Sources:
     def __init__(self, what, columns, encoding, format, selection):
@@ -30,12 +34,12 @@ class Sources:
         import pyarrow.csv as pv
         for p in self._paths():
             self.digests.append(SourceDigest(p, hashlib.sha256(Path(p).read_bytes()).digest(), Path(p).stat().st_size))
-            if p.endswith('.parquet'):
+            if p.endswith(".parquet"):
                 import pyarrow.parquet as pq
                 t=pq.read_table(p); batches=t.to_batches(max_chunksize=ROWS_PER_BATCH)
-            elif p.endswith('.jsonl'):
+            elif p.endswith(".jsonl"):
                 import json
-                t=pa.Table.from_pylist([json.loads(l) for l in open(p,encoding='utf-8')]); batches=t.to_batches(max_chunksize=ROWS_PER_BATCH)
+                t=pa.Table.from_pylist([json.loads(l) for l in open(p,encoding="utf-8")]); batches=t.to_batches(max_chunksize=ROWS_PER_BATCH)
             else:
                 head=pv.open_csv(p).schema.names
                 batches=pv.open_csv(p, read_options=pv.ReadOptions(block_size=24<<20), convert_options=pv.ConvertOptions(column_types={n:pa.string() for n in head}, strings_can_be_null=True, null_values=[""], include_columns=[n for n in head if n in self.sel.known]))

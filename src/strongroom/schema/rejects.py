@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError
-from strongroom.write.sources_base import BadRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,11 +44,6 @@ class RejectBatch:
         """Where the first of them is and what is wrong: never the value."""
         at = f", field {self.fields[0]}" if self.fields[0] else ""
         return f"{self.source}, row {self.rows[0]}{at}: {self.reasons[0]}"
-
-
-def rejects_from_bad_rows(source: str, bad: BadRows) -> RejectBatch:
-    """Rows that could not be read as records."""
-    return RejectBatch(source, bad.rows, bad.reasons, ("",) * len(bad), bad.raw)
 
 
 def rejects_from_checked(

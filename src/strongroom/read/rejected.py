@@ -1,0 +1,62 @@
+"""Open rejected records under a purpose. They have no person's key yet: whole objects are released, and noted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.keymaster.api import Ask
+from strongroom.schema.rejects import decode_rejects
+from strongroom.seal.blocks import KIND_REJECTS, open_block
+from strongroom.seal.entropy import random_bytes
+from strongroom.store.base import object_name
+
+if TYPE_CHECKING:
+    from strongroom.catalog.catalog import Catalog
+    from strongroom.catalog.entries import BlockKeys, ObjectEntry
+    from strongroom.keymaster.api import ReadingGrant
+    from strongroom.read.session import Session
+
+
+def opened_rejects(
+    session: Session, grant: ReadingGrant, catalog: Catalog, block_keys: BlockKeys, put_id: str | None
+) -> list[dict[str, Any]]:
+    """Rejects of every table the purpose reads; see `Reading.rejects`."""
+    found: list[dict[str, Any]] = []
+    for name in grant.views:
+        table = session.keymaster.schema().tables[name]
+        entries = [e for e in catalog.objects(table.id, KIND_REJECTS) if put_id in (None, e.put_id.hex())]
+        if not entries:
+            continue
+        none = np.empty((0, 16), np.uint8)
+        count = sum(entry.entries for entry in entries)
+        ask = Ask(random_bytes(16), "rejects", name, None, none, none, looked_up=count)
+        session.keymaster.release(grant.reading_id, ask)
+        for entry in entries:
+            found += _opened(session, name, entry, block_keys)
+    return found
+
+
+def _opened(session: Session, table: str, entry: ObjectEntry, block_keys: BlockKeys) -> list[dict[str, Any]]:
+    key = block_keys(entry.key_id, KIND_REJECTS, [0], entry.table)[0]
+    try:
+        sealed = session.store.get(object_name(entry.object_id))
+    except NotFoundError:
+        raise IntegrityError(f"rejects {entry.object_id.hex()} are in the manifest and not in the store") from None
+    plain = open_block(key, session.keymaster.room_id, entry.object_id, KIND_REJECTS, 0, sealed)
+    return [
+        {
+            "put": entry.put_id.hex(),
+            "table": table,
+            "source": batch.source,
+            "row": row,
+            "reason": reason,
+            "field": field,
+            "record": json.loads(raw) if field else raw.decode("utf-8", errors="replace"),
+        }
+        for batch in decode_rejects(plain)
+        for row, reason, field, raw in zip(batch.rows, batch.reasons, batch.fields, batch.raw, strict=True)
+    ]
