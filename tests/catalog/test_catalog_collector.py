@@ -20,6 +20,7 @@ from strongroom.seal.blocks import KIND_OPEN_COLUMNS, block_key
 from strongroom.seal.run import Shape
 from strongroom.store.base import object_name
 from strongroom.store.folder import FolderStore
+import itertools
 
 SHAPE = Shape(1, 0, 1, b"b" * 16)
 
@@ -71,7 +72,7 @@ def test_collector_same_entries(tmp_path, name):
     runs = [entry for entry in entries if entry.kind == 1]
     files = [entry for entry in entries if entry.kind == KIND_OPEN_COLUMNS]
     assert len(runs) == len(files) > (name != "memory")
-    assert all(a.hi < b.lo for a, b in zip(runs, runs[1:], strict=False))
+    assert all(a.hi < b.lo for a, b in itertools.pairwise(runs))
     found, shown = [], []
     for run, file in zip(runs, files, strict=True):
         reader = RunReader(store, run, ROOM, keys_of_files(keys))

@@ -78,7 +78,7 @@ def test_finder_records(records):
     """A person's live records equal brute force: the newest only, or all in commit order; batched or one by one."""
     bench = Bench()
     finder = bench.finder(records)
-    asked = sorted({row[0] for row in bench.rows})[:60] + [b"?" * 16]
+    asked = [*sorted({row[0] for row in bench.rows})[:60], b"?" * 16]
     found = finder.records_of(table(records), asked)
     for token, entries in zip(asked, found, strict=True):
         assert [(e.batch, e.ordinal, e.cells) for e in entries] == bench.expected(token, records)

@@ -44,7 +44,7 @@ class Catalog:
         self._block_keys = block_keys
         self._opened: dict[bytes, list[ObjectEntry]] = {}
         if previous is not None and previous.room == room:
-            self._opened.update(previous._opened)  # noqa: SLF001: another of this class
+            self._opened.update(previous._opened)  # noqa: SLF001
         same = previous is not None and previous.room == room and previous.head == head
         self.snapshot: Snapshot = previous.snapshot if same and previous is not None else self._load(head)
         named = {reference.object_id for reference in self.snapshot.manifests}

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -306,7 +307,7 @@ class SortedRuns:
         def job(start: int, end: int) -> Callable[[], tuple[_Unsorted, int, int]]:
             return lambda: (found, start, end)
 
-        return [job(start, end) for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+        return [job(start, end) for start, end in pairwise(cuts) if end > start]
 
     def _spill_jobs(self, spill: SpillFile) -> list[Callable[[], tuple[_Unsorted, int, int]]]:
         by_bucket: dict[int, list[Segment]] = {}

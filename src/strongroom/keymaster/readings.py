@@ -52,7 +52,7 @@ FILE_KEYS_KEPT_MAX = 4096
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
-    KIND_RECORDS: ("get", "find"),
+    KIND_RECORDS: ("get", "find", "sql", "rows"),  # sql leaves out superseded rows, and charges persons by position
     KIND_INDEX: ("find",),
     KIND_OPEN_COLUMNS: ("sql", "rows"),
     KIND_REJECTS: ("rejects",),

@@ -41,11 +41,11 @@ class ColumnMac:
         k1 = doubled(self._aes.one(bytes(16)))
         whole, cut = np.frombuffer(k1, np.uint8), np.frombuffer(doubled(k1), np.uint8)
         # Row r of each table is for a last block of r bytes: what is kept of it, and padding and subkey to add.
-        self._keep = np.where(np.arange(16) < np.arange(17)[:, None], 0xFF, 0).astype(np.uint8).view(np.uint64)
+        self._keep = np.where(np.arange(16) < np.arange(17)[:, None], 0xFF, 0).astype(np.uint8).view(_BLOCK).reshape(-1)
         finish = np.tile(cut, (17, 1))
         finish[np.arange(16), np.arange(16)] ^= 0x80
         finish[16] = whole
-        self._finish = finish.view(np.uint64)
+        self._finish = finish.view(_BLOCK).reshape(-1)
 
     def values(self, data: U8, offsets: I64, out: U8) -> None:
         """Write the tag of each value to `out`.
@@ -88,15 +88,16 @@ class ColumnMac:
             starts, lengths = starts[order], lengths[order]
             running = (rows - np.cumsum(np.bincount(blocks, minlength=most + 1))).tolist()
         lasts = lengths - ((np.maximum((lengths + 15) >> 4, 1) - 1) << 4)
-        words = state[: 16 * rows].view(np.uint64).reshape(rows, 2)
+        words = state[: 16 * rows].view(np.uint64)  # two for each row
         for j in range(most):
             now, later = running[j], running[j + 1]
-            block = windows[starts[:now] + (j << 4)].view(np.uint64).reshape(now, 2)
+            block = windows[starts[:now] + (j << 4)].view(np.uint64)
             ending = lasts[later:now]
-            block[later:] &= self._keep[ending]
-            block[later:] ^= self._finish[ending]
+            if now > later:
+                block[2 * later :] &= self._keep[ending].view(np.uint64)
+                block[2 * later :] ^= self._finish[ending].view(np.uint64)
             if j:
-                words[:now] ^= block
+                words[: 2 * now] ^= block
             else:
                 words[:] = block
             self._aes.forward(state, now)

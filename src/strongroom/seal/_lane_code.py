@@ -152,11 +152,11 @@ class Memory:
 
     def splat(self, bits: int, at: int, step: int = 0) -> Lanes:
         """One u32 or u64 of the workspace in all of eight u64 lanes."""
-        kind = ir.VectorType(ir.IntType(64), 8)
-        scalar = self.scalar(bits, at, step)
-        if bits < 64:
-            scalar = self.builder.zext(scalar, ir.IntType(64))
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+        value = self.scalar(bits, at, step)
+        scalar = self.builder.zext(value, ir.IntType(64)) if bits < 64 else value
+        one = self.builder.insert_element(
+            ir.Constant(ir.VectorType(ir.IntType(64), 8), ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
+        )
         return Lanes(self.builder, one).pick(Lanes(self.builder, one), [0] * 8)
 
     def far(self, count: int, address: ir.Value) -> Lanes:

@@ -10,8 +10,8 @@ Rules it keeps:
    and object.
 
 Layout (little-endian). Block: u32 n | u8 width (2 or 4 bytes per length; 0 = all alike, then one u32) |
-3 zero bytes | n x 16 tokens | lengths | payload. Tail: u32 blocks | u32 shapes | blocks x (first token 16, u64 offset, u32 sealed length,
-u32 entries) | shapes x (u8 suite, u8 role, u32 schema version, batch id 16).
+3 zero bytes | n x 16 tokens | lengths | payload. Tail: u32 blocks | u32 shapes | blocks x (first token 16,
+u64 offset, u32 sealed length, u32 entries) | shapes x (u8 suite, u8 role, u32 schema version, batch id 16).
 
 It leaves to others where the bytes go, who may have the keys, and what an entry's payload means.
 """

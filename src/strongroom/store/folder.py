@@ -10,7 +10,8 @@ Rules it keeps beside those of `store/base.py`:
    whoever reads it, so that closing one in another thread never makes a number point at other bytes.
 """
 
-# ruff: noqa: PTH  (look-ups take microseconds here, and building Path objects takes as long as the read)
+# Look-ups take microseconds here, and building Path objects takes as long as the read.
+# ruff: noqa: PTH
 
 from __future__ import annotations
 
