@@ -44,7 +44,8 @@ def log(
 def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
     when = datetime.fromtimestamp(entry["time"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     words = [entry.get(name) for name in ("actor", "act", "purpose", "table", "count")]
-    return (entry["leaf"], when, *words, entry.get("rule") or entry.get("decision"))
+    decision = entry["decision"] if entry["decision"] == "allowed" else f"refused by {entry.get('rule')}"
+    return (entry["leaf"], when, *words, decision)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.errors import NotFoundError, UsageError
 from strongroom.keymaster.api import Ask
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
@@ -156,17 +156,6 @@ class Reading:
             field = next((f for f in model.fields if f.name == name), None)
             if field is None:
                 raise UsageError(f"table {model.name} has no field {name}")
-            if self._schema.classes[field.klass].sensitive:
-                raise DeniedError(
-                    f"{name} of {model.name} is of class {field.klass}, which is sensitive: it is never searched",
-                    rule="sensitive fields are never a search key",
-                    hint="nobody can list people by a sensitive field; open a record you have a reason to open",
-                )
-            if not field.find:
-                raise UsageError(
-                    f"{name} of {model.name} has no index",
-                    hint="fields with `find = true` in the schema can be searched",
-                )
             values = [given] if isinstance(given, str | int) else list(_values(given))
             if not 1 <= len(values) <= FIND_VALUES_MAX:
                 raise UsageError(f"give 1 to {FIND_VALUES_MAX} values for {name}")
