@@ -79,11 +79,11 @@ class Clock:
 
 def make(folder, clock=None, policy=POLICY, schema=SCHEMA):
     more = {} if clock is None else {"clock": clock}
-    return create_keymaster(folder, PASSPHRASE, schema, policy, argon2=FAST, **more)
+    return create_keymaster(folder, passphrase=PASSPHRASE, schema=schema, policy=policy, argon2=FAST, **more)
 
 
 def reopen(folder, clock=None):
-    return open_keymaster(folder, PASSPHRASE, **({} if clock is None else {"clock": clock}))
+    return open_keymaster(folder, passphrase=PASSPHRASE, **({} if clock is None else {"clock": clock}))
 
 
 def identifiers(count, start=0):

@@ -254,7 +254,7 @@ def test_a_wrong_passphrase_says_nothing_more(master):
     said = set()
     for wrong in ("", "x", PASSPHRASE + " "):
         with pytest.raises(KeysError) as refused:
-            open_keymaster(master.folder, wrong)
+            open_keymaster(master.folder, passphrase=wrong)
         said.add(str(refused.value))
     assert len(said) == 1
 

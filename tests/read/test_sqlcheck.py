@@ -152,7 +152,6 @@ def test_a_field_that_may_not_be_seen_may_stand_nowhere(name, shape):
         "select sex, count(*) from persons",
         "select year + count(*) from persons group by sex",
         "select count(*) from persons where count(*) > 3",
-        "select count(distinct (sex, year)) from persons",
         "select sum(distinct year) from persons",
         "select avg(sex) from persons",
         "select sum(active) from persons",
@@ -203,6 +202,7 @@ def test_a_single_persons_value_is_refused(expression, shape):
         "avg(year + 0)",
         "count(distinct case when year = 1950 then sex end)",
         "count(1)",
+        "count(distinct (sex, year))",
     ],
 )
 def test_a_condition_cannot_hide_in_an_aggregate(expression):

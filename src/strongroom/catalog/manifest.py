@@ -1,4 +1,7 @@
-"""Turns manifests into sealed bytes and back: Parquet tables of objects, in blocks of at most 4 MiB.
+"""Turns manifests into sealed bytes and back: tables of objects, in blocks of at most 4 MiB.
+
+A manifest of up to JSON_ENTRIES_MAX entries is canonical JSON, a list of objects with bytes in hex: so a look-up in a
+small room does not wait for Parquet's libraries to load. A larger one is a Parquet table of the same columns.
 
 Rules it keeps: a manifest opens only in its own room and under its own object id (both are authenticated); its
 columns and types must be exactly those below; every id has 16 bytes; anything else is an IntegrityError.
@@ -7,6 +10,7 @@ columns and types must be exactly those below; every id has 16 bytes; anything e
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 MANIFEST_ENTRIES_MAX = 4096
 PIECE_BYTES = 4 << 20
+JSON_ENTRIES_MAX = 512
+_BYTES = ("object_id", "table", "field", "key_id", "lo", "hi", "sha256", "open_of", "put_id")
 _ID = 16
 _COUNTS = ("length", "blocks", "tail_offset", "tail_length", "entries", "persons", "commit", "created")
 
@@ -47,6 +53,9 @@ def _schema() -> pa.Schema:
 
 def pack_manifest(entries: Sequence[ObjectEntry]) -> bytes:
     """The plain bytes of a manifest."""
+    if len(entries) <= JSON_ENTRIES_MAX:
+        rows = [_row(entry) for entry in entries]
+        return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,11 +68,13 @@ def pack_manifest(entries: Sequence[ObjectEntry]) -> bytes:
 
 def parse_manifest(plain: bytes) -> list[ObjectEntry]:
     """The entries of a manifest's plain bytes; IntegrityError if they are not exactly a manifest."""
+    if plain[:1] == b"[":
+        return _parse_rows(plain)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(plain))
+        table = pq.ParquetFile(pa.BufferReader(plain)).read()
         wanted = _schema()
         if table.schema.names != wanted.names:
             raise IntegrityError("a manifest does not have the columns of one")
@@ -73,15 +84,42 @@ def parse_manifest(plain: bytes) -> list[ObjectEntry]:
     return [_entry(row) for row in rows]
 
 
+def _row(entry: ObjectEntry) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(entry, name) for name in ("kind", *_COUNTS)}
+    for name in _BYTES:
+        value = getattr(entry, name)
+        row[name] = None if value is None else value.hex()
+    return {**row, "batches": [batch.hex() for batch in entry.batches]}
+
+
+def _parse_rows(plain: bytes) -> list[ObjectEntry]:
+    wanted = {"kind", "batches", *_COUNTS, *_BYTES}
+    try:
+        rows = json.loads(plain)
+        entries = []
+        for row in rows:
+            numbers = [row["kind"], *(row[name] for name in _COUNTS)]
+            if set(row) != wanted or not all(type(n) is int and 0 <= n < 1 << 63 for n in numbers):
+                raise IntegrityError("a manifest does not have the columns of one")
+            opened = {name: None if row[name] is None else bytes.fromhex(row[name]) for name in _BYTES}
+            batches = [bytes.fromhex(batch) for batch in row["batches"]]
+            entries.append(_entry({**row, **opened, "batches": batches}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise IntegrityError("a manifest cannot be read") from None
+    return entries
+
+
 def _entry(row: dict[str, Any]) -> ObjectEntry:
-    ids = [row["object_id"], row["table"], row["key_id"], row["put_id"]]
+    ids: list[Any] = [row["object_id"], row["table"], row["key_id"], row["put_id"]]
     ids += [row[name] for name in ("field", "open_of") if row[name] is not None]
     batches = row["batches"]
     fine = (
         batches is not None
         and all(item is not None and len(item) == _ID for item in (*ids, *batches))
         and row["kind"] is not None
+        and row["kind"] <= 0xFF
         and row["sha256"] is not None
+        and len(row["sha256"]) == 32
         and all(row[name] is not None and row[name] >= 0 for name in _COUNTS)
         and all(row[name] is not None and len(row[name]) in {0, _ID} for name in ("lo", "hi"))
     )

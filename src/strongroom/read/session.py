@@ -41,7 +41,8 @@ class Session:
         head = self.keymaster.head()
         catalog = Catalog(self.store, self.keymaster.room_id, head, block_keys, previous=self._newest)
         if self._newest is None or self._newest.head != head:
-            self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
+            if catalog.snapshot.checkpoint:
+                self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
         with self._lock:
             self._newest = catalog
         return catalog if snapshot is None else catalog.at(snapshot)

@@ -181,7 +181,7 @@ def check_sql(text: str, tables: Mapping[str, TableView], min_group: int, rows_a
 
 def _parse(text: str) -> Any:
     import sqlglot
-    from sqlglot.tokens import TokenType
+    from sqlglot.tokenizer_core import TokenType
 
     if len(text.encode("utf-8", "replace")) > SQL_BYTES_MAX:
         raise UsageError(f"a question has at most {SQL_BYTES_MAX} bytes")
@@ -193,7 +193,7 @@ def _parse(text: str) -> Any:
         tokens = list(dialect.tokenize(text))
     _check_tokens(tokens, TokenType)
     with suppress(Exception):
-        statements = [s for s in dialect.parser().parse(tokens, None) if s is not None]
+        statements = [s for s in dialect.parser().parse(tokens, "") if s is not None]
     if statements is None:
         raise UsageError("the question cannot be read as sql")
     if len(statements) != 1 or type(statements[0]).__name__ != "Select":

@@ -117,7 +117,7 @@ def _distinct(array: pa.Array, do: Any) -> pa.Array:
 
 
 def _phones(array: pa.Array, country: str) -> pa.Array:
-    """Usual forms as ranges of bytes: as they are, then without separators, then without prefix; then one by one."""
+    """Usual forms as ranges of bytes: as they are, without separators, without prefix; then one by one."""
     if country not in USUAL:
         return _distinct(array, lambda text: phone(text, country))
     found, mask = _usual(array, country)

@@ -61,9 +61,7 @@ def columns_of(fields: Sequence[Field], records: Sequence[Mapping[str, Any]]) ->
     return {f.name: pa.array([r[f.name] for r in records], arrow_type(f.type)) for f in fields}
 
 
-def pack(
-    table: Table, klass: str, fields: Sequence[Field], arrays: Sequence[pa.Array], rows: int
-) -> tuple[_U8, _I64]:
+def pack(table: Table, klass: str, fields: Sequence[Field], arrays: Sequence[pa.Array], rows: int) -> tuple[_U8, _I64]:
     """Pack in the compiled loops. `arrays` stay referenced here while the loops read them by address."""
     from strongroom.schema import _packing_lanes as lanes
 
@@ -110,9 +108,7 @@ def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
     return 8 * len(array)
 
 
-def unpack(
-    table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64
-) -> dict[str, pa.Array]:
+def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64) -> dict[str, pa.Array]:
     """Unpack in the compiled loops."""
     from strongroom.schema import _packing_lanes as lanes
 
@@ -181,17 +177,13 @@ def _fixed(f: Field, values: Any, valid: pa.Buffer | None, nulls: int, rows: int
     return pa.Array.from_buffers(arrow_type(f.type), count, [valid, pa.py_buffer(values)], nulls)
 
 
-def _strings(
-    field_type: str, out: _U8, ends: _I64, valid: pa.Buffer | None, nulls: int
-) -> tuple[pa.Array | None, int]:
+def _strings(field_type: str, out: _U8, ends: _I64, valid: pa.Buffer | None, nulls: int) -> tuple[pa.Array | None, int]:
     large = len(out) > OFFSET_32_MAX
     kind = arrow_type(field_type)
     if large:
         kind = pa.large_string() if field_type == "string" else pa.large_binary()
     bounds: Any = ends if large else ends.astype(np.int32)
-    array = pa.Array.from_buffers(
-        kind, len(ends) - 1, [valid, pa.py_buffer(bounds), pa.py_buffer(out)], nulls
-    )
+    array = pa.Array.from_buffers(kind, len(ends) - 1, [valid, pa.py_buffer(bounds), pa.py_buffer(out)], nulls)
     if field_type == "string":
         try:
             array.validate(full=True)

@@ -1,11 +1,14 @@
+# ruff: noqa: SIM109, SIM110, PLR1714
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 """Compiled loops that pack and unpack the cells of many rows; imported only when there are enough of them.
 
-Input columns are read where Arrow holds them, by address, so that one call walks all fields of a row and writes its
-cell once. Whoever calls keeps the arrays alive and vouches for addresses and lengths. What a cell looks like is said
-in `packing`; both must give the same bytes.
+Input columns are read where Arrow holds them, by address, so that one call walks all fields of a row and writes
+its cell once. Whoever calls keeps the arrays alive and vouches for addresses and lengths. What a cell looks like
+is said in `packing`; both must give the same bytes.
 
-`spec` has a row per field: what (see the constants), data address, offsets address, bytes per offset or per value,
-address of the validity bits or 0, first bit of validity, first bit of the data (booleans), lowest and highest value.
+`spec` has a row per field: what (see the constants), data address, offsets address, bytes per offset or per
+value, address of the validity bits or 0, first bit of validity, first bit of the data (booleans), lowest and
+highest value. Types are left to numba.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -306,7 +309,7 @@ def _put_field(to, spec, row, table):
 
 @njit(cache=True, nogil=True)
 def pack_rows(spec, rows, pad, table, out, offsets):
-    """Pack every row; `out` has room for the worst case. Returns bytes used, or -(field + 1) of a bad value."""
+    """Pack every row; `out` has room for the worst case. Returns bytes used, or -(field + 1) where bad."""
     first = np.int64(out.ctypes.data)
     specs, to_gbk = np.int64(spec.ctypes.data), np.int64(table.ctypes.data)
     to = first

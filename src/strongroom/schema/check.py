@@ -140,7 +140,7 @@ def _subjects(table: Table, typed: Mapping[str, pa.Array], reasons: list[tuple[M
         reasons.append((blank, f.name, "missing"))
     length = pc.max(pc.binary_length(subjects)).as_py() or 0
     if length > SUBJECT_BYTES_MAX:
-        mask = np.asarray(pc.greater(pc.binary_length(subjects), SUBJECT_BYTES_MAX).fill_null(False))  # noqa: FBT003
+        mask = np.asarray(pc.greater(pc.binary_length(subjects), SUBJECT_BYTES_MAX).fill_null(False))
         reasons.append((mask, f.name, "too-long"))
     return subjects
 
@@ -149,7 +149,7 @@ def _filled(column: pa.Array | pa.ChunkedArray) -> Mask:
     column = _decoded(column)
     valid = np.array(pc.is_valid(column))
     if is_text(column.type) or is_bytes(column.type):
-        valid &= np.asarray(pc.greater(pc.binary_length(column), 0).fill_null(False))  # noqa: FBT003
+        valid &= np.asarray(pc.greater(pc.binary_length(column), 0).fill_null(False))
     return valid
 
 
@@ -220,7 +220,7 @@ def _short(array: pa.Array) -> tuple[pa.Array, Reasons]:
     length = pc.binary_length(array)
     if (pc.max(length).as_py() or 0) <= VALUE_BYTES_MAX:
         return array, []
-    long = pc.greater(length, VALUE_BYTES_MAX).fill_null(False)  # noqa: FBT003
+    long = pc.greater(length, VALUE_BYTES_MAX).fill_null(False)
     return pc.if_else(long, pa.scalar(None, array.type), array), [(np.asarray(long), "too-long")]
 
 
@@ -261,11 +261,11 @@ def _typed(array: pa.Array, field_type: str) -> tuple[pa.Array, Reasons]:
         as_float = array.cast(pa.float64(), safe=False)
         inside = pc.and_(pc.greater_equal(as_float, low), pc.less_equal(as_float, high))
         same = pc.or_(pc.and_(same, inside), _is_signed_or_small(array, there))
-    ok = same.fill_null(False)  # noqa: FBT003
+    ok = same.fill_null(False)
     mask = np.asarray(pc.is_valid(array)) & ~np.asarray(ok)
     if field_type == "bool":
-        mask |= np.asarray(pc.greater(there, 1).fill_null(False))  # noqa: FBT003
-        mask |= np.asarray(pc.less(there, 0).fill_null(False))  # noqa: FBT003
+        mask |= np.asarray(pc.greater(there, 1).fill_null(False))
+        mask |= np.asarray(pc.less(there, 0).fill_null(False))
     result = there.cast(wanted)
     if mask.any():
         result = pc.if_else(pa.array(mask), pa.scalar(None, wanted), result)
@@ -286,7 +286,7 @@ def _within(array: pa.Array, field_type: str, reasons: Reasons) -> tuple[pa.Arra
         finite = pc.is_finite(array)
         if pc.all(finite).as_py() in {True, None}:
             return array, reasons
-        mask = ~np.asarray(finite.fill_null(True))  # noqa: FBT003
+        mask = ~np.asarray(finite.fill_null(True))
     elif field_type in {"date", "timestamp"}:
         lowest, highest = RANGES[field_type]
         numbers = array.cast(pa.int32() if field_type == "date" else pa.int64())
@@ -294,7 +294,7 @@ def _within(array: pa.Array, field_type: str, reasons: Reasons) -> tuple[pa.Arra
         if ends["min"].as_py() is None or (ends["min"].as_py() >= lowest and ends["max"].as_py() <= highest):
             return array, reasons
         outside = pc.or_(pc.less(numbers, lowest), pc.greater(numbers, highest))
-        mask = np.asarray(outside.fill_null(False))  # noqa: FBT003
+        mask = np.asarray(outside.fill_null(False))
     else:
         return array, reasons
     kept: Any = pc.if_else(pa.array(mask), pa.scalar(None, array.type), array)

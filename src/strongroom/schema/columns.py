@@ -1,7 +1,7 @@
 """Arrow columns of the types a schema knows, and the plain arrays behind whatever layout they come in.
 
-Strings may come as string, large_string, string_view or dictionary, chunked or sliced: `plain` makes one array of
-them, without copying where one chunk already has the wanted type.
+Strings may come as string, large_string, string_view or dictionary, chunked or sliced: `plain` makes one array
+of them, without copying where one chunk already has the wanted type.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def is_bytes(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     t = pa.types
-    return bool(
-        t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind) or t.is_fixed_size_binary(kind)
-    )
+    return bool(t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind) or t.is_fixed_size_binary(kind))
 
 
 def _is(kind: pa.DataType, field_type: str) -> bool:

@@ -53,9 +53,7 @@ def build(
                 f'say was = "{shown(name)}" where it is renamed, or dropped = ["{shown(name)}"] at the top',
             )
     built = [_table(t, olds.get(t.name), classes, random_bytes, place.at("tables", t.name)) for t in tables]
-    schema = Schema(
-        tables={t.name: t for t in built}, classes=dict(classes), number=previous.number if previous else 1
-    )
+    schema = Schema(tables={t.name: t for t in built}, classes=dict(classes), number=previous.number if previous else 1)
     # Dictionaries compare without order, and the order of tables says nothing to older records.
     return schema if previous is None or schema == previous else replace(schema, number=previous.number + 1)
 
@@ -135,9 +133,7 @@ def _same_table(new: Table, old: Table, place: Place) -> None:
         place.at("class").refuse("a table of class sensitive stays so", "make a new table")
 
 
-def _fields(
-    text: TableText, old: Table | None, fresh: Callable[[int], bytes], place: Place
-) -> tuple[Field, ...]:
+def _fields(text: TableText, old: Table | None, fresh: Callable[[int], bytes], place: Place) -> tuple[Field, ...]:
     before = {f.name: f for f in old.fields} if old else {}
     here = place.at("fields")
     sources = _sources([(f.name, f.was) for f in text.fields], before, "field", here)

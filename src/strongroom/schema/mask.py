@@ -1,8 +1,9 @@
 """Shows part of a value: masks for fields that a purpose may see masked.
 
-Masks: `all` (fixed stars), `last4`, `first1`, `first3last4` (138****8000), `email` (a***@example.com), `year`. Stars are
-always as many, so that a mask does not tell a length; a text too short for its mask is all stars. A mask that is
-not for the value's type, or none, means the default: text is all stars, a date or time its year, anything else None.
+Masks: `all` (fixed stars), `last4`, `first1`, `first3last4` (138****8000), `email` (a***@example.com), `year`.
+Stars are always as many, so that a mask does not tell a length; a text too short for its mask is all stars. A
+mask that is not for the value's type, or none, means the default: text is all stars, a date or time its year,
+anything else None.
 """
 
 from __future__ import annotations

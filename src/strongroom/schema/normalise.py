@@ -8,13 +8,13 @@ Steps, applied in the order given:
 - digits: halfwidth, then only the digits 0 to 9.
 - id: halfwidth, upper, then without white space, dashes, dots, slashes, underscores and middle dots.
 - email: nfkc, trim, casefold.
-- phone:<country>: E.164 (such as +8613800138000) of a number as people of that country write it; what is no number
-  is halfwidth, trim, casefold.
+- phone:<country>: E.164 (such as +8613800138000) of a number as people of that country write it; what is no
+  number is halfwidth, trim, casefold.
 
 Rules kept here:
 
-1. `normalise` of a column and `normalise_one` of each value give the same text; what comes out empty is null in a
-   column and "" alone: there is nothing to look for.
+1. `normalise` of a column and `normalise_one` of each value give the same text; what comes out empty is null in
+   a column and "" alone: there is nothing to look for.
 2. No value is refused: one that is not what its step expects still has one form.
 3. Columns of ASCII never meet Unicode tables, and numbers in their country's usual form never meet the phone
    library: it is loaded only for the distinct values that are left.
@@ -38,13 +38,8 @@ from strongroom.schema.vocabulary import PHONE_STEP
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPACES = "".join(
-    map(
-        chr,
-        [*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200C)]
-        + [0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF],
-    )
-)
+_SPACE_POINTS = (0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
+SPACES = "".join(map(chr, (*range(0x09, 0x0E), *range(0x1C, 0x20), *range(0x2000, 0x200C), *_SPACE_POINTS)))
 """White space as `trim` knows it: Unicode's, the separators 0x1C-0x1F, the zero-width space and the BOM."""
 
 SEPARATORS = f"[{re.escape(SPACES)}./_·\\-‐‑‒–—―−－]+"

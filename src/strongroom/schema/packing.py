@@ -3,7 +3,7 @@
 The form of a cell (docs/FORMAT.md): the fields of the class in schema order, each a LEB128 number of
 (length << 2 | kind) and then its bytes.
 
-- kind 0, raw. string: UTF-8. int, date (days since 1970), timestamp (microseconds since 1970 UTC), bool (0 or 1):
+- kind 0, raw. string: UTF-8. int, date (days since 1970), timestamp (microseconds since 1970 UTC), bool (0, 1):
   two's complement, little-endian, as short as it can be, zero being empty. float: 8 bytes IEEE. binary: as it is.
 - kind 1, compact. string of ASCII digits: two digits a byte, the high half first, an odd one followed by 15;
   the length counts digits. timestamp: whole seconds, used wherever the value is such.
@@ -14,8 +14,8 @@ Rules kept here:
 
 1. Writers use the shortest form, and the lower kind where two are equal. Few rows are packed in Python, many in
    compiled loops: the bytes are the same.
-2. A class with a pad is followed by zero bytes up to a multiple of it. A record whose fields of another class are
-   all null has an empty cell.
+2. A class with a pad is followed by zero bytes up to a multiple of it. A record whose fields of another class
+   are all null has an empty cell.
 3. What is not such a cell is an IntegrityError that names the table and class, never a value.
 
 GBK stands for the one- and two-byte codes of GB18030 that no edition of that standard has moved.
@@ -26,6 +26,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InputError, IntegrityError
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
-
-    from strongroom.schema import _packing_columns
 
 LOOP_ROWS_MIN = 2_000
 """From how many rows on the compiled loops pay for their loading."""
@@ -95,8 +94,8 @@ def unpack_cell(table: Table, klass: str, cell: bytes) -> dict[str, Any]:
 def upgrade(record: Mapping[str, Any], old: Table, new: Table) -> dict[str, Any]:
     """A record of an older version of a table as the newer version names it.
 
-    Fields are matched by id: renamed ones get their new name, added ones are None, dropped ones go. A field of both
-    versions that the record lacks (its class was not opened) stays lacking.
+    Fields are matched by id: renamed ones get their new name, added ones are None, dropped ones go. A field of
+    both versions that the record lacks (its class was not opened) stays lacking.
 
     Args:
         record: Values by the older names.
@@ -106,7 +105,7 @@ def upgrade(record: Mapping[str, Any], old: Table, new: Table) -> dict[str, Any]
     if old is new or old.version == new.version:
         return dict(record)
     names = {f.id: f.name for f in old.fields}
-    upgraded = {}
+    upgraded: dict[str, Any] = {}
     for f in new.fields:
         name = names.get(f.id)
         if name is None:
@@ -140,9 +139,10 @@ def _put(f: Field, table: Table, value: Any) -> bytes:
     if value is None:
         return b"\x03"
     try:
-        return _PUT[f.type](f.type, value)
+        packed: bytes = _PUT[f.type](f.type, value)
     except (ValueError, TypeError, AttributeError, OverflowError, struct.error):
         raise InputError(f"table {table.name}, field {f.name}: a value is not a {f.type}") from None
+    return packed
 
 
 def _put_string(_: str, text: str) -> bytes:
@@ -369,10 +369,7 @@ def unpack_cells(
     if len(offsets) - 1 >= LOOP_ROWS_MIN:
         return _packing_columns.unpack(table, klass, fields, data, offsets)
     bounds = offsets.tolist()
-    records = [
-        unpack_cell(table, klass, data[begin:end].tobytes())
-        for begin, end in zip(bounds, bounds[1:], strict=False)
-    ]
+    records = [unpack_cell(table, klass, data[begin:end].tobytes()) for begin, end in pairwise(bounds)]
     return _packing_columns.columns_of(fields, records)
 
 

@@ -273,9 +273,7 @@ def _field(
     return field
 
 
-def _rules(
-    f: FieldText, is_subject: bool, table_class: str, classes: dict[str, ClassInfo], place: Place
-) -> None:
+def _rules(f: FieldText, is_subject: bool, table_class: str, classes: dict[str, ClassInfo], place: Place) -> None:
     sensitive = classes[f.klass].sensitive
     if is_subject:
         if f.nullable:
@@ -293,9 +291,7 @@ def _rules(
         if f.type not in {"string", "int"}:
             here.refuse(f"a field of type {f.type} cannot be searched: only string and int can", hint)
         if f.low_cardinality or sounds_like_few_values(f.name):
-            here.refuse(
-                "a field with few distinct values cannot be searched: it finds groups, not a person", hint
-            )
+            here.refuse("a field with few distinct values cannot be searched: it finds groups, not a person", hint)
     if f.klass == OPEN and f.type == "string" and not f.reason:
         place.refuse(
             "open text lies unsealed and needs a stated reason",
@@ -375,9 +371,7 @@ def _text(raw: dict[str, Any], key: str, place: Place) -> str | None:
     return value
 
 
-def _choice(
-    raw: dict[str, Any], key: str, known: tuple[str, ...], place: Place, default: str | None = None
-) -> str:
+def _choice(raw: dict[str, Any], key: str, known: tuple[str, ...], place: Place, default: str | None = None) -> str:
     value = raw.get(key, default)
     if not isinstance(value, str) or value not in known:
         meant = _meant(value, known) if isinstance(value, str) else ""

@@ -1,8 +1,8 @@
 """Writes a phone number in the one form of E.164, such as +8613800138000.
 
 A number in its country's usual form is decided by `USUAL` alone: range by range of its digits, whatever a
-library thinks of it today, so that a number keeps its form when number plans change. Other numbers are read by
-the phonenumbers library (Google's libphonenumber), without asking whether they are in use.
+library thinks of it today, so that a number keeps its form when number plans change. Other numbers are read
+by the phonenumbers library (Google's libphonenumber), without asking whether they are in use.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def usual(text: str, country: str) -> str | None:
 @cache
 def prefix_pattern(country: str) -> str:
     """A pattern for the prefixes of a country, for a whole column."""
-    return (
-        "^(?:" + "|".join(re.escape(p) for p in sorted(USUAL[country].prefixes, key=len, reverse=True)) + ")"
-    )
+    return "^(?:" + "|".join(re.escape(p) for p in sorted(USUAL[country].prefixes, key=len, reverse=True)) + ")"
 
 
 def _read(text: str, country: str) -> str | None:

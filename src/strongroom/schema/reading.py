@@ -80,9 +80,7 @@ def utf8(value: bytes) -> str | None:
         return None
 
 
-def _distinct(
-    array: pa.Array, field_type: str
-) -> tuple[pa.Array, list[tuple[npt.NDArray[np.bool_], str]]]:
+def _distinct(array: pa.Array, field_type: str) -> tuple[pa.Array, list[tuple[npt.NDArray[np.bool_], str]]]:
     coded = array.dictionary_encode()
     one = _ONE[field_type]
     values: list[Any] = []
@@ -138,6 +136,12 @@ def _floats(array: pa.Array) -> pa.Array | None:
 
 
 def _dates(array: pa.Array) -> pa.Array | None:
+    length = pc.min_max(pc.binary_length(array))
+    if length["min"].as_py() == length["max"].as_py() == len("YYYYMMDD"):
+        parts = (pc.binary_slice(array.cast(pa.binary()), *ends) for ends in ((0, 4), (4, 6), (6, 8)))
+        array = pc.binary_join_element_wise(*parts, b"-").cast(pa.string())
+    else:
+        array = pc.replace_substring(array, "/", "-")
     return _in_range(array.cast(pa.date32()), "date", pa.int32())
 
 
@@ -213,9 +217,7 @@ def _timestamp(text: str) -> datetime:
     micros = (fraction or "").ljust(6, "0")
     if micros[6:].strip("0"):
         raise ValueError("finer than a microsecond")
-    whole = datetime(
-        int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
-    )
+    whole = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC)
     moment = whole + timedelta(microseconds=int(micros[:6]))
     if zone and zone not in "Zz":
         hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0

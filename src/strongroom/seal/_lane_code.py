@@ -102,7 +102,7 @@ class Lanes:
         floats = ir.VectorType(ir.DoubleType(), kind.count)
         name = f"llvm.arithmetic.fence.v{kind.count}f64"
         kinds = ir.FunctionType(floats, [floats])
-        fence = cgutils.get_or_insert_function(self.builder.module, kinds, name)  # type: ignore[no-untyped-call]
+        fence = cgutils.get_or_insert_function(self.builder.module, kinds, name)
         value = self.builder.call(fence, [self.builder.bitcast(self.value, floats)])
         return Lanes(self.builder, self.builder.bitcast(value, kind))
 

@@ -138,11 +138,11 @@ def seal_index_entries(
         part = slice(a, min(n, a + CHUNK_ROWS))
         plain = np.empty((part.stop - a, 7), np.uint32)
         plain[:, :4] = subject_tokens[part].view(np.uint32)
-        plain[:, 4:6] = tail
+        plain[:, 4], plain[:, 5] = tail
         plain[:, 6] = rows[part]
         v = siv.s2v(value_tokens[part], plain)
         words[part, :4] = v
-        np.bitwise_xor(plain, siv.key_stream(v), out=words[part, 4:])
+        _by_column(np.bitwise_xor, plain, siv.key_stream(v), words[part, 4:])
     return out
 
 
@@ -173,7 +173,7 @@ def open_index_entries(siv_key: bytes, field_id: bytes, value_tokens: U8, entrie
     for a in range(0, n, CHUNK_ROWS):
         part = slice(a, min(n, a + CHUNK_ROWS))
         v = np.ascontiguousarray(words[part, :4])
-        np.bitwise_xor(words[part, 4:], siv.key_stream(v), out=plain[part])
+        _by_column(np.bitwise_xor, words[part, 4:], siv.key_stream(v), plain[part])
         # All bits of all tags are compared before anything is decided: time says nothing about where they differ.
         wrong = (siv.s2v(value_tokens[part], plain[part]) ^ v).view(np.uint64)
         bad[part] = (wrong[:, 0] | wrong[:, 1]) != 0
@@ -210,16 +210,18 @@ class _EntrySiv:
         """The synthetic IV (RFC 5297 section 2.4) of each row: value tokens u8[m, 16], plain u32[m, 7] -> u32[m, 4]."""
         m = len(plain)
         state = self._state[: 16 * m].view(np.uint32).reshape(m, 4)
-        np.bitwise_xor(value_tokens.view(np.uint32), self._ad_start, out=state)
+        _by_column(np.bitwise_xor, value_tokens.view(np.uint32), self._ad_start, state)
         self._mac.forward(self._state, m)
-        d = state ^ self._d_start
+        d = np.empty((m, 4), np.uint32)
+        _by_column(np.bitwise_xor, state, self._d_start, d)
         # 28 bytes "xorend" D: its first 4 bytes meet the end of the first block, the other 12 the second block.
         state[:] = plain[:, :4]
         state[:, 3] ^= d[:, 0]
         self._mac.forward(self._state, m)
-        state[:, :3] ^= plain[:, 4:]
-        state[:, :3] ^= d[:, 1:]
-        state ^= self._last
+        for c in range(3):
+            state[:, c] ^= plain[:, 4 + c]
+            state[:, c] ^= d[:, 1 + c]
+        _by_column(np.bitwise_xor, state, self._last, state)
         self._mac.forward(self._state, m)
         return state.copy()
 
@@ -227,12 +229,19 @@ class _EntrySiv:
         """The CTR key stream (28 B) of each row, RFC 5297 section 2.5: u32[m, 4] -> u32[m, 7], to use at once."""
         m = len(v)
         counters = self._stream[: 32 * m].view(np.uint32).reshape(m, 2, 4)
-        np.bitwise_and(v[:, None, :], _CTR_MASK.view(np.uint32), out=counters)
+        for block in (0, 1):
+            _by_column(np.bitwise_and, v, _CTR_MASK.view(np.uint32), counters[:, block])
         # Bit 31 of the last word is cleared by the mask, so adding one never carries out of that word.
         last = counters[:, 1, 3]
         last[:] = (last.byteswap() + np.uint32(1)).byteswap()
         self._ctr.forward(self._stream, 2 * m)
         return counters.reshape(m, 8)[:, :7]
+
+
+def _by_column(operation: np.ufunc, left: U32, right: U32, out: U32) -> None:
+    """Work on u32[m, w] (right: or one row for all) a column at a time: numpy is slow at many short rows."""
+    for c in range(out.shape[1]):
+        operation(left[:, c], right[..., c], out=out[:, c])
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> Iterator[tuple[U8, npt.NDArray[np.int64]]]:

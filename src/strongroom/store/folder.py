@@ -11,7 +11,7 @@ Rules it keeps beside those of `store/base.py`:
 """
 
 # Look-ups take microseconds here, and building Path objects takes as long as the read.
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH102, PTH105, PTH108, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 

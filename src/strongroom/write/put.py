@@ -18,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LEASE_RENEW_SECONDS = 60.0
+HASHED_FIRST_BYTES_MAX = 64 << 20
 Progress = Callable[[int, int, "int | None"], None]
 
 
@@ -227,7 +229,7 @@ def put(
             encoding=options.encoding,
             format=options.format,
             table_fields=[f.name for f in table.fields],
-            needed_fields=[f.name for f in table.fields if not f.nullable],
+            needed=[f.name for f in table.fields if not f.nullable],
         )
         with sources:
             if not options.again:
@@ -261,9 +263,13 @@ def leased(
 
 def _refuse_second_put(keymaster: Keymaster, lease: Lease, sources: Sources) -> None:
     """Small files are hashed before anything is sealed; large ones are noticed when they have been read."""
-    for digest in sources.digests_up_front():
-        if keymaster.seen_source(lease, digest.sha256):
-            raise _seen(digest.source)
+    from strongroom.write.sources import digest_file
+
+    if (sources.bytes_total or 0) > HASHED_FIRST_BYTES_MAX:
+        return
+    for name in sources.names:
+        if Path(name).is_file() and keymaster.seen_source(lease, digest_file(name).sha256):
+            raise _seen(name)
 
 
 def _refuse_seen(keymaster: Keymaster, lease: Lease, digests: Sequence[bytes]) -> None:

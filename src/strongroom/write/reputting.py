@@ -142,7 +142,7 @@ def _reput(
                     job.keep_rejects(lines)
                 if records:
                     columns = {n: pa.array([_text(r.get(n)) for r in records], pa.string()) for n in names}
-                    with open_sources(pa.table(columns), table_fields=names, needed_fields=[]) as sources:
+                    with open_sources(pa.table(columns), table_fields=names, needed=[]) as sources:
                         job.run(sources, None)
         return job.commit([], removed=entries)
 

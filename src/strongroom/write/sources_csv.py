@@ -368,13 +368,8 @@ def _is_ascii(latin: pa.Array) -> npt.NDArray[np.bool_]:
     import pyarrow.compute as pc
 
     text = (pa.concat_arrays(latin.chunks) if isinstance(latin, pa.ChunkedArray) else latin).view(pa.string())
-    flags = pc.fill_null(pc.string_is_ascii(text), true_value(pa))
+    flags = pc.fill_null(pc.string_is_ascii(text), pa.scalar(value=True))
     return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def true_value(pa: Any) -> Any:
-    """An Arrow true."""
-    return pa.scalar(value=True)
 
 
 def _lines(columns: list[pa.Array], rows: npt.NDArray[np.int64], delimiter: str) -> list[bytes]:

@@ -151,7 +151,7 @@ class JsonPart:
             table.validate(full=True)
         except (pa.ArrowException, UnicodeDecodeError, OverflowError):
             return None
-        if table.num_rows != count or len(table.column_names) > FIELDS_MAX:
+        if table.num_rows != count or not 0 < len(table.column_names) <= FIELDS_MAX:
             return None
         names = table.column_names if self._names is None else self._names
         arrays = [_as_text(table.column(n)) if n in table.column_names else pa.nulls(count, pa.string()) for n in names]
@@ -190,7 +190,7 @@ class JsonPart:
             names = list(dict.fromkeys(key for one in objects for key in one))
             check_names(names, self.name)
         arrays = [pa.array([one.get(n) for one in objects], pa.string()) for n in names]
-        batch = pa.RecordBatch.from_arrays(arrays, names=names) if names else pa.RecordBatch.from_pydict({})
+        batch = pa.RecordBatch.from_arrays(arrays, names=names)
         return Parsed(batch, total, BadRows(tuple(rows), tuple(reasons), tuple(raw)))
 
 
@@ -229,7 +229,7 @@ def _object(line: bytes, encoding: str, known: frozenset[str] | None) -> dict[st
         found = json.loads(
             text, parse_int=_Number, parse_float=_Number, parse_constant=_refuse, object_pairs_hook=_distinct
         )
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or (known is None and not found):
             return NOT_JSON
         kept = {k: _value(v) for k, v in found.items() if known is None or k in known}
         "".join([*kept, *(v for v in kept.values() if v is not None)]).encode()
