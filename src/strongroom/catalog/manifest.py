@@ -106,6 +106,8 @@ def _parse_rows(plain: bytes) -> list[ObjectEntry]:
             entries.append(_entry({**row, **opened, "batches": batches}))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise IntegrityError("a manifest cannot be read") from None
+    if not entries:
+        raise IntegrityError("a manifest without entries is never written")
     return entries
 
 

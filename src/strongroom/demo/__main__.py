@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import shutil
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import strongroom
 from strongroom.demo.city import make_city
 from strongroom.demo.show import show
+from strongroom.seal.entropy import random_bytes
 
 HERE = Path(__file__).parent
 TABLES = {
@@ -35,7 +35,7 @@ def main() -> int:
             print(f"{folder} is not a demo keymaster: remove it or name another", file=sys.stderr)
             return 2
         shutil.rmtree(folder, ignore_errors=True)
-    passphrase = secrets.token_urlsafe(24)
+    passphrase = random_bytes(18).hex()
     with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
         city = make_city(Path(source), persons=options.persons)
         keymaster = strongroom.create_keymaster(

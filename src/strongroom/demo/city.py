@@ -94,7 +94,7 @@ class _Residents:
 
 
 def make_city(folder: Path | str, persons: int = 20_000, seed: int = 7) -> CityFiles:
-    """Write persons.csv, deliveries.parquet, police_reports.jsonl and criminal_cases.csv.
+    """Write persons.csv, deliveries.csv, police_reports.jsonl and criminal_cases.parquet.
 
     Args:
         folder: Made if missing; files of these names in it are overwritten.
@@ -113,9 +113,9 @@ def make_city(folder: Path | str, persons: int = 20_000, seed: int = 7) -> CityF
     cases = _criminal_cases(rng, people, round(persons * CASES_PER_PERSON))
     files = CityFiles(
         where / "persons.csv",
-        where / "deliveries.parquet",
+        where / "deliveries.csv",
         where / "police_reports.jsonl",
-        where / "criminal_cases.csv",
+        where / "criminal_cases.parquet",
         {
             "persons": persons,
             "deliveries": len(deliveries),
@@ -123,10 +123,11 @@ def make_city(folder: Path | str, persons: int = 20_000, seed: int = 7) -> CityF
             "criminal_cases": len(cases),
         },
     )
-    pv.write_csv(people.table, files.persons, pv.WriteOptions(quoting_style="none", quoting_header="none"))
-    pq.write_table(deliveries, files.deliveries, compression="zstd")
+    plain = pv.WriteOptions(quoting_style="none", quoting_header="none")
+    pv.write_csv(people.table, files.persons, plain)
+    pv.write_csv(deliveries, files.deliveries, plain)
     _write_json_lines(police, files.police_reports)
-    pv.write_csv(cases, files.criminal_cases, pv.WriteOptions(quoting_style="none", quoting_header="none"))
+    pq.write_table(cases, files.criminal_cases, compression="zstd")
     return files
 
 
@@ -198,16 +199,15 @@ def _deliveries(rng: np.random.Generator, people: _Residents, n: int, seed: int)
     home = np.flatnonzero(towns().city == int(CITY))
     elsewhere = addresses(rng, home[rng.integers(0, len(home), n)])
     at_home = pa.array(rng.random(n) < 0.8)
-    sent = moments(rng, "2024-07-01", "2026-06-29", n)
     return pa.table(
         {
-            "tracking_no": join(letters, strings(digits(10**12 + distinct(0, n, 2**32, seed), 13))),
+            "tracking_no": join(letters, strings(digits(10**12 + 211 * distinct(0, n, 2**32, seed + 1), 13))),
             "person_id": people.column("person_id", person),
             "recipient_mobile": people.column("mobile", np.where(rng.random(n) < 0.9, person, other)),
             "recipient_address": pc.if_else(at_home, people.column("address", person), elsewhere),
             "goods": goods(rng, n),
             "courier": courier,
-            "sent_at": sent.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
+            "sent_at": moments(rng, "2024-07-01", "2026-06-29", n),
         }
     )
 
@@ -241,7 +241,7 @@ def _criminal_cases(rng: np.random.Generator, people: _Residents, n: int) -> pa.
             "charge": pick_by_share(rng, CHARGES, n),
             "status": pick_by_share(rng, STATUSES, n),
             "court": join("成都市", district, "人民法院"),
-            "opened_on": opened,
+            "opened_on": opened.cast(pa.date32()),
         }
     )
 

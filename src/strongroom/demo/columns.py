@@ -72,7 +72,7 @@ def join(*parts: pa.Array | str) -> pa.Array:
 def distinct(start: int, n: int, size: int, seed: int) -> Ints:
     """The start-th and following of a fixed disorder of the numbers below `size`: no two are equal.
 
-    The murmur3 finaliser is a bijection of 32 bits; what falls outside goes through it again until it is inside.
+    The murmur3 finaliser is a bijection of 32 bits; what falls outside goes through again.
 
     Args:
         start: How many were taken before.

@@ -1,7 +1,7 @@
 """Resident ids and mobile numbers of people who do not exist, formed by the rules that real ones follow.
 
-Resident id (GB 11643-1999): area of six digits, birth date of eight, serial of three (odd for men), check character
-(ISO 7064 MOD 11-2). Mobile numbers have a prefix that is in use. A number may by chance be somebody's.
+Resident id (GB 11643-1999): area of six digits, birth date of eight, serial of three (odd for men), check
+character (ISO 7064 MOD 11-2). Mobile numbers have a prefix that is in use. A number may by chance be somebody's.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def moments(rng: np.random.Generator, first: str, last: str, n: int) -> pa.Array
     two = digits(np.arange(60), 2)
     out = np.empty((n, 19), np.uint8)
     out[:, :10] = table[day]
-    for at, value, before in ((11, second // 3600, " "), (14, second // 60 % 60, ":"), (17, second % 60, ":")):
-        out[:, at - 1] = ord(before)
+    out[:, 10], out[:, 13], out[:, 16] = b" ::"
+    for at, value in ((11, second // 3600), (14, second // 60 % 60), (17, second % 60)):
         out[:, at : at + 2] = two[value]
     return strings(out)

@@ -96,4 +96,5 @@ def _area(day: Ints, slot: Ints) -> Ints:
     codes, counts = _area_table()
     year = years()[day] - YEAR_MIN
     # Slots lie side by side on the ring of the year's areas, from a place that differs from day to day.
-    return codes[year, (day * 7919 + slot) % counts[year]]
+    found: Ints = codes[year, (day * 7919 + slot) % counts[year]]
+    return found

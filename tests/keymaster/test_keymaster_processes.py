@@ -1,0 +1,125 @@
+"""Several processes and threads at one keymaster, and processes that die."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keymaster_fixtures import ask, identifiers, make, put, reopen
+
+from strongroom.errors import BudgetError
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def _reader(folder, path, tokens, batch, turn, out):
+    sys.path.insert(0, path)
+    granted = []
+    with reopen(folder) as master:
+        reading = master.begin_reading(actor="ada", purpose="support", reason="race").reading_id
+        for i in range(len(tokens)):
+            at = (i * 7 + turn * 5) % len(tokens)
+            try:
+                master.release(reading, ask(tokens[at : at + 1], batch))
+                granted.append(at)
+            except BudgetError:
+                pass
+    out.put(granted)
+
+
+def _putter(folder, path, out):
+    sys.path.insert(0, path)
+    with reopen(folder) as master:
+        _, sealing = put(master, identifiers(5000))
+        out.put((sealing.new, sealing.keys["contact"].shape, sealing.tokens.tobytes()))
+        out.put(master._core.keys.lookup(sealing.tokens).secrets.tobytes())
+
+
+def _dier(folder, path):
+    sys.path.insert(0, path)
+    master = reopen(folder)
+    master._publishing._stop.set()
+    for _ in range(20):
+        reading = master.begin_reading(actor="bob", purpose="support", reason="t").reading_id
+        master.subject_tokens(reading, "persons", ["p-1"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with make(tmp_path / "keys") as master:
+        put(master, identifiers(1))
+    return tmp_path / "keys"
+
+
+def test_eight_processes_cannot_spend_more_than_the_budget(folder):
+    """Eight processes race for 40 persons on a budget of 20: exactly 20 distinct persons are released."""
+    with reopen(folder) as master:
+        batch, sealing = put(master, identifiers(40))
+    out = spawn.Queue()
+    path = str(Path(__file__).parent)
+    workers = [spawn.Process(target=_reader, args=(folder, path, sealing.tokens, batch, n, out)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    granted = [out.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(set().union(*granted)) == 20
+    with reopen(folder) as master:
+        master.verify_log(actor="kit")
+
+
+def test_two_processes_agree_on_new_persons(folder):
+    """Two processes put the same new persons at once: each person gets one secret, new is counted once."""
+    path = str(Path(__file__).parent)
+    outs = [spawn.Queue(), spawn.Queue()]
+    workers = [spawn.Process(target=_putter, args=(folder, path, out)) for out in outs]
+    for worker in workers:
+        worker.start()
+    first = [out.get(timeout=60) for out in outs]
+    secrets = [out.get(timeout=60) for out in outs]
+    for worker in workers:
+        worker.join(60)
+    assert sum(new for new, _, _ in first) == 4999
+    assert secrets[0] == secrets[1]
+
+
+def test_a_killed_process_loses_no_leaf(folder):
+    """Killed between commits and publishing, the keymaster opens, publishes what was committed, and verifies."""
+    worker = spawn.Process(target=_dier, args=(folder, str(Path(__file__).parent)))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == -signal.SIGKILL
+    with reopen(folder) as master:
+        entries = master.log_entries(actor="kit")
+        assert sum(entry["act"] == "open" for entry in entries) == 20
+        master.publish()
+        assert master.verify_log(actor="kit")["size"] >= len(entries)
+
+
+def test_threads_share_commits_and_never_overspend(folder):
+    """Sixteen threads at once: the budget holds, leaves have no gaps."""
+    with reopen(folder) as master:
+        batch, sealing = put(master, identifiers(64))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        released, refused = [], []
+
+        def work(n):
+            for i in range(n, 64, 16):
+                try:
+                    master.release(reading, ask(np.ascontiguousarray(sealing.tokens[i : i + 1]), batch))
+                    released.append(i)
+                except BudgetError:
+                    refused.append(i)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(released), len(refused)) == (20, 44)
