@@ -29,7 +29,7 @@ subject = "person_id"
 records = "many"
 [tables.parcels.fields]
 person_id = { type = "string", class = "identity", nullable = false, normalise = ["trim", "upper"] }
-tracking  = { type = "string", class = "identity", find = true }
+tracking  = { type = "string", class = "identity", find = true, token = true }
 goods     = { type = "string", class = "contact" }
 district  = { type = "int", class = "open" }
 
@@ -73,6 +73,13 @@ tables.persons = { name = "masked", mobile = "masked", address = "plain" }
 tables.parcels = { identity = "plain", contact = "plain" }
 budget = { hour = 20, day = 50 }
 lookups = { hour = 100, day = 500 }
+
+[purposes.claims]
+legal_basis = "contract"
+roles = ["dispatcher"]
+verbs = ["get"]
+tables.parcels = { tracking = "token", goods = "plain" }
+budget = { hour = 20, day = 50 }
 
 [purposes.case-work]
 legal_basis = "criminal procedure"

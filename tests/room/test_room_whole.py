@@ -88,6 +88,16 @@ def test_a_later_row_of_the_same_put_is_newer(opened):
         assert desk.get("persons", "P-000500")["address"] == "address 2"
 
 
+def test_a_token_stands_for_the_same_value_under_one_purpose_only(opened):
+    """A field shown as a token gives a stand-in, equal for equal values, and never the value."""
+    with opened("mei") as r, r.read(purpose="claims", reason="claim 1") as desk:
+        first, second = (desk.records("parcels", "P-000005")[0]["tracking"] for _ in range(2))
+        other = desk.records("parcels", "P-000006")[0]["tracking"]
+        assert first == second != other
+        assert "SF" not in first
+        assert len(bytes.fromhex(first)) == 16
+
+
 def test_sql_keeps_the_minimum_group_and_charges_rows(opened):
     """Aggregates show groups of enough persons; rows are charged as persons."""
     with opened("lin") as r, r.read(purpose="statistics", reason="yearbook") as desk:

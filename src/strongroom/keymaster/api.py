@@ -259,6 +259,9 @@ class Keymaster(Protocol):
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """Decide, spend, note, then release batch keys for the rows asked for."""
 
+    def stand_ins(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> list[str]:
+        """Stand-ins (hex) of opened values of a field that the purpose shows as a token."""
+
     def note_sql(
         self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
     ) -> int:

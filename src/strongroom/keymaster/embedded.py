@@ -36,6 +36,7 @@ from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.releasing import Releasing
 from strongroom.keymaster.sealing import Sealing
+from strongroom.keymaster.standins import StandIns
 from strongroom.keys.rows import Rows
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class EmbeddedKeymaster:
         self._sealing = Sealing(core, self._leases)
         self._readings = Readings(core)
         self._releasing = Releasing(core, self._readings)
+        self._stand_ins = StandIns(core, self._readings)
 
     def __enter__(self) -> Self:
         return self
@@ -228,6 +230,10 @@ class EmbeddedKeymaster:
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """See `Keymaster.release`."""
         return self._releasing.release(reading_id, ask)
+
+    def stand_ins(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> list[str]:
+        """See `Keymaster.stand_ins`."""
+        return self._stand_ins.of(reading_id, table, field_name, values)
 
     def note_sql(
         self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int

@@ -103,7 +103,7 @@ class Standing:
 
     # -- changing -------------------------------------------------------------------------------
     def set_schema(self, rows: Rows, text: str) -> Schema:
-        """Keep a new schema version within a transaction, with keys for new indexes."""
+        """Keep a new schema version within a transaction, with keys for new indexes and tokens."""
         last = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
         schema = parse_schema(text, Schema.from_json(last[0]) if last else None, self._entropy)
         row = rows.execute("SELECT stored FROM policy_version ORDER BY number DESC LIMIT 1").fetchone()
@@ -113,8 +113,9 @@ class Standing:
         for table in schema.tables.values():
             sql = "INSERT INTO table_version VALUES (?, ?, ?) ON CONFLICT (id, version) DO NOTHING"
             rows.execute(sql, (table.id, table.version, table_to_json(table)))
-            for field in table.find_fields:
-                self._new_field(rows, field.id)
+            for field in table.fields:
+                if field.find or field.token:
+                    self._new_field(rows, field.id)
         take(rows, "standing")
         return schema
 
@@ -138,7 +139,7 @@ class Standing:
             rows.execute("INSERT INTO wrapped_key VALUES ('field', ?, ?)", (field_id, wrapped))
 
     def field(self, field_id: bytes) -> FieldKeys:
-        """The keys of an indexed field."""
+        """The keys of a field that is indexed or shown as a token."""
         keys = self._fields.get(field_id)
         if keys is None:
             sql = "SELECT wrapped FROM wrapped_key WHERE purpose = 'field' AND id = ?"

@@ -15,6 +15,7 @@ Pure functions of bytes and arrays. Where pages lie and which are live is left t
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,14 @@ def make_entries(tokens: Bytes2D, secrets: Bytes2D, ordinals: U64, born: int) ->
     entries["ordinal"] = ordinals
     entries["born"] = born
     return entries
+
+
+def joined(parts: Sequence[Entries]) -> Entries:
+    """Entries one after the other, byte for byte: numpy's own concatenation would turn big-endian fields native."""
+    if len(parts) == 1:
+        return parts[0]
+    raw = [np.ascontiguousarray(part).view(np.uint8) for part in parts]
+    return (np.concatenate(raw) if raw else np.empty(0, np.uint8)).view(ENTRY)
 
 
 def chunks_of(count: int) -> int:

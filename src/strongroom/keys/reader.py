@@ -31,6 +31,7 @@ from strongroom.keys.pages import (
     filter_span,
     find_in_chunk,
     has_filter,
+    joined,
     open_chunks,
     open_filter,
     page_bound,
@@ -162,7 +163,9 @@ class PageReader:
         """
         chunk = np.searchsorted(generation.fences, high, side="right") - 1
         rows = np.flatnonzero(chunk >= 0)
-        rows = rows[self._passed(generation, generation.chunk_page[chunk[rows]], low[rows])]
+        # a token whose high half is its chunk's fence may stand in an earlier page, whose filter is another
+        passed = self._passed(generation, generation.chunk_page[chunk[rows]], low[rows])
+        rows = rows[passed | (generation.fences[chunk[rows]] == high[rows])]
         places, found = [np.empty(0, np.int64)], [np.empty(0, ENTRY)]
         wanted = chunk[rows]
         cuts = np.flatnonzero(np.diff(wanted, prepend=-1))
@@ -177,8 +180,8 @@ class PageReader:
         place = np.concatenate(places)
         if len(places) > 2:
             order = np.argsort(place, kind="stable")
-            return place[order], np.concatenate(found)[order]
-        return place, np.concatenate(found)
+            return place[order], joined(found)[order]
+        return place, joined(found)
 
     def _neighbours(
         self,

@@ -24,6 +24,7 @@ from strongroom.keys.pages import (
     Entries,
     fences_of,
     has_filter,
+    joined,
     page_bound,
     page_bytes,
     seal_page,
@@ -84,7 +85,7 @@ def _full_pages(slices: Iterable[Entries]) -> Iterator[Entries]:
     """Cut slices into pages; what does not fill one is carried to the next slice."""
     rest: Entries | None = None
     for entries in slices:
-        whole = entries if rest is None else np.concatenate([rest, entries])
+        whole = entries if rest is None else joined([rest, entries])
         stop = len(whole) // PAGE_ENTRIES * PAGE_ENTRIES
         for start in range(0, stop, PAGE_ENTRIES):
             yield whole[start : start + PAGE_ENTRIES]
@@ -106,7 +107,7 @@ def merged(reader: PageReader, generations: Iterable[Generation]) -> Iterator[En
         held += page.count
         if held < ENTRIES_AT_ONCE and at + 1 < len(pages):
             continue
-        entries = _sorted(np.concatenate(waiting))
+        entries = _sorted(joined(waiting))
         # tokens below the next page's first can meet no later page: they leave now
         below = len(entries) if at + 1 == len(pages) else _count_below(entries, pages[at + 1].first)
         if below:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from strongroom.index.records import RecordEntry
     from strongroom.purpose.policy import FieldView
 
-Tokenise = Callable[[str, Any], str]
+StandIn = Callable[[str, str], str]
+"""(field name, value) -> what stands for it."""
 
 
 def open_record(
@@ -34,7 +35,8 @@ def open_record(
     sealed_under: Table,
     views: Mapping[str, FieldView],
     purpose: str,
-    fields: frozenset[str] | None = None,
+    fields: frozenset[str] | None,
+    stand_in: StandIn,
 ) -> Record:
     """Open one record entry.
 
@@ -47,6 +49,7 @@ def open_record(
         views: How each field shows under the purpose.
         purpose: Name of the purpose.
         fields: Names asked for; None for all that the purpose shows.
+        stand_in: Gives what stands for the value of a field shown as a token.
 
     Raises:
         IntegrityError: A cell does not open under its key, or is malformed.
@@ -64,7 +67,7 @@ def open_record(
             plain.update({f.name: None for f in sealed_under.fields_of(klass)})
     if sealed_under.version != table.version:
         plain = upgrade(plain, sealed_under, table)
-    return _show(plain, table, views, purpose, fields)
+    return _show(plain, table, views, purpose, fields, stand_in)
 
 
 def _open(
@@ -88,6 +91,7 @@ def _show(
     views: Mapping[str, FieldView],
     purpose: str,
     fields: frozenset[str] | None,
+    stand_in: StandIn,
 ) -> Record:
     shown: dict[str, Any] = {}
     withheld, masked = set(), set()
@@ -100,6 +104,12 @@ def _show(
         elif view.show == "masked":
             shown[f.name] = mask_value(plain[f.name], view.mask)
             masked.add(f.name)
-        else:
+        elif view.show == "token":
+            value = plain[f.name]
+            shown[f.name] = None if value is None else stand_in(f.name, str(value))
+            masked.add(f.name)
+        elif view.show == "plain":
             shown[f.name] = plain[f.name]
+        else:
+            withheld.add(f.name)
     return Record(table.name, shown, frozenset(withheld), frozenset(masked), purpose)

@@ -120,8 +120,9 @@ class Reading:
         limit: int = 10,
         fields: Sequence[str] | None = None,
     ) -> list[Record]:
-        """Records whose indexed fields equal the values given: several values of a field are joined by or,
-        several fields by and.
+        """Records whose indexed fields equal the values given.
+
+        Several values of a field are joined by or, several fields by and.
 
         Args:
             table: Name of the table.
@@ -195,23 +196,30 @@ class Reading:
             misses=misses,
         )
         released = self._keymaster.release(self._grant.reading_id, ask)
-        views = self._grant.views[model.name]
         chosen = None if fields is None else frozenset(fields)
+        gone = set(released.missing)
         return [
-            open_record(
-                entry,
-                {klass: keys[i].tobytes() for klass, keys in released.keys.items()},
-                self._keymaster.room_id,
-                model,
-                model
-                if entry.version == model.version
-                else self._keymaster.table_version(model.id, entry.version),
-                views,
-                self._grant.purpose,
-                chosen,
-            )
-            for i, (_, entry) in enumerate(rows)
+            self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
+            for at, (_, entry) in enumerate(rows)
+            if at not in gone
         ]
+
+    def _record(
+        self, model: Table, entry: RecordEntry, keys: Mapping[str, bytes], chosen: frozenset[str] | None
+    ) -> Record:
+        keymaster, grant = self._keymaster, self._grant
+        older = entry.version != model.version
+        return open_record(
+            entry,
+            keys,
+            keymaster.room_id,
+            model,
+            keymaster.table_version(model.id, entry.version) if older else model,
+            grant.views[model.name],
+            grant.purpose,
+            chosen,
+            lambda name, value: keymaster.stand_ins(grant.reading_id, model.name, name, [value])[0],
+        )
 
     # -- rejects --------------------------------------------------------------------------------
     def rejects(self, *, put_id: str | None = None) -> list[dict[str, Any]]:

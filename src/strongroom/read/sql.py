@@ -33,7 +33,7 @@ from strongroom.read.sqlcheck import SQL_GROUPS_MAX
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.read.sqlcheck import ColumnView, Plan
+    from strongroom.read.sqlplan import ColumnView, Plan
 
 BATCH_ROWS = 131_072
 SQL_SECONDS_MAX = 300.0
@@ -329,7 +329,6 @@ def _shown(given: Any, column: ColumnView) -> Any:
     if column.show == "masked":
         from strongroom.schema.mask import mask_column
 
-        assert column.mask is not None
         plain = given.dictionary_decode() if pa.types.is_dictionary(given.type) else given
         masked = mask_column(plain, column.mask)
         return (masked.combine_chunks() if isinstance(masked, pa.ChunkedArray) else masked).cast(pa.string())

@@ -22,14 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.read.sqlexpr import Sql, as_condition, compile_expression, not_offered, only, whole_number
+from strongroom.read.sqlplan import ColumnView, Plan, TableView
 
-if TYPE_CHECKING:
-    from strongroom.schema.model import Table
+__all__ = ["SQL_GROUPS_MAX", "SQL_ROWS_MAX", "ColumnView", "Plan", "TableView", "check_sql"]
 
 SQL_BYTES_MAX = 16_384
 SQL_NESTING_MAX = 60
@@ -37,10 +36,12 @@ SQL_ROWS_MAX = 10_000
 SQL_GROUPS_MAX = 100_000
 MIN_GROUP_LEAST = 2
 _SINGLE = frozenset(
-    ["Min", "Max", "AnyValue", "First", "Last", "FirstValue", "LastValue", "NthValue", "ArgMin", "ArgMax", "ArrayAgg", "GroupConcat", "Median", "Mode", "Quantile", "ApproxQuantile", "PercentileCont", "PercentileDisc", "IgnoreNulls", "RespectNulls"]
+    "Min Max AnyValue First Last FirstValue LastValue NthValue ArgMin ArgMax ArrayAgg GroupConcat Median Mode"  # noqa: SIM905
+    " Quantile ApproxQuantile PercentileCont PercentileDisc IgnoreNulls RespectNulls".split()
 )
 _SINGLE_NAMES = frozenset(
-    ["list", "any_value", "arbitrary", "first", "last", "min_by", "max_by", "arg_min_null", "arg_max_null", "histogram", "mad", "quantile", "reservoir_quantile", "approx_top_k", "string_agg", "group_concat", "listagg", "bit_xor", "product"]
+    "list any_value arbitrary first last min_by max_by arg_min_null arg_max_null histogram mad quantile"  # noqa: SIM905
+    " reservoir_quantile approx_top_k string_agg group_concat listagg bit_xor product".split()
 )
 _MEASURES = {
     "Sum": "sum",
@@ -51,105 +52,6 @@ _MEASURES = {
     "Variance": "var_samp",
     "VariancePop": "var_pop",
 }
-
-
-class _View(Protocol):
-    @property
-    def show(self) -> str: ...
-    @property
-    def mask(self) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class ColumnView:
-    """One field as the purpose shows it.
-
-    Args:
-        name: Field name.
-        type: Type in the schema.
-        klass: Class; only `open` can be asked for in sql.
-        show: plain, masked, token or withheld.
-        mask: Name of the mask where it is masked.
-        nullable: Whether a record may lack it.
-    """
-
-    name: str
-    type: str
-    klass: str = "open"
-    show: str = "plain"
-    mask: str | None = None
-    nullable: bool = True
-
-    @property
-    def kind(self) -> str:
-        """Type of what sql sees: a masked value is text."""
-        return "string" if self.show == "masked" else self.type
-
-
-@dataclass(frozen=True)
-class TableView:
-    """One table as the purpose shows it, with all its fields, so that a refusal can say why.
-
-    Args:
-        name: Table name.
-        records: `one` or `many` records a subject.
-        columns: Every field of the table by name.
-        purpose: Name of the purpose, for refusals.
-        sensitive: Whether the table itself is sensitive: nothing that gives rows starts from it.
-        sensitive_classes: Names of sensitive classes.
-    """
-
-    name: str
-    records: str
-    columns: Mapping[str, ColumnView]
-    purpose: str
-    sensitive: bool = False
-    sensitive_classes: frozenset[str] = frozenset({"sensitive"})
-
-    @classmethod
-    def of(cls, table: Table, views: Mapping[str, _View], purpose: str) -> TableView:
-        """The view of a schema's table under the field views a keymaster granted; an unnamed field is withheld."""
-        columns = {}
-        for f in table.fields:
-            view = views.get(f.name)
-            show, mask = ("withheld", None) if view is None else (view.show, view.mask)
-            columns[f.name] = ColumnView(f.name, f.type, f.klass, show, mask, f.nullable)
-        classes = frozenset(name for name, info in table.class_info.items() if info.sensitive)
-        return cls(table.name, table.records, columns, purpose, table.klass == "sensitive", classes)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run, in words of this library only.
-
-    Args:
-        kind: `aggregate` or `rows`.
-        tables: Names of the tables read (one).
-        columns: Fields read, in the order of their names `c0`, `c1` ... in `scan`.
-        scan: DuckDB text over relation `data`; groups with hidden counts, or rows with `_file`, `_row`.
-        answer: DuckDB text over relation `groups`, the groups that are left; empty for rows.
-        names: Column names of the answer.
-        guards: Pairs (aggregate, count of persons who have the field) of column names in `groups`.
-        grouped: Whether there was a GROUP BY.
-        min_group: Fewest distinct persons of a group.
-        by_person: Whether distinct persons must be counted by number, for a subject may have several records.
-    """
-
-    kind: str
-    tables: tuple[str, ...]
-    columns: tuple[ColumnView, ...]
-    scan: str = field(repr=False)
-    answer: str = field(repr=False)
-    names: tuple[str, ...]
-    guards: tuple[tuple[str, str], ...]
-    grouped: bool
-    min_group: int
-    by_person: bool
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the fields read, for the log."""
-        return tuple(c.name for c in self.columns)
 
 
 def check_sql(text: str, tables: Mapping[str, TableView], min_group: int, rows_allowed: bool) -> Plan:
@@ -341,7 +243,7 @@ class _Compiler:
                 rule="sql reads open fields only",
                 hint="get or find opens a record; it is charged and noted",
             )
-        if column.show not in ("plain", "masked") or (column.show == "masked" and column.mask is None):
+        if column.show not in ("plain", "masked"):
             raise DeniedError(
                 f"{place} is {column.show} under purpose {self.view.purpose}",
                 rule=f"purpose {self.view.purpose} does not show {column.name}",

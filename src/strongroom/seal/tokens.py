@@ -48,6 +48,12 @@ def token_one(inner: bytes, outer: bytes, value: bytes) -> bytes:
     return _hazmat.AesBlocks(outer).one(_hazmat.aes_cmac(inner, value))
 
 
+def cmac_one(key: bytes, value: bytes) -> bytes:
+    """AES-256-CMAC (NIST SP 800-38B) of one value under a 32-byte key: 16 B."""
+    _key32(key)
+    return _hazmat.aes_cmac(key, value)
+
+
 def tokens(inner: bytes, outer: bytes, column: pa.Array | pa.ChunkedArray) -> U8:
     """The tokens of a column of normalised values.
 

@@ -221,7 +221,9 @@ def put(
 
     put_id = random_bytes(16)
     lease = keymaster.begin_put(actor=actor, table=table_name, request_id=put_id)
-    table = keymaster.schema().tables[table_name]
+    table = lease.table
+    if table is None:
+        raise ConflictError(f"the lease is not for table {table_name}")
     with leased(store, keymaster, lease, table, options, put_id, now) as job:
         sources = open_sources(
             what,

@@ -18,10 +18,11 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from strongroom.errors import InputError, UsageError
 from strongroom.write.sources_arrow import ArrowPart, DictPart, ParquetPart
@@ -45,6 +46,9 @@ from strongroom.write.sources_csv import DELIMITERS, CsvPart
 from strongroom.write.sources_flow import PARSE_THREADS, ahead
 from strongroom.write.sources_json import JsonPart
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = [
     "BAD_ENCODING",
     "LINE_REASONS",
@@ -59,6 +63,7 @@ __all__ = [
     "Sources",
     "digest_file",
     "open_sources",
+    "sample_tables",
 ]
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -120,7 +125,7 @@ class Sources:
     def _all(self) -> Iterator[SourceBatch]:
         for own_thread, parts in self._runs():
             batches = chain.from_iterable(part.batches(self._pool) for part in parts)
-            yield from ahead(lambda batches=batches: batches) if own_thread else batches  # type: ignore[misc]
+            yield from ahead(partial(iter, batches)) if own_thread else batches
 
     def _runs(self) -> Iterator[tuple[bool, list[Part]]]:
         """Neighbouring parts that are all read in a thread of their own, or all not."""
@@ -201,6 +206,36 @@ def open_sources(
         rows=rows_per_batch,
     )
     return Sources(_parts(what, how))
+
+
+def sample_tables(files: Iterable[str | Path], *, rows: int = 20_000, **how: Any) -> dict[str, pa.Table]:
+    """The first rows of each file as text or typed columns, by a table name made from the file's name.
+
+    Args:
+        files: Paths and patterns; files whose names give the same table name are one sample.
+        rows: Most rows of each table.
+        how: As for `open_sources`.
+
+    Raises:
+        InputError: A file cannot be read, or none of its first rows can.
+    """
+    import pyarrow as pa
+
+    tables: dict[str, pa.Table] = {}
+    for path in chain.from_iterable([Path(STDIN)] if str(f) == "-" else _matching(str(f)) for f in files):
+        name = path.name.strip("<>").split(".")[0]
+        have = tables[name].num_rows if name in tables else 0
+        with open_sources("-" if str(path) == STDIN else path, rows_per_batch=max(rows, 1), **how) as sources:
+            for batch in sources:
+                piece = pa.Table.from_batches([batch.columns]).slice(0, rows - have)
+                known = [tables[name]] if name in tables else []
+                tables[name] = pa.concat_tables([*known, piece], promote_options="permissive") if known else piece
+                have = tables[name].num_rows
+                if have >= rows:
+                    break
+        if name not in tables:
+            raise InputError(f"{path}: none of its rows can be read")
+    return tables
 
 
 def _parts(what: Any, how: _How) -> list[Part]:
@@ -294,7 +329,8 @@ def _text(source: ByteSource, how: _How, kind: str | None = None) -> Part:
     kind = kind or how.format
     if kind == "parquet" or source.head.startswith(PARQUET):
         raise InputError(
-            f"{source.name}: Parquet must be a file on its own", hint="save it uncompressed to a file; its end is read first."
+            f"{source.name}: Parquet must be a file on its own",
+            hint="save it uncompressed to a file; its end is read first.",
         )
     if kind is None:
         start = source.head[source.text_offset() :].lstrip()

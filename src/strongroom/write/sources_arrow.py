@@ -31,7 +31,7 @@ from strongroom.write.sources_base import (
     numbers_without,
     sliced,
 )
-from strongroom.write.sources_bytes import _size, digest_file, unreadable
+from strongroom.write.sources_bytes import file_size, digest_file, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,11 +54,13 @@ class ParquetPart:
 
     own_thread = True
 
-    def __init__(self, path: Path, selection: Selection, *, columns: tuple[str, ...] | None, rows_per_batch: int) -> None:
+    def __init__(
+        self, path: Path, selection: Selection, *, columns: tuple[str, ...] | None, rows_per_batch: int
+    ) -> None:
         self.name = str(path)
         self.digest: SourceDigest | None = None
         self.bytes_done = 0
-        self.bytes_total: int | None = _size(self.name, path)
+        self.bytes_total: int | None = file_size(self.name, path)
         self._path, self._rows = path, rows_per_batch
         with _damaged(self.name), self._file() as file:
             schema = file.schema_arrow
@@ -269,5 +271,3 @@ def refuse_nested(schema: pa.Schema, names: list[str], wanted: list[str], source
         raise InputError(
             f"{source}: nested columns: {listed(nested)}", hint="write them as columns or as text of their own."
         )
-
-

@@ -117,10 +117,16 @@ class Part(Protocol):
     """One file, table or iterator among the sources of a put."""
 
     name: str
-    bytes_done: int
-    bytes_total: int | None
     digest: SourceDigest | None
     own_thread: bool
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes read so far."""
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Bytes there are, where that is known."""
 
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:
         """Its batches, in order; `digest` is set when they are used up, where there are bytes to digest."""

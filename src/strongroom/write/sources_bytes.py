@@ -37,7 +37,7 @@ _UTF8_BOM, _GB_BOM = b"\xef\xbb\xbf", b"\x84\x31\x95\x33"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SUPERSETS = {"gbk": "gb18030", "gb2312": "gb18030", "ascii": "utf-8", "utf-8-sig": "utf-8"}
 _ENCODINGS = frozenset(
-    {"utf-8", "gb18030", "big5", "big5hkscs", "cp950", "iso8859-1", "cp1252", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949"}
+    "utf-8 gb18030 big5 big5hkscs cp950 iso8859-1 cp1252 shift_jis cp932 euc_jp euc_kr cp949".split()
 )
 """Encodings in which a comma, a quote and a line end are never part of another character."""
 
@@ -95,7 +95,7 @@ class ByteSource:
         self._stream = stream
         self._opened: _Stream | None = None
         self.bytes_done = 0
-        self.bytes_total = None if path is None else _size(name, path)
+        self.bytes_total = None if path is None else file_size(name, path)
         self.head = b""
         self.codec: str | None = None
         self._sniff()
@@ -233,7 +233,8 @@ class _Pushed(io.RawIOBase):
         return int(self._rest.readinto(into) or 0)  # type: ignore[attr-defined]
 
 
-def _size(name: str, path: Path) -> int:
+def file_size(name: str, path: Path) -> int:
+    """Bytes of a file; InputError if it is absent, unreadable or a folder."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -305,6 +306,9 @@ class Chunk:
     encoding: str | None = None
 
 
+Cut = Callable[[bytearray, int, int], tuple[int, bool]]
+
+
 class Buffers:
     """Reused buffers: fresh memory costs more than the copy into it."""
 
@@ -325,9 +329,7 @@ class Buffers:
         self._free.append(buffer)
 
 
-def chunks(
-    stream: _Stream, name: str, size: int, buffers: Buffers, cut: Callable[[bytearray, int, int], tuple[int, bool]], skip: int
-) -> Iterator[Chunk]:
+def chunks(stream: _Stream, name: str, size: int, buffers: Buffers, cut: Cut, skip: int) -> Iterator[Chunk]:
     """Cut a stream into chunks of whole records of about `size` bytes.
 
     Args:
@@ -434,7 +436,7 @@ def digest_file(path: str | Path) -> SourceDigest:
         InputError: It cannot be read.
     """
     name = str(path)
-    _size(name, Path(path))
+    file_size(name, Path(path))
     try:
         with Path(path).open("rb", buffering=0) as raw:
             reader = DigestingReader(cast("BinaryIO", raw), lambda _: None)

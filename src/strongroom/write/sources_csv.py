@@ -67,7 +67,8 @@ def encoding_of(source: ByteSource, encoding: str | None) -> str | None:
         return encoding
     if (marked := source.marked_encoding()) is not None:
         return marked
-    return None if source.head.isascii() else detect_encoding(source.head[: source.head.rfind(b"\n") + 1] or source.head)
+    head = source.head
+    return None if head.isascii() else detect_encoding(head[: head.rfind(b"\n") + 1] or head)
 
 
 def chunk_bytes(head: bytes, rows: int) -> int:
@@ -266,7 +267,9 @@ class CsvPart:
         found += [(int(numbers[i]), BAD_ENCODING, line) for i, line in zip(hit, lines, strict=True)]
         found.sort(key=lambda one: one[0])
         rows = BadRows(
-            tuple(n for n, _, _ in found), tuple(r for _, r, _ in found), tuple(_as_it_came(t, encoding) for _, _, t in found)
+            tuple(number for number, _, _ in found),
+            tuple(reason for _, reason, _ in found),
+            tuple(_as_it_came(text, encoding) for _, _, text in found),
         )
         return Parsed(_kept(columns, self._wanted, ~invalid), total, rows)
 

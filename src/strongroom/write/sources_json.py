@@ -199,7 +199,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.Array | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+    array = pa.concat_arrays(column.chunks or [pa.array([], column.type)])
     kind = array.type
     if pa.types.is_string(kind):
         return array

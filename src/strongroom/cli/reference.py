@@ -1,0 +1,137 @@
+"""The command line's reference, made from the commands themselves.
+
+`python -m strongroom.cli.reference > docs/reference/cli.md`; a test keeps the file equal to `reference()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from strongroom.cli.app import app
+
+OPENING = """\
+# Command line
+
+This page is made from the commands themselves: `python -m strongroom.cli.reference > docs/reference/cli.md`.
+
+Data goes to stdout; everything else goes to stderr. An error is one line, `strongroom: error: …`, mostly followed by
+`strongroom: hint: …`. A value that was looked for is never part of either.
+
+## Which room
+
+`strongroom.toml` in the working directory names the room and which keymaster to ask, so that `--room`, `--keys` and
+`--passphrase-file` can be left out. It never holds a key, and never a purpose. An option goes before the file.
+
+| setting | meaning |
+| --- | --- |
+| `room` | folder or URL of the bucket |
+| `keys` | folder of the keymaster |
+| `passphrase_file` | file with the passphrase; without it the passphrase is asked for on the terminal |
+
+## Personal values
+
+`find` and `get` print the values of a record to a file or a pipe. On a terminal they print the names of the fields
+only, unless `--show` is given. A value to look for is best sent on stdin, as `-`: a command line stays in the shell's
+history.
+
+## Exit codes
+
+| code | meaning | what to do |
+| --- | --- | --- |
+| 0 | done | |
+| 2 | usage: the call, a file or a setting is wrong | correct it |
+| 3 | denied: purpose, budget or passphrase | ask for less, ask somebody else, or wait |
+| 4 | integrity: what is stored is not what was written | stop |
+| 5 | not found, or not for this purpose | |
+| 6 | unavailable: a store or a database does not answer, or a disk is full | try again later |
+| 7 | conflict: somebody else was first, or it is there already | look again, then decide |
+| 130 | interrupted: the room is as it was | |
+"""
+
+EXAMPLES = {
+    "create": ["strongroom create --schema schema.toml --policy policy.toml --room ./bucket --keys ./keys"],
+    "draft": ["strongroom draft persons.csv > schema.toml"],
+    "put": [
+        "strongroom put persons persons.csv --actor kit",
+        "strongroom put persons - --format csv --actor kit < persons.csv",
+    ],
+    "get": ['strongroom get persons - --actor mei --purpose delivery --reason "parcel 4411"'],
+    "find": [
+        'strongroom find persons --where mobile=- --actor mei --purpose delivery --reason "parcel 4411"',
+        'strongroom find persons --where mobile=- --actor mei --purpose delivery --reason "parcel 4411" --json > found.json',
+    ],
+    "sql": [
+        'strongroom sql "select sex, count(*) as n from persons group by sex" --actor lin --purpose statistics '
+        '--reason "yearbook"'
+    ],
+    "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
+    "log": ["strongroom log --actor kit --last 50"],
+    "check": ["strongroom check --actor kit"],
+    "compact": ["strongroom compact --actor kit"],
+    "rejects": [
+        "strongroom rejects --actor kit",
+        'strongroom rejects --actor ada --purpose case-work --reason "load 7" --json > rejects.json',
+    ],
+    "schema": ["strongroom schema --actor kit", "strongroom schema --actor kit --set schema.toml"],
+    "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
+}
+
+
+def reference() -> str:
+    """The whole page, as Markdown."""
+    group: Any = typer.main.get_command(app)
+    verbs = [_verb(name, command) for name, command in group.commands.items()]
+    return "\n".join([OPENING, *verbs])
+
+
+def _verb(name: str, command: Any) -> str:
+    parameters = [parameter for parameter in command.params if parameter.name != "help"]
+    arguments = [p for p in parameters if p.param_type_name == "argument"]
+    options = [p for p in parameters if p.param_type_name == "option"]
+    words = [f"strongroom {name}", *(_argument(p) for p in arguments)]
+    words += [_spelled(p) for p in options if p.required]
+    lines = [f"## `{name}`", "", _text(command.help), "", "```", " ".join([*words, "[options]"]), "```", ""]
+    rows = [(_argument(p), _meaning(p)) for p in arguments] + [(_spelled(p), _meaning(p)) for p in options]
+    lines += ["| argument or option | meaning |", "| --- | --- |"]
+    lines += [f"| `{spelled}` | {meaning} |" for spelled, meaning in rows]
+    return "\n".join([*lines, "", *_examples(name)])
+
+
+def _examples(name: str) -> Sequence[str]:
+    return ["```", *EXAMPLES[name], "```", ""] if name in EXAMPLES else []
+
+
+def _argument(parameter: Any) -> str:
+    return f"{parameter.name.upper()}{'…' if parameter.nargs == -1 else ''}"
+
+
+def _spelled(parameter: Any) -> str:
+    if parameter.is_flag:
+        return str(parameter.opts[0])
+    return f"{parameter.opts[0]} {parameter.metavar or _kind(parameter)}"
+
+
+def _kind(parameter: Any) -> str:
+    return "N" if "int" in str(parameter.type).lower() else "TEXT"
+
+
+def _meaning(parameter: Any) -> str:
+    notes = []
+    if parameter.param_type_name == "option" and parameter.required:
+        notes.append("Required.")
+    if getattr(parameter, "multiple", False):
+        notes.append("May be given several times.")
+    if isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
+        notes.append(f"Default: {parameter.default:,}.")
+    return " ".join([_text(parameter.help), *notes]).replace("|", "\\|")
+
+
+def _text(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
