@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ class Reading:
     noted: set[tuple[str, int]] = field(default_factory=set)
     file_keys: dict[bytes, StoredFileKey] = field(default_factory=dict, repr=False)
 
-    def said(self) -> dict[str, object]:
+    def said(self) -> dict[str, Any]:
         """What every entry of this reading says."""
         return {"purpose": self.purpose.name, "legal_basis": self.purpose.legal_basis, "reason": self.reason}
 
@@ -224,7 +225,7 @@ class Readings:
     def _reserve(self, reading: Reading, table: str, fields: tuple[str, ...], least: int) -> None:
         core = self._core
         wanted = max(least, min(2 * reading.block, RESERVE_MOST))
-        said = {**reading.said(), "table": table, "fields": fields}
+        said: dict[str, Any] = {**reading.said(), "table": table, "fields": fields}
 
         def work(rows: Rows) -> Answer:
             rule = self._limits(reading)

@@ -182,32 +182,37 @@ class KeyStore:
                 what it raises undoes everything.
         """
         own, place = distinct(tokens, *halves(tokens))
-        found = self.lookup(own)
+        looked, found = self._lookup_now(own)
         missing = np.flatnonzero(~found.found)
         if not missing.size:
             with self._database.write() as rows:
                 within(rows, 0)
         else:
             with self._insert_lock:
-                self._make(own, born, within, found)
+                self._make(own, born, within, looked, found)
             self.merge()
         new = int(np.count_nonzero(found.born[missing] == born)) if missing.size else 0
         return Ensured(found.secrets[place], found.ordinals[place], new)
 
-    def _make(self, own: Bytes2D, born: int, within: Within, found: Found) -> None:
+    def _lookup_now(self, tokens: Bytes2D, looked: PageTable = pagetable.EMPTY) -> tuple[PageTable, Found]:
+        """Look tokens up in the generations that `looked` did not have; returns the page table they were found in."""
+        for _ in range(ATTEMPTS_MAX):
+            table = self.refresh()
+            with contextlib.suppress(NotFoundError):
+                return table, self._lookup(table.beyond(looked), tokens)
+        raise UnavailableError("the key pages keep moving")
+
+    def _make(self, own: Bytes2D, born: int, within: Within, looked: PageTable, found: Found) -> None:
         """Make secrets for what is not found among distinct sorted tokens; fills `found`."""
         for _ in range(ATTEMPTS_MAX):
             # somebody may have made some of them since: look only where this process has not looked
-            self._fill(found, self.lookup_missing(own, found))
             missing = np.flatnonzero(~found.found)
-            if self._make_once(own, born, within, found, missing):
+            looked, more = self._lookup_now(own[missing], looked)
+            self._fill(found, (missing, more))
+            missing = np.flatnonzero(~found.found)
+            if self._make_once(own, born, within, looked, found, missing):
                 return
         raise UnavailableError("other writers keep adding the same persons: try again")
-
-    def lookup_missing(self, own: Bytes2D, found: Found) -> tuple[npt.NDArray[np.int64], Found]:
-        """Look again for what was not found; returns the rows looked for, and what they gave."""
-        missing = np.flatnonzero(~found.found)
-        return missing, self.lookup(own[missing])
 
     def _fill(self, found: Found, again: tuple[npt.NDArray[np.int64], Found]) -> None:
         rows, more = again
@@ -218,10 +223,15 @@ class KeyStore:
         found.born[rows] = more.born[hit]
 
     def _make_once(
-        self, own: Bytes2D, born: int, within: Within, found: Found, missing: npt.NDArray[np.int64]
+        self,
+        own: Bytes2D,
+        born: int,
+        within: Within,
+        table: PageTable,
+        found: Found,
+        missing: npt.NDArray[np.int64],
     ) -> bool:
-        size = len(missing)
-        name, table = self._writer.new_name(), self.refresh()
+        size, name = len(missing), self._writer.new_name()
         with self._database.write() as rows:
             first = take(rows, "ordinal", size) if size else 0
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))

@@ -80,7 +80,7 @@ class _Segment:
     def __init__(self, pages: int) -> None:
         self.bits = np.zeros((pages, bloom.FILTER_BYTES), np.uint8)
         self.loaded = np.zeros(pages, np.bool_)
-        self.view = memoryview(self.bits.reshape(-1))
+        self.view = self.bits.reshape(-1).data
 
 
 class PageReader:

@@ -20,6 +20,7 @@ caller: for rows, `SqlAnswer.files` and `SqlAnswer.rows` say whom to charge befo
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,7 @@ def run(
         UnavailableError: The question needs more memory or time than it may have.
         UsageError: The engine cannot answer the question in this form.
     """
-    feed = _Feed(plan, files)
+    feed = _Feed(plan, files, until=time.monotonic() + seconds_max)
     engine = _engine(memory_limit, threads)
     timer = threading.Timer(seconds_max, engine.interrupt)
     timer.daemon = True
@@ -127,9 +128,7 @@ def run(
     if len(table) >= SQL_GROUPS_MAX:
         raise UsageError(f"an answer has at most {SQL_GROUPS_MAX} groups", hint="group more coarsely, or use limit")
     none = np.empty(0)
-    return SqlAnswer(
-        table.rename_columns(list(plan.names)), suppressed, none.astype(np.uint32), none.astype(np.uint64)
-    )
+    return SqlAnswer(table.rename_columns(list(plan.names)), suppressed, none.astype(np.uint32), none.astype(np.uint64))
 
 
 def _engine(memory_limit: str, threads: int) -> Any:
@@ -152,10 +151,14 @@ def _ask(engine: Any, text: str, name: str, relation: Any, feed: _Feed) -> pa.Ta
     except duckdb.OutOfMemoryException:
         error = UnavailableError("the question needs more memory than sql may use", hint="group more coarsely")
     except duckdb.InterruptException:
-        error = UnavailableError("the question took longer than sql may take")
+        error = _too_slow()
     except Exception:  # noqa: BLE001 - whatever it is, its text may hold values
         error = UsageError("the engine cannot answer the question in this form")
     raise feed.failed or error
+
+
+def _too_slow() -> UnavailableError:
+    return UnavailableError("the question took longer than sql may take", hint="ask about fewer rows, or later")
 
 
 def _enough(plan: Plan, found: pa.Table, need: int) -> tuple[pa.Table, int]:
@@ -185,9 +188,10 @@ def _rows(plan: Plan, found: pa.Table) -> SqlAnswer:
 class _Feed:
     """The plan's columns of all files as one stream of record batches, masked, live rows only."""
 
-    def __init__(self, plan: Plan, files: Sequence[OpenFile]) -> None:
+    def __init__(self, plan: Plan, files: Sequence[OpenFile], until: float) -> None:
         self.plan = plan
         self.files = files
+        self.until = until
         self.failed: StrongroomError | None = None
         self._as_dictionary: frozenset[str] | None = None
 
@@ -212,6 +216,8 @@ class _Feed:
             failed = True
             try:
                 for columns, rows in self._decoded(number, file):
+                    if time.monotonic() > self.until:
+                        raise _too_slow()
                     yield self._batch(number, file, columns, at, rows)
                     at += rows
                 failed = False

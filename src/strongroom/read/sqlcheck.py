@@ -21,17 +21,16 @@ share. That is why each question is noted, and what budgets on questions are for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from strongroom.errors import DeniedError, UsageError
-from strongroom.read.sqlexpr import Sql, as_condition, compile_expression, not_offered, only, whole_number
+from strongroom.read.sqlexpr import as_condition, compile_expression
+from strongroom.read.sqlkinds import Sql, not_offered, only, whole_number
+from strongroom.read.sqlparse import match, named_table, parse_select
 from strongroom.read.sqlplan import ColumnView, Plan, TableView
 
 __all__ = ["SQL_GROUPS_MAX", "SQL_ROWS_MAX", "ColumnView", "Plan", "TableView", "check_sql"]
 
-SQL_BYTES_MAX = 16_384
-SQL_NESTING_MAX = 60
 SQL_ROWS_MAX = 10_000
 SQL_GROUPS_MAX = 100_000
 MIN_GROUP_LEAST = 2
@@ -72,75 +71,13 @@ def check_sql(text: str, tables: Mapping[str, TableView], min_group: int, rows_a
     """
     if min_group < MIN_GROUP_LEAST:
         raise UsageError(f"the minimum group is at least {MIN_GROUP_LEAST}")
-    select = _parse(text)
+    select = parse_select(text)
     only(select, "expressions", "from_", "where", "group", "having", "order", "limit", "offset", "distinct")
-    compiler = _Compiler(select, _table(select, tables), min_group)
+    compiler = _Compiler(select, named_table(select, tables), min_group)
     try:
         return compiler.rows(rows_allowed) if compiler.is_rows() else compiler.aggregate()
     except RecursionError:
         raise UsageError("the question is nested too deeply") from None
-
-
-def _parse(text: str) -> Any:
-    import sqlglot
-    from sqlglot.tokenizer_core import TokenType
-
-    if len(text.encode("utf-8", "replace")) > SQL_BYTES_MAX:
-        raise UsageError(f"a question has at most {SQL_BYTES_MAX} bytes")
-    dialect = sqlglot.Dialect.get_or_raise("duckdb")
-    tokens: list[Any] = []
-    statements: list[Any] | None = None
-    # The parser raises many kinds and quotes the question: its errors end here, not even as a context.
-    with suppress(Exception):
-        tokens = list(dialect.tokenize(text))
-    _check_tokens(tokens, TokenType)
-    with suppress(Exception):
-        statements = [s for s in dialect.parser().parse(tokens, "") if s is not None]
-    if statements is None:
-        raise UsageError("the question cannot be read as sql")
-    if len(statements) != 1 or type(statements[0]).__name__ != "Select":
-        raise UsageError("sql answers one plain select over one table")
-    return statements[0]
-
-
-def _check_tokens(tokens: list[Any], kinds: Any) -> None:
-    while tokens and tokens[-1].token_type == kinds.SEMICOLON:
-        tokens.pop()
-    if any(t.token_type == kinds.SEMICOLON for t in tokens):
-        raise UsageError("sql answers one statement at a time")
-    if not tokens or tokens[0].token_type != kinds.SELECT:
-        raise UsageError("sql answers a select, nothing else", hint="a question begins with select")
-    depth = deepest = 0
-    for token in tokens:
-        depth += (token.token_type == kinds.L_PAREN) - (token.token_type == kinds.R_PAREN)
-        deepest = max(deepest, depth)
-    if deepest > SQL_NESTING_MAX:
-        raise UsageError("the question is nested too deeply")
-
-
-def _table(select: Any, tables: Mapping[str, TableView]) -> tuple[TableView, str]:
-    """The view of the one table asked, and the name it goes by in the question."""
-    source = select.args.get("from_")
-    if source is None:
-        raise UsageError("the question names no table", hint="select ... from TABLE")
-    only(source, "this")
-    table = source.this
-    if type(table).__name__ != "Table":
-        raise not_offered(table)
-    only(table, "this", "alias")
-    if type(table.this).__name__ != "Identifier":
-        raise not_offered(table.this)
-    alias = table.args.get("alias")
-    if alias is not None:
-        only(alias, "this")
-    name = _match(str(table.this.this), tables)
-    if name is None:
-        raise UsageError("no such table for this purpose", hint=f"tables: {', '.join(sorted(tables)) or 'none'}")
-    return tables[name], str(alias.this.this) if alias is not None and alias.this is not None else name
-
-
-def _match(name: str, among: Mapping[str, Any]) -> str | None:
-    return name if name in among else next((k for k in among if k.casefold() == name.casefold()), None)
 
 
 class _Compiler:
@@ -222,7 +159,7 @@ class _Compiler:
         qualifier = node.args.get("table")
         if qualifier is not None and str(qualifier.this).casefold() != self.known_as.casefold():
             raise UsageError("a field is named after another table than the one asked")
-        name = _match(str(node.this.this), self.view.columns)
+        name = match(str(node.this.this), self.view.columns)
         if name is None:
             raise UsageError(f"table {self.view.name} has no such field", hint="name a field of the schema")
         column = self.view.columns[name]
@@ -266,8 +203,7 @@ class _Compiler:
                     "a field stands neither in group by nor in an aggregate",
                     hint="every field outside an aggregate belongs into group by",
                 )
-            _refuse_single(node, self.column)
-            return None
+            return self.column(node) if _single(node) else None
         text, guard, result = self._aggregate(node)
         self.cells.setdefault(text, result)
         if guard is not None:
@@ -368,7 +304,7 @@ class _Compiler:
         if type(node).__name__ != "Column" or node.args.get("table") is not None:
             return None
         name = getattr(node.this, "this", None)
-        if not isinstance(name, str) or (not alias_first and _match(name, self.view.columns) is not None):
+        if not isinstance(name, str) or (not alias_first and match(name, self.view.columns) is not None):
             return None
         return next((i for i, (n, _) in enumerate(self.items) if n.casefold() == name.casefold()), None)
 
@@ -389,7 +325,7 @@ class _Compiler:
         selected = [compile_expression(node, self.column) for _, node in self.items]
         tail = self._where() + self._order(self.column, selected) + self._limit(required=True)
         items = ", ".join(f"{s.text} as r{i}" for i, s in enumerate(selected))
-        return self._plan("rows", f"select {items}, _file, _row from data{tail}", "", grouped=False)
+        return self._plan("rows", f"select {items}, _file, _row from data{tail}", "", grouped=False)  # noqa: S608 - compiled
 
     def aggregate(self) -> Plan:
         """The plan of a question whose answer is groups."""
@@ -401,13 +337,14 @@ class _Compiler:
             only(having, "this")
         kept = "" if having is None else f" where {as_condition(having.this, self.cell)}"
         tail = kept + self._order(self.cell, selected) + self._limit(required=False)
-        answer = f"select {', '.join(f'{s.text} as r{i}' for i, s in enumerate(selected))} from groups{tail}"
+        answer = f"select {', '.join(f'{s.text} as r{i}' for i, s in enumerate(selected))} from groups{tail}"  # noqa: S608 - compiled
         inner = [f"{k.text} as k{i}" for i, k in enumerate(self.keys.values())]
         inner += [f"{text} as a{i}" for i, text in enumerate(self.cells)]
         inner += [f"{text} as g{i}" for i, text in enumerate(dict.fromkeys(self.guards.values()))]
         inner.append(f"count({'distinct _who' if self.by_person else '*'}) as n")
         by = f" group by {', '.join(str(i + 1) for i in range(len(self.keys)))}" if self.keys else ""
-        return self._plan("aggregate", f"select {', '.join(inner)} from data{where}{by}", answer, grouped=grouped)
+        scan = f"select {', '.join(inner)} from data{where}{by}"  # noqa: S608 - compiled
+        return self._plan("aggregate", scan, answer, grouped=grouped)
 
     def _read_keys(self) -> bool:
         from sqlglot import exp
@@ -454,11 +391,6 @@ def _single(node: Any) -> bool:
     """Whether a node is a function that gives one person's value."""
     name = type(node).__name__
     return name in _SINGLE or (name == "Anonymous" and str(node.this).lower() in _SINGLE_NAMES)
-
-
-def _refuse_single(node: Any, leaf: Any) -> None:
-    if _single(node):
-        leaf(node)
 
 
 def _function(node: Any) -> str:

@@ -16,16 +16,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 
 from strongroom.errors import UsageError
+from strongroom.read.sqlkinds import (
+    CASTS,
+    INT_MAX,
+    TEXT_LITERAL_MAX,
+    Leaf,
+    Sql,
+    dated,
+    not_offered,
+    of_kind,
+    only,
+    text_literal,
+    unify,
+    whole_number,
+)
 
-INT_MAX = 2**63 - 1
-TEXT_LITERAL_MAX = 1_000
 _NUMBERS = ("int", "float")
 _DAY_UNITS = ("year", "quarter", "month", "week", "day")
 _TIME_UNITS = ("hour", "minute")
@@ -44,39 +54,6 @@ _PARTS = {
 }
 _COMPARISONS = {"EQ": "=", "NEQ": "<>", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}
 _NULL_SAFE = {"NullSafeEQ": "is not distinct from", "NullSafeNEQ": "is distinct from"}
-_CASTS = {
-    "INT": ("bigint", "int"),
-    "BIGINT": ("bigint", "int"),
-    "SMALLINT": ("bigint", "int"),
-    "TINYINT": ("bigint", "int"),
-    "FLOAT": ("double", "float"),
-    "DOUBLE": ("double", "float"),
-    "TEXT": ("varchar", "string"),
-    "VARCHAR": ("varchar", "string"),
-    "BOOLEAN": ("boolean", "bool"),
-    "DATE": ("date", "date"),
-    "TIMESTAMP": ("timestamp", "timestamp"),
-    "TIMESTAMPNTZ": ("timestamp", "timestamp"),
-}
-_QUIET_ARGS = {"safe", "typed", "big_int", "coalesce", "nested", "_type"}
-
-
-@dataclass(frozen=True)
-class Sql:
-    """Compiled text and its type; `literal` is set where it is a text literal that may still become a date.
-
-    Args:
-        text: DuckDB text, safe to place between brackets.
-        kind: int, float, string, bool, date, timestamp or null.
-        literal: The literal's own text, or None.
-    """
-
-    text: str
-    kind: str
-    literal: str | None = None
-
-
-Leaf = Callable[[Any], "Sql | None"]
 
 
 def compile_expression(node: Any, leaf: Leaf) -> Sql:
@@ -109,81 +86,6 @@ def as_condition(node: Any, leaf: Leaf) -> str:
     if found.kind not in ("bool", "null"):
         raise UsageError("a condition in sql must be true or false", hint="compare the field with a value")
     return found.text
-
-
-def text_literal(value: str) -> str:
-    """A text literal as DuckDB reads it, whatever the text."""
-    if len(value) > TEXT_LITERAL_MAX or "\0" in value:
-        raise UsageError(f"a text in sql has at most {TEXT_LITERAL_MAX} characters and no NUL")
-    if value.encode("utf-8", "replace").decode("utf-8") != value:
-        raise UsageError("a text in sql is not valid Unicode")
-    return "'" + value.replace("'", "''") + "'"
-
-
-def not_offered(node: Any) -> UsageError:
-    """The refusal of a construct, by its name and without its content."""
-    name = type(node).__name__
-    if name == "Anonymous":
-        given = str(node.this)
-        word = given.lower() if re.fullmatch(r"[A-Za-z_][A-Za-z_]{0,39}", given) else "of this name"
-        return UsageError(f"function {word} is not offered in sql")
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-    return UsageError(f"{words} is not offered in sql", hint="sql answers one plain select over one table")
-
-
-def only(node: Any, *allowed: str) -> None:
-    """Refuse a node that carries an argument its compiler does not read."""
-    for key, value in node.args.items():
-        if value is None or value is False or value == []:
-            continue
-        if key not in allowed and key not in _QUIET_ARGS:
-            raise UsageError(f"{key.strip('_')} in {type(node).__name__.lower()} is not offered in sql")
-
-
-def whole_number(node: Any, what: str, least: int, most: int) -> int:
-    """The value of a literal whole number within bounds; UsageError otherwise."""
-    text = str(node.this) if type(node).__name__ == "Literal" and not node.is_string else ""
-    if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
-        raise UsageError(f"{what} must be a number between {least} and {most}")
-    return int(text)
-
-
-def unify(parts: Sequence[Sql]) -> tuple[list[Sql], str]:
-    """Bring values that meet (compared, or branches of one case) to one type.
-
-    Raises:
-        UsageError: Their types cannot meet without a cast that the caller must write.
-    """
-    kinds = {p.kind for p in parts if p.literal is None and p.kind != "null"}
-    for target in ("timestamp", "date"):
-        if target in kinds:
-            parts = [_dated(p, target) if p.literal is not None else p for p in parts]
-            break
-    kinds = {p.kind for p in parts} - {"null"}
-    if kinds <= {"int", "float"}:
-        return list(parts), "float" if "float" in kinds else next(iter(kinds), "null")
-    if kinds == {"date", "timestamp"}:
-        raised = [Sql(f"try_cast({p.text} as timestamp)", "timestamp") if p.kind == "date" else p for p in parts]
-        return raised, "timestamp"
-    if len(kinds) > 1:
-        raise UsageError(
-            f"sql does not mix {' and '.join(sorted(kinds))}", hint="cast one side, as in cast(field as text)"
-        )
-    return list(parts), next(iter(kinds))
-
-
-def _dated(part: Sql, target: str) -> Sql:
-    given = part.literal or ""
-    when: datetime | None = None
-    with suppress(ValueError, OverflowError):
-        if target == "date" and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given):
-            return Sql(f"date '{date.fromisoformat(given).isoformat()}'", "date")
-        when = datetime.fromisoformat(given)
-        if when.tzinfo is not None:
-            when = when.astimezone(UTC).replace(tzinfo=None)
-    if when is None:
-        raise UsageError(f"a text compared with a {target} is not a {target}", hint="write 2024-01-31")
-    return Sql(f"timestamp '{when.isoformat(sep=' ')}'", "timestamp")
 
 
 def _literal(node: Any, _leaf: Leaf) -> Sql:
@@ -248,7 +150,7 @@ def _in(node: Any, leaf: Leaf) -> Sql:
 
 def _like(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "expression", "negate")
-    value = _of_kind(compile_expression(node.this, leaf), "string")
+    value = of_kind(compile_expression(node.this, leaf), "string")
     pattern = compile_expression(node.expression, leaf)
     if pattern.literal is None:
         raise UsageError("the pattern of like must be a text")
@@ -259,8 +161,8 @@ def _like(node: Any, leaf: Leaf) -> Sql:
 def _arithmetic(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "expression")
     sign = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "IntDiv": "//", "Mod": "%"}[type(node).__name__]
-    left = _of_kind(compile_expression(node.this, leaf), *_NUMBERS)
-    right = _of_kind(compile_expression(node.expression, leaf), *_NUMBERS)
+    left = of_kind(compile_expression(node.this, leaf), *_NUMBERS)
+    right = of_kind(compile_expression(node.expression, leaf), *_NUMBERS)
     kind = "float" if sign == "/" or "float" in (left.kind, right.kind) else "int"
     as_type = "double" if kind == "float" else "bigint"
     return Sql(f"try_cast(try({left.text} {sign} {right.text}) as {as_type})", kind)
@@ -268,7 +170,7 @@ def _arithmetic(node: Any, leaf: Leaf) -> Sql:
 
 def _negative(node: Any, leaf: Leaf) -> Sql:
     only(node, "this")
-    value = _of_kind(compile_expression(node.this, leaf), *_NUMBERS)
+    value = of_kind(compile_expression(node.this, leaf), *_NUMBERS)
     if type(node.this).__name__ == "Literal":
         return Sql(f"(-{value.text})", value.kind)
     return Sql(f"try(- {value.text})", value.kind)
@@ -277,7 +179,7 @@ def _negative(node: Any, leaf: Leaf) -> Sql:
 def _rounding(node: Any, leaf: Leaf) -> Sql:
     name = type(node).__name__.lower()
     only(node, "this", "decimals")
-    value = _of_kind(compile_expression(node.this, leaf), *_NUMBERS)
+    value = of_kind(compile_expression(node.this, leaf), *_NUMBERS)
     if name == "abs":
         return Sql(f"try(abs({value.text}))", value.kind)
     places = node.args.get("decimals")
@@ -336,52 +238,50 @@ def _cast(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "to")
     only(node.args["to"], "this")
     word = getattr(node.args["to"].this, "name", "")
-    if word not in _CASTS:
-        raise UsageError("this cast is not offered in sql", hint="cast to int, double, text, date, timestamp or boolean")
-    engine_type, kind = _CASTS[word]
+    if word not in CASTS:
+        raise UsageError("this cast is not offered in sql", hint="cast to int, double, text, date, timestamp, boolean")
+    engine_type, kind = CASTS[word]
     value = compile_expression(node.this, leaf)
     if value.literal is not None and kind in ("date", "timestamp"):
-        dated = _dated(value, kind)
-        return Sql(f"try_cast({dated.text} as {engine_type})", kind)
+        value = dated(value, kind)
+        return Sql(f"try_cast({value.text} as {engine_type})", kind)
     return Sql(f"try_cast({value.text} as {engine_type})", kind)
 
 
 def _text(node: Any, leaf: Leaf) -> Sql:
     only(node, "this")
-    value = _of_kind(compile_expression(node.this, leaf), "string")
+    value = of_kind(compile_expression(node.this, leaf), "string")
     name = type(node).__name__.lower()
     return Sql(f"{name}({value.text})", "int" if name == "length" else "string")
 
 
 def _substring(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "start", "length")
-    value = _of_kind(compile_expression(node.this, leaf), "string")
+    value = of_kind(compile_expression(node.this, leaf), "string")
     start = whole_number(node.args.get("start"), "the start of substring", 1, TEXT_LITERAL_MAX)
     length = node.args.get("length")
     if length is None:
         return Sql(f"substring({value.text}, {start})", "string")
-    return Sql(
-        f"substring({value.text}, {start}, {whole_number(length, 'its length', 0, TEXT_LITERAL_MAX)})", "string"
-    )
+    return Sql(f"substring({value.text}, {start}, {whole_number(length, 'its length', 0, TEXT_LITERAL_MAX)})", "string")
 
 
 def _side(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "expression")
-    value = _of_kind(compile_expression(node.this, leaf), "string")
+    value = of_kind(compile_expression(node.this, leaf), "string")
     name = type(node).__name__.lower()
     return Sql(f"{name}({value.text}, {whole_number(node.expression, 'a length', 0, TEXT_LITERAL_MAX)})", "string")
 
 
 def _concat(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "expression")
-    left = _of_kind(compile_expression(node.this, leaf), "string")
-    right = _of_kind(compile_expression(node.expression, leaf), "string")
+    left = of_kind(compile_expression(node.this, leaf), "string")
+    right = of_kind(compile_expression(node.expression, leaf), "string")
     return Sql(f"({left.text} || {right.text})", "string")
 
 
 def _truncate(node: Any, leaf: Leaf) -> Sql:
     only(node, "this", "unit")
-    value = _of_kind(compile_expression(node.this, leaf), "date", "timestamp")
+    value = of_kind(compile_expression(node.this, leaf), "date", "timestamp")
     unit = str(getattr(node.args.get("unit"), "this", "")).lower()
     if unit not in _DAY_UNITS and not (unit in _TIME_UNITS and value.kind == "timestamp"):
         raise UsageError("this unit of date_trunc is not offered", hint=f"one of {', '.join(_DAY_UNITS)}")
@@ -411,20 +311,9 @@ def _part_of(part: str, node: Any, leaf: Leaf) -> Sql:
     value = compile_expression(node, leaf)
     if part not in _PARTS.values() or (part in _TIME_UNITS and value.kind != "timestamp"):
         raise UsageError("this part of a date is not offered", hint=f"one of {', '.join(_DAY_UNITS)}")
-    return Sql(f"{part}({_of_kind(value, 'date', 'timestamp').text})", "int")
+    return Sql(f"{part}({of_kind(value, 'date', 'timestamp').text})", "int")
 
 
-def _of_kind(value: Sql, *kinds: str) -> Sql:
-    if value.kind == "null":
-        return Sql(f"cast(null as {_CASTS_BY_KIND[kinds[0]]})", kinds[0])
-    if value.literal is not None and "string" not in kinds and "date" in kinds:
-        return _dated(value, "date")
-    if value.kind not in kinds:
-        raise UsageError(f"sql has a {value.kind} where {' or '.join(kinds)} is needed")
-    return value
-
-
-_CASTS_BY_KIND = {kind: engine_type for engine_type, kind in _CASTS.values()}
 _HANDLERS: dict[str, Callable[[Any, Leaf], Sql]] = {
     "Literal": _literal,
     "Boolean": lambda node, _leaf: Sql("true" if node.this else "false", "bool"),

@@ -12,6 +12,7 @@ which are loaded only when a batch is large enough to pay for the import of numb
 
 from __future__ import annotations
 
+import struct
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -28,6 +29,8 @@ from strongroom.errors import IntegrityError
 
 _LANES = f"{__package__}._chacha_lanes"
 _CONSTANTS = (0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)  # "expand 32-byte k", RFC 8439 section 2.3
+_WORDS, _LABEL, _KEY = struct.Struct("<16I"), struct.Struct("<4I"), struct.Struct("<8I")
+_ZEROS = bytes(64)
 
 
 def lanes() -> ModuleType:
@@ -46,13 +49,12 @@ def hchacha20(key: bytes, label: bytes) -> bytes:
     The library has ChaCha20 only. A ChaCha20 key stream block is rounds(state) + state; HChaCha20 is words 0-3
     and 12-15 of rounds(state), so the known initial words are subtracted again.
     """
-    block = Cipher(algorithms.ChaCha20(key, label), mode=None).encryptor().update(bytes(64))
-    initial = b"".join(word.to_bytes(4, "little") for word in _CONSTANTS) + label
-    out = bytearray()
-    for at, ks in enumerate((*range(0, 16, 4), *range(48, 64, 4))):
-        word = int.from_bytes(block[ks : ks + 4], "little") - int.from_bytes(initial[4 * at : 4 * at + 4], "little")
-        out += (word & 0xFFFFFFFF).to_bytes(4, "little")
-    return bytes(out)
+    ks = _WORDS.unpack(Cipher(algorithms.ChaCha20(key, label), mode=None).encryptor().update(_ZEROS))
+    known = _LABEL.unpack(label)
+    return _KEY.pack(
+        *[(ks[i] - word) & 0xFFFFFFFF for i, word in enumerate(_CONSTANTS)],
+        *[(ks[12 + i] - word) & 0xFFFFFFFF for i, word in enumerate(known)],
+    )
 
 
 def chacha20_poly1305_seal(key: bytes, nonce: bytes, plain: bytes, ad: bytes) -> bytes:
@@ -71,6 +73,11 @@ def chacha20_poly1305_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -
 def aes_gcm_seal(key: bytes, nonce: bytes, plain: bytes, ad: bytes) -> bytes:
     """AES-GCM (NIST SP 800-38D): ciphertext and its tag of 16 B."""
     return AESGCM(key).encrypt(nonce, plain, ad)
+
+
+def aes_gcm_seal_into(key: bytes, nonce: bytes, plain: memoryview, ad: bytes, out: memoryview) -> None:
+    """The same as `aes_gcm_seal`, into memory that is 16 B longer than the plain bytes and does not overlap them."""
+    AESGCM(key).encrypt_into(nonce, plain, ad, out)
 
 
 def aes_gcm_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:

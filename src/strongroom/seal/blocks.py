@@ -53,6 +53,24 @@ def seal_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int
     return _hazmat.aes_gcm_seal(key, _nonce(number), plain, _ad(room, object_id, kind))
 
 
+def seal_block_into(
+    file_key: bytes, room: bytes, object_id: bytes, kind: int, number: int, plain: memoryview, out: memoryview
+) -> None:
+    """Seal one block of a file, as `seal_block` under its `block_key` does, into memory at hand.
+
+    Args:
+        file_key: 32 B, one per object.
+        room: Room id, 16 B.
+        object_id: Id of the object, 16 B.
+        kind: What the object is.
+        number: Position of the block.
+        plain: The block.
+        out: Where it goes, 16 B longer.
+    """
+    key = block_key(file_key, kind, number)
+    _hazmat.aes_gcm_seal_into(key, _nonce(number), plain, _ad(room, object_id, kind), out)
+
+
 def open_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, sealed: bytes) -> bytes:
     """Open one block that `seal_block` sealed with the same arguments.
 

@@ -22,7 +22,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from strongroom.errors import InputError, UsageError
 from strongroom.write.sources_arrow import ArrowPart, DictPart, ParquetPart
@@ -149,7 +149,7 @@ class Sources:
         cast("Any", self._batches).close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> Sources:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,12 +31,12 @@ from strongroom.write.sources_base import (
     numbers_without,
     sliced,
 )
-from strongroom.write.sources_bytes import file_size, digest_file, unreadable
+from strongroom.write.sources_bytes import digest_file, file_size, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SCALARS = (str, int, float, bool, bytes, datetime.date, datetime.datetime, decimal.Decimal)
+_SCALARS = (str, int, float, bool, bytes, dt.date, dt.datetime, decimal.Decimal)
 
 
 class ParquetPart:
@@ -100,7 +100,7 @@ class _damaged:  # noqa: N801 - reads as a word in a with statement
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         import pyarrow as pa
 
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, pa.ArrowException):
@@ -244,7 +244,7 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return value.isoformat()
     return str(value).encode("utf-8", "replace").decode()
 

@@ -37,7 +37,20 @@ _UTF8_BOM, _GB_BOM = b"\xef\xbb\xbf", b"\x84\x31\x95\x33"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SUPERSETS = {"gbk": "gb18030", "gb2312": "gb18030", "ascii": "utf-8", "utf-8-sig": "utf-8"}
 _ENCODINGS = frozenset(
-    "utf-8 gb18030 big5 big5hkscs cp950 iso8859-1 cp1252 shift_jis cp932 euc_jp euc_kr cp949".split()
+    [
+        "utf-8",
+        "gb18030",
+        "big5",
+        "big5hkscs",
+        "cp950",
+        "iso8859-1",
+        "cp1252",
+        "shift_jis",
+        "cp932",
+        "euc_jp",
+        "euc_kr",
+        "cp949",
+    ]
 )
 """Encodings in which a comma, a quote and a line end are never part of another character."""
 
