@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -64,7 +66,7 @@ def _both(table, klass, columns, rows):
 
 
 def _cells(data, offsets):
-    return [data[a:b].tobytes() for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [data[a:b].tobytes() for a, b in pairwise(offsets)]
 
 
 def _same(a, b):
@@ -250,11 +252,13 @@ def test_a_wrong_type_or_length_is_refused():
 def test_an_older_record_opens_under_a_newer_schema():
     """Fields are matched by id: renamed, added and dropped ones, and those of classes that were not opened."""
     schema = every_type()
-    text = EVERY_TYPE.replace('name    = { type', 'full_name = { was = "name", type')
+    text = EVERY_TYPE.replace("name    = { type", 'full_name = { was = "name", type')
     text = text.replace("number  =", 'nick = { type = "string", class = "identity" }\n# number  =')
     text = text.replace('subject = "id"', 'subject = "id"\ndropped = ["number"]')
     old, new = schema.table("persons"), parse_schema(text, schema, os.urandom).table("persons")
-    opened = packing.unpack_cell(old, "identity", packing.pack_cell(old, "identity", {"id": "p1", "name": "n", "number": 3}))
+    opened = packing.unpack_cell(
+        old, "identity", packing.pack_cell(old, "identity", {"id": "p1", "name": "n", "number": 3})
+    )
     upgraded = packing.upgrade(opened, old, new)
     assert (upgraded["full_name"], upgraded["nick"]) == ("n", None)
     assert not {"name", "number", "mobile"} & set(upgraded)
@@ -277,8 +281,8 @@ def test_small_commands_load_no_heavy_library():
         "assert mask_value('13800138000', 'last4') == '****8000'\n"
         "print([m for m in ('pyarrow', 'numpy', 'numba', 'phonenumbers') if m in sys.modules])"
     )
-    source = os.path.dirname(os.path.dirname(packing.__file__))
+    source = str(Path(packing.__file__).parents[1])
     run = subprocess.run(
-        [sys.executable, "-c", code, os.path.dirname(__file__), source], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(Path(__file__).parent), source], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"

@@ -1,7 +1,8 @@
 """Reading schema.toml: what is kept, what is refused, and where a message points."""
 
+import json
 import os
-import tomllib
+from contextlib import suppress
 
 import phonenumbers
 import pytest
@@ -102,7 +103,7 @@ def test_a_field_that_may_not_be_is_refused(line, says):
         ('subject = "id"', 'subject = "day"', "string or an int"),
         ('subject = "id"', 'subject = "note"', "may not be of the sensitive class"),
         ('class = "identity", normalise = ["trim", "upper"]', 'class = "identity", nullable = true', "may not be null"),
-        ('records = "one"', 'records = "some"', "known: one, many"),
+        ('records = "one"', 'records = "some"', "unknown records some"),
         ('records = "one"', 'class = "sensitive"', "has no index"),
         ("sensitive = true", "sensitive = true\npad = 0", "is padded"),
         ("[classes.medical]", "[classes.identity]", "built in"),
@@ -111,9 +112,7 @@ def test_a_field_that_may_not_be_is_refused(line, says):
 )
 def test_a_table_that_may_not_be_is_refused(old, new, says):
     """Each rule of a table or class refuses what breaks it and says so."""
-    text = EVERY_TYPE.replace(old, new, 1)
-    found = _refused(text)
-    assert says in found or "known" in says
+    assert says in _refused(EVERY_TYPE.replace(old, new, 1))
 
 
 def test_messages_name_line_table_and_field():
@@ -149,8 +148,10 @@ def test_adding_a_field_is_a_new_version_with_the_old_ids():
 def test_renames_keep_ids_and_may_stay_in_the_text():
     """`was` renames a table and a field; the text parses again without another change."""
     schema = every_type()
-    text = EVERY_TYPE.replace("tables.persons", "tables.people").replace("[tables.people]", '[tables.people]\nwas = "persons"')
-    text = text.replace('mobile  = { type', 'phone = { was = "mobile", type')
+    text = EVERY_TYPE.replace("tables.persons", "tables.people").replace(
+        "[tables.people]", '[tables.people]\nwas = "persons"'
+    )
+    text = text.replace("mobile  = { type", 'phone = { was = "mobile", type')
     renamed = _parse(text, schema)
     old, new = schema.table("persons"), renamed.table("people")
     assert (new.id, new.field("phone").id) == (old.id, old.field("mobile").id)
@@ -179,7 +180,9 @@ def test_a_change_that_would_lose_records_is_refused(old, new, says):
 
 def test_what_is_given_up_must_be_named():
     """A field listed as dropped may go."""
-    text = EVERY_TYPE.replace("name    =", "# name    =").replace('subject = "id"', 'subject = "id"\ndropped = ["name"]')
+    text = EVERY_TYPE.replace("name    =", "# name    =").replace(
+        'subject = "id"', 'subject = "id"\ndropped = ["name"]'
+    )
     table = _parse(text, every_type()).table("persons")
     assert (table.has_field("name"), table.version) == (False, 2)
 
@@ -198,7 +201,9 @@ _VALUES = st.recursive(
     max_leaves=8,
 )
 _KEYS = st.sampled_from(["type", "class", "find", "normalise", "mask", "reason", "nullable", "token", "was", "zz"])
-_FIELDS = st.dictionaries(st.sampled_from(["id", "ID", "x", "sex", "a b", "_"]), st.one_of(st.dictionaries(_KEYS, _VALUES), _VALUES))
+_FIELDS = st.dictionaries(
+    st.sampled_from(["id", "ID", "x", "sex", "a b", "_"]), st.one_of(st.dictionaries(_KEYS, _VALUES), _VALUES)
+)
 _TABLES = st.fixed_dictionaries(
     {"fields": _FIELDS}, optional={"subject": _VALUES, "records": _VALUES, "class": _VALUES, "dropped": _VALUES}
 )
@@ -209,32 +214,38 @@ _TABLES = st.fixed_dictionaries(
 def test_any_text_is_a_schema_or_a_schema_error(text):
     """Only our errors come out of arbitrary text."""
     for whole in (text, EVERY_TYPE + text):
-        try:
+        with suppress(StrongroomError):
             _parse(whole)
-        except StrongroomError:
-            pass
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.fixed_dictionaries(
-        {"tables": st.dictionaries(st.sampled_from(["t", "persons", "T", ""]), st.one_of(_TABLES, _VALUES), max_size=3)},
-        optional={"classes": st.one_of(st.dictionaries(st.sampled_from(["m", "open"]), _VALUES), _VALUES), "dropped": _VALUES},
+        {
+            "tables": st.dictionaries(
+                st.sampled_from(["t", "persons", "T", ""]), st.one_of(_TABLES, _VALUES), max_size=3
+            )
+        },
+        optional={
+            "classes": st.one_of(st.dictionaries(st.sampled_from(["m", "open"]), _VALUES), _VALUES),
+            "dropped": _VALUES,
+        },
     )
 )
 def test_any_toml_is_a_schema_or_a_schema_error(data):
     """Only our errors come out of arbitrary values in the places where a schema has some."""
-    original = tomllib.loads
-    text = "x = 1"
-    tomllib.loads = lambda _: data
-    try:
-        for previous in (None, every_type_before):
-            try:
-                _parse(text, previous)
-            except StrongroomError:
-                pass
-    finally:
-        tomllib.loads = original
+    text = "\n".join(f"{name} = {_toml(value)}" for name, value in data.items())
+    for previous in (None, _BEFORE):
+        with suppress(StrongroomError):
+            _parse(text, previous)
 
 
-every_type_before = every_type()
+_BEFORE = every_type()
+
+
+def _toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

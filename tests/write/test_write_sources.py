@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from strongroom.errors import InputError, StrongroomError, UsageError
-from strongroom.write import sources_bytes, sources_csv
+from strongroom.write import sources_csv, sources_cut
 from strongroom.write.sources import (
     BAD_ENCODING,
     NESTED_VALUE,
@@ -59,7 +59,12 @@ def put(folder: Path, data: bytes | str, name="people.csv") -> Path:
     return path
 
 
-EXPECTED = [(1, "1", "李小明", "13800138000"), (2, "2", 'Ann "B"', "x,y"), (3, "3", "two\nlines", None), (4, "4", "王五", "139")]
+EXPECTED = [
+    (1, "1", "李小明", "13800138000"),
+    (2, "2", 'Ann "B"', "x,y"),
+    (3, "3", "two\nlines", None),
+    (4, "4", "王五", "139"),
+]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
@@ -94,7 +99,7 @@ def test_the_delimiter_is_told_from_the_header(tmp_path, delimiter):
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda d: pa.compress(d, "zstd", asbytes=True)])
 def test_compressed_text_is_read_and_digested_as_stored(tmp_path, pack):
-    """gzip and zstd are told from the bytes, and the digest is of the stored bytes."""
+    """Gzip and zstd are told from the bytes, and the digest is of the stored bytes."""
     path = put(tmp_path, pack(written().encode()), "people.csv.gz")
     good, _, sources = read(path)
     assert good == EXPECTED
@@ -191,7 +196,7 @@ def test_cuts_never_fall_inside_a_quoted_value(tmp_path, monkeypatch, chunk):
 
 def test_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):
     """A record longer than the limit is an error with a hint at the quote."""
-    monkeypatch.setattr(sources_bytes, "RECORD_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(sources_cut, "RECORD_BYTES_MAX", 1 << 20)
     path = put(tmp_path, 'id,name\n1,"open\n' + "2,x\n" * 3_000_000)
     with pytest.raises(InputError, match="longer than") as caught:
         read(path)
@@ -362,6 +367,12 @@ def test_samples_are_named_after_their_files():
 def test_errors_of_the_library_are_the_only_ones(tmp_path):
     """Arguments that make no sense are usage errors."""
     path = put(tmp_path, "a\n1\n")
-    for how in ({"format": "xml"}, {"delimiter": "ab"}, {"columns": []}, {"columns": ["a", "a"]}, {"rows_per_batch": 0}):
+    for how in (
+        {"format": "xml"},
+        {"delimiter": "ab"},
+        {"columns": []},
+        {"columns": ["a", "a"]},
+        {"rows_per_batch": 0},
+    ):
         with pytest.raises(StrongroomError):
             open_sources(path, **how)

@@ -33,7 +33,9 @@ def numbered(data: bytes, **how) -> None:
 
 
 pieces = st.lists(
-    st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\xff", "李".encode(), "李".encode("gb18030"), b"\x00", b" "]),
+    st.sampled_from(
+        [b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\xff", "李".encode(), "李".encode("gb18030"), b"\x00", b" "]
+    ),
     max_size=60,
 ).map(b"".join)
 
@@ -50,9 +52,10 @@ def test_arbitrary_bytes_as_csv(data, encoding, chunk):
 
 
 @given(
-    st.lists(st.sampled_from([b"{", b"}", b'"a"', b":", b"1", b"\n", b",", b"[", b"null", b"\xff", b'{"a":1}\n']), max_size=40).map(
-        b"".join
-    )
+    st.lists(
+        st.sampled_from([b"{", b"}", b'"a"', b":", b"1", b"\n", b",", b"[", b"null", b"\xff", b'{"a":1}\n']),
+        max_size=40,
+    ).map(b"".join)
     | st.binary(max_size=100),
     st.sampled_from([None, "gb18030"]),
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,19 +32,19 @@ from strongroom.catalog.spill import Segment, SpillFile
 from strongroom.errors import UsageError
 from strongroom.keymaster.api import FileKey
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import I64, U8, Columns, Shape, gather, sort_entries, token_changes, token_words
+from strongroom.seal.run import I64, U8, Columns, Shape, sort_entries, token_changes, token_words
+from strongroom.seal.scatter import Ordered, Scattered, scattered
 from strongroom.store.base import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY_BYTES = 768 << 20
-RUN_BYTES = 384 << 20
+RUN_BYTES = 192 << 20
 RUN_ENTRIES = 1_500_000
 SPLIT_ENTRIES = 400_000
 BUCKET_BITS = 10
 THREADS = 2
-_SLICE_ENTRIES = 1 << 15
 _ENTRY_OVERHEAD = 28  # token, offset and rank of an entry in memory
 
 PERSON_COLUMN = "_person"
@@ -57,41 +57,30 @@ OnRun = Callable[[ObjectEntry, "pa.Table"], "ObjectEntry | None"]
 class _Chunk(NamedTuple):
     order: int
     tokens: U8
-    lengths: I64
-    start: int
+    payload: U8
+    offsets: I64
     rows: pa.RecordBatch | None
 
 
 class _Arena:
-    """A stretch of memory that chunks are copied into, one behind the other. Pages are taken as they are touched."""
+    """Chunks that are held until they are sorted, and how much they may be. They stay where their batch left them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.payload: U8 = np.empty(size, np.uint8)
         self.used = 0
-        self.other = 0
-        self.copying = 0
         self.chunks: list[_Chunk] = []
 
-    def fits(self, size: int, other: int) -> bool:
-        return self.used + self.other + size + other <= self.size
+    def fits(self, size: int) -> bool:
+        return self.used + size <= self.size
 
 
 class _Unsorted(NamedTuple):
     """Entries in order of arrival, with the permutation that sorts them."""
 
-    tokens: U8
-    payload: U8
-    offsets: I64
+    entries: Scattered
     rank: npt.NDArray[np.uint32]
     rows: pa.Table | None
     order: I64
-
-    def pieces(self, start: int, end: int) -> Iterator[Columns]:
-        """Sorted entries from position `start` to `end` in slices."""
-        for at in range(start, end, _SLICE_ENTRIES):
-            some = self.order[at : min(at + _SLICE_ENTRIES, end)]
-            yield Columns(self.tokens[some], *gather(self.payload, self.offsets, some))
 
 
 @dataclass(frozen=True)
@@ -147,7 +136,7 @@ class SortedRuns:
         self._random = random_bytes
         self._spill: SpillFile | None = None
         self._schema: pa.Schema | None = None
-        self._change = threading.Condition()
+        self._change = threading.Lock()
         self._spilling = threading.Lock()
         self._held = 0
         self._arena = self._new_arena()
@@ -197,11 +186,7 @@ class SortedRuns:
             self.add(order, tokens[:half], payload, offsets[: half + 1], first)
             self.add(order, tokens[half:], payload, offsets[half:], second)
             return
-        arena, at = self._reserve(_Chunk(order, tokens, np.diff(offsets), 0, rows), end - start, other)
-        arena.payload[at : at + end - start] = payload[start:end]
-        with self._change:
-            arena.copying -= 1
-            self._change.notify_all()
+        self._hold(_Chunk(order, tokens, payload, offsets, rows), end - start + other)
 
     def finish(self, shapes: Sequence[Shape] = (), batches: Sequence[bytes] = ()) -> list[ObjectEntry]:
         """Write all runs and what goes beside them, durable when this returns.
@@ -244,26 +229,19 @@ class SortedRuns:
         self._held += size
         return _Arena(size)
 
-    def _reserve(self, chunk: _Chunk, size: int, other: int) -> tuple[_Arena, int]:
+    def _hold(self, chunk: _Chunk, size: int) -> None:
         while True:
             with self._change:
                 arena = self._arena
-                if arena.fits(size, other) or not arena.chunks:
-                    if arena.used + size > len(arena.payload):  # one entry larger than the arena
-                        arena.payload = np.empty(size, np.uint8)
-                    at = arena.used
-                    arena.chunks.append(chunk._replace(start=at))
+                if arena.fits(size) or not arena.chunks:
+                    arena.chunks.append(chunk)
                     arena.used += size
-                    arena.other += other
-                    arena.copying += 1
-                    return arena, at
+                    return
             with self._spilling:
                 with self._change:
                     if arena is not self._arena:
                         continue
                     self._arena = self._new_arena()
-                    while arena.copying:
-                        self._change.wait()
                 self._spill_arena(arena)
                 with self._change:
                     self._held -= arena.size
@@ -274,13 +252,14 @@ class SortedRuns:
         if self._spill is None:
             self._spill = SpillFile(self._folder, self._random)
         found = _sorted_arena(arena)
-        buckets = (token_words(found.tokens)[:, 0] >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)[found.order]
+        tokens = found.entries.tokens
+        buckets = (token_words(tokens)[:, 0] >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)[found.order]
         cuts = np.flatnonzero(np.diff(buckets)) + 1
         starts = [0, *cuts.tolist()]
         ends = [*cuts.tolist(), len(buckets)]
         for start, end in zip(starts, ends, strict=True):
             some = found.order[start:end]
-            entries = Columns(found.tokens[some], *gather(found.payload, found.offsets, some))
+            entries = Columns(tokens[some], *found.entries.take(some))
             rows = _packed_rows(found.rows, some) if found.rows is not None else None
             self._spill.append(int(buckets[start]), entries, found.rank[some], rows)
         if found.rows is not None:
@@ -291,7 +270,7 @@ class SortedRuns:
         if not arena.chunks:
             return []
         found = _sorted_arena(arena)
-        count = len(found.order)
+        tokens, count = found.entries.tokens, len(found.order)
         parts = -(-count // self._limits.run_entries)
         if count >= self._limits.split_entries:
             parts = max(parts, self._limits.threads)
@@ -299,7 +278,7 @@ class SortedRuns:
         for part in range(1, parts):
             cut = max(count * part // parts, cuts[-1])
             # A person's entries stay together: the cut moves to where the token changes.
-            while 0 < cut < count and (found.tokens[found.order[cut]] == found.tokens[found.order[cut - 1]]).all():
+            while 0 < cut < count and (tokens[found.order[cut]] == tokens[found.order[cut - 1]]).all():
                 cut += 1
             cuts.append(cut)
         cuts.append(count)
@@ -332,25 +311,16 @@ class SortedRuns:
         return [job(group) for group in groups]
 
     def _read_group(self, spill: SpillFile, group: list[Segment]) -> _Unsorted:
-        count = sum(segment.entries for segment in group)
-        tokens = np.empty((count, 16), np.uint8)
-        rank = np.empty(count, np.uint32)
-        offsets = np.zeros(count + 1, np.int64)
-        payload = np.empty(sum(segment.payload for segment in group), np.uint8)
-        batches = []
-        row = byte = 0
+        parts, ranks, batches = [], [], []
         for segment in group:
-            entries, ranks, rows = spill.read(segment)
-            tokens[row : row + segment.entries] = entries.tokens
-            rank[row : row + segment.entries] = ranks
-            offsets[row + 1 : row + segment.entries + 1] = entries.offsets[1:] + byte
-            payload[byte : byte + segment.payload] = entries.payload
-            row, byte = row + segment.entries, byte + segment.payload
+            entries, rank, rows = spill.read(segment)
+            parts.append(entries)
+            ranks.append(rank)
             if rows is not None:
                 import pyarrow as pa
 
                 batches.append(pa.ipc.read_record_batch(rows, self._schema))
-        return _sorted(tokens, payload, offsets, rank, batches)
+        return _sorted(scattered(parts), np.concatenate(ranks), batches)
 
     def _write(
         self,
@@ -361,11 +331,11 @@ class SortedRuns:
         batches: Sequence[bytes],
     ) -> list[ObjectEntry]:
         found, start, end = job()
-        run = store_run(self._store, self._plan, object_id, file_key, found.pieces(start, end), shapes, batches)
+        order = found.order[start:end]
+        run = store_run(self._store, self._plan, object_id, file_key, Ordered(found.entries, order), shapes, batches)
         if self._on_run is None or found.rows is None:
             return [run]
-        order = found.order[start:end]
-        beside = self._on_run(run, run_rows(found.rows, order, found.tokens[order]))
+        beside = self._on_run(run, run_rows(found.rows, order, found.entries.tokens[order]))
         return [run] if beside is None else [run, beside]
 
 
@@ -384,25 +354,20 @@ def run_rows(rows: pa.Table, order: I64, tokens: U8) -> pa.Table:
 
 def _sorted_arena(arena: _Arena) -> _Unsorted:
     chunks = arena.chunks
-    offsets = np.zeros(sum(len(chunk.lengths) for chunk in chunks) + 1, np.int64)
-    np.cumsum(np.concatenate([chunk.lengths for chunk in chunks]), out=offsets[1:])
-    rank = np.repeat(np.array([chunk.order for chunk in chunks], np.uint32), [len(chunk.lengths) for chunk in chunks])
-    tokens = np.concatenate([chunk.tokens for chunk in chunks])
+    rank = np.repeat(np.array([chunk.order for chunk in chunks], np.uint32), [len(chunk.tokens) for chunk in chunks])
     batches = [chunk.rows for chunk in chunks if chunk.rows is not None]
-    return _sorted(tokens, arena.payload[: arena.used], offsets, rank, batches)
+    return _sorted(scattered([(chunk.tokens, chunk.payload, chunk.offsets) for chunk in chunks]), rank, batches)
 
 
-def _sorted(
-    tokens: U8, payload: U8, offsets: I64, rank: npt.NDArray[np.uint32], batches: list[pa.RecordBatch]
-) -> _Unsorted:
+def _sorted(entries: Scattered, rank: npt.NDArray[np.uint32], batches: list[pa.RecordBatch]) -> _Unsorted:
     rows = None
     if batches:
         import pyarrow as pa
 
         rows = pa.Table.from_batches(batches).combine_chunks()
-        if rows.num_rows != len(tokens):
+        if rows.num_rows != len(entries.tokens):
             raise UsageError("some chunks came with open columns and some without")
-    return _Unsorted(tokens, payload, offsets, rank, rows, sort_entries(tokens, rank))
+    return _Unsorted(entries, rank, rows, sort_entries(entries.tokens, rank))
 
 
 def _plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:

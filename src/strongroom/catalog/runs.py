@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from strongroom.catalog.entries import ObjectEntry
 from strongroom.keymaster.api import FileKey
 from strongroom.seal.run import Columns, RunSummary, RunWriter, Shape
+from strongroom.seal.scatter import Ordered
 from strongroom.store.base import Store, object_name
 
 
@@ -37,7 +38,7 @@ def store_run(
     plan: RunPlan,
     object_id: bytes,
     file_key: FileKey,
-    pieces: Iterable[Columns],
+    pieces: Iterable[Columns] | Ordered,
     shapes: Sequence[Shape] = (),
     batches: Sequence[bytes] = (),
 ) -> ObjectEntry:
@@ -48,7 +49,7 @@ def store_run(
         plan: What the run belongs to.
         object_id: Id of the new object.
         file_key: Its key, used for nothing else.
-        pieces: Sorted columns of entries, in order.
+        pieces: Sorted columns of entries, in order; or entries in any order, and the order that sorts them.
         shapes: The shape table of a records run.
         batches: Batch ids of the rows; taken from the shapes if there are any.
 
@@ -57,8 +58,11 @@ def store_run(
     """
     with store.writer(object_name(object_id)) as out:
         writer = RunWriter(file_key.key, plan.room, object_id, plan.kind, out.write)
-        for piece in pieces:
-            writer.add_sorted(*piece)
+        if isinstance(pieces, Ordered):
+            writer.add_ordered(*pieces)
+        else:
+            for piece in pieces:
+                writer.add_sorted(*piece)
         summary = writer.finish(shapes)
     named = tuple(dict.fromkeys(shape.batch for shape in shapes)) or tuple(batches)
     return run_entry(plan, object_id, file_key.key_id, summary, named)

@@ -1,13 +1,17 @@
 """The command itself: its verbs, and how errors are told.
 
 Errors go to stderr as `strongroom: error: …`, then `strongroom: hint: …`. Exit codes: 2 usage, 3 denied, 4 integrity,
-5 not found, 6 unavailable, 7 conflict, 130 interrupted.
+5 not found, 6 unavailable, 7 conflict, 130 interrupted; 1 is a defect.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -26,9 +30,10 @@ from strongroom.cli import (
     schema,
     sql,
 )
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, UnavailableError, UsageError
 
 EXIT_INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="strongroom",
@@ -46,8 +51,11 @@ for verb in (create, draft, put, get, find, sql, explain, log, check, compact, r
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     _no_core_dumps()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        if any(0xD800 <= ord(letter) <= 0xDFFF for word in words for letter in word):
+            raise UsageError("an argument is not UTF-8 text", hint="send a value on stdin; name a file by a pattern")
+        app(args=words, standalone_mode=False)
     except StrongroomError as error:
         _tell("error", str(error))
         if error.hint:
@@ -57,24 +65,64 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell("error", "interrupted; the room is as it was")
         sys.exit(EXIT_INTERRUPTED)
     except typer.Abort:
-        _tell("error", "given up")
+        _tell("error", "interrupted; the room is as it was")
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
-        sys.exit(_usage(error))
+    except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
+        sys.exit(_usage(error) if hasattr(error, "format_message") else _defect(error))
 
 
-def _usage(error: Exception) -> int:
-    """Exit code of a mistake on the command line; anything else is raised again."""
-    show = getattr(error, "format_message", None)
-    if show is None:
-        raise error
-    _tell("error", show())
-    _tell("hint", "`strongroom VERB --help` lists what it takes")
-    return int(getattr(error, "exit_code", 2))
+def _usage(error: Any) -> int:
+    """Tell a mistake on the command line: the names of options and arguments, never the word that was typed."""
+    kind = type(error).__name__
+    parameter = _parameter(error)
+    if kind == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+        return int(error.exit_code)
+    if kind == "MissingParameter":
+        _tell("error", f"{parameter} is missing")
+    elif kind == "NoSuchOption":
+        _tell("error", f"there is no option {error.option_name.partition('=')[0]}")
+    elif parameter:
+        _tell("error", f"{parameter} does not take this value")
+    elif "No such command" in error.format_message():
+        _tell("error", "there is no such verb")
+    elif "extra argument" in error.format_message():
+        _tell("error", "there are more arguments than the verb takes")
+    elif kind == "BadOptionUsage":
+        _tell("error", f"option {error.option_name} is not used like this")
+    else:
+        _tell("error", "the command line is not understood")
+    verb = getattr(getattr(error, "ctx", None), "info_name", None)
+    known = verb in {command.name for command in app.registered_commands}
+    _tell("hint", f"`strongroom {verb if known else ''}{' ' if known else ''}--help` lists what it takes")
+    return int(error.exit_code)
+
+
+def _parameter(error: Any) -> str | None:
+    """The option or argument that an error is about, as it is typed."""
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        return None
+    if parameter.param_type_name == "argument":
+        return f"argument {parameter.name.upper()}"
+    return f"option {parameter.opts[0]}"
+
+
+def _defect(error: Exception) -> int:
+    """Tell an error that is nobody's mistake but ours, or the machine's: where it was, and no value of it."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        _tell("error", "the disk is full")
+        _tell("hint", "free some space, then try again")
+        return UnavailableError.exit_code
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    _tell("error", f"a defect of strongroom: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}")
+    _tell("hint", "please report this line; it holds no value of a record")
+    return StrongroomError.exit_code
 
 
 def _tell(kind: str, text: str) -> None:
-    print(f"strongroom: {kind}: {text}", file=sys.stderr)
+    one_line = " ".join(text.split()).removesuffix(".")
+    print(f"strongroom: {kind}: {one_line}", file=sys.stderr)
 
 
 def _no_core_dumps() -> None:

@@ -32,7 +32,8 @@ def check(
     if as_json:
         print_json(report.to_dict())
     else:
-        print_table(("finding", "object", "what"), report.rows())
+        if report.rows():
+            print_table(("finding", "object", "what"), report.rows())
         say(
             f"{report.objects:,} objects, {report.entries:,} entries, {report.log_entries:,} log entries read; "
             f"{len(report.faults)} faults, {len(report.orphans)} objects that nothing names"

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import typer
 
-from strongroom.errors import UsageError
+from strongroom.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.room import Room
@@ -50,16 +51,30 @@ class Where:
     def passphrase(self) -> str:
         """The passphrase: from its file, or asked for on the terminal."""
         if self.passphrase_file is None:
-            if not sys.stdin.isatty():
-                raise UsageError(
-                    "no passphrase: this is not a terminal",
-                    hint="--passphrase-file FILE, or passphrase_file in strongroom.toml",
-                )
-            return getpass.getpass("passphrase of the keymaster: ", stream=sys.stderr)
+            return ask_passphrase("passphrase of the keymaster: ")
         try:
-            return self.passphrase_file.read_text(encoding="utf-8").rstrip("\r\n")
+            text = self.passphrase_file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the passphrase file {self.passphrase_file}") from error
+        if not text:
+            raise UsageError(f"the passphrase file {self.passphrase_file} is empty")
+        return text
+
+
+def ask_passphrase(prompt: str) -> str:
+    """Ask on the terminal, also when stdin is a pipe: the value to look for comes from there."""
+    try:
+        Path("/dev/tty").open("rb").close()
+    except OSError:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "no passphrase: there is no terminal to ask on",
+                hint="--passphrase-file FILE, or passphrase_file in strongroom.toml",
+            ) from None
+    try:
+        return getpass.getpass(prompt, stream=sys.stderr)
+    except EOFError:
+        raise UsageError("no passphrase was typed") from None
 
 
 def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> Where:
@@ -96,14 +111,27 @@ def _config() -> Mapping[str, str]:
 
 @contextmanager
 def open_room(place: Where, actor: str) -> Iterator[Room]:
-    """The room, open for one command."""
+    """The room, open for one command. What is not there is said before a passphrase is asked for, and never made."""
     import strongroom
 
+    folder = local_folder(place.room)
+    if folder is not None and not folder.is_dir():
+        raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")
+    if not (Path(place.keys) / "keymaster.db").is_file():
+        raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
     with (
         strongroom.open_keymaster(place.keys, passphrase=place.passphrase()) as keymaster,
         strongroom.open(place.room, keys=keymaster, actor=actor) as room,
     ):
         yield room
+
+
+def local_folder(url: str) -> Path | None:
+    """The folder that a room's URL names; None for other kinds of store."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if "://" in url else Path(url)
 
 
 def print_json(value: Any) -> None:
@@ -123,10 +151,10 @@ def _jsonable(value: Any) -> Any:
 
 def print_records(records: Sequence[Any], *, as_json: bool, show: bool) -> None:
     """Records, field by field. On a terminal the values stand there only with --show."""
-    hidden = sys.stdout.isatty() and not show
+    hidden = hides_values(show=show)
     if as_json:
         if hidden:
-            raise UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
+            raise refuse_terminal()
         print_json([{**record, "_withheld": sorted(record.withheld)} for record in records])
         return
     for number, record in enumerate(records):
@@ -153,6 +181,21 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(len(h), *(len(r[i]) for r in texts)) if texts else len(h) for i, h in enumerate(headings)]
     for row in ([*headings], *texts):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 record`, `2,000 records`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def hides_values(*, show: bool) -> bool:
+    """Whether personal values stay out of stdout: on a terminal, unless --show."""
+    return sys.stdout.isatty() and not show
+
+
+def refuse_terminal() -> UsageError:
+    """The error for values that would go to a terminal."""
+    return UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
 
 
 def say(text: str) -> None:

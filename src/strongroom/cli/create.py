@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from strongroom.cli.common import KeysOption, PassphraseOption, RoomOption, say, where
-from strongroom.errors import UsageError
+from strongroom.cli.common import (
+    KeysOption,
+    PassphraseOption,
+    RoomOption,
+    Where,
+    ask_passphrase,
+    local_folder,
+    say,
+    where,
+)
+from strongroom.errors import ConflictError, NotFoundError, UsageError
 
 
 def create(
@@ -24,13 +31,13 @@ def create(
     import strongroom
 
     place = where(room, keys, passphrase_file)
+    schema_text, policy_text = read_text(schema), read_text(policy)
+    _refuse_places(place)
     passphrase = place.passphrase()
-    if place.passphrase_file is None and sys.stdin.isatty():
-        again = getpass.getpass("the same passphrase again: ", stream=sys.stderr)
-        if again != passphrase:
-            raise UsageError("the two passphrases differ")
+    if place.passphrase_file is None and ask_passphrase("the same passphrase again: ") != passphrase:
+        raise UsageError("the two passphrases differ")
     keymaster = strongroom.create_keymaster(
-        place.keys, passphrase=passphrase, schema=read_text(schema), policy=read_text(policy)
+        place.keys, passphrase=passphrase, schema=schema_text, policy=policy_text
     )
     with keymaster:
         strongroom.create(place.room, keys=keymaster)
@@ -38,10 +45,28 @@ def create(
     say("the embedded keymaster does not protect against whoever controls this process or holds both folders")
 
 
+def _refuse_places(place: Where) -> None:
+    """Look at both folders before anything is made: a keymaster without its room would be in the way."""
+    folder = local_folder(place.room)
+    if folder is None:
+        return
+    room, keys = folder.resolve(), Path(place.keys).resolve()
+    if room == keys or room in keys.parents or keys in room.parents:
+        raise UsageError(
+            "room and keymaster may not lie in one another", hint="give each a folder of its own, best on another host"
+        )
+    if not room.parent.is_dir():
+        raise NotFoundError(f"there is no folder {folder.parent} to make the room in")
+    if room.exists() and (not room.is_dir() or any(item.name != ".tmp" for item in room.iterdir())):
+        raise ConflictError(f"{place.room} is not empty", hint="a room is made in an empty folder or bucket")
+
+
 def read_text(path: Path) -> str:
     """The text of a file; UsageError names the file when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}", hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path} as UTF-8 text") from error
 

@@ -67,7 +67,7 @@ def conditions(words: list[str]) -> dict[str, list[str]]:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise UsageError("--where takes FIELD=VALUE", hint="for example --where mobile=-, and the number on stdin")
-        wanted.setdefault(name, []).append(from_stdin(value))
+        wanted.setdefault(name, []).append(from_stdin(value, name))
     return wanted
 
 

@@ -38,7 +38,7 @@ def get(
 ) -> None:
     """Open the records of one subject, as the purpose shows them."""
     chosen = None if fields is None else fields.split(",")
-    identifier = from_stdin(subject)
+    identifier = from_stdin(subject, "subject")
     with (
         open_room(where(room, keys, passphrase_file), actor) as opened,
         opened.read(purpose=purpose, reason=reason) as desk,
@@ -47,11 +47,16 @@ def get(
     print_records(records, as_json=as_json, show=show)
 
 
-def from_stdin(word: str) -> str:
+def from_stdin(word: str, what: str) -> str:
     """The word itself, or the first line of stdin for `-`: a command line stays in the shell's history."""
     if word != "-":
         return word
-    line = sys.stdin.readline().strip()
+    if sys.stdin.isatty():
+        print(f"{what}: ", end="", file=sys.stderr, flush=True)
+    try:
+        line = sys.stdin.readline().strip()
+    except UnicodeDecodeError:
+        raise UsageError("stdin is not UTF-8 text") from None
     if not line:
         raise UsageError("nothing on stdin", hint="send one value, followed by a line end")
     return line

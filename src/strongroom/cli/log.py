@@ -20,10 +20,12 @@ from strongroom.cli.common import (
     where,
 )
 
+HEADINGS = ("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "decision")
+
 
 def log(
     actor: ActorOption,
-    last: Annotated[int, typer.Option("--last", help="How many entries to print.")] = 20,
+    last: Annotated[int, typer.Option("--last", help="How many entries to print.", min=1)] = 20,
     of: Annotated[str | None, typer.Option("--of", help="Only entries of this actor.", metavar="NAME")] = None,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -37,7 +39,7 @@ def log(
     if as_json:
         print_json({"entries": entries[-last:], "verified": report})
         return
-    print_table(("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "decision"), [_row(e) for e in entries[-last:]])
+    print_table(HEADINGS, [_row(e) for e in entries[-last:]])
     say(f"{report['entries']:,} entries verified against {report['checkpoints']} signed checkpoints")
 
 

@@ -13,6 +13,7 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     RoomOption,
+    counted,
     open_room,
     print_json,
     print_table,
@@ -29,9 +30,9 @@ def put(
     columns: Annotated[
         str | None, typer.Option("--columns", help="Column names of a CSV file without a header.", metavar="A,B,…")
     ] = None,
-    encoding: Annotated[str | None, typer.Option("--encoding", help="utf-8 or gb18030; found out when not given.")] = None,
-    file_format: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet; needed for stdin.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole put when one record does not fit.")] = False,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="As utf-8 or gb18030; found when not given.")] = None,
+    file_format: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet; for stdin.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse it all when one record does not fit.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Put a file that was put before.")] = False,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -53,9 +54,12 @@ def put(
     if as_json:
         print_json(receipt.to_dict())
         return
-    say(f"{receipt.records:,} records put, {receipt.new_subjects:,} new subjects, snapshot {receipt.snapshot}")
+    say(
+        f"{counted(receipt.records, 'record')} put, {counted(receipt.new_subjects, 'new subject')}, "
+        f"snapshot {receipt.snapshot}"
+    )
     if receipt.rejected:
-        say(f"{receipt.rejected:,} records did not fit and are kept sealed: `strongroom rejects` lists them")
+        say(f"{counted(receipt.rejected, 'record')} did not fit, kept sealed: `strongroom rejects` lists them")
         print_table(("reason", "field", "records"), receipt.reject_rows())
     for note in receipt.notes:
         say(note)

@@ -61,11 +61,10 @@ EXAMPLES = {
     "get": ['strongroom get persons - --actor mei --purpose delivery --reason "parcel 4411"'],
     "find": [
         'strongroom find persons --where mobile=- --actor mei --purpose delivery --reason "parcel 4411"',
-        'strongroom find persons --where mobile=- --actor mei --purpose delivery --reason "parcel 4411" --json > found.json',
+        'strongroom find parcels --where tracking=- --actor mei --purpose delivery --reason "parcel 4411" --json > it.json',
     ],
     "sql": [
-        'strongroom sql "select sex, count(*) as n from persons group by sex" --actor lin --purpose statistics '
-        '--reason "yearbook"'
+        'strongroom sql "select sex, count(*) from persons group by sex" --actor lin --purpose statistics --reason yearbook'
     ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": ["strongroom log --actor kit --last 50"],
@@ -115,7 +114,7 @@ def _spelled(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    return "N" if "int" in str(parameter.type).lower() else "TEXT"
+    return "N" if isinstance(parameter.default, int) else "TEXT"
 
 
 def _meaning(parameter: Any) -> str:

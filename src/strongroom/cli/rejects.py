@@ -13,13 +13,18 @@ from strongroom.cli.common import (
     PassphraseOption,
     RoomOption,
     ShowOption,
+    counted,
+    hides_values,
     open_room,
     print_json,
     print_table,
+    refuse_terminal,
     say,
     where,
 )
 from strongroom.errors import UsageError
+
+HEADINGS = ("put", "table", "source", "reason", "field", "records", "first row")
 
 
 def rejects(
@@ -38,21 +43,31 @@ def rejects(
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         if reput:
             receipt = opened.reput_rejects(put_id=put_id)
-            say(f"{receipt.records:,} records put, {receipt.rejected:,} still do not fit")
+            if as_json:
+                print_json(receipt.to_dict())
+            else:
+                say(f"{counted(receipt.records, 'record')} put, {receipt.rejected:,} still do not fit")
             return
         if purpose is None:
             rows = opened.rejects(put_id=put_id)
             if as_json:
                 print_json([row.to_dict() for row in rows])
+            elif not rows:
+                say("no rejected records are kept")
             else:
-                print_table(("put", "table", "source", "reason", "field", "records", "first row"), [r.row() for r in rows])
+                print_table(HEADINGS, [row.row() for row in rows])
             return
         if reason is None:
             raise UsageError("--purpose goes with --reason")
-        if not show and not as_json:
-            raise UsageError("opened rejects are personal values", hint="--show prints them, --json for a file")
+        if hides_values(show=show):
+            raise refuse_terminal()
         with opened.read(purpose=purpose, reason=reason) as desk:
-            print_json(desk.rejects(put_id=put_id))
+            found = desk.rejects(put_id=put_id)
+    if as_json:
+        print_json(found)
+    else:
+        names = ("table", "source", "row", "reason", "field", "record")
+        print_table(names, [[reject[name] for name in names] for reject in found])
 
 
 def add_to(app: typer.Typer) -> None:

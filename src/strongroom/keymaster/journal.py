@@ -25,7 +25,7 @@ from strongroom.audit.tlog import leaf_hash
 from strongroom.keymaster.state import State
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing, context
 from strongroom.keys.rows import Rows
-from strongroom.seal.tokens import cmac_column
+from strongroom.seal.tokens import cmac_column, cmac_one
 from strongroom.seal.wrap import unwrap, wrap
 
 if TYPE_CHECKING:
@@ -107,9 +107,13 @@ class Journal:
     def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8]) -> tuple[bytes, bytes, bytes]:
         """Day labels of persons by distinct tokens u8[n,16]: their root, month, and the sealed list."""
         key, month = self._day(rows, int(self.now(rows)) // DAY_SECONDS)
-        labels = cmac_column(key, tokens)
-        root = leaf_hash(labels.tobytes()) if len(labels) == 1 else labels_root(labels)
-        sealed = wrap(self._month(rows, month)[:KEY_BYTES], labels.tobytes(), b"labels" + root)
+        if len(tokens) == 1:
+            labels = cmac_one(key, tokens.tobytes())
+            root = leaf_hash(labels)
+        else:
+            column = cmac_column(key, tokens)
+            labels, root = column.tobytes(), labels_root(column)
+        sealed = wrap(self._month(rows, month)[:KEY_BYTES], labels, b"labels" + root)
         return root, month, sealed
 
     def keep_labels(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
@@ -135,7 +139,8 @@ class Journal:
     def _month(self, rows: Rows, month: bytes) -> bytes:
         key = self._months.get(month)
         if key is None:
-            row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = 'month' AND id = ?", (month,)).fetchone()
+            sql = "SELECT wrapped FROM wrapped_key WHERE purpose = 'month' AND id = ?"
+            row = rows.execute(sql, (month,)).fetchone()
             if row is None:
                 key = self._entropy(_MONTH_KEY_BYTES)
                 wrapped = self._ring.wrap("month", month, key)

@@ -40,6 +40,14 @@ class Leases:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._tidied = False
+
+    def _tidy(self) -> None:
+        """Clear up, once a process and not before somebody writes: look-ups must start fast."""
+        if not self._tidied:
+            self._tidied = True
+            self._core.tidy()
+            self._core.keys.clean()
 
     # -- beginning ------------------------------------------------------------------------------
     def begin_put(self, actor: str, table: str, request_id: bytes, verb: str) -> Lease:
@@ -47,6 +55,7 @@ class Leases:
         if verb not in PUT_VERBS:
             raise UsageError(f"a put is one of {', '.join(PUT_VERBS)}")
         core = self._core
+        self._tidy()
         core.standing.refresh()
         model = core.standing.schema.table(table)
         request = Request.of(request_id, (actor, table, verb, model.version.to_bytes(4, "little")))
@@ -66,6 +75,7 @@ class Leases:
         if verb not in MAINTENANCE_VERBS:
             raise UsageError(f"maintenance is one of {', '.join(MAINTENANCE_VERBS)}")
         core = self._core
+        self._tidy()
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, verb))

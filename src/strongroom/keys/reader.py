@@ -137,8 +137,11 @@ class PageReader:
         return None
 
     def _may_hold(self, generation: Generation, at: int, low: int) -> bool:
-        segment = self._filters(generation, at // FILTER_PAGES, np.array([at % FILTER_PAGES]))
-        start = at % FILTER_PAGES * bloom.FILTER_BYTES
+        number, inside = divmod(at, FILTER_PAGES)
+        segment = self._segments.get((generation.id, generation.stamp, number))
+        if segment is None or not segment.loaded[inside]:
+            segment = self._filters(generation, number, np.array([inside]))
+        start = inside * bloom.FILTER_BYTES
         return bloom.may_contain(segment.view[start : start + bloom.FILTER_BYTES], low)
 
     def _chunk(self, page: Page, number: int) -> bytes:

@@ -19,6 +19,10 @@ from strongroom.schema.model import Field, Table
 from strongroom.schema.packing import RANGES
 
 _U8 = npt.NDArray[np.uint8]
+_STRING, _WHOLE, _TIME, _BITS, _FLOAT, _BYTES = 0, 1, 2, 3, 4, 5  # as in _memory_lanes, which loads numba
+SLACK_BYTES = 16
+"""Room behind what the loops write, so that a word may reach over the end (`_memory_lanes`)."""
+
 _I64 = npt.NDArray[np.int64]
 
 
@@ -67,7 +71,7 @@ def pack(table: Table, klass: str, fields: Sequence[Field], arrays: Sequence[pa.
 
     pad = table.pad_of(klass)
     spec = np.zeros((len(fields), lanes.SPEC_COLUMNS), np.int64)
-    room = rows * pad + lanes.SLACK_BYTES
+    room = rows * pad + SLACK_BYTES
     for i, (f, array) in enumerate(zip(fields, arrays, strict=True)):
         room += _describe(spec[i], f, array) + rows * lanes.HEADER_BYTES_MAX
     # Pages that are not written to are never given memory, so the worst case costs nothing but addresses.
@@ -82,15 +86,13 @@ def pack(table: Table, klass: str, fields: Sequence[Field], arrays: Sequence[pa.
 
 def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
     """Fill one row of `spec`; returns the most bytes that all values of the column can take."""
-    from strongroom.schema import _packing_lanes as lanes
-
     buffers, offset = array.buffers(), array.offset
     if array.null_count and buffers[0] is not None:
         spec[4], spec[5] = buffers[0].address, offset
     spec[7], spec[8] = RANGES.get(f.type, (0, 0))
     if f.type in {"string", "binary"}:
         width = 8 if array.type in {pa.large_string(), pa.large_binary()} else 4
-        spec[0] = lanes.STRING if f.type == "string" else lanes.BYTES
+        spec[0] = _STRING if f.type == "string" else _BYTES
         spec[1] = buffers[2].address if buffers[2] is not None else 0
         spec[3] = width
         if buffers[1] is None or not len(array):
@@ -101,8 +103,8 @@ def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
     width = array.type.bit_width // 8
     spec[3] = width
     spec[1] = (buffers[1].address if buffers[1] is not None else 0) + offset * width
-    whats = {"bool": lanes.BITS, "float": lanes.FLOAT, "timestamp": lanes.TIME}
-    spec[0] = whats.get(f.type, lanes.WHOLE)
+    whats = {"bool": _BITS, "float": _FLOAT, "timestamp": _TIME}
+    spec[0] = whats.get(f.type, _WHOLE)
     if f.type == "bool":
         spec[6] = offset
     return 8 * len(array)
@@ -110,14 +112,14 @@ def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
 
 def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64) -> dict[str, pa.Array]:
     """Unpack in the compiled loops."""
-    from strongroom.schema import _packing_lanes as lanes
+    from strongroom.schema import _unpacking_lanes as lanes
 
     rows = len(offsets) - 1
     data = np.ascontiguousarray(data, np.uint8)
     offsets = np.ascontiguousarray(offsets, np.int64)
     if rows and (offsets[0] < 0 or offsets[-1] > len(data) or bool((np.diff(offsets) < 0).any())):
         raise IntegrityError(f"cells of table {table.name}, class {klass}: the offsets do not ascend")
-    whats = np.array([_WHATS.get(f.type, lanes.WHOLE) for f in fields], np.int64)
+    whats = np.array([_WHATS.get(f.type, _WHOLE) for f in fields], np.int64)
     kinds = np.empty((len(fields), rows), np.uint8)
     starts = np.zeros((len(fields), rows), np.int64)
     lengths = np.zeros((len(fields), rows), np.int64)
@@ -132,12 +134,12 @@ def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets
     return columns
 
 
-_WHATS = {"string": 0, "timestamp": 2, "float": 4, "binary": 5}
+_WHATS = {"string": _STRING, "timestamp": _TIME, "float": _FLOAT, "binary": _BYTES}
 
 
 def _take(f: Field, data: _U8, kinds: _U8, starts: _I64, lengths: _I64) -> tuple[pa.Array | None, int]:
     """A column, and the first row that is not what the field may hold, or -1."""
-    from strongroom.schema import _packing_lanes as lanes
+    from strongroom.schema import _unpacking_lanes as lanes
 
     rows = len(kinds)
     null = kinds == 3
@@ -145,7 +147,7 @@ def _take(f: Field, data: _U8, kinds: _U8, starts: _I64, lengths: _I64) -> tuple
     valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if nulls else None
     if f.type in {"string", "binary"}:
         # GBK grows by half at most, digits are counted by their length already.
-        room = int(lengths.sum()) + int(lengths[kinds == 2].sum() // 2) + lanes.SLACK_BYTES
+        room = int(lengths.sum()) + int(lengths[kinds == 2].sum() // 2) + SLACK_BYTES
         out = np.empty(room, np.uint8)
         ends = np.empty(rows + 1, np.int64)
         if f.type == "string":

@@ -1,6 +1,6 @@
 # ruff: noqa: SIM109, SIM110, PLR1714
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
-"""Compiled loops that pack and unpack the cells of many rows; imported only when there are enough of them.
+"""Compiled loops that pack the cells of many rows; imported only when there are enough of them.
 
 Input columns are read where Arrow holds them, by address, so that one call walks all fields of a row and writes
 its cell once. Whoever calls keeps the arrays alive and vouches for addresses and lengths. What a cell looks like
@@ -13,16 +13,26 @@ highest value. Types are left to numba.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-STRING, WHOLE, TIME, BITS, FLOAT, BYTES = 0, 1, 2, 3, 4, 5
+from strongroom.schema._memory_lanes import (
+    BITS,
+    BYTES,
+    FLOAT,
+    STRING,
+    TIME,
+    copy,
+    load8,
+    load16,
+    load32,
+    load64,
+    store8,
+    store16,
+    store64,
+)
+
 SPEC_COLUMNS = 9
-SLACK_BYTES = 16
 HEADER_BYTES_MAX = 6
 
 _HIGH = np.uint64(0x8080808080808080)
@@ -37,90 +47,38 @@ _U1, _U2, _U3, _U4, _U7 = (np.uint64(n) for n in (1, 2, 3, 4, 7))
 _U8, _U16, _U32, _U56 = (np.uint64(n) for n in (8, 16, 32, 56))
 
 
-def _loader(bits: int, numba_type: Any) -> Any:
-    @intrinsic
-    def load(typingctx: Any, address: Any) -> Any:  # noqa: ARG001
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-            # Unaligned on purpose: the bytes of an Arrow string begin anywhere.
-            return builder.load(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), align=1)
-
-        return numba_type(types.int64), codegen
-
-    return load
-
-
-def _storer(bits: int, numba_type: Any) -> Any:
-    @intrinsic
-    def store(typingctx: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-            # Callers leave SLACK_BYTES behind what they write, so that a word may reach over the end.
-            builder.store(args[1], builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), align=1)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, numba_type), codegen
-
-    return store
-
-
-# Arrays are not passed to the inner functions: counting references to them costs more than the work.
-_load8 = _loader(8, types.uint8)
-_load16 = _loader(16, types.uint16)
-_load32 = _loader(32, types.int32)
-_load64 = _loader(64, types.uint64)
-_store8 = _storer(8, types.uint8)
-_store16 = _storer(16, types.uint16)
-_store64 = _storer(64, types.uint64)
-
-
 @njit(cache=True, nogil=True, inline="always")
 def _bit(address, index):
-    return (_load8(address + (index >> 3)) >> np.uint8(index & 7)) & np.uint8(1)
+    return (load8(address + (index >> 3)) >> np.uint8(index & 7)) & np.uint8(1)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _setting(spec, column):
-    return np.int64(_load64(spec + 8 * column))
+    return np.int64(load64(spec + 8 * column))
 
 
 @njit(cache=True, nogil=True)
 def _header(to, length, kind):
     value = (length << 2) | kind
     while value >= 128:
-        _store8(to, np.uint8((value & 127) | 128))
+        store8(to, np.uint8((value & 127) | 128))
         to += 1
         value >>= 7
-    _store8(to, np.uint8(value))
+    store8(to, np.uint8(value))
     return to + 1
-
-
-@njit(cache=True, nogil=True)
-def _copy(out_address, source, length):
-    i = 0
-    while i + 8 <= length:
-        _store64(out_address + i, _load64(source + i))
-        i += 8
-    if i < length:
-        if length >= 8:
-            _store64(out_address + length - 8, _load64(source + length - 8))
-        else:
-            word, shift = np.uint64(0), np.uint64(0)
-            for j in range(i, length):
-                word |= np.uint64(_load8(source + j)) << shift
-                shift += _U8
-            _store64(out_address, word)
 
 
 @njit(cache=True, nogil=True)
 def _only_digits(source, length):
     if length < 8:
         for i in range(length):
-            byte = _load8(source + i)
+            byte = load8(source + i)
             if byte < 48 or byte > 57:
                 return False
         return True
     i = 0
     while True:
-        word = _load64(source + i)
+        word = load64(source + i)
         if (word & _UPPER) != _ZEROS or ((word + _SIXES) & _UPPER) != _ZEROS:
             return False
         if i + 8 == length:
@@ -132,12 +90,12 @@ def _only_digits(source, length):
 def _only_ascii(source, length):
     if length < 8:
         for i in range(length):
-            if _load8(source + i) >= 128:
+            if load8(source + i) >= 128:
                 return False
         return True
     i = 0
     while True:
-        if (_load64(source + i) & _HIGH) != 0:
+        if (load64(source + i) & _HIGH) != 0:
             return False
         if i + 8 == length:
             return True
@@ -149,15 +107,15 @@ def _put_digits(to, source, length):
     to = _header(to, length, 1)
     i = 0
     while i + 8 <= length:
-        word = _load64(source + i) & _NIBBLES
+        word = load64(source + i) & _NIBBLES
         word = ((word << _U4) | (word >> _U8)) & _EVERY_2
         word = (word | (word >> _U8)) & _EVERY_4
-        _store64(to, word | (word >> _U16))
+        store64(to, word | (word >> _U16))
         to += 4
         i += 8
     while i < length:
-        low = np.int64(_load8(source + i + 1)) & 15 if i + 1 < length else 15
-        _store8(to, np.uint8(((np.int64(_load8(source + i)) & 15) << 4) | low))
+        low = np.int64(load8(source + i + 1)) & 15 if i + 1 < length else 15
+        store8(to, np.uint8(((np.int64(load8(source + i)) & 15) << 4) | low))
         to += 1
         i += 2
     return to
@@ -169,14 +127,14 @@ def _gbk_length(source, length):
     threes = np.uint64(0)
     i = 0
     while i + 8 <= length:
-        word = _load64(source + i)
+        word = load64(source + i)
         lead = word & (word << _U1) & (word << _U2) & _HIGH
         if (lead & (word << _U3)) != 0:
             return 0
         threes += ((lead >> _U7) * _ONES) >> _U56
         i += 8
     while i < length:
-        byte = _load8(source + i)
+        byte = load8(source + i)
         if byte >= 0xF0:
             return 0
         if byte >= 0xE0:
@@ -190,17 +148,17 @@ def _put_gbk(to, source, length, table):
     """Address after the text, or -1 where a character is not in the table or the text is not UTF-8."""
     i = 0
     while i < length:
-        first = np.int64(_load8(source + i))
+        first = np.int64(load8(source + i))
         if first < 0x80:
-            _store8(to, np.uint8(first))
+            store8(to, np.uint8(first))
             to += 1
             i += 1
             continue
         if first >= 0xE0:
             if i + 3 > length:
                 return -1
-            second = np.int64(_load8(source + i + 1)) ^ 0x80
-            third = np.int64(_load8(source + i + 2)) ^ 0x80
+            second = np.int64(load8(source + i + 1)) ^ 0x80
+            third = np.int64(load8(source + i + 2)) ^ 0x80
             point = ((first & 15) << 12) | (second << 6) | third
             if (second | third) >= 64 or point < 0x800:
                 return -1
@@ -208,15 +166,15 @@ def _put_gbk(to, source, length, table):
         else:
             if i + 2 > length:
                 return -1
-            second = np.int64(_load8(source + i + 1)) ^ 0x80
+            second = np.int64(load8(source + i + 1)) ^ 0x80
             point = ((first & 31) << 6) | second
             if second >= 64 or first < 0xC2:
                 return -1
             i += 2
-        code = _load16(table + 2 * point)
+        code = load16(table + 2 * point)
         if code == 0:
             return -1
-        _store16(to, code)
+        store16(to, code)
         to += 2
     return to
 
@@ -225,7 +183,7 @@ def _put_gbk(to, source, length, table):
 def _is_utf8(source, length):
     i = 0
     while i < length:
-        first = np.int64(_load8(source + i))
+        first = np.int64(load8(source + i))
         if first < 0x80:
             i += 1
             continue
@@ -234,7 +192,7 @@ def _is_utf8(source, length):
             return False
         point = first & (0x3F >> more)
         for j in range(1, more + 1):
-            byte = np.int64(_load8(source + i + j)) ^ 0x80
+            byte = np.int64(load8(source + i + j)) ^ 0x80
             if byte >= 64:
                 return False
             point = (point << 6) | byte
@@ -259,7 +217,7 @@ def _put_string(to, source, length, table):
         if not _is_utf8(source, length):
             return -1
     to = _header(to, length, 0)
-    _copy(to, source, length)
+    copy(to, source, length)
     return to + length
 
 
@@ -270,8 +228,8 @@ def _put_whole(to, value, kind):
         length = 1
         while length < 8 and (value >> (8 * length - 1)) != (value >> 63):
             length += 1
-    _store8(to, np.uint8((length << 2) | kind))
-    _store64(to + 1, np.uint64(value))
+    store8(to, np.uint8((length << 2) | kind))
+    store64(to + 1, np.uint64(value))
     return to + 1 + length
 
 
@@ -282,24 +240,24 @@ def _put_field(to, spec, row, table):
     if what == STRING or what == BYTES:
         at = _setting(spec, 2) + row * width
         if width == 4:
-            begin, end = np.int64(_load32(at)), np.int64(_load32(at + 4))
+            begin, end = np.int64(load32(at)), np.int64(load32(at + 4))
         else:
-            begin, end = np.int64(_load64(at)), np.int64(_load64(at + 8))
+            begin, end = np.int64(load64(at)), np.int64(load64(at + 8))
         if what == STRING:
             return _put_string(to, data + begin, end - begin, table)
         to = _header(to, end - begin, 0)
-        _copy(to, data + begin, end - begin)
+        copy(to, data + begin, end - begin)
         return to + end - begin
     if what == FLOAT:
-        _store8(to, np.uint8(8 << 2))
-        _store64(to + 1, _load64(data + row * 8))
+        store8(to, np.uint8(8 << 2))
+        store64(to + 1, load64(data + row * 8))
         return to + 9
     if what == BITS:
         value = np.int64(_bit(data, _setting(spec, 6) + row))
     elif width == 4:
-        value = np.int64(_load32(data + row * 4))
+        value = np.int64(load32(data + row * 4))
     else:
-        value = np.int64(_load64(data + row * 8))
+        value = np.int64(load64(data + row * 8))
     if value < _setting(spec, 7) or value > _setting(spec, 8):
         return -1
     if what == TIME and value % 1000000 == 0:
@@ -321,7 +279,7 @@ def pack_rows(spec, rows, pad, table, out, offsets):
             setting = specs + f * (8 * SPEC_COLUMNS)
             validity = _setting(setting, 4)
             if validity != 0 and not _bit(validity, _setting(setting, 5) + row):
-                _store8(to, np.uint8(3))
+                store8(to, np.uint8(3))
                 to += 1
                 continue
             filled = True
@@ -332,164 +290,7 @@ def pack_rows(spec, rows, pad, table, out, offsets):
             to = start
         if pad > 0:
             while to == start or (to - start) % pad != 0:
-                _store8(to, np.uint8(0))
+                store8(to, np.uint8(0))
                 to += 1
         offsets[row + 1] = to - first
     return to - first
-
-
-@njit(cache=True, nogil=True)
-def split_rows(data, offsets, whats, pad, kinds, starts, lengths):
-    """Find the fields of every cell. Returns -1, or the first row that is not a cell of this class.
-
-    kinds u8[f,n], starts i64[f,n], lengths i64[f,n] (as in the header: digits for kind 1) are filled.
-    """
-    for row in range(len(offsets) - 1):
-        pos, end = offsets[row], offsets[row + 1]
-        start = pos
-        if pos == end:
-            if pad > 0:
-                return row
-            kinds[:, row] = 3
-            continue
-        for f in range(len(whats)):
-            value, shift = 0, 0
-            while True:
-                if pos >= end or shift > 35:
-                    return row
-                byte = np.int64(data[pos])
-                pos += 1
-                value |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-            kind, length = value & 3, value >> 2
-            size = (length + 1) >> 1 if kind == 1 and whats[f] == STRING else length
-            if not _may_be(whats[f], kind, length) or size > end - pos:
-                return row
-            kinds[f, row], starts[f, row], lengths[f, row] = kind, pos, length
-            pos += size
-        if pad == 0:
-            if pos != end:
-                return row
-        else:
-            want = max(pad, (pos - start + pad - 1) // pad * pad)
-            if end - start != want:
-                return row
-            for i in range(pos, end):
-                if data[i] != 0:
-                    return row
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _may_be(what, kind, length):
-    if kind == 3:
-        return length == 0
-    if what == STRING:
-        return True
-    if what == BYTES:
-        return kind == 0
-    if what == FLOAT:
-        return kind == 0 and length == 8
-    return length <= 8 and (kind == 0 or (what == TIME and kind == 1))
-
-
-@njit(cache=True, nogil=True)
-def take_strings(data, kinds, starts, lengths, back, out, offsets):
-    """Write texts one after the other as UTF-8. Returns bytes used, or -(row + 1) of a malformed one.
-
-    Kind 0 is copied as it is: whether it is UTF-8 is for the caller to check.
-    """
-    source, first, to_utf8 = np.int64(data.ctypes.data), np.int64(out.ctypes.data), np.int64(back.ctypes.data)
-    to = first
-    offsets[0] = 0
-    for row in range(len(kinds)):
-        kind, begin, length = kinds[row], source + starts[row], lengths[row]
-        if kind == 0:
-            _copy(to, begin, length)
-            to += length
-        elif kind == 1:
-            to = _take_digits(to, begin, length)
-        elif kind == 2:
-            to = _take_gbk(to, begin, begin + length, to_utf8)
-        if to < 0:
-            return -(row + 1)
-        offsets[row + 1] = to - first
-    return to - first
-
-
-@njit(cache=True, nogil=True)
-def _take_digits(to, source, length):
-    for i in range(0, length - 1, 2):
-        pair = np.int64(_load8(source + (i >> 1)))
-        if pair > 0x99 or (pair & 15) > 9:
-            return -1
-        _store16(to + i, np.uint16(0x3030 | (pair >> 4) | ((pair & 15) << 8)))
-    if length & 1:
-        pair = np.int64(_load8(source + (length >> 1)))
-        if pair > 0x9F or (pair & 15) != 15:
-            return -1
-        _store8(to + length - 1, np.uint8(0x30 | (pair >> 4)))
-    return to + length
-
-
-@njit(cache=True, nogil=True)
-def _take_gbk(to, source, end, back):
-    while source < end:
-        first = np.int64(_load8(source))
-        if first < 0x80:
-            _store8(to, np.uint8(first))
-            to += 1
-            source += 1
-            continue
-        if source + 2 > end:
-            return -1
-        # Both tables are read and written low byte first, so a code's lead byte is the low one.
-        point = np.int64(_load16(back + 2 * (np.int64(_load16(source)) & 0xFF7F)))
-        if point == 0:
-            return -1
-        if point < 0x800:
-            _store16(to, np.uint16(0x80C0 | (point >> 6) | ((point & 63) << 8)))
-            to += 2
-        else:
-            _store16(to, np.uint16(0x80E0 | (point >> 12) | ((point << 2) & 0x3F00)))
-            _store8(to + 2, np.uint8(0x80 | (point & 63)))
-            to += 3
-        source += 2
-    return to
-
-
-@njit(cache=True, nogil=True)
-def take_wholes(data, kinds, starts, lengths, lowest, highest, out):
-    """Write whole numbers (nulls as 0). Returns -1, or the first row whose number is out of range."""
-    for row in range(len(kinds)):
-        value = np.int64(0)
-        length = lengths[row] if kinds[row] != 3 else 0
-        for i in range(length):
-            value |= np.int64(data[starts[row] + i]) << (8 * i)
-        if 0 < length < 8:
-            shift = 64 - 8 * length
-            value = (value << shift) >> shift
-        if kinds[row] == 1:
-            if value > highest // 1000000 or value < lowest // 1000000:
-                return row
-            value *= 1000000
-        if kinds[row] != 3 and (value < lowest or value > highest):
-            return row
-        out[row] = value
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def take_bytes(data, kinds, starts, lengths, out, offsets):
-    """Write byte strings one after the other. Returns bytes used."""
-    address, out_address = np.int64(data.ctypes.data), np.int64(out.ctypes.data)
-    pos = 0
-    offsets[0] = 0
-    for row in range(len(kinds)):
-        if kinds[row] != 3:
-            _copy(out_address + pos, address + starts[row], lengths[row])
-            pos += lengths[row]
-        offsets[row + 1] = pos
-    return pos

@@ -252,7 +252,8 @@ def _typed(array: pa.Array, field_type: str) -> tuple[pa.Array, Reasons]:
         through = pa.date32() if field_type == "date" else pa.timestamp("us")
     try:
         there = array.cast(through, safe=False)
-        same = pc.equal(there.cast(array.type, safe=False), array)
+        back = pc.floor(array) if t.is_decimal(array.type) else there.cast(array.type, safe=False)
+        same = pc.equal(back, array)
     except pa.ArrowException:
         return _none(array, field_type)
     if field_type in {"int", "bool"}:

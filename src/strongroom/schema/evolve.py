@@ -121,8 +121,6 @@ def _table(
 
 
 def _same_table(new: Table, old: Table, place: Place) -> None:
-    if new.subject_field.id != old.subject_field.id:
-        place.at("subject").refuse("the subject of a table cannot change", "make a new table")
     if new.subject_field.normalise != old.subject_field.normalise:
         place.at("fields", new.subject, "normalise").refuse(
             "the normalisation of the subject cannot change: the same person would become two"
@@ -137,6 +135,8 @@ def _fields(text: TableText, old: Table | None, fresh: Callable[[int], bytes], p
     before = {f.name: f for f in old.fields} if old else {}
     here = place.at("fields")
     sources = _sources([(f.name, f.was) for f in text.fields], before, "field", here)
+    if old and sources.get(text.subject) != old.subject:
+        place.at("subject").refuse("the subject of a table cannot change", "make a new table")
     for name in before:
         if name not in sources.values() and name not in text.dropped:
             place.refuse(

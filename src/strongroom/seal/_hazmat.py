@@ -70,14 +70,9 @@ def chacha20_poly1305_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -
         raise IntegrityError("a sealed value does not open") from None
 
 
-def aes_gcm_seal(key: bytes, nonce: bytes, plain: bytes, ad: bytes) -> bytes:
+def aes_gcm_seal(key: bytes, nonce: bytes, plain: bytes | memoryview, ad: bytes) -> bytes:
     """AES-GCM (NIST SP 800-38D): ciphertext and its tag of 16 B."""
     return AESGCM(key).encrypt(nonce, plain, ad)
-
-
-def aes_gcm_seal_into(key: bytes, nonce: bytes, plain: memoryview, ad: bytes, out: memoryview) -> None:
-    """The same as `aes_gcm_seal`, into memory that is 16 B longer than the plain bytes and does not overlap them."""
-    AESGCM(key).encrypt_into(nonce, plain, ad, out)
 
 
 def aes_gcm_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:

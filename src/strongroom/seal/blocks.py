@@ -11,6 +11,8 @@ from its manifest: that is left to `catalog`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from strongroom.errors import UsageError
 from strongroom.seal import _hazmat
 
@@ -41,7 +43,7 @@ def block_key(file_key: bytes, kind: int, number: int) -> bytes:
     return _hazmat.hchacha20(file_key, bytes([kind]) + bytes(7) + number.to_bytes(8, "little"))
 
 
-def seal_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, plain: bytes) -> bytes:
+def seal_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, plain: bytes | memoryview) -> bytes:
     """Seal one block under its block key: ciphertext and a tag of 16 B.
 
     The nonce is the block's number: the key is that of this block alone, so it never meets a second nonce or text.
@@ -53,22 +55,17 @@ def seal_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int
     return _hazmat.aes_gcm_seal(key, _nonce(number), plain, _ad(room, object_id, kind))
 
 
-def seal_block_into(
-    file_key: bytes, room: bytes, object_id: bytes, kind: int, number: int, plain: memoryview, out: memoryview
-) -> None:
-    """Seal one block of a file, as `seal_block` under its `block_key` does, into memory at hand.
-
-    Args:
-        file_key: 32 B, one per object.
-        room: Room id, 16 B.
-        object_id: Id of the object, 16 B.
-        kind: What the object is.
-        number: Position of the block.
-        plain: The block.
-        out: Where it goes, 16 B longer.
-    """
-    key = block_key(file_key, kind, number)
-    _hazmat.aes_gcm_seal_into(key, _nonce(number), plain, _ad(room, object_id, kind), out)
+def block_keys(file_key: bytes, kind: int, first: int, count: int) -> list[bytes]:
+    """The keys of `count` blocks from number `first` on; those that `block_key` gives."""
+    _check(file_key, kind, first + count)
+    if not _hazmat.lanes_loaded():
+        return [block_key(file_key, kind, first + i) for i in range(count)]
+    labels = np.zeros((count, 2), "<u8")
+    labels[:, 0] = kind
+    labels[:, 1] = np.arange(first, first + count, dtype=np.uint64)
+    parents = np.tile(np.frombuffer(file_key, np.uint8), (count, 1))
+    keys = _hazmat.lanes().derive(parents, labels.view(np.uint8), None)
+    return [key.tobytes() for key in keys]
 
 
 def open_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, sealed: bytes) -> bytes:

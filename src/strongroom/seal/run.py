@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError, UsageError
-from strongroom.seal.blocks import TAG_BYTES, TAIL, block_key, seal_block
+from strongroom.seal.blocks import TAG_BYTES, TAIL, block_key, block_keys, seal_block
+from strongroom.seal.scatter import PackedBlocks, Scattered, packed_blocks, use_kernels
 
 BLOCK_BYTES = 64 << 10
 SHAPES_MAX = 1 << 24
@@ -38,6 +39,7 @@ _BLOCK_HEADER = 8
 _TAIL_HEADER = 8
 _TAIL_ROW = 32
 _ENTRY_OVERHEAD = TOKEN_BYTES + 4
+_SLICE_ENTRIES = 1 << 15
 _SHAPE = struct.Struct("<BBI16s")
 _ROW = struct.Struct("<QII")
 _ROW_DTYPE = np.dtype([("first", "V16"), ("offset", "<u8"), ("length", "<u4"), ("entries", "<u4")])
@@ -238,6 +240,29 @@ class RunWriter:
             self._emit(Columns(tokens[start:end], payload[base : offsets[end]], offsets[start : end + 1] - base))
             start = end
 
+    def add_ordered(self, entries: Scattered, order: I64) -> None:
+        """Append the entries at `order`; sorted, and not before those of earlier calls.
+
+        Raises:
+            UsageError: The entries are not in order.
+        """
+        done = 0
+        if not self._held and use_kernels(len(order)):
+            first = entries.tokens[order[0]].tobytes()
+            if first < self._hi:
+                raise UsageError("entries of a run come sorted by token")
+            for blocks in packed_blocks(entries, order, self._limit, _ENTRY_OVERHEAD):
+                if not self._entries:
+                    self._lo = first
+                self._persons += blocks.changes - (done == 0 and self._entries > 0 and first == self._hi)
+                self._entries += blocks.end - done
+                done = blocks.end
+                self._hi = entries.tokens[order[done - 1]].tobytes()
+                self._emit_packed(blocks)
+        for at in range(done, len(order), _SLICE_ENTRIES):
+            some = order[at : at + _SLICE_ENTRIES]
+            self.add_sorted(entries.tokens[some], *entries.take(some))
+
     def finish(self, shapes: Sequence[Shape] = ()) -> RunSummary:
         """Write the last block and the tail; nothing may be added after it."""
         self._flush()
@@ -304,6 +329,17 @@ class RunWriter:
         offset = self._length
         sealed = self._put(seal_block(key, self._room, self._object_id, self._kind, number, plain))
         self._rows.append(entries.tokens[0].tobytes() + _ROW.pack(offset, sealed, len(entries.tokens)))
+
+    def _emit_packed(self, blocks: PackedBlocks) -> None:
+        number = len(self._rows)
+        keys = block_keys(self._file_key, self._kind, number, len(blocks.sizes))
+        sealed, at, offset = [], 0, self._length
+        for key, size, count, first in zip(keys, blocks.sizes, blocks.counts, blocks.firsts, strict=True):
+            plain = blocks.plain[at : at + size]
+            sealed.append(seal_block(key, self._room, self._object_id, self._kind, len(self._rows), plain))
+            self._rows.append(first + _ROW.pack(offset, size + TAG_BYTES, count))
+            at, offset = at + size, offset + size + TAG_BYTES
+        self._put(b"".join(sealed))
 
     def _put(self, sealed: bytes) -> int:
         self._hash.update(sealed)

@@ -41,8 +41,9 @@ from strongroom.write.sources_base import (
     SourceDigest,
     check_names,
 )
-from strongroom.write.sources_bytes import PARQUET, STDIN, ByteSource, digest_file, known_encoding
+from strongroom.write.sources_bytes import PARQUET, STDIN, ByteSource, digest_file
 from strongroom.write.sources_csv import DELIMITERS, CsvPart
+from strongroom.write.sources_encoding import known_encoding
 from strongroom.write.sources_flow import PARSE_THREADS, ahead
 from strongroom.write.sources_json import JsonPart
 

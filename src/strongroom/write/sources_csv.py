@@ -33,21 +33,19 @@ from strongroom.write.sources_base import (
     sliced,
 )
 from strongroom.write.sources_bytes import (
-    CHUNK_BYTES_MAX,
-    CHUNK_BYTES_MIN,
-    Buffers,
     ByteSource,
-    Chunk,
-    RecordCutter,
-    chunks,
-    detect_encoding,
 )
+from strongroom.write.sources_cut import Buffers, Chunk, RecordCutter, chunks
+from strongroom.write.sources_encoding import detect_encoding
 from strongroom.write.sources_flow import in_order
+from strongroom.write.sources_mixed import bytes_of_latin, invalid_utf8, is_ascii, is_utf8, one_array, quoted_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 PARSE_BLOCK_BYTES = 1 << 20
+CHUNK_BYTES_MIN = 1 << 20
+CHUNK_BYTES_MAX = 32 << 20
 WRONG_ENCODING_ROWS_MIN = 10
 DELIMITERS = ",\t;|"
 
@@ -249,20 +247,20 @@ class CsvPart:
         """Parse bytes of which some are not valid UTF-8, by way of Latin-1, in which everything is."""
         named = [name for name in self._names if name]
         table, bad = self._read(memoryview(data.decode("latin-1").encode()), named, quoted=True)
-        columns = {name: _from_latin(table.column(name)) for name in named}
+        columns = {name: bytes_of_latin(table.column(name)) for name in named}
         invalid = np.zeros(table.num_rows, dtype=np.bool_)
         beyond = np.zeros(table.num_rows, dtype=np.bool_)
         for name in self._wanted:
             invalid |= invalid_utf8(columns[name])
             ascii_only = table.column(name).combine_chunks()
-            beyond |= ~_is_ascii(ascii_only)
+            beyond |= ~is_ascii(ascii_only)
         total = table.num_rows + len(bad)
         numbers = numbers_without(1, total, [n for n, _ in bad])
         numbers = np.arange(1, total + 1, dtype=np.int64) if numbers is None else numbers
         hit = np.flatnonzero(invalid)
         if len(hit) >= WRONG_ENCODING_ROWS_MIN and 2 * len(hit) > int(beyond.sum()):
             raise _WrongEncodingError(int(numbers[hit[0]]), encoding)
-        lines = _lines([columns[name] for name in named], hit, self._delimiter)
+        lines = quoted_lines([columns[name] for name in named], hit, self._delimiter)
         found = [(number, WRONG_FIELD_COUNT, text.encode("latin-1")) for number, text in bad]
         found += [(int(numbers[i]), BAD_ENCODING, line) for i, line in zip(hit, lines, strict=True)]
         found.sort(key=lambda one: one[0])
@@ -288,108 +286,13 @@ def _delimiter(record: str) -> str:
     return best if record.count(best) else ","
 
 
-def is_utf8(data: memoryview) -> bool:
-    """Whether the bytes are valid UTF-8, told without the interpreter lock."""
-    import pyarrow as pa
-
-    ends = pa.py_buffer(np.array([0, len(data)], dtype=np.int64))
-    whole = pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data))
-    try:
-        whole.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 def as_text(table: pa.Table) -> pa.RecordBatch:
     """Binary columns known to be valid UTF-8, as one batch of string columns."""
     import pyarrow as pa
 
     names = table.column_names
-    arrays = [_one(table.column(name)).view(pa.string()) for name in names]
+    arrays = [one_array(table.column(name)).view(pa.string()) for name in names]
     return pa.RecordBatch.from_arrays(arrays, names=names)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    combined = column.combine_chunks()
-    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _from_latin(column: pa.ChunkedArray) -> pa.Array:
-    """UTF-8 text that stands for Latin-1 bytes, back to those bytes, as a binary array."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    array = _one(column).view(pa.string())
-    lengths = pc.fill_null(pc.utf8_length(array), 0).to_numpy(zero_copy_only=False)
-    offsets = np.zeros(len(array) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    joined = b"".join(v.encode("latin-1") for v in pc.binary_join(_as_list(array), "").to_pylist())
-    valid = pc.is_valid(array)
-    out = pa.BinaryArray.from_buffers(pa.binary(), len(array), [None, pa.py_buffer(offsets), pa.py_buffer(joined)])
-    return pc.if_else(valid, out, pa.scalar(None, pa.binary()))
-
-
-def _as_list(array: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    filled = pc.fill_null(array, b"" if pa.types.is_binary(array.type) else "")
-    return pa.ListArray.from_arrays(pa.array([0, len(filled)], pa.int32()), filled)
-
-
-def invalid_utf8(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which values of a binary array are not valid UTF-8, bool[n]; null is valid."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    bad = np.zeros(len(column), dtype=np.bool_)
-    if not len(column):
-        return bad
-    lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = np.cumsum(lengths + 1)
-    joined = pc.binary_join(_as_list(column.cast(pa.binary())), b"\n")[0].as_py()
-    text = joined.decode("utf-8", "surrogateescape")
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    lone = (points >= 0xDC80) & (points <= 0xDCFF)
-    if not lone.any():
-        return bad
-    width = np.ones(len(points), dtype=np.int64)
-    width += (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
-    width[lone] = 1
-    starts = np.cumsum(width) - width
-    bad[np.searchsorted(ends, starts[lone], side="right")] = True
-    return bad
-
-
-def _is_ascii(latin: pa.Array) -> npt.NDArray[np.bool_]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    text = (pa.concat_arrays(latin.chunks) if isinstance(latin, pa.ChunkedArray) else latin).view(pa.string())
-    flags = pc.fill_null(pc.string_is_ascii(text), pa.scalar(value=True))
-    return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-def _lines(columns: list[pa.Array], rows: npt.NDArray[np.int64], delimiter: str) -> list[bytes]:
-    """The given rows written as CSV again, every value quoted."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not len(rows):
-        return []
-    at = pa.array(rows)
-    quoted = [
-        pc.binary_join_element_wise(
-            b'"', pc.replace_substring(pc.fill_null(c.take(at), b""), pattern=b'"', replacement=b'""'), b'"', b""
-        )
-        for c in columns
-    ]
-    return list(pc.binary_join_element_wise(*quoted, delimiter.encode()).to_pylist())
 
 
 def _kept(columns: dict[str, pa.Array], wanted: list[str], keep: npt.NDArray[np.bool_]) -> pa.RecordBatch:

@@ -33,9 +33,12 @@ from strongroom.write.sources_base import (
     numbers_without,
     sliced,
 )
-from strongroom.write.sources_bytes import Buffers, ByteSource, Chunk, chunks, cut_at_line, detect_encoding
-from strongroom.write.sources_csv import Parsed, chunk_bytes, encoding_of, is_utf8
+from strongroom.write.sources_bytes import ByteSource
+from strongroom.write.sources_csv import Parsed, chunk_bytes, encoding_of
+from strongroom.write.sources_cut import Buffers, Chunk, chunks, cut_at_line
+from strongroom.write.sources_encoding import detect_encoding
 from strongroom.write.sources_flow import in_order
+from strongroom.write.sources_mixed import is_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa

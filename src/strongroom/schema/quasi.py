@@ -1,0 +1,46 @@
+"""How many records open columns single out together: those that share their combination of values with no other.
+
+Source of the notion: Sweeney, Simple Demographics Often Identify People Uniquely (2000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def unique_share(table: pa.Table, columns: Sequence[str]) -> float:
+    """The share of rows whose values in these columns, taken together, no other row has.
+
+    Of a sample this is more than of the whole, which has more rows to be alike: read it as an upper bound.
+
+    Args:
+        table: The rows; null is a value like any other.
+        columns: Names of columns in it.
+
+    Returns:
+        0.0 to 1.0; 0.0 for no rows or no columns.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not columns or not table.num_rows:
+        return 0.0
+    chosen = table.select(list(dict.fromkeys(columns)))
+    plain = [
+        c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c.cast(pa.string()) if _is_view(c.type) else c
+        for c in chosen.columns
+    ]
+    names = [f"c{i}" for i in range(len(plain))]
+    groups = pa.table(plain, names=names).group_by(names).aggregate([([], "count_all")])
+    alone = pc.sum(pc.equal(groups.column("count_all"), 1)).as_py() or 0
+    return float(alone) / table.num_rows
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string_view(kind))
