@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _no_core_dumps()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if any(0xD800 <= ord(letter) <= 0xDFFF for word in words for letter in word):
-            raise UsageError("an argument is not UTF-8 text", hint="send a value on stdin; name a file by a pattern")
+        _refuse_broken_text(words)
         app(args=words, standalone_mode=False)
     except StrongroomError as error:
         _tell("error", str(error))
@@ -69,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
         sys.exit(_usage(error) if hasattr(error, "format_message") else _defect(error))
+
+
+def _refuse_broken_text(words: Sequence[str]) -> None:
+    if any(0xD800 <= ord(letter) <= 0xDFFF for word in words for letter in word):
+        raise UsageError("an argument is not UTF-8 text", hint="send a value on stdin; name a file by a pattern")
 
 
 def _usage(error: Any) -> int:

@@ -30,7 +30,7 @@ def put(
     columns: Annotated[
         str | None, typer.Option("--columns", help="Column names of a CSV file without a header.", metavar="A,B,…")
     ] = None,
-    encoding: Annotated[str | None, typer.Option("--encoding", help="As utf-8 or gb18030; found when not given.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="utf-8, gb18030, …; found when not given.")] = None,
     file_format: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet; for stdin.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse it all when one record does not fit.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Put a file that was put before.")] = False,

@@ -61,10 +61,10 @@ EXAMPLES = {
     "get": ['strongroom get persons - --actor mei --purpose delivery --reason "parcel 4411"'],
     "find": [
         'strongroom find persons --where mobile=- --actor mei --purpose delivery --reason "parcel 4411"',
-        'strongroom find parcels --where tracking=- --actor mei --purpose delivery --reason "parcel 4411" --json > it.json',
+        'strongroom find parcels --where tracking=- --actor mei --purpose delivery --reason "parcel 4411" --json',
     ],
     "sql": [
-        'strongroom sql "select sex, count(*) from persons group by sex" --actor lin --purpose statistics --reason yearbook'
+        'strongroom sql "select sex, count(*) from persons group by 1" --actor lin --purpose statistics --reason census'
     ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": ["strongroom log --actor kit --last 50"],

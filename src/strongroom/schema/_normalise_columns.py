@@ -5,6 +5,8 @@ Nulls are empty text while the steps run, because what comes out empty is null i
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from strongroom.errors import InputError
 from strongroom.schema.columns import one_chunk, plain
 from strongroom.schema.normalise import NOT_DIGITS, ONE, SEPARATORS, SPACES
 from strongroom.schema.phone import SEPARATORS as PHONE_SEPARATORS
-from strongroom.schema.phone import USUAL, phone, prefix_pattern
+from strongroom.schema.phone import USUAL, phone
 from strongroom.schema.vocabulary import PHONE_STEP
 
 TEXT_ROWS = 8_192
@@ -82,8 +84,26 @@ def _without(array: pa.Array, pattern: str, clean: pa.Array) -> pa.Array:
     if clean.true_count == len(array):
         return array
     mask = np.asarray(clean)
-    rest = pc.replace_substring_regex(array.filter(pa.array(~mask)), pattern=pattern, replacement="")
+    rest = _removed(array.filter(pa.array(~mask)), pattern)
     return merge(mask, array.filter(clean), rest)
+
+
+def _removed(array: pa.Array, pattern: str) -> pa.Array:
+    """Remove every match of a pattern of single characters."""
+    if not _is_ascii(array):
+        return pc.replace_substring_regex(array, pattern=pattern, replacement="")
+    data = _data(array)
+    kept = np.zeros(len(data) + 1, np.int32)
+    keep = _kept_bytes(pattern)[data]
+    np.cumsum(keep, out=kept[1:])
+    bounds = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+    buffers = [None, pa.py_buffer(kept[bounds - bounds[0]]), pa.py_buffer(data[keep])]
+    return pa.Array.from_buffers(pa.string(), len(array), buffers)
+
+
+@cache
+def _kept_bytes(pattern: str) -> _MASK:
+    return np.array([not re.fullmatch(pattern, chr(byte)) for byte in range(128)])
 
 
 def _as_text(array: pa.Array, part: str) -> pa.Array:
@@ -128,7 +148,7 @@ def _phones(array: pa.Array, country: str) -> pa.Array:
     if not _is_ascii(rest):
         bare = _part(bare, "halfwidth")
     bare = pc.utf8_trim(bare, characters=SPACES)
-    bare = pc.replace_substring_regex(bare, pattern=PHONE_SEPARATORS, replacement="")
+    bare = _removed(bare, PHONE_SEPARATORS)
     rest = _usual_or(rest, bare, country)
     return merge(mask, found, rest)
 
@@ -140,11 +160,21 @@ def _usual_or(written: pa.Array, bare: pa.Array, country: str) -> pa.Array:
     other = pa.array(~mask)
     written, bare = written.filter(other), bare.filter(other)
     trunk = USUAL[country].lowest[: USUAL[country].trunk]
-    prefixed = pc.match_substring_regex(bare, pattern=prefix_pattern(country))
-    local = pc.replace_substring_regex(bare, pattern=prefix_pattern(country), replacement=trunk)
-    again, mask_again = _usual(pc.if_else(prefixed, local, ""), country)
+    local = _without_prefix(bare, USUAL[country].prefixes, trunk)
+    again, mask_again = _usual(local, country)
     slow = _distinct(written.filter(pa.array(~mask_again)), lambda text: phone(text, country))
     return merge(mask, found, merge(mask_again, again, slow))
+
+
+def _without_prefix(bare: pa.Array, prefixes: tuple[str, ...], trunk: str) -> pa.Array:
+    """Numbers with the trunk digits in place of their prefix; empty where they have none (no two can match)."""
+    local = pa.repeat(pa.scalar(""), len(bare))
+    for prefix in prefixes:
+        has = pc.starts_with(bare, prefix)
+        if has.true_count:
+            rest = pc.utf8_slice_codeunits(bare, start=len(prefix))
+            local = pc.if_else(has, pc.binary_join_element_wise(trunk, rest, "") if trunk else rest, local)
+    return local
 
 
 def _usual(array: pa.Array, country: str) -> tuple[pa.Array, _MASK]:

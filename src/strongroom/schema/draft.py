@@ -148,7 +148,7 @@ def _texts(values: pa.ChunkedArray) -> tuple[pa.Array, str]:
         array = array.cast(array.type.value_type)
     kind = _arrow_kind(array.type)
     if kind == "binary" or (kind == "string" and not _is_text(array.type)):
-        return pa.array([None if v is None else str(hash(v)) for v in map(repr, array.to_pylist())], pa.string()), kind
+        return pa.array([None if v is None else f"v{hash(v)}" for v in map(repr, array.to_pylist())], pa.string()), kind
     text = array.cast(pa.string())
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), pa.scalar(None, pa.string()), text), kind
 

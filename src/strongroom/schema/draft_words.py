@@ -167,9 +167,7 @@ def words_of(header: str) -> list[str]:
 
 
 def meaning_of(header: str) -> Meaning | None:
-    """What a header says, by its longest known phrase; of equals the one listed first, which "
-    "is the more sensitive.
-    """
+    """What a header says, by its longest known phrase; of equals the one listed first, the more sensitive."""
     words = words_of(header)
     phrases = [
         "_".join(words[i : i + n]) for n in range(_JOIN_MAX, 0, -1) for i in range(len(words) - n + 1)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from strongroom.schema.model import OPEN, ClassInfo, Field, Schema, Table, shown
-from strongroom.schema.parse import FieldText, Place, TableText
+from strongroom.schema.parse import FieldText, TableText
+from strongroom.schema.place import Place
 
 VERSION_MAX = 2**32 - 1
 

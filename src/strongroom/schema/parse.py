@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any
 
 from strongroom.errors import SchemaError
 from strongroom.schema.model import (
@@ -32,6 +32,7 @@ from strongroom.schema.model import (
     Schema,
     shown,
 )
+from strongroom.schema.place import Place, line_numbers
 from strongroom.schema.vocabulary import MASKS, PHONE_STEP, STEPS, is_step, sounds_like_few_values
 
 SCHEMA_BYTES_MAX = 1 << 20
@@ -80,39 +81,6 @@ class TableText:
     dropped: tuple[str, ...]
 
 
-class Place:
-    """Where in the text something stands; it raises what is said about that place."""
-
-    def __init__(self, lines: dict[tuple[str, ...], int], path: tuple[str, ...] = ()) -> None:
-        self._lines = lines
-        self._path = path
-
-    def at(self, *names: str) -> Place:
-        """The place of a key below this one."""
-        return Place(self._lines, (*self._path, *names))
-
-    def refuse(self, problem: str, hint: str | None = None) -> NoReturn:
-        """Raise a SchemaError that names line, table and field.
-
-        Raises:
-            SchemaError: Always.
-        """
-        path = self._path
-        named = []
-        if len(path) > 1 and path[0] in {"tables", "classes"}:
-            named.append(f"{'table' if path[0] == 'tables' else 'class'} {shown(path[1])}")
-        if len(path) > 3 and path[2] == "fields":
-            named.append(f"field {shown(path[3])}")
-        where = ", ".join(([f"line {line}"] if (line := self._line()) else []) + named)
-        raise SchemaError(f"schema{' ' if where else ''}{where}: {problem}", hint=hint)
-
-    def _line(self) -> int | None:
-        for length in range(len(self._path), 0, -1):
-            if (line := self._lines.get(self._path[:length])) is not None:
-                return line
-        return None
-
-
 def parse_schema(toml_text: str, previous: Schema | None, random_bytes: Callable[[int], bytes]) -> Schema:
     """Read a schema, keeping the ids of the one before it.
 
@@ -129,7 +97,7 @@ def parse_schema(toml_text: str, previous: Schema | None, random_bytes: Callable
     """
     from strongroom.schema.evolve import build
 
-    place = Place(_line_numbers(toml_text) if len(toml_text) <= SCHEMA_BYTES_MAX else {})
+    place = Place(line_numbers(toml_text) if len(toml_text) <= SCHEMA_BYTES_MAX else {})
     data = _load(toml_text, place)
     _known_keys(data, _TOP_KEYS, place)
     classes = _classes(_section(data, "classes", place), place.at("classes"))
@@ -156,31 +124,6 @@ def _load(text: str, place: Place) -> dict[str, Any]:
         raise SchemaError(f"schema{where}: not TOML: {shown(problem[:1].lower() + problem[1:])}") from error
     except (ValueError, RecursionError) as error:
         raise SchemaError("schema: not TOML: nested too deep or a number too large") from error
-
-
-_HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
-_NAME = r"""(?:"[^"]*"|'[^']*'|[^\s=.#\[\]"']+)"""
-_KEY = re.compile(rf"^\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
-_PART = re.compile(r""""([^"]*)"|'([^']*)'|([^\s.]+)""")
-
-
-def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
-    """Line of each header and key, for messages only: a line inside a multi-line string may be misread."""
-    lines: dict[tuple[str, ...], int] = {}
-    section: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        if len(line) > 4096:
-            continue
-        if header := _HEADER.match(line):
-            section = _parts(header.group(1))
-            lines.setdefault(section, number)
-        elif key := _KEY.match(line):
-            lines.setdefault(section + _parts(key.group(1)), number)
-    return lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(a or b or c for a, b, c in _PART.findall(dotted))
 
 
 # -- classes ------------------------------------------------------------------------------------------

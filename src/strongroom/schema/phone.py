@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 
 SEPARATORS = r"[ \t\xa0().\-‐‑‒–—―−/]+"
 _SEPARATORS = re.compile(SEPARATORS)
@@ -78,12 +77,6 @@ def usual(text: str, country: str) -> str | None:
         if bare.startswith(prefix) and (found := form.form(form.lowest[: form.trunk] + bare[len(prefix) :])):
             return found
     return None
-
-
-@cache
-def prefix_pattern(country: str) -> str:
-    """A pattern for the prefixes of a country, for a whole column."""
-    return "^(?:" + "|".join(re.escape(p) for p in sorted(USUAL[country].prefixes, key=len, reverse=True)) + ")"
 
 
 def _read(text: str, country: str) -> str | None:

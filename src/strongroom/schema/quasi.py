@@ -30,17 +30,21 @@ def unique_share(table: pa.Table, columns: Sequence[str]) -> float:
     if not columns or not table.num_rows:
         return 0.0
     chosen = table.select(list(dict.fromkeys(columns)))
-    plain = [
-        c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c.cast(pa.string()) if _is_view(c.type) else c
-        for c in chosen.columns
-    ]
+    plain = [_comparable(column) for column in chosen.columns]
     names = [f"c{i}" for i in range(len(plain))]
     groups = pa.table(plain, names=names).group_by(names).aggregate([([], "count_all")])
     alone = pc.sum(pc.equal(groups.column("count_all"), 1)).as_py() or 0
     return float(alone) / table.num_rows
 
 
-def _is_view(kind: pa.DataType) -> bool:
+def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of the same values in a type that Arrow groups by."""
     import pyarrow as pa
 
-    return bool(pa.types.is_string_view(kind))
+    if pa.types.is_dictionary(column.type):
+        return _comparable(column.cast(column.type.value_type))
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_nested(column.type):
+        return pa.chunked_array([pa.array([repr(value) for value in column.to_pylist()], pa.string())])
+    return column

@@ -8,10 +8,12 @@ Rules:
 numba's cache on disk knows only this file: the intrinsics are here, beside the kernels that use them.
 """
 
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,call-arg"
+
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic

@@ -142,9 +142,7 @@ def packed_blocks(entries: Scattered, order: I64, limit: int, overhead: int) -> 
         total = int(sizes[:found].sum())
         if total > len(buffer):
             buffer = np.empty(total, np.uint8)
-        changes = lanes.pack(
-            tokens, entries.starts, entries.lengths, order, start, ends, sizes, widths, found, buffer
-        )
+        changes = lanes.pack(tokens, entries.starts, entries.lengths, order, start, ends, sizes, widths, found, buffer)
         if changes < 0:
             raise UsageError("entries of a run come sorted by token")
         firsts = np.concatenate([[start], ends[: found - 1]])

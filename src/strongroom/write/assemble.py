@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.errors import UsageError
+from strongroom.seal.scatter import use_kernels
+
 Column = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 HEAD_BYTES = 7
 SHAPES_MAX = 1 << 24
-KERNEL_ROWS_MIN = 4_096  # below this, compiling or loading the kernel costs more than it saves
 
 
 def assemble_entries(shape: int, ordinals: npt.NDArray[np.uint32], cells: Sequence[Column]) -> Column:
@@ -30,6 +32,8 @@ def assemble_entries(shape: int, ordinals: npt.NDArray[np.uint32], cells: Sequen
         (payload u8, offsets i64[n+1]).
     """
     n = len(ordinals)
+    if use_kernels(n):
+        return _assemble_lanes(shape, ordinals, cells)
     lengths = np.empty((len(cells), n), np.int64)
     total = np.full(n, HEAD_BYTES, np.int64)
     for i, (_, offsets) in enumerate(cells):
@@ -38,10 +42,7 @@ def assemble_entries(shape: int, ordinals: npt.NDArray[np.uint32], cells: Sequen
     out_offsets = np.zeros(n + 1, np.int64)
     np.cumsum(total, out=out_offsets[1:])
     out = np.empty(int(out_offsets[-1]), np.uint8)
-    if n >= KERNEL_ROWS_MIN:
-        _assemble_lanes(shape, ordinals, cells, lengths, out, out_offsets)
-    else:
-        _assemble_rows(shape, ordinals, cells, lengths, out, out_offsets)
+    _assemble_rows(shape, ordinals, cells, lengths, out, out_offsets)
     return out, out_offsets
 
 
@@ -55,19 +56,23 @@ def _varint_sizes(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return sizes
 
 
-def _assemble_lanes(
-    shape: int,
-    ordinals: npt.NDArray[np.uint32],
-    cells: Sequence[Column],
-    lengths: npt.NDArray[np.int64],
-    out: npt.NDArray[np.uint8],
-    out_offsets: npt.NDArray[np.int64],
-) -> None:
-    from strongroom.write._assemble_lanes import heads, place
+def _assemble_lanes(shape: int, ordinals: npt.NDArray[np.uint32], cells: Sequence[Column]) -> Column:
+    from strongroom.write._assemble_lanes import measure, write
 
-    at = heads(shape, ordinals, lengths, out, out_offsets)
-    for data, offsets in cells:
-        place(data, offsets, out, at)
+    flat = [np.ascontiguousarray(data) for data, _ in cells]
+    offsets = np.stack([ends for _, ends in cells]).astype(np.int64, copy=False)
+    # The kernels copy what the offsets say: this is what keeps them inside the data.
+    sizes = np.array([data.nbytes for data in flat])
+    if (offsets[:, 0] < 0).any() or (offsets[:, -1] > sizes).any() or (offsets[:, 1:] < offsets[:, :-1]).any():
+        raise UsageError("offsets of cells are out of order or beyond the data")
+    if offsets.shape[1] != len(ordinals) + 1:
+        raise UsageError("cells and ordinals are not as many")
+    out_offsets = np.empty(len(ordinals) + 1, np.int64)
+    measure(offsets, HEAD_BYTES, out_offsets)
+    out = np.empty(int(out_offsets[-1]), np.uint8)
+    addresses = np.array([data.ctypes.data for data in flat], np.int64)
+    write(shape, np.ascontiguousarray(ordinals), addresses, offsets, out, out_offsets)
+    return out, out_offsets
 
 
 def _assemble_rows(
@@ -79,8 +84,8 @@ def _assemble_rows(
     out_offsets: npt.NDArray[np.int64],
 ) -> None:
     head = shape.to_bytes(3, "little")
-    raw = [(memoryview(data), offsets.tolist()) for data, offsets in cells]
-    view, ends = memoryview(out), out_offsets.tolist()
+    raw = [(np.ascontiguousarray(data).data, offsets.tolist()) for data, offsets in cells]
+    view, ends = out.data, out_offsets.tolist()
     columns = lengths.T.tolist()
     for row, ordinal in enumerate(ordinals.tolist()):
         parts = [head, ordinal.to_bytes(4, "little"), b"".join(map(varint, columns[row]))]

@@ -65,6 +65,7 @@ def seal_batch(
     shape: int,
     columns: Mapping[str, pa.Array],
     rows: int,
+    subjects: pa.Array | None = None,
 ) -> SealedBatch:
     """Seal checked columns of one batch.
 
@@ -76,12 +77,13 @@ def seal_batch(
         shape: Index of (suite, role, version, batch) in the run's shape table.
         columns: Typed columns, all of `rows` length, as `schema.check` gives them.
         rows: Number of records.
+        subjects: Normalised identifiers of the rows' subjects, if the caller has them from `schema.check`.
 
     Returns:
         The sealed entries, in row order.
     """
     subject = table.subject_field
-    identifiers = normalise(columns[subject.name], subject.normalise)
+    identifiers = normalise(columns[subject.name], subject.normalise) if subjects is None else subjects
     sealing = keymaster.seal_subjects(lease, batch, identifiers)
     ordinals = np.arange(rows, dtype=np.uint32)
     cells = [pack_cells(table, OPEN, columns, rows)]

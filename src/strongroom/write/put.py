@@ -13,11 +13,13 @@ Rules it keeps:
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,14 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LEASE_RENEW_SECONDS = 60.0
+PRELOAD_BYTES_MIN = 32 << 20  # such a source has batches that the compiled kernels seal
 HASHED_FIRST_BYTES_MAX = 64 << 20
+_KERNELS = (
+    "strongroom.seal._chacha_lanes",
+    "strongroom.seal._run_lanes",
+    "strongroom.schema._packing_lanes",
+    "strongroom.write._assemble_lanes",
+)
 Progress = Callable[[int, int, "int | None"], None]
 
 
@@ -74,7 +83,8 @@ class PutReceipt:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         reasons = [{"reason": r, "field": f, "records": n} for r, f, n in self.reject_rows()]
-        plain = {name: getattr(self, name) for name in ("put_id", "snapshot", "records", "new_subjects", "rejected", "leaf")}
+        names = ("put_id", "snapshot", "records", "new_subjects", "rejected", "leaf")
+        plain = {name: getattr(self, name) for name in names}
         return {**plain, "reasons": reasons, "notes": list(self.notes)}
 
 
@@ -118,6 +128,8 @@ class PutJob:
 
     def run(self, sources: Sources, progress: Progress | None) -> None:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
+        if (sources.bytes_total or 0) >= PRELOAD_BYTES_MIN:
+            threading.Thread(target=_preload, name="strongroom-load", daemon=True).start()
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool:
             pending: deque[Future[_Work]] = deque()
             try:
@@ -146,16 +158,18 @@ class PutJob:
             return work
         given = {name: source.columns.column(i) for i, name in enumerate(source.columns.schema.names)}
         checked = check(self.table, given)
-        columns = checked.columns
+        columns, subjects = checked.columns, checked.subjects
         if checked.bad.any():
             work.rejects.append(rejects_from_checked(source.source, source.row_numbers(), source.columns, checked))
             import pyarrow as pa
 
             good = pa.array(~checked.bad)
             columns = {name: column.filter(good) for name, column in columns.items()}
+            subjects = subjects.filter(good)
             rows = int(np.count_nonzero(~checked.bad))
         if rows:
-            sealed = seal_batch(self.keymaster, self.lease, self.table, work.batch, work.order, columns, rows)
+            at = (work.batch, work.order)
+            sealed = seal_batch(self.keymaster, self.lease, self.table, *at, columns, rows, subjects)
             self.outputs.add(work.order, sealed)
             work.records, work.new_subjects = rows, sealed.new_subjects
         return work
@@ -261,6 +275,13 @@ def leased(
         job.outputs.discard()
         keymaster.abandon(job.lease)
         raise
+
+
+def _preload() -> None:
+    """Load the compiled kernels while the first batches are read; who needs them waits for this import."""
+    with contextlib.suppress(ImportError):  # it is told where the kernels are used
+        for name in _KERNELS:
+            import_module(name)
 
 
 def _refuse_second_put(keymaster: Keymaster, lease: Lease, sources: Sources) -> None:

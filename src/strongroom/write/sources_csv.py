@@ -252,8 +252,7 @@ class CsvPart:
         beyond = np.zeros(table.num_rows, dtype=np.bool_)
         for name in self._wanted:
             invalid |= invalid_utf8(columns[name])
-            ascii_only = table.column(name).combine_chunks()
-            beyond |= ~is_ascii(ascii_only)
+            beyond |= ~is_ascii(table.column(name))
         total = table.num_rows + len(bad)
         numbers = numbers_without(1, total, [n for n, _ in bad])
         numbers = np.arange(1, total + 1, dtype=np.int64) if numbers is None else numbers

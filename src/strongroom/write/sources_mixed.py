@@ -28,6 +28,7 @@ def is_utf8(data: memoryview) -> bool:
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """All of a column as one array."""
     import pyarrow as pa
 
     if column.num_chunks == 1:
@@ -83,12 +84,12 @@ def invalid_utf8(column: pa.Array) -> npt.NDArray[np.bool_]:
     return bad
 
 
-def is_ascii(latin: pa.Array) -> npt.NDArray[np.bool_]:
+def is_ascii(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which values of a binary column of UTF-8 are ASCII, bool[n]; null is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    text = (pa.concat_arrays(latin.chunks) if isinstance(latin, pa.ChunkedArray) else latin).view(pa.string())
-    flags = pc.fill_null(pc.stringis_ascii(text), pa.scalar(value=True))
+    flags = pc.fill_null(pc.string_is_ascii(one_array(column).view(pa.string())), pa.scalar(value=True))
     return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 

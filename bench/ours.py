@@ -1,0 +1,137 @@
+"""Our side of every measure, through the public API only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import strongroom
+
+HERE = Path(__file__).parent
+PASSPHRASE = "measured, not secret"
+WARM_UP = 200
+
+
+def _paths(base: str) -> tuple[str, str]:
+    return str(Path(base) / "room"), str(Path(base) / "keys")
+
+
+def put(csv: str, base: str) -> dict[str, Any]:
+    """Make a room under `base` and put a CSV file into it; seconds from the file to the committed snapshot."""
+    room_folder, keys_folder = _paths(base)
+    keymaster = strongroom.create_keymaster(
+        keys_folder,
+        passphrase=PASSPHRASE,
+        schema=(HERE / "schema.toml").read_text(encoding="utf-8"),
+        policy=(HERE / "policy.toml").read_text(encoding="utf-8"),
+    )
+    with keymaster:
+        strongroom.create(room_folder, keys=keymaster)
+        with strongroom.open(room_folder, keys=keymaster, actor="kit") as room:
+            started = time.perf_counter()
+            room.put("persons", csv)
+            seconds = time.perf_counter() - started
+    (Path(keys_folder) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
+    return {"seconds": seconds, "bytes": _size(room_folder), "keys_bytes": _size(keys_folder)}
+
+
+def compact(base: str) -> dict[str, Any]:
+    """Compact the room; seconds and the number of objects."""
+    room_folder, keys_folder = _paths(base)
+    with (
+        strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
+        strongroom.open(room_folder, keys=keymaster, actor="kit") as room,
+    ):
+        started = time.perf_counter()
+        room.compact()
+        return {"seconds": time.perf_counter() - started}
+
+
+def find(base: str, mobiles: list[str], callers: int) -> dict[str, Any]:
+    """Find persons by mobile, each noted and charged before it is answered; milliseconds of each find.
+
+    With one caller the parts are told apart: `bare` is a find without the time the keymaster takes to spend and
+    note (metering the look-up, release).
+    """
+    room_folder, keys_folder = _paths(base)
+    with (
+        strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
+        strongroom.open(room_folder, keys=(clocks := _Clocked(keymaster)), actor="ada") as room,
+    ):
+        shares = [mobiles[i::callers] for i in range(callers)]
+        times: list[list[float]] = [[] for _ in range(callers)]
+        bare: list[float] = []
+        gate = threading.Barrier(callers + 1)
+
+        def work(number: int) -> None:
+            with room.read(purpose="case-work", reason="measuring") as desk:
+                warm, rest = shares[number][: WARM_UP // callers], shares[number][WARM_UP // callers :]
+                for mobile in warm:
+                    desk.find("persons", {"mobile": mobile}, limit=1)
+                gate.wait()
+                for mobile in rest:
+                    noted = clocks.seconds
+                    started = time.perf_counter()
+                    found = desk.find("persons", {"mobile": mobile}, limit=1)
+                    took = time.perf_counter() - started
+                    times[number].append(took * 1e3)
+                    bare.append((took - (clocks.seconds - noted)) * 1e3)
+                    assert len(found) == 1
+                gate.wait()
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(callers)]
+        for thread in threads:
+            thread.start()
+        gate.wait()
+        started = time.perf_counter()
+        gate.wait()
+        seconds = time.perf_counter() - started
+        for thread in threads:
+            thread.join()
+    every = [t for one in times for t in one]
+    return {"ms": every, "bare_ms": bare if callers == 1 else [], "per_second": len(every) / seconds}
+
+
+class _Clocked:
+    """A keymaster whose spending and noting is timed; everything else is passed on."""
+
+    def __init__(self, keymaster: Any) -> None:
+        self._keymaster = keymaster
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._keymaster, name)
+        if name not in ("release", "value_tokens"):
+            return found
+
+        def timed(*given: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return found(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def sql(base: str, questions: dict[str, str]) -> dict[str, Any]:
+    """Ask each question twice in a warm reading; milliseconds of the second, noting in the log included."""
+    room_folder, keys_folder = _paths(base)
+    with (
+        strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
+        strongroom.open(room_folder, keys=keymaster, actor="lin") as room,
+        room.read(purpose="statistics", reason="measuring") as desk,
+    ):
+        figures = {}
+        for name, text in questions.items():
+            desk.sql(text)
+            started = time.perf_counter()
+            desk.sql(text)
+            figures[name] = (time.perf_counter() - started) * 1e3
+    return figures
+
+
+def _size(folder: str) -> int:
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())

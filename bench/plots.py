@@ -1,0 +1,48 @@
+"""Draws the rounds as pictures: load rates, look-up times, questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.frame import Report
+
+
+def draw(report: Report, rows: int, folder: Path) -> list[Path]:
+    """Write one PNG for each picture that this run has figures for; gives their paths."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    made = []
+    if "put" in report.rounds:
+        bars = {n: [rows / f["seconds"] / 1e3 for f in figures] for n, figures in report.rounds["put"].items()}
+        made.append(_bars(bars, "put: thousand persons a second, every round", folder / "put.png"))
+    finds = {f"{who}, {callers}": [f["p50"] for f in figures]
+             for callers in (1, 16) for who, figures in report.rounds.get(f"find, {callers}", {}).items()}  # fmt: skip
+    if finds:
+        made.append(_bars(finds, "find by mobile, noted: p50 in ms, by callers", folder / "find.png"))
+    if "sql" in report.rounds:
+        asked = report.rounds["sql"]
+        bars = {f"{who}: {q}": [f[q] for f in asked[who]] for q in asked["ours"][0] if q != "rss_bytes" for who in asked}
+        made.append(_bars(bars, "sql over open columns: ms", folder / "sql.png"))
+    return made
+
+
+def _bars(bars: dict[str, list[float]], title: str, path: Path) -> Path:
+    import statistics
+
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(bars) + 1.4))
+    for place, (name, values) in enumerate(bars.items()):
+        colour: Any = "#1f5f8b" if name.startswith("ours") else "#b0b0b0"
+        axes.barh(place, statistics.median(values), color=colour)
+        axes.plot(values, [place] * len(values), "k.", markersize=4)
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.invert_yaxis()
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path

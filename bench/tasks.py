@@ -1,0 +1,75 @@
+"""What runs in a process of its own: `python -m bench.tasks TASK ARGUMENTS PROCESSORS` prints its figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def _plain(csv: str, out: str, begin: float = 0.0) -> dict[str, Any]:
+    import pyarrow.csv
+    import pyarrow.parquet  # noqa: F401 - imported before the moment to begin
+
+    from bench import plain
+
+    time.sleep(max(0.0, begin - time.time()))
+    return plain.to_parquet(csv, out)
+
+
+def _call(module: str, name: str) -> Callable[..., dict[str, Any]]:
+    def task(**arguments: Any) -> dict[str, Any]:
+        from importlib import import_module
+
+        return getattr(import_module(f"bench.{module}"), name)(**arguments)
+
+    return task
+
+
+def _persons(path: str, rows: int) -> dict[str, Any]:
+    from pathlib import Path
+
+    from strongroom.demo.people import write_persons
+
+    write_persons(Path(path), rows)
+    return {"bytes": Path(path).stat().st_size}
+
+
+def _cells() -> dict[str, Any]:
+    from bench import cells
+
+    return {"rows": cells.run()}
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "persons": _persons,
+    "cells": _cells,
+    "plain": _plain,
+    "plain sql": _call("plain", "sql"),
+    "open columns": _call("plain", "open_columns"),
+    "put": _call("ours", "put"),
+    "compact": _call("ours", "compact"),
+    "find": _call("ours", "find"),
+    "sql": _call("ours", "sql"),
+    "chdb put": _call("chdb_rival", "put"),
+    "postgres put": _call("postgres", "put"),
+    "postgres find": _call("postgres", "find"),
+}
+
+
+def main() -> None:
+    """Run one task on the processors given."""
+    task, arguments, cpus = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    print(json.dumps(TASKS[task](**arguments)), flush=True)
+    # Some rivals end badly after they are done (embedded servers): what was measured is out already.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""A shell in a folder with a small room, for tests of the command line."""
+
+import io
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
+
+from small_room import PASSPHRASE, SmallRoom  # noqa: E402
+from strongroom.cli import main  # noqa: E402
+
+DELIVERY = ("--actor", "mei", "--purpose", "delivery", "--reason", "parcel 4411")
+CASE = ("--actor", "ada", "--purpose", "case-work", "--reason", "case 12")
+KIT = ("--actor", "kit")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines of stderr."""
+        return self.err.splitlines()
+
+
+def settle(folder: Path, room: SmallRoom) -> None:
+    """Write `strongroom.toml` and the passphrase file for a room into a working directory."""
+    passphrase = folder / "passphrase"
+    passphrase.write_text(PASSPHRASE + "\n", encoding="utf-8")
+    (folder / "strongroom.toml").write_text(
+        f'room = "{room.bucket}"\nkeys = "{room.keys}"\npassphrase_file = "passphrase"\n', encoding="utf-8"
+    )
+
+
+class Shell:
+    """Runs commands in a folder, in this process or in one of their own."""
+
+    def __init__(self, folder: Path, room: SmallRoom, monkeypatch, capsys) -> None:
+        self.folder = folder
+        self.room = room
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        settle(folder, room)
+        monkeypatch.chdir(folder)
+
+    def run(self, *words: str, stdin: bytes = b"") -> Result:
+        """One command in this process."""
+        self._capsys.readouterr()
+        code = 0
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+            try:
+                main(words)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        out, err = self._capsys.readouterr()
+        return Result(code, out, err)
+
+    def start(self, *words: str, **how) -> subprocess.Popen:
+        """One command in a process of its own, which nobody has waited for."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+        return subprocess.Popen(
+            [sys.executable, "-m", "strongroom.cli", *words],
+            cwd=self.folder,
+            env=environment(),
+            start_new_session=True,
+            **pipes,
+        )
+
+    def objects(self) -> list[str]:
+        """Names of the bucket's objects."""
+        return sorted(p.name for p in self.room.bucket.rglob("*") if p.is_file() and p.parent.name != ".tmp")
+
+    def head(self) -> int:
+        """Number of the newest snapshot."""
+        with self.room.keymaster() as keymaster:
+            return keymaster.head().number
+
+
+def environment() -> dict[str, str]:
+    """The environment with the tested `strongroom` first on the path."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def ended(process: subprocess.Popen, seconds: float = 120) -> Result:
+    """Wait for a process and take what it wrote."""
+    out, err = process.communicate(timeout=seconds)
+    return Result(process.returncode, out.decode(), err.decode())
