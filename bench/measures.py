@@ -90,9 +90,8 @@ def fresh(base: str) -> str:
 def put_plain(setting: Setting) -> Figures:
     """Plain Parquet in two processes, each half of the file on its own processor."""
     halves = [str(setting.csv.with_suffix(f".{i}.csv")) for i in range(2)]
-    found = together(
-        "plain", [{"csv": h, "out": str(setting.folder / f"plain-{i}.parquet")} for i, h in enumerate(halves)], [[0], [1]]
-    )
+    each = [{"csv": h, "out": str(setting.folder / f"plain-{i}.parquet")} for i, h in enumerate(halves)]
+    found = together("plain", each, [[0], [1]])
     return {"seconds": max(f["seconds"] for f in found), "bytes": sum(f["bytes"] for f in found)}
 
 
@@ -178,7 +177,8 @@ def _find_rows(report: Report, found: dict[str, list[Figures]], callers: int) ->
     if callers == 1:
         bare, p50, p99 = (median(mine, k) for k in ("bare_p50", "p50", "p99"))
         report.add("find, without spending and noting, p50", bare, target="0.4 ms", reached=bare <= 0.4, unit="ms")
-        report.add("find, noted before it answers, p50", p50, peer=their["p50"], target="2 ms", reached=p50 <= 2, unit="ms")
+        report.add("find, noted before it answers, p50", p50, peer=their["p50"], target="2 ms", reached=p50 <= 2,
+                   unit="ms")  # fmt: skip
         report.add("find, noted before it answers, p99", p99, peer=their["p99"], target="10 ms", reached=p99 <= 10,
                    unit="ms")  # fmt: skip
         return
@@ -216,9 +216,10 @@ def measure_cold(setting: Setting, report: Report) -> None:
                "--room", str(base / "room"), "--keys", str(base / "keys"), "--json",
                "--passphrase-file", str(base / "passphrase")]  # fmt: skip
     taken = []
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": ""}
     for _ in range(max(3, setting.rounds)):
         started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, check=False, env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""})
+        done = subprocess.run(command, capture_output=True, check=False, env=environment)
         taken.append({"seconds": time.perf_counter() - started})
         if done.returncode != 0 or mobile.encode() not in done.stdout:
             raise RuntimeError(f"strongroom find ended with {done.returncode}: {done.stderr[-400:]!r}")

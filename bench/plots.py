@@ -23,7 +23,8 @@ def draw(report: Report, rows: int, folder: Path) -> list[Path]:
         made.append(_bars(finds, "find by mobile, noted: p50 in ms, by callers", folder / "find.png"))
     if "sql" in report.rounds:
         asked = report.rounds["sql"]
-        bars = {f"{who}: {q}": [f[q] for f in asked[who]] for q in asked["ours"][0] if q != "rss_bytes" for who in asked}
+        names = [q for q in asked["ours"][0] if q != "rss_bytes"]
+        bars = {f"{who}: {q}": [f[q] for f in asked[who]] for q in names for who in asked}
         made.append(_bars(bars, "sql over open columns: ms", folder / "sql.png"))
     return made
 

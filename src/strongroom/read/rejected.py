@@ -9,7 +9,7 @@ import numpy as np
 
 from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.keymaster.api import Ask
-from strongroom.schema.rejects import decode_rejects
+from strongroom.schema.rejects import decode
 from strongroom.seal.blocks import KIND_REJECTS, open_block
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
@@ -51,12 +51,11 @@ def _opened(session: Session, table: str, entry: ObjectEntry, block_keys: BlockK
         {
             "put": entry.put_id.hex(),
             "table": table,
-            "source": batch.source,
-            "row": row,
-            "reason": reason,
-            "field": field,
-            "record": json.loads(raw) if field else raw.decode("utf-8", errors="replace"),
+            "source": one.source,
+            "row": one.row,
+            "reason": one.reason,
+            "field": one.field,
+            "record": json.loads(one.raw) if one.is_record else one.raw.decode("utf-8", errors="replace"),
         }
-        for batch in decode_rejects(plain)
-        for row, reason, field, raw in zip(batch.rows, batch.reasons, batch.fields, batch.raw, strict=True)
+        for one in decode(plain)
     ]

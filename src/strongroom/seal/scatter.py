@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,12 @@ def scattered(parts: Sequence[tuple[U8, U8, I64]]) -> Scattered:
         np.concatenate(lengths) if parts else none,
         kept,
     )
+
+
+def load_kernels() -> None:
+    """Import the compiled kernels of cells and runs now, before many entries come."""
+    _hazmat.lanes()
+    import_module(f"{__package__}._run_lanes")
 
 
 def use_kernels(entries: int) -> bool:

@@ -18,7 +18,7 @@ from strongroom.catalog.collector import CollectorLimits, SortedRuns
 from strongroom.catalog.entries import ObjectEntry
 from strongroom.catalog.openfile import write_open_file
 from strongroom.catalog.runs import RunPlan
-from strongroom.schema.rejects import encode_rejects
+from strongroom.schema.rejects import encode
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS, KIND_REJECTS, block_key, seal_block
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.run import Shape
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
-    from strongroom.schema.rejects import RejectBatch
+    from strongroom.schema.rejects import Rejects
     from strongroom.store.base import Store
     from strongroom.write.batch import SealedBatch
 
@@ -62,7 +62,7 @@ class Outputs:
         self._put_id = put_id
         self._created = created
         self._shapes: list[Shape] = []
-        self._rejects: list[RejectBatch] = []
+        self._rejects: list[Rejects] = []
         self._rejected = 0
         self._stored: list[ObjectEntry] = []
         self._open = contextlib.ExitStack()
@@ -97,7 +97,7 @@ class Outputs:
             offsets = np.arange(count + 1, dtype=np.int64) * index.entries.shape[1]
             self._indexes[name].add(order, index.tokens, index.entries.reshape(-1), offsets)
 
-    def add_rejects(self, rejects: RejectBatch) -> None:
+    def add_rejects(self, rejects: Rejects) -> None:
         """Collect rejected records; a full object of them is sealed and stored at once."""
         self._rejects.append(rejects)
         self._rejected += len(rejects)
@@ -125,7 +125,7 @@ class Outputs:
     def _store_rejects(self) -> None:
         object_id = random_bytes(16)
         file_key = self._mint(KIND_REJECTS, object_id)
-        plain = encode_rejects(self._rejects)
+        plain = encode(self._rejects)
         key = block_key(file_key.key, KIND_REJECTS, 0)
         sealed = seal_block(key, self._keymaster.room_id, object_id, KIND_REJECTS, 0, plain)
         self._store.put(object_name(object_id), sealed)

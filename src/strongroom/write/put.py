@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strongroom.errors import ConflictError, InputError
-from strongroom.schema.rejects import RejectBatch, rejects_from_checked
+from strongroom.schema.rejects import Rejects, rejects_from_batch, rejects_from_lines
 from strongroom.seal.entropy import random_bytes
+from strongroom.seal.scatter import load_kernels
 from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, commit_change
 from strongroom.write.outputs import Outputs
@@ -43,12 +44,6 @@ WORKERS = 2
 LEASE_RENEW_SECONDS = 60.0
 PRELOAD_BYTES_MIN = 32 << 20  # such a source has batches that the compiled kernels seal
 HASHED_FIRST_BYTES_MAX = 64 << 20
-_KERNELS = (
-    "strongroom.seal._chacha_lanes",
-    "strongroom.seal._run_lanes",
-    "strongroom.schema._packing_lanes",
-    "strongroom.write._assemble_lanes",
-)
 Progress = Callable[[int, int, "int | None"], None]
 
 
@@ -97,7 +92,7 @@ class _Work:
     batch: bytes
     records: int = 0
     new_subjects: int = 0
-    rejects: list[RejectBatch] = field(default_factory=list)
+    rejects: list[Rejects] = field(default_factory=list)
 
 
 class PutJob:
@@ -151,8 +146,7 @@ class PutJob:
         source = work.source
         if len(source.bad):
             bad = source.bad
-            fields = ("",) * len(bad)
-            work.rejects.append(RejectBatch(source.source, bad.rows, bad.reasons, fields, bad.raw))
+            work.rejects.append(rejects_from_lines(bad.rows, bad.reasons, bad.raw, source.source, self._put_id))
         rows = source.columns.num_rows
         if not rows:
             return work
@@ -160,7 +154,8 @@ class PutJob:
         checked = check(self.table, given)
         columns, subjects = checked.columns, checked.subjects
         if checked.bad.any():
-            work.rejects.append(rejects_from_checked(source.source, source.row_numbers(), source.columns, checked))
+            numbers, said = source.row_numbers(), (checked.bad, checked.reasons)
+            work.rejects.append(rejects_from_batch(source.columns, *said, numbers, source.source, self._put_id))
             import pyarrow as pa
 
             good = pa.array(~checked.bad)
@@ -174,7 +169,7 @@ class PutJob:
             work.records, work.new_subjects = rows, sealed.new_subjects
         return work
 
-    def keep_rejects(self, rejects: RejectBatch) -> None:
+    def keep_rejects(self, rejects: Rejects) -> None:
         """Count and keep rejects that are not to be looked at again."""
         self.reasons.update(rejects.counts())
         self.outputs.add_rejects(rejects)
@@ -280,7 +275,8 @@ def leased(
 def _preload() -> None:
     """Load the compiled kernels while the first batches are read; who needs them waits for this import."""
     with contextlib.suppress(ImportError):  # it is told where the kernels are used
-        for name in _KERNELS:
+        load_kernels()
+        for name in ("strongroom.schema._packing_lanes", "strongroom.write._assemble_lanes"):
             import_module(name)
 
 

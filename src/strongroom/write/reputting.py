@@ -8,6 +8,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -17,18 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
-from strongroom.errors import IntegrityError, NotFoundError, UsageError
-from strongroom.schema.rejects import RejectBatch, decode_rejects
+from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.schema.rejects import Reject, Rejects, decode
 from strongroom.seal.blocks import KIND_REJECTS, open_block
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
 from strongroom.write.put import PutOptions, PutReceipt, leased
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from strongroom.catalog.entries import BlockKeys, ObjectEntry
     from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
+
+
+RECORDS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,14 @@ class RejectGroup:
         return asdict(self)
 
 
-def open_rejects(store: Store, room: bytes, entry: ObjectEntry, block_keys: BlockKeys) -> list[RejectBatch]:
+def open_rejects(store: Store, room: bytes, entry: ObjectEntry, block_keys: BlockKeys) -> Rejects:
     """The rejects in one stored object; IntegrityError if it is missing or does not open."""
     key = block_keys(entry.key_id, KIND_REJECTS, [0], entry.table)[0]
     try:
         sealed = store.get(object_name(entry.object_id))
     except NotFoundError:
         raise IntegrityError(f"rejects {entry.object_id.hex()} are in the manifest and not in the store") from None
-    return decode_rejects(open_block(key, room, entry.object_id, KIND_REJECTS, 0, sealed))
+    return decode(open_block(key, room, entry.object_id, KIND_REJECTS, 0, sealed))
 
 
 def list_rejects(store: Store, keymaster: Keymaster, actor: str, put_id: str | None) -> list[RejectGroup]:
@@ -68,20 +74,17 @@ def list_rejects(store: Store, keymaster: Keymaster, actor: str, put_id: str | N
     for table, lease, entries, block_keys in _leases(store, keymaster, actor, put_id):
         try:
             for entry in entries:
-                for batch in open_rejects(store, keymaster.room_id, entry, block_keys):
-                    found += _groups(entry.put_id.hex(), table.name, batch)
+                found += _groups(entry.put_id.hex(), table.name, open_rejects(store, keymaster.room_id, entry, block_keys))
         finally:
             keymaster.abandon(lease)
     return found
 
 
-def _groups(put: str, table: str, batch: RejectBatch) -> Iterable[RejectGroup]:
-    first: dict[tuple[str, str], int] = {}
-    for row, reason, field in zip(batch.rows, batch.reasons, batch.fields, strict=True):
-        first[reason, field] = min(row, first.get((reason, field), row))
-    counts: Counter[tuple[str, str]] = batch.counts()
-    for (reason, field), count in sorted(counts.items()):
-        yield RejectGroup(put, table, batch.source, reason, field, count, first[reason, field])
+def _groups(put: str, table: str, rejects: Rejects) -> Iterable[RejectGroup]:
+    keys = ["source", "reason", "field"]
+    grouped = rejects.table.group_by(keys).aggregate([([], "count_all"), ("row", "min")]).to_pylist()
+    for one in sorted(grouped, key=lambda group: [str(group[key]) for key in keys]):
+        yield RejectGroup(put, table, *(one[key] for key in keys), one["count_all"], one["row_min"])
 
 
 def _leases(
@@ -136,40 +139,32 @@ def _reput(
     names = [f.name for f in table.fields]
     with leased(store, keymaster, lease, table, PutOptions(again=True), random_bytes(16), time.time) as job:
         for entry in entries:
-            for batch in open_rejects(store, keymaster.room_id, entry, block_keys):
-                records, lines = _records(batch)
-                if lines is not None:
-                    job.keep_rejects(lines)
-                if records:
-                    columns = {n: pa.array([_text(r.get(n)) for r in records], pa.string()) for n in names}
-                    with open_sources(pa.table(columns), table_fields=names, needed=[]) as sources:
-                        job.run(sources, None)
+            rejects = open_rejects(store, keymaster.room_id, entry, block_keys)
+            lines = rejects.lines()
+            if len(lines):
+                job.keep_rejects(lines)
+            batches = (_columns(some, names) for some in _slices(rejects))
+            schema = pa.schema([(name, pa.string()) for name in names])
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            with open_sources(reader, table_fields=names, needed=[]) as sources:
+                job.run(sources, None)
         return job.commit([], removed=entries)
 
 
-def _records(batch: RejectBatch) -> tuple[list[dict[str, Any]], RejectBatch | None]:
-    """Rejects that are records, and those that are lines nobody could read, which stay rejected."""
-    records: list[dict[str, Any]] = []
-    lines: list[int] = []
-    for at, (raw, field) in enumerate(zip(batch.raw, batch.fields, strict=True)):
-        if field:
-            try:
-                records.append(json.loads(raw))
-                continue
-            except ValueError:
-                raise UsageError("a rejected record cannot be read again") from None
-        lines.append(at)
-    if not lines:
-        return records, None
-    kept = RejectBatch(
-        batch.source,
-        tuple(batch.rows[i] for i in lines),
-        tuple(batch.reasons[i] for i in lines),
-        tuple(batch.fields[i] for i in lines),
-        tuple(batch.raw[i] for i in lines),
-    )
-    return records, kept
+def _slices(rejects: Rejects) -> Iterator[list[Reject]]:
+    """Rejects that are records, some thousands at a time."""
+    records = (one for one in rejects if one.is_record)
+    while some := list(itertools.islice(records, RECORDS_AT_ONCE)):
+        yield some
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _columns(rejects: list[Reject], names: list[str]) -> pa.RecordBatch:
+    """The records as columns of text, as they came."""
+    import pyarrow as pa
+
+    try:
+        records = [json.loads(one.raw) for one in rejects]
+        columns = [pa.array([record.get(name) for record in records], pa.string()) for name in names]
+    except (ValueError, AttributeError, pa.ArrowException):
+        raise IntegrityError("a rejected record cannot be read again") from None
+    return pa.RecordBatch.from_arrays(columns, names=names)

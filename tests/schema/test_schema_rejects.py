@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.errors import IntegrityError
-from strongroom.write.rejects import (
+from strongroom.schema.rejects import (
     decode,
     encode,
     json_objects,
-    rejects_from_bad_rows,
     rejects_from_batch,
+    rejects_from_lines,
 )
-from strongroom.write.sources import BAD_ENCODING, BadRows
 
 
 def test_rejected_rows_come_back_with_number_first_reason_and_record():
@@ -28,18 +27,18 @@ def test_rejected_rows_come_back_with_number_first_reason_and_record():
     early = np.array([False, False, True, False])
     mask = early | late
     made = rejects_from_batch(columns, mask, [(early, "id", "missing"), (late, "名", "too-long")], 11, "a.csv", b"p")
-    lines = rejects_from_bad_rows(BadRows((5,), (BAD_ENCODING,), (b"\xff",)), "b.csv", b"p")
+    lines = rejects_from_lines((5,), ("not valid in its encoding",), (b"\xff",), "b.csv", b"p")
     back = decode(encode([made, lines]))
     found = [(r.source, r.row, r.reason, r.field, r.put_id, r.is_record) for r in back]
     assert found == [
         ("a.csv", 12, "too-long", "名", b"p", True),
         ("a.csv", 13, "missing", "id", b"p", True),
-        ("b.csv", 5, BAD_ENCODING, None, b"p", False),
+        ("b.csv", 5, "not valid in its encoding", None, b"p", False),
     ]
     raw = [r.raw for r in back]
     assert [json.loads(r) for r in raw[:2]] == [{"id": "2", "名": 'b"\n\\'}, {"id": None, "名": "丙"}]
     assert raw[2] == b"\xff"
-    assert back.counts() == {("too-long", "名"): 1, ("missing", "id"): 1, (BAD_ENCODING, ""): 1}
+    assert back.counts() == {("too-long", "名"): 1, ("missing", "id"): 1, ("not valid in its encoding", ""): 1}
     assert "丙" not in repr(back) + repr(next(iter(back)))
 
 
@@ -69,7 +68,7 @@ def test_arbitrary_bytes_are_an_integrity_error(data):
 
 def test_a_packed_stream_with_a_byte_changed_or_cut_is_an_error_or_rejects():
     """Nothing but an IntegrityError comes out of damaged rejects."""
-    data = encode([rejects_from_bad_rows(BadRows((5,), (BAD_ENCODING,), (b"abc",)), "b.csv")])
+    data = encode([rejects_from_lines((5,), ("not valid in its encoding",), (b"abc",), "b.csv")])
     for at in range(0, len(data), 7):
         for damaged in (data[:at], data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :]):
             try:
