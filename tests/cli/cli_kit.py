@@ -9,8 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
 
-from small_room import PASSPHRASE, SmallRoom  # noqa: E402
-from strongroom.cli import main  # noqa: E402
+from small_room import PASSPHRASE, SmallRoom
+
+from strongroom.cli import main
 
 DELIVERY = ("--actor", "mei", "--purpose", "delivery", "--reason", "parcel 4411")
 CASE = ("--actor", "ada", "--purpose", "case-work", "--reason", "case 12")

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import typer
+
 from strongroom.cli.app import app
 from strongroom.cli.reference import EXAMPLES, reference
 

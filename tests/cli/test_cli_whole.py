@@ -320,7 +320,7 @@ def test_passphrases_that_do_not_open(shell):
     told(ended(shell.start("log", *KIT)), 2)
 
 
-@pytest.mark.parametrize("text", ["room = 3\n", "purpose = \"delivery\"\n", "room = \n", ""])
+@pytest.mark.parametrize("text", ["room = 3\n", 'purpose = "delivery"\n', "room = \n", ""])
 def test_settings_that_cannot_be_are_told(shell, text):
     """strongroom.toml holds three settings, all text, and never a purpose."""
     (shell.folder / "strongroom.toml").write_text(text, encoding="utf-8")
@@ -338,7 +338,7 @@ def test_settings_that_cannot_be_are_told(shell, text):
         ("tables = 3", POLICY, 2),
         ("[", POLICY, 2),
         (SCHEMA.replace('class = "contact"', 'class = "contakt"', 1), POLICY, 2),
-        (SCHEMA.replace('low_cardinality = true', "find = true", 1), POLICY, 2),
+        (SCHEMA.replace("low_cardinality = true", "find = true", 1), POLICY, 2),
         (SCHEMA, POLICY.replace('"get", "find"', '"gett"', 1), 2),
         (SCHEMA, POLICY.replace("persons = {", "people = {", 1), 2),
     ],

@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _refuse_broken_text(words)
-        app(args=words, standalone_mode=False)
+        if app(args=words, standalone_mode=False) == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt  # noqa: TRY301  typer swallows Ctrl-C and returns its code instead
     except StrongroomError as error:
         _tell("error", str(error))
         if error.hint:

@@ -14,6 +14,7 @@ from strongroom.demo.show import show
 from strongroom.seal.entropy import random_bytes
 
 HERE = Path(__file__).parent
+MARK = "demo"  # a file in the keymaster's folder: made by the demo, for this room
 TABLES = {
     "persons": "persons.csv",
     "deliveries": "deliveries.csv",
@@ -30,10 +31,10 @@ def main() -> int:
     parser.add_argument("--persons", type=int, default=20_000, help="size of the made-up city")
     options = parser.parse_args()
     room, keys = Path(options.room), Path(options.keys)
-    for folder, mark in ((room, None), (keys, "keymaster.db")):
-        if folder.exists() and mark is not None and not (folder / mark).exists() and any(folder.iterdir()):
-            print(f"{folder} is not a demo keymaster: remove it or name another", file=sys.stderr)
-            return 2
+    if not _ours(room, keys):
+        print(f"{room} or {keys} was not made by the demo: remove it or name another", file=sys.stderr)
+        return 2
+    for folder in (room, keys):
         shutil.rmtree(folder, ignore_errors=True)
     passphrase = random_bytes(18).hex()
     with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
@@ -46,12 +47,21 @@ def main() -> int:
         )
         with keymaster:
             strongroom.create(str(room), keys=keymaster)
+            (keys / MARK).write_text(str(room.resolve()), encoding="utf-8")
             (keys / "passphrase").touch(mode=0o600)
             (keys / "passphrase").write_text(passphrase + "\n", encoding="utf-8")
             show(room, keymaster, Path(source), city, TABLES)
-    print(f"\nLook closer:  cd into this folder, write strongroom.toml (room = \"{room}\", keys = \"{keys}\",")
-    print(f"passphrase_file = \"{keys}/passphrase\"), then: .venv/bin/strongroom log --actor kit")
+    where = f"--room {room} --keys {keys} --passphrase-file {keys}/passphrase"
+    print(f"\nLook closer:  {Path(sys.executable).parent / 'strongroom'} log --actor kit {where}")
     return 0
+
+
+def _ours(room: Path, keys: Path) -> bool:
+    """Whether both folders may be removed: they are absent or empty, or an earlier demo made the pair."""
+    mark = keys / MARK
+    if mark.is_file() and mark.read_text(encoding="utf-8") == str(room.resolve()):
+        return True
+    return not any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in (room, keys))
 
 
 if __name__ == "__main__":

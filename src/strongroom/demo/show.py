@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster
 
 KNOWN_PERSONS = 34  # name, number and address of each: about a hundred known values
+LOG_LINES = 3
 ENCODINGS = ("utf-8", "utf-16-le", "gb18030")
 
 
@@ -89,10 +90,12 @@ def _crawler(room: Path, keymaster: Keymaster, persons: Path) -> None:
 
 def _log(room: strongroom.Room) -> None:
     report = room.verify_log()
-    print(f"\nlog           {report['entries']} entries, verified against a signed checkpoint; the newest:")
-    for entry in room.log()[-3:]:
-        words = [str(entry.get(k, "")) for k in ("actor", "act", "purpose", "table", "decision")]
-        print(f"              {entry['leaf']:>5}  {'  '.join(w for w in words if w)}")
+    print(f"\nlog           {report['entries']} entries, verified against a signed checkpoint; the newest reads:")
+    asked = [entry for entry in room.log() if entry["act"] == "find" or entry["decision"] != "allowed"]
+    for entry in asked[-LOG_LINES:]:
+        decision = entry["decision"] if entry["decision"] == "allowed" else f"refused by {entry.get('rule')}"
+        words = [str(entry.get(k, "")) for k in ("actor", "act", "purpose", "table")]
+        print(f"              {entry['leaf']:>5}  {'  '.join(w for w in (*words, decision) if w)}")
 
 
 def _search(room: Path, known: list[dict[str, str]]) -> None:

@@ -151,7 +151,7 @@ class PutJob:
         if not rows:
             return work
         given = {name: source.columns.column(i) for i, name in enumerate(source.columns.schema.names)}
-        checked = check(self.table, given)
+        checked = check(self.table, given, empty_is_null=False)  # CSV parts give null for an empty field already
         columns, subjects = checked.columns, checked.subjects
         if checked.bad.any():
             numbers, said = source.row_numbers(), (checked.bad, checked.reasons)

@@ -11,7 +11,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,7 @@ class JsonPart:
                 f"{self.name}: is one JSON array", hint="write one object a line, for example with jq -c '.[]'."
             )
         self._names: list[str] | None = list(selection.known) if selection.known is not None else None
+        self._stamped: tuple[str, ...] = ()
 
     @property
     def bytes_done(self) -> int:
@@ -147,10 +148,12 @@ class JsonPart:
         count = len(lines) if lines is not None else data.count(b"\n") + (not data.endswith(b"\n"))
         read = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
         try:
-            table = pj.read_json(pa.BufferReader(data), read, self._explicit(None))
+            table = pj.read_json(pa.BufferReader(data), read, self._explicit(self._stamped))
             stamped = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
             if stamped:
-                table = pj.read_json(pa.BufferReader(data), read, self._explicit(stamped))
+                table = pj.read_json(pa.BufferReader(data), read, self._explicit([*self._stamped, *stamped]))
+                if self._names is not None:
+                    self._stamped = tuple({*self._stamped, *stamped})
             table.validate(full=True)
         except (pa.ArrowException, UnicodeDecodeError, OverflowError):
             return None
@@ -162,7 +165,7 @@ class JsonPart:
             return None
         return Parsed(pa.RecordBatch.from_arrays(arrays, names=names), count, BadRows())
 
-    def _explicit(self, strings: list[str] | None) -> Any:
+    def _explicit(self, strings: Sequence[str]) -> Any:
         """Parse options that keep text which looks like a time as text."""
         import pyarrow as pa
         import pyarrow.json as pj
