@@ -241,7 +241,8 @@ def measure_cells(_setting: Setting, report: Report) -> None:
                 for other, least in (("PyNaCl call", 20), ("AES-GCM call", 10)):
                     times = row[f"{act}, times {other}"]
                     report.add(f"cells, {act}, times one {other}", rate, peer=row[f"{act}, {other}: M cells/s"],
-                               ratio=times, target=f"{least} times", reached=times >= least, unit="M cells/s")  # fmt: skip
+                               ratio=times, target=f"{least} times", reached=times >= least,
+                               unit="M cells/s")  # fmt: skip
         for name, value in row.items():
             if "buffer" in name or "keys" in name:
                 report.add(name, value)

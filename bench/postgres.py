@@ -33,10 +33,10 @@ SETTINGS = {
     "max_connections": 40,
 }
 INDEX_KEY = "'\\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'::bytea"
-COLUMNS = (
-    ["id_number", "name", "sex", "birth_date", "mobile"]
-    + ["address", "education", "ethnicity", "household_no", "created_at"]
-)
+COLUMNS = [
+    *("id_number", "name", "sex", "birth_date", "mobile"),
+    *("address", "education", "ethnicity", "household_no", "created_at"),
+]
 GROUPS = {"identity": "id_number name birth_date household_no", "contact": "mobile address", "sensitive": "ethnicity"}
 
 

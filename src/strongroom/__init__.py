@@ -1,13 +1,6 @@
 """Keeps the personal records of very many people sealed on object storage: public names, no logic.
 
-    import strongroom
-
-    with (
-        strongroom.open_keymaster("keys", passphrase=passphrase) as keymaster,
-        strongroom.open("bucket", keys=keymaster, actor="ada") as room,
-        room.read(purpose="support", reason="ticket 4411") as desk,
-    ):
-        person = desk.get("persons", "p-123")
+A keymaster is opened, then a room with it, then a reading with a purpose and a reason; the README has the example.
 """
 
 from strongroom.errors import (

@@ -45,17 +45,23 @@ def test_attack_names_of_tables_and_fields_are_not_in_the_bucket(room):
 
 def test_attack_temporary_files_and_logs(tmp_path, monkeypatch, caplog, needles):
     """A thief who sees every temporary file and log line of a put that spills finds no value: spills are sealed."""
-    from strongroom.catalog import collector
+    from strongroom.catalog import spill
+    from strongroom.write import outputs
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    seen = []
-    finish = collector.__dict__  # every module-level byte limit of the collector is made small, so that it spills
-    for name, value in list(finish.items()):
-        if name.endswith("_BYTES") and isinstance(value, int) and value > 1 << 20:
-            monkeypatch.setattr(collector, name, 1 << 10)
+    seen, spilled = [], []
+
+    def kept(**_):
+        spilled.append(scratch / f"spill-{len(spilled)}")
+        return spilled[-1].open("w+b", buffering=0)
+
+    # the file is unlinked as it is made: here it keeps its name, so that it can be searched
+    monkeypatch.setattr(spill.tempfile, "TemporaryFile", kept)
+    monkeypatch.setattr(outputs, "RECORDS_MEMORY_BYTES", 1 << 10)
+    monkeypatch.setattr(outputs, "INDEX_MEMORY_BYTES", 1 << 10)
     room = SmallRoom(tmp_path / "room")
     room.create()
     with caplog.at_level(logging.DEBUG), room.keymaster() as keymaster:
@@ -63,6 +69,7 @@ def test_attack_temporary_files_and_logs(tmp_path, monkeypatch, caplog, needles)
             r.put("persons", persons(PEOPLE), progress=lambda *_: seen.append(kit.folder_bytes(tmp_path)))
             seen.append(kit.folder_bytes(tmp_path))
     assert seen
+    assert sum(p.stat().st_size for p in spilled) > 10_000
     for blob in [*seen, caplog.text.encode()]:
         assert kit.search(blob, needles) == set()
 

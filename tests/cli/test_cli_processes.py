@@ -1,5 +1,6 @@
 """Puts that are cut short, starved of disk, or made at the same time: the room is as it was, or holds all of it."""
 
+import contextlib
 import io
 import json
 import os
@@ -93,10 +94,8 @@ def test_a_put_that_is_killed_leaves_the_room_as_it_was(shell):
     process.wait(30)
     for pipe in (process.stdout, process.stderr):
         pipe.close()
-    try:
+    with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        pass
     assert shell.head() == head
     clean(shell)
     assert not found(shell, 10_005)

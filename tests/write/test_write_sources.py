@@ -319,6 +319,17 @@ def test_regular_json_lines_take_the_fast_way_with_the_same_result(tmp_path, enc
     assert fast[7] == (8, "李7", "7", "2020-01-02 03:04:05")
 
 
+@pytest.mark.parametrize(
+    "line", ["null", "{}null", "null}", "{} null {}", '{"a":' * 100_000, '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"]
+)
+def test_lines_that_end_the_fast_parser_do_not_end_the_process(tmp_path, line):
+    """A null outside an object and deep nesting, which crash Arrow's parser, are bad rows."""
+    path = put(tmp_path, '{"id": 1}\n' + line + '\n{"id": 2}\n', "a.jsonl")
+    good, bad, _ = read(path, table_fields=["id"], needed=[])
+    assert [g[0] for g in good if g[1]] == [1, 3]
+    assert [b[0] for b in bad] in ([2], [])
+
+
 def test_json_lines_in_which_a_needed_field_never_stands_are_refused(tmp_path):
     """Objects that use other names are an error of the file."""
     with pytest.raises(InputError, match="no value for mobile"):

@@ -38,7 +38,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     passphrase = random_bytes(18).hex()
     with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
-        city = make_city(Path(source), persons=options.persons)
+        make_city(Path(source), persons=options.persons)
         keymaster = strongroom.create_keymaster(
             str(keys),
             passphrase=passphrase,
@@ -50,7 +50,7 @@ def main() -> int:
             (keys / MARK).write_text(str(room.resolve()), encoding="utf-8")
             (keys / "passphrase").touch(mode=0o600)
             (keys / "passphrase").write_text(passphrase + "\n", encoding="utf-8")
-            show(room, keymaster, Path(source), city, TABLES)
+            show(room, keymaster, Path(source), TABLES)
     where = f"--room {room} --keys {keys} --passphrase-file {keys}/passphrase"
     print(f"\nLook closer:  {Path(sys.executable).parent / 'strongroom'} log --actor kit {where}")
     return 0

@@ -18,7 +18,7 @@ LOG_LINES = 3
 ENCODINGS = ("utf-8", "utf-16-le", "gb18030")
 
 
-def show(room: Path, keymaster: Keymaster, source: Path, city: Any, tables: Mapping[str, str]) -> None:
+def show(room: Path, keymaster: Keymaster, source: Path, tables: Mapping[str, str]) -> None:
     """Put the four tables and walk through what the room does and refuses."""
     print("Made-up people; the keymaster is embedded: it does not protect against whoever runs this process.\n")
     with strongroom.open(str(room), keys=keymaster, actor="kit") as desk_of_kit:
@@ -40,7 +40,8 @@ def _put(room: strongroom.Room, source: Path, tables: Mapping[str, str]) -> None
         receipt = room.put(table, str(source / name))
         total += receipt.records
     seconds = time.monotonic() - started
-    print(f"put           {total:,} records of four tables sealed in {seconds:.1f} s, each person under a key of their own")
+    done = f"{total:,} records of four tables sealed in {seconds:.1f} s"
+    print(f"put           {done}, each person under a key of their own")
 
 
 def _delivery(room: Path, keymaster: Keymaster, mobile: str) -> None:
@@ -104,7 +105,8 @@ def _search(room: Path, known: list[dict[str, str]]) -> None:
     files = [path for path in room.rglob("*") if path.is_file()]
     bucket = b"\0".join(path.read_bytes() for path in files)
     found = sum(needle in bucket for needle in needles)
-    print(f"\nbucket        {len(files)} objects, {len(bucket):,} bytes searched for {len(values)} known values: {found} found")
+    searched = f"{len(files)} objects, {len(bucket):,} bytes searched"
+    print(f"\nbucket        {searched} for {len(values)} known values: {found} found")
 
 
 def _known(persons: Path) -> list[dict[str, str]]:

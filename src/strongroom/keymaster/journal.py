@@ -14,8 +14,7 @@ import hashlib
 import hmac
 import time as calendar
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from strongroom.audit.tlog import leaf_hash
 from strongroom.keymaster.state import State
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing, context
 from strongroom.keys.rows import Rows
-from strongroom.seal.tokens import cmac_column, cmac_one
+from strongroom.seal.tokens import OneMac, cmac_column
 from strongroom.seal.wrap import unwrap, wrap
 
 if TYPE_CHECKING:
@@ -64,11 +63,13 @@ class Journal:
         self._last_ms = 0
         self._months: dict[bytes, bytes] = {}
         self._days: dict[int, tuple[bytes, bytes]] = {}
+        self._mac: tuple[bytes, OneMac | None] = (b"", None)
 
     def forget(self) -> None:
         """Drop month and day keys."""
         self._months.clear()
         self._days.clear()
+        self._mac = (b"", None)
 
     def undone(self) -> None:
         """Forget what an undone part may have made: keys, and a leaf's number."""
@@ -91,8 +92,8 @@ class Journal:
     def entry(self, rows: Rows, act: str, actor: str, **parts: object) -> bytes:
         """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise."""
         now = max(int(self.now(rows) * 1000), self._last_ms)
-        entry = Entry(now, act, actor, "allowed", policy=self._standing.policy_number)
-        return replace(entry, **parts).to_bytes()  # type: ignore[arg-type]
+        said: dict[str, Any] = {"decision": "allowed", "policy": self._standing.policy_number, **parts}
+        return Entry(now, act, actor, **said).to_bytes()
 
     def note(self, rows: Rows, entry: bytes) -> int:
         """Insert an entry made by `entry` in this transaction; returns its leaf number."""
@@ -108,13 +109,21 @@ class Journal:
         """Day labels of persons by distinct tokens u8[n,16]: their root, month, and the sealed list."""
         key, month = self._day(rows, int(self.now(rows)) // DAY_SECONDS)
         if len(tokens) == 1:
-            labels = cmac_one(key, tokens.tobytes())
+            labels = self._label(key, tokens.tobytes())
             root = leaf_hash(labels)
         else:
             column = cmac_column(key, tokens)
             labels, root = column.tobytes(), labels_root(column)
         sealed = wrap(self._month(rows, month)[:KEY_BYTES], labels, b"labels" + root)
         return root, month, sealed
+
+    def _label(self, key: bytes, token: bytes) -> bytes:
+        """The label of one person under a day's key, whose schedule is kept for the day that is current."""
+        known, mac = self._mac
+        if known != key or mac is None:
+            mac = OneMac(key)
+            self._mac = (key, mac)
+        return mac.of(token)
 
     def keep_labels(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
         """Keep the sealed labels of a leaf."""

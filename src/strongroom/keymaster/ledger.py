@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from strongroom.keymaster.state import State
-from strongroom.keys.rows import Rows
+from strongroom.keys.rows import Rows, counter, put
 from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining
 
 ASKED_ONE_BY_ONE_MAX = 32
@@ -159,14 +159,13 @@ class Ledger:
 
     def prune(self, rows: Rows, now: float) -> None:
         """Forget, once a day, persons and slots that no window can count any more."""
-        last = rows.execute("SELECT value FROM counter WHERE name = 'pruned'").fetchone()[0]
-        if now - last < PRUNE_SECONDS:
+        if now - counter(rows, "pruned") < PRUNE_SECONDS:
             return
         horizon = int(now) - MONTH_SECONDS - 2 * PRUNE_SECONDS
         rows.execute("DELETE FROM seen WHERE at < ?", (horizon,))
         for window, seconds in (("hour", 300), ("day", 3600), ("month", 24 * 3600)):
             rows.execute("DELETE FROM spent WHERE period = ? AND slot < ?", (window, horizon // seconds))
-        rows.execute("UPDATE counter SET value = ? WHERE name = 'pruned'", (int(now),))
+        put(rows, "pruned", int(now))
 
     # -- rows -----------------------------------------------------------------------------------
     def _count(self, rows: Rows, limit: Limit) -> Counts:

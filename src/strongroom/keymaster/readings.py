@@ -41,7 +41,6 @@ from strongroom.seal.blocks import (
     TAIL,
     block_key,
 )
-from strongroom.seal.tokens import open_index_entries
 
 READING_SECONDS = 3600.0
 REASON_LENGTH_MAX = 1000
@@ -78,6 +77,7 @@ class Reading:
     values: set[bytes] = field(default_factory=set, repr=False)
     noted: set[tuple[str, int]] = field(default_factory=set)
     file_keys: dict[bytes, StoredFileKey] = field(default_factory=dict, repr=False)
+    shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:
         """What every entry of this reading says."""
@@ -206,8 +206,7 @@ class Readings:
         if any(token.tobytes() not in reading.values for token in value_tokens):
             raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
         field_id = model.field(field_name).id
-        keys = self._core.standing.field(field_id)
-        subjects, sequences, ordinals, bad = open_index_entries(keys.siv, field_id, value_tokens, entries)
+        subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
         good = ~bad
         if bad.any():
             # an entry that does not open is no hit; `check` names it, and a swapped one must not look like a person

@@ -28,6 +28,7 @@ from strongroom.seal.cells import batch_keys
 RELEASE_ROWS_MAX = 1_000_000
 BATCHES_KEPT_MAX = 65_536
 SMALL = 64
+SHOWN_KEPT_MAX = 64
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Releasing:
 
         answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
         keys = self._keys(reading, ask, model, persons)
-        missing = tuple(np.flatnonzero(~persons.found).tolist())
+        missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
 
     def _decide_spend_note(
@@ -108,13 +109,12 @@ class Releasing:
 
     # -- persons and batches --------------------------------------------------------------------
     def _persons(self, ask: Ask) -> _Persons:
-        removals = self._core.keys.refresh().removals
         size = len(ask.tokens)
         if size <= SMALL:
             secrets, found, own = bytearray(), [], dict[int, bytes]()
-            for row in ask.tokens:
-                token = row.tobytes()
-                subject = self._core.keys.one(token)
+            asked = [row.tobytes() for row in ask.tokens]
+            removals, subjects = self._core.keys.few(asked)
+            for token, subject in zip(asked, subjects, strict=True):
                 found.append(subject is not None)
                 secrets += bytes(32) if subject is None else subject.secret
                 if subject is not None:
@@ -122,6 +122,7 @@ class Releasing:
             tokens = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
             matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
             return _Persons(removals, np.array(found, np.bool_), matrix, list(own), tokens)
+        removals = self._core.keys.refresh().removals
         many = self._core.keys.lookup(ask.tokens)
         rows = np.flatnonzero(many.found)
         ordinals, first = np.unique(many.ordinals[rows], return_index=True)
@@ -152,20 +153,14 @@ class Releasing:
     def _keys(
         self, reading: Reading, ask: Ask, model: Table, persons: _Persons
     ) -> dict[str, npt.NDArray[np.uint8]]:
-        views = reading.purpose.tables[ask.table].views(model)
-        wanted = None if ask.fields is None else set(ask.fields)
-        shown = {
-            view.klass
-            for view in views.values()
-            if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
-        }
         if ask.verb == "sql" or not len(ask.tokens):
             return {}
+        shown, gone = _shown(reading, ask, model), ~persons.found
         keys = {}
         for klass in model.classes:
             if klass in shown:
                 found = batch_keys(persons.secrets, model.compartments[klass], ask.batches)
-                found[~persons.found] = 0
+                found[gone] = 0
                 keys[klass] = found
         return keys
 
@@ -198,6 +193,24 @@ def _check(ask: Ask) -> None:
             raise UsageError("tokens and batches are bytes, 16 to a row")
     if len(ask.tokens) != len(ask.batches) or len(ask.tokens) > RELEASE_ROWS_MAX:
         raise UsageError(f"a release has a batch for every token, and at most {RELEASE_ROWS_MAX} rows")
+
+
+def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
+    """The sealed classes that the purpose shows of the fields asked for; kept while the table's model is the same."""
+    kept = reading.shown.get((ask.table, ask.fields))
+    if kept is not None and kept[0] is model:
+        return kept[1]
+    views = reading.purpose.tables[ask.table].views(model)
+    wanted = None if ask.fields is None else set(ask.fields)
+    shown = frozenset(
+        view.klass
+        for view in views.values()
+        if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
+    )
+    if len(reading.shown) >= SHOWN_KEPT_MAX:
+        reading.shown.clear()
+    reading.shown[ask.table, ask.fields] = (model, shown)
+    return shown
 
 
 def _request(reading: Reading, ask: Ask) -> Request:

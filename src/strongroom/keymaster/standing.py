@@ -20,6 +20,7 @@ from strongroom.purpose.policy import Policy, check_policy, parse_policy
 from strongroom.schema.model import Schema, Table
 from strongroom.schema.parse import parse_schema
 from strongroom.schema.stored import table_from_json, table_to_json
+from strongroom.seal.tokens import EntryOpener
 
 
 class Standing:
@@ -37,10 +38,12 @@ class Standing:
         self._decider: Decider | None = None
         self._tables: dict[tuple[bytes, int], Table] = {}
         self._fields: dict[bytes, FieldKeys] = {}
+        self._openers: dict[bytes, EntryOpener] = {}
 
     def forget(self) -> None:
         """Drop index keys."""
         self._fields.clear()
+        self._openers.clear()
 
     @property
     def policy(self) -> Policy:
@@ -148,3 +151,10 @@ class Standing:
                 raise NotFoundError("the field has no index")
             keys = self._fields[field_id] = field_keys(self._ring.unwrap("field", field_id, row[0]))
         return keys
+
+    def opener(self, field_id: bytes) -> EntryOpener:
+        """Opens index entries of a field."""
+        opener = self._openers.get(field_id)
+        if opener is None:
+            opener = self._openers[field_id] = EntryOpener(self.field(field_id).siv, field_id)
+        return opener

@@ -4,7 +4,7 @@ Rules it keeps:
 
 1. A transaction has the write lock from its start (BEGIN IMMEDIATE) and is on disk when it is left (synchronous=FULL).
 2. What is cached of the database is valid while nobody else wrote: `State.epoch` changes when somebody did, or when
-   a transaction was undone.
+   a transaction was undone. Counters are cached too; whatever writes one says so (`keys.rows.take` and `put`).
 3. Deleted rows are overwritten (secure_delete).
 4. Only this file knows that the database is SQLite.
 """
@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 from strongroom.errors import ConflictError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.tables import FORMAT, TABLES
-from strongroom.keys.rows import Rows
+from strongroom.keys.rows import CountedRows, Rows
 
 BUSY_SECONDS = 30.0
 JOBS_MAX = 256
@@ -29,6 +29,21 @@ STATEMENTS_KEPT = 256
 CHECKPOINT_PAGES = 4000
 
 T = TypeVar("T")
+
+
+class _Connection(sqlite3.Connection, CountedRows):
+    """A connection; `state` is set once it belongs to one."""
+
+    state: State | None = None
+
+    def known_counters(self) -> dict[str, int] | None:
+        """See `CountedRows.known_counters`."""
+        return None if self.state is None else self.state.counters_for(self)
+
+    def counters_changed(self) -> None:
+        """See `CountedRows.counters_changed`."""
+        if self.state is not None:
+            self.state.forget_counters()
 
 
 class State:
@@ -42,7 +57,10 @@ class State:
         self._path = path
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[_Connection] = []
+        # the counters as the writer sees them, and as last committed while nobody else can commit
+        self._counters: dict[str, int] | None = None
+        self._committed: dict[str, int] | None = None
         self._writer = self._connect()
         self._seen_version = -1
         self._closed = False
@@ -86,7 +104,7 @@ class State:
                 connection.close()
             self._readers.clear()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         # check_same_thread is off: the writer is used under the lock, a reader by one thread, and close by any
         connection = sqlite3.connect(
             self._path,
@@ -94,7 +112,9 @@ class State:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=STATEMENTS_KEPT,
+            factory=_Connection,
         )
+        connection.state = self
         for setting in (
             "synchronous=FULL",
             "foreign_keys=ON",
@@ -107,7 +127,7 @@ class State:
 
     def read(self) -> Rows:
         """Rows as last committed, for the calling thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             with self._lock:
                 if self._closed:
@@ -115,6 +135,24 @@ class State:
                 connection = self._local.connection = self._connect()
                 self._readers.append(connection)
         return connection
+
+    def counters_for(self, rows: Rows) -> dict[str, int] | None:
+        """The counters as these rows see them, where that is certain without a statement.
+
+        The writer's are read once and stand until somebody writes one. A reader's are those last committed, as long
+        as this process holds the write lock: nobody else can commit then.
+        """
+        if rows is not self._writer:
+            return self._committed
+        if not self._writer.in_transaction:
+            return None
+        if self._counters is None:
+            self._counters = dict(self._writer.execute("SELECT name, value FROM counter").fetchall())
+        return self._counters
+
+    def forget_counters(self) -> None:
+        """Read the writer's counters again when they are next asked for."""
+        self._counters = None
 
     @contextmanager
     def write(self) -> Iterator[Rows]:
@@ -128,15 +166,20 @@ class State:
                 version = self._writer.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._seen_version:
                     self._seen_version = version
+                    self._counters = None
                     self.epoch += 1
+                self._committed = self.counters_for(self._writer)
                 with translated():
                     yield self._writer
                     self._writer.execute("COMMIT")
             except BaseException:
                 self.epoch += 1
+                self._counters = None
+                self._committed = None
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            self._committed = None
 
 
 @contextmanager
@@ -153,13 +196,16 @@ def translated() -> Iterator[None]:
 
 
 class _Job(Generic[T]):
-    """One caller's part of a transaction, and what became of it."""
+    """One caller's part of a transaction, and what became of it; `wake` is held until the caller may go on."""
 
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("done", "error", "leads", "result", "wake", "work")
 
     def __init__(self, work: Callable[[Rows], T]) -> None:
         self.work = work
         self.done = False
+        self.leads = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
         self.result: T | None = None
         self.error: BaseException | None = None
 
@@ -167,8 +213,9 @@ class _Job(Generic[T]):
 class GroupCommit:
     """Lets callers that come together share one transaction and one write to disk.
 
-    The first to get the lead takes everybody who waits, runs their parts one after the other, commits, and only
-    then lets them go. A part that raises one of this library's errors is undone alone: it must raise before it
+    Who comes while nobody leads takes the lead: everybody who waits is taken along, their parts run one after the
+    other, and only when they are durable is each let go. Whoever came meanwhile waits for the next lead, which the
+    first of them gets. A part that raises one of this library's errors is undone alone: it must raise before it
     changes what is cached in memory.
 
     Args:
@@ -181,33 +228,67 @@ class GroupCommit:
         self._state = state
         self._finish = finish
         self._undone = undone
-        self._lead = threading.Lock()
+        self._led = False
         self._queue: list[_Job[object]] = []
         self._queue_lock = threading.Lock()
 
     def run(self, work: Callable[[Rows], T]) -> T:
         """Run one part; returns when it is durable, or raises what it raised."""
         job = _Job(work)
-        with self._queue_lock:
-            self._queue.append(job)  # type: ignore[arg-type]
-        while not job.done:
-            with self._lead:
-                if not job.done:
-                    self._commit(self._taken())
+        try:
+            with self._queue_lock:
+                self._queue.append(job)  # type: ignore[arg-type]
+                if not self._led:
+                    self._led = job.leads = True
+            if not job.leads:
+                job.wake.acquire()
+            if not job.done:
+                self._lead()
+        except BaseException:
+            self._leave(job)  # type: ignore[arg-type]
+            raise
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]
 
-    def _taken(self) -> list[_Job[object]]:
+    def _lead(self) -> None:
+        jobs: list[_Job[object]] = []
+        try:
+            with self._queue_lock:
+                jobs, self._queue = self._queue[:JOBS_MAX], self._queue[JOBS_MAX:]
+            self._commit(jobs)
+        finally:
+            for job in jobs:
+                job.done = True
+            self._pass_on()
+            for job in jobs:
+                job.wake.release()
+
+    def _pass_on(self) -> None:
+        """Give the lead to the first who waits."""
         with self._queue_lock:
-            jobs, self._queue = self._queue[:JOBS_MAX], self._queue[JOBS_MAX:]
-        return jobs
+            self._led = bool(self._queue)
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].wake.release()
+
+    def _leave(self, job: _Job[object]) -> None:
+        """Take an interrupted caller out of the queue; a lead that it was given goes to the next."""
+        with self._queue_lock:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        if job.leads:
+            self._pass_on()
 
     def _commit(self, jobs: list[_Job[object]]) -> None:
         try:
             with self._state.write() as rows:
                 for job in jobs:
-                    self._part(rows, job)
+                    if len(jobs) == 1:
+                        job.result = job.work(rows)
+                    else:
+                        self._part(rows, job)
                 self._finish(rows)
         except BaseException as error:
             # nothing is durable: nobody may think it is, not even who had been refused
@@ -215,9 +296,6 @@ class GroupCommit:
                 job.error = error if isinstance(error, StrongroomError) else UnavailableError("a commit failed")
             if not isinstance(error, Exception):
                 raise
-        finally:
-            for job in jobs:
-                job.done = True
 
     def _part(self, rows: Rows, job: _Job[object]) -> None:
         rows.execute("SAVEPOINT part")
@@ -227,5 +305,6 @@ class GroupCommit:
             # refused before it changed anything that is cached; any other error undoes the whole transaction
             job.error = error
             rows.execute("ROLLBACK TO part")
+            self._state.forget_counters()
             self._undone()
         rows.execute("RELEASE part")

@@ -41,7 +41,8 @@ CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (
 
 CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, head INTEGER NOT NULL,
   expires REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE request (id BLOB PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL, made REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE request (id BLOB PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL,
+  made REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX request_by_time ON request (made);
 
 CREATE TABLE scope (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -53,4 +54,4 @@ CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
 CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
-"""
+"""  # noqa: S608 - the only part put in is another constant of this project

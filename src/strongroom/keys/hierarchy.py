@@ -12,8 +12,9 @@ Where wrapped keys are stored is left to the keymaster's state; the epoch key it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from strongroom.seal.tokens import token_one
+from strongroom.seal.tokens import Tokens
 from strongroom.seal.wrap import unwrap, wrap
 
 FIELD_KEY_BYTES = 128
@@ -86,7 +87,11 @@ class TokenKeys:
 
     def one(self, value: bytes) -> bytes:
         """The token (16 B) of one normalised value."""
-        return token_one(self.inner, self.outer, value)
+        return self._prepared.one(value)
+
+    @cached_property
+    def _prepared(self) -> Tokens:
+        return Tokens(self.inner, self.outer)
 
 
 @dataclass(frozen=True)

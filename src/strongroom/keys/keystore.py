@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -127,17 +127,22 @@ class KeyStore:
 
     def one(self, token: bytes) -> Subject | None:
         """The secret of one person, or None for a token no page has."""
+        return self.few([token])[1][0]
+
+    def few(self, tokens: Sequence[bytes]) -> tuple[int, list[Subject | None]]:
+        """The secrets of a few persons, and the number of removals when they were looked up."""
         for _ in range(ATTEMPTS_MAX):
             table = self.refresh()
-            try:
-                for generation in table.generations:
-                    subject = self._reader.one(generation, token)
-                    if subject is not None:
-                        return subject
-            except NotFoundError:
-                continue  # the object was merged away since the table was read
-            return None
+            with contextlib.suppress(NotFoundError):  # an object was merged away since the table was read
+                return table.removals, [self._one(table, token) for token in tokens]
         raise UnavailableError("the key pages keep moving")
+
+    def _one(self, table: PageTable, token: bytes) -> Subject | None:
+        for generation in table.generations:
+            subject = self._reader.one(generation, token)
+            if subject is not None:
+                return subject
+        return None
 
     def lookup(self, tokens: Bytes2D) -> Found:
         """The secrets of many persons.
@@ -146,7 +151,7 @@ class KeyStore:
             tokens: u8[n,16], in any order, repeats allowed.
         """
         if len(tokens) <= SMALL_LOOKUP:
-            return _found([self.one(token.tobytes()) for token in tokens])
+            return _found(self.few([token.tobytes() for token in tokens])[1])
         for _ in range(ATTEMPTS_MAX):
             with contextlib.suppress(NotFoundError):
                 return self._lookup(self.refresh().generations, tokens)

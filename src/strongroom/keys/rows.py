@@ -44,12 +44,35 @@ class Database(Protocol):
         """One transaction that has the write lock from its start; durable when it is left, undone by an exception."""
 
 
+class CountedRows:
+    """Rows that may know the counters without a statement; what writes a counter goes through `take` or `put`."""
+
+    def known_counters(self) -> dict[str, int] | None:
+        """Every counter as these rows see it now; None where only a statement can tell."""
+        return None
+
+    def counters_changed(self) -> None:
+        """Forget what is known: a counter is about to be written."""
+
+
 def counter(rows: Rows, name: str) -> int:
     """A counter's value."""
+    known = rows.known_counters() if isinstance(rows, CountedRows) else None
+    if known is not None:
+        return known[name]
     return int(rows.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0])
 
 
 def take(rows: Rows, name: str, count: int = 1) -> int:
     """Take `count` numbers from a counter; returns the first of them (numbers start at 1)."""
+    if isinstance(rows, CountedRows):
+        rows.counters_changed()
     row = rows.execute("UPDATE counter SET value = value + ? WHERE name = ? RETURNING value", (count, name)).fetchone()
     return int(row[0]) - count + 1
+
+
+def put(rows: Rows, name: str, value: int) -> None:
+    """Set a counter."""
+    if isinstance(rows, CountedRows):
+        rows.counters_changed()
+    rows.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))

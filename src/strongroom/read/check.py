@@ -45,7 +45,8 @@ class CheckReport:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Findings for a table."""
-        return [("fault", *fault) for fault in self.faults] + [("orphan", name, "nothing names it") for name in self.orphans]
+        orphans = [("orphan", name, "nothing names it") for name in self.orphans]
+        return [("fault", *fault) for fault in self.faults] + orphans
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -40,9 +40,9 @@ class Session:
         """The catalogue of the newest snapshot, or of an older one by number."""
         head = self.keymaster.head()
         catalog = Catalog(self.store, self.keymaster.room_id, head, block_keys, previous=self._newest)
-        if self._newest is None or self._newest.head != head:
-            if catalog.snapshot.checkpoint:
-                self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
+        newer = self._newest is None or self._newest.head != head
+        if newer and catalog.snapshot.checkpoint:
+            self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
         with self._lock:
             self._newest = catalog
         return catalog if snapshot is None else catalog.at(snapshot)

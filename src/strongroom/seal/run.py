@@ -108,8 +108,7 @@ def sort_entries(tokens: U8, rank: npt.NDArray[np.integer] | None = None) -> I64
     Returns:
         i64[n]: positions in sorted order.
     """
-    words = token_words(tokens)
-    leading = words[:, 0]
+    leading = np.ascontiguousarray(tokens).view(">u8")[:, 0].astype(np.uint64)
     order = np.argsort(leading)
     ordered = leading[order]
     ties = ordered[1:] == ordered[:-1]
@@ -117,6 +116,7 @@ def sort_entries(tokens: U8, rank: npt.NDArray[np.integer] | None = None) -> I64
         return order
     # The fast sort is not stable: with equal leading halves the order is made again, stable.
     order = np.argsort(leading, kind="stable")
+    words = token_words(tokens)
     trailing = words[:, 1][order]
     unsorted = ties & (trailing[1:] != trailing[:-1])
     if rank is not None:

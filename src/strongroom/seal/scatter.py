@@ -75,6 +75,7 @@ def scattered(parts: Sequence[tuple[U8, U8, I64]]) -> Scattered:
     """
     kept, starts, lengths = [], [], []
     for tokens, payload, offsets in parts:
+        offsets = np.asarray(offsets, np.int64)  # noqa: PLW2901 - an address does not fit into less
         sizes = np.diff(offsets)
         if len(sizes) != len(tokens) or payload.dtype != np.uint8 or not payload.flags.c_contiguous:
             raise UsageError("tokens, payload and offsets of entries do not fit each other")

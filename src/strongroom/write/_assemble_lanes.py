@@ -1,6 +1,7 @@
 """Kernels for `assemble`: where each entry ends, then whole entries, so that what is written stays in the cache.
 
 Cells are named by their addresses; `assemble` has checked that they lie inside arrays it holds.
+numba's cache on disk knows only this file: who changes `copy_bytes` clears `__pycache__`.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def list_rejects(store: Store, keymaster: Keymaster, actor: str, put_id: str | N
     for table, lease, entries, block_keys in _leases(store, keymaster, actor, put_id):
         try:
             for entry in entries:
-                found += _groups(entry.put_id.hex(), table.name, open_rejects(store, keymaster.room_id, entry, block_keys))
+                rejects = open_rejects(store, keymaster.room_id, entry, block_keys)
+                found += _groups(entry.put_id.hex(), table.name, rejects)
         finally:
             keymaster.abandon(lease)
     return found
@@ -84,7 +85,8 @@ def _groups(put: str, table: str, rejects: Rejects) -> Iterable[RejectGroup]:
     keys = ["source", "reason", "field"]
     grouped = rejects.table.group_by(keys).aggregate([([], "count_all"), ("row", "min")]).to_pylist()
     for one in sorted(grouped, key=lambda group: [str(group[key]) for key in keys]):
-        yield RejectGroup(put, table, *(one[key] for key in keys), one["count_all"], one["row_min"])
+        said = (one["source"], one["reason"], one["field"])
+        yield RejectGroup(put, table, *said, one["count_all"], one["row_min"])
 
 
 def _leases(

@@ -11,6 +11,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EXACT_INTEGERS = float(2**53)
+_OPENERS_MAX = 500
+_AFTER_OBJECT = re.compile(rb"\}[ \t\r]*n")
 
 
 class JsonPart:
@@ -144,8 +147,9 @@ class JsonPart:
         import pyarrow as pa
         import pyarrow.json as pj
 
-        lines = [line for line in data.split(b"\n") if line.strip()] if b"\n\n" in data or b"\n\r" in data else None
-        count = len(lines) if lines is not None else data.count(b"\n") + (not data.endswith(b"\n"))
+        count = data.count(b"\n") + (not data.endswith(b"\n"))
+        if not _is_regular(data, count):
+            return None
         read = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
         try:
             table = pj.read_json(pa.BufferReader(data), read, self._explicit(self._stamped))
@@ -219,6 +223,17 @@ def _as_text(column: pa.ChunkedArray) -> pa.Array | None:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return pc.cast(array, pa.string())
     return None
+
+
+def _is_regular(data: bytes, lines: int) -> bool:
+    """Whether Arrow's parser may see it: a line an object, hardly any nesting.
+
+    That parser ends the process on a null outside an object and on very deep nesting, so neither reaches it: every
+    line begins with a brace, no closing brace is followed by an n, and openers are too few to nest deep.
+    """
+    begins = data.startswith(b"{") and data.count(b"\n{") == lines - 1
+    openers = data.count(b"{") + data.count(b"[") - lines
+    return begins and openers <= _OPENERS_MAX and _AFTER_OBJECT.search(data) is None
 
 
 class _NestedError(Exception):

@@ -1,0 +1,192 @@
+"""Actors, processes, requests and clocks against the budgets."""
+
+import json
+import multiprocessing
+import os
+
+import attack_kit
+import numpy as np
+import pytest
+from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put, reopen
+from strongroom.errors import BudgetError, ConflictError
+from strongroom.keymaster import core, ledger
+
+assert attack_kit
+ROOM = "budget = { hour = 500000, day = 500000, month = 5000000 }"
+
+
+def many_actors(count=1000, room=40):
+    actors = "".join(f'[actors.a{i}]\nroles = ["reader"]\n' for i in range(count))
+    return POLICY.replace(ROOM, f"budget = {{ hour = {room}, day = {room}, month = {room} }}") + actors
+
+
+def release_by_each(master, actors, tokens, batch):
+    """Each actor has one person released, another one each time; how many were."""
+    released, rules = 0, set()
+    for at in actors:
+        reading = master.begin_reading(actor=f"a{at}", purpose="support", reason="t").reading_id
+        try:
+            released += master.release(reading, ask(tokens[at : at + 1], batch)).persons
+        except BudgetError as error:
+            rules.add(error.rule)
+    return released, rules
+
+
+def test_attack_a_thousand_fresh_actors(tmp_path):
+    """Of a thousand fresh actors every fifth takes one person under a budget of its own: the room's budget ends it at 40."""
+    with make(tmp_path / "keys", policy=many_actors()) as master:
+        batch, sealing = put(master, identifiers(1000))
+        released, rules = release_by_each(master, range(0, 1000, 5), sealing.tokens, batch)
+        assert (released, {rule.rsplit("/", 1)[0] for rule in rules}) == (40, {"persons/room"})
+
+
+def test_control_without_the_ledgers_check_they_take_what_they_ask(tmp_path, monkeypatch):
+    """Control: with the ledger's check patched out, each of the first hundred actors gets its person."""
+    monkeypatch.setattr(ledger, "check_fits", lambda *args: None)
+    with make(tmp_path / "keys", policy=many_actors(100)) as master:
+        batch, sealing = put(master, identifiers(100))
+        assert release_by_each(master, range(100), sealing.tokens, batch)[0] == 100
+
+
+def test_attack_one_request_id_for_many_persons(tmp_path):
+    """A reader repeats one request id for other persons so as to pay once: the id is bound to what was asked first."""
+    with make(tmp_path / "keys") as master:
+        batch, sealing = put(master, identifiers(60))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        request = os.urandom(16)
+        master.release(reading, ask(sealing.tokens[:1], batch, request_id=request))
+        for at in range(1, 50):
+            with pytest.raises(ConflictError):
+                master.release(reading, ask(sealing.tokens[at : at + 1], batch, request_id=request))
+
+
+def test_control_without_the_digest_one_id_pays_for_all(tmp_path, monkeypatch):
+    """Control: when a known id is answered without comparing what was asked, fifty persons cost one."""
+
+    def careless(rows, request):
+        row = rows.execute("SELECT answer FROM request WHERE id = ?", (request.id,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    monkeypatch.setattr(core, "_answered", careless)
+    with make(tmp_path / "keys") as master:
+        batch, sealing = put(master, identifiers(60))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        request = os.urandom(16)
+        for at in range(50):
+            keys = master.release(reading, ask(sealing.tokens[at : at + 1], batch, request_id=request)).keys
+            assert np.array_equal(keys["contact"][0], sealing.keys["contact"][at])
+
+
+def racer(folder, first, batch, tokens, checked, start, out):
+    """One process of the race: opens the keymaster and has persons released until it is refused."""
+    if not checked:
+        ledger.check_fits = lambda *args: None
+    with reopen(folder) as master:
+        reading = master.begin_reading(actor="ada", purpose="support", reason=f"race {first}").reading_id
+        start.wait(60)
+        count = 0
+        for at in range(20):
+            row = np.frombuffer(tokens[at * 16 : at * 16 + 16], np.uint8).reshape(1, 16)
+            try:
+                count += master.release(reading, ask(row, batch)).persons
+            except BudgetError:
+                pass
+        out.put(count)
+
+
+def race(folder, batch, tokens, checked, processes=8):
+    context = multiprocessing.get_context("spawn")
+    start, out = context.Barrier(processes), context.Queue()
+    children = [
+        context.Process(target=racer, args=(folder, n, batch, tokens[20 * n : 20 * n + 20].tobytes(), checked, start, out))
+        for n in range(processes)
+    ]
+    for child in children:
+        child.start()
+    counts = [out.get(timeout=90) for _ in children]
+    for child in children:
+        child.join(30)
+    return sum(counts)
+
+
+def test_attack_a_budget_is_raced_by_eight_processes(tmp_path):
+    """Eight processes spend one budget at once: decision and spend are one transaction, twenty persons leave in all."""
+    with make(tmp_path / "keys") as master:
+        batch, sealing = put(master, identifiers(160))
+    assert race(tmp_path / "keys", batch, sealing.tokens, checked=True) == 20
+
+
+def test_control_without_the_check_the_racers_take_more(tmp_path):
+    """Control: with the ledger's check patched out in each process, two of them take all that they ask for."""
+    with make(tmp_path / "keys") as master:
+        batch, sealing = put(master, identifiers(40))
+    assert race(tmp_path / "keys", batch, sealing.tokens, checked=False, processes=2) == 40
+
+
+def enumerate_numbers(master, stop=400):
+    """Looks numbers up one by one; how many tokens came out."""
+    reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+    for at in range(stop):
+        try:
+            master.value_tokens(reading, "persons", "mobile", [f"138{at:08}"])
+        except BudgetError as error:
+            return at, error.rule
+    return stop, None
+
+
+def test_attack_a_number_space_is_enumerated(tmp_path):
+    """A reader tries every number: each look-up counts, hit or miss, and the hundredth of the hour is the last."""
+    with make(tmp_path / "keys") as master:
+        assert enumerate_numbers(master) == (100, "lookups/actor/ada/purpose/support/hour")
+        assert enumerate_numbers(master)[0] == 0
+
+
+def test_attack_hits_and_misses_cost_the_same_in_a_room(room):
+    """A dispatcher asks for numbers of persons and of nobody in turn: the look-up budget ends both together."""
+    import strongroom
+    from small_room import person
+
+    with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="crawler") as r:
+        with r.read(purpose="delivery", reason="t") as desk:
+            known = [person(n)["mobile"] for n in range(2)]
+            for at in range(100):
+                value = known[at % 4 // 2] if at % 2 else f"137{at:08}"
+                assert len(desk.find("persons", {"mobile": value})) == at % 2
+            for value in (known[0], "13712345678"):
+                with pytest.raises(BudgetError) as refused:
+                    desk.find("persons", {"mobile": value})
+                assert "lookups" in refused.value.rule
+
+
+def test_control_without_the_check_the_space_is_enumerated(tmp_path, monkeypatch):
+    """Control: with the ledger's check patched out, look-ups go on."""
+    monkeypatch.setattr(ledger, "check_fits", lambda *args: None)
+    with make(tmp_path / "keys") as master:
+        assert enumerate_numbers(master, 150) == (150, None)
+
+
+@pytest.mark.parametrize("back", [1, 3600, 86_400, 40 * 86_400])
+def test_attack_the_clock_is_set_back(tmp_path, back):
+    """The clock is set back, also over a restart: time never goes below the last leaf, and the budget stays spent."""
+    clock = Clock()
+    with make(tmp_path / "keys", clock) as master:
+        batch, sealing = put(master, identifiers(40))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        master.release(reading, ask(sealing.tokens[:20], batch))
+    clock.now -= back
+    with reopen(tmp_path / "keys", clock) as master:
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        with pytest.raises(BudgetError):
+            master.release(reading, ask(sealing.tokens[20:21], batch))
+
+
+def test_control_time_that_passes_renews_the_budget(tmp_path):
+    """Control: when the hour has really passed, the same request is answered."""
+    clock = Clock()
+    with make(tmp_path / "keys", clock) as master:
+        batch, sealing = put(master, identifiers(40))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        master.release(reading, ask(sealing.tokens[:20], batch))
+        clock.now += 3900
+        reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
+        assert master.release(reading, ask(sealing.tokens[20:21], batch)).persons == 1

@@ -1,0 +1,201 @@
+"""An actor with one purpose tries to get more than it shows."""
+
+import sqlite3
+
+import attack_kit as kit
+import numpy as np
+import pytest
+import strongroom
+from keymaster_fixtures import ask
+from small_room import person, persons
+from strongroom.errors import DeniedError, IntegrityError, StrongroomError, UsageError
+from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.releasing import Releasing
+from strongroom.purpose.cedar import Decision
+from strongroom.seal.cells import cell_ad, open_cell, seal_cell
+
+READS_BY_SQL = (
+    "select count(*) from persons where name = '王伟伟'",
+    "select count(*) from persons where mobile like '139%'",
+    "select sex, count(*) from persons group by sex having max(name) > '王'",
+    "select count(*) filter (where id_number = '1') from persons",
+    "select sum(case when address = 'a' then 1 else 0 end) from persons",
+    "select sex, count(*) from persons group by sex order by max(mobile)",
+    "select count(*) from persons where ethnicity = '回族'",
+    "select count(distinct ethnicity) from persons",
+)
+
+
+@pytest.fixture
+def master(room):
+    with room.keymaster() as keymaster:
+        yield keymaster
+
+
+@pytest.fixture
+def opened(room, master):
+    return lambda actor: strongroom.open(str(room.bucket), keys=master, actor=actor)
+
+
+def rows_of(room, sql):
+    database = sqlite3.connect(room.keys / "keymaster.db")
+    try:
+        return database.execute(sql).fetchall()
+    finally:
+        database.close()
+
+
+def run_keys(room, master, table, kind=1):
+    table_id = master.schema().table(table).id
+    return [k for k, t in rows_of(room, f"SELECT id, table_id FROM file_key WHERE kind = {kind} AND state = 'live'") if t == table_id]
+
+
+def batch_of(room, master, table):
+    table_id = master.schema().table(table).id
+    return next(b for b, t in rows_of(room, "SELECT id, table_id FROM batch WHERE state = 'committed'") if t == table_id)
+
+
+def test_attack_a_purpose_is_tried_on_another_table(opened):
+    """A purpose for persons is tried on cases with get and find: the purpose names no such table, and is refused."""
+    with opened("mei") as r, r.read(purpose="delivery", reason="t") as desk:
+        with pytest.raises(DeniedError):
+            desk.records("cases", "P-000007")
+        with pytest.raises(DeniedError):
+            desk.find("cases", {"charge": "盗窃 1"})
+
+
+def test_control_a_purpose_for_the_table_reads_it(opened):
+    """Control: the purpose that names the table reads the same record."""
+    with opened("ada") as r, r.read(purpose="case-work", reason="t") as desk:
+        assert desk.records("cases", "P-000007")[0]["charge"] == "盗窃 1"
+
+
+def test_attack_block_keys_of_another_table(room, master):
+    """A reading asks block keys of another table's run under its own table's name and under the other's: both refused."""
+    reading = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
+    (foreign,) = run_keys(room, master, "cases")
+    for table in ("persons", "cases"):
+        for kind in (1, 1 | 0x80):
+            with pytest.raises(DeniedError):
+                master.block_keys(reading, foreign, kind, [0], table)
+    with pytest.raises(DeniedError):
+        master.block_keys(reading, foreign, 4, [0], None)
+
+
+def test_control_without_the_decision_the_blocks_keys_go_out(room, master, monkeypatch):
+    """Control: with the decision about the table switched off, the same call gives the key."""
+    reading = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
+    monkeypatch.setattr(Readings, "_decide", lambda self, r, verbs, table, *more: self._core.standing.schema.table(table))
+    (foreign,) = run_keys(room, master, "cases")
+    assert len(master.block_keys(reading, foreign, 1, [0], "cases")[0]) == 32
+
+
+def test_attack_batches_of_another_table(room, master):
+    """A reading for persons asks keys for a batch of cases: a batch belongs to its table, and is refused."""
+    reading = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
+    token = master.subject_tokens(reading, "persons", ["P-000007"])
+    with pytest.raises(DeniedError) as refused:
+        master.release(reading, ask(token, batch_of(room, master, "cases")))
+    assert refused.value.rule == "room.foreign-batch"
+
+
+def test_control_without_that_check_keys_go_out_and_open_no_other_table(room, master, monkeypatch):
+    """Control: with the check off keys of the foreign batch are released; the table is in the key, so no case opens."""
+    monkeypatch.setattr(Releasing, "_check_batches", lambda *args: None)
+    reading = master.begin_reading(actor="ada", purpose="case-work", reason="t").reading_id
+    token = master.subject_tokens(reading, "persons", ["P-000007"])
+    batch = batch_of(room, master, "cases")
+    wrong = master.release(reading, ask(token, batch)).keys["sensitive"][0].tobytes()
+    right = master.release(reading, ask(token, batch, table="cases")).keys["sensitive"][0].tobytes()
+    table = master.schema().table("cases")
+    ad = cell_ad(master.room_id, table.id, table.compartments["sensitive"], table.version)
+    cell = seal_cell(right, 0, b"charge", ad)
+    assert open_cell(right, 0, cell, ad) == b"charge"
+    with pytest.raises(IntegrityError):
+        open_cell(wrong, 0, cell, ad)
+
+
+def test_attack_a_listing_starts_from_a_sensitive_table(opened):
+    """Find, rows and a listing by a sensitive field start from a sensitive table: nothing starts there."""
+    with opened("ada") as r, r.read(purpose="case-work", reason="t") as desk, pytest.raises(StrongroomError):
+        desk.find("cases", {"charge": "盗窃 1"})
+    with opened("lin") as r, r.read(purpose="statistics", reason="t") as desk:
+        for text in ("select year from cases", "select * from cases limit 5", "select year, _person from cases"):
+            with pytest.raises(StrongroomError):
+                desk.sql(text)
+
+
+def test_control_the_same_purpose_counts_it_and_lists_another_table(opened):
+    """Control: the same purpose may count the sensitive table, and list rows of a table that is not sensitive."""
+    with opened("lin") as r, r.read(purpose="statistics", reason="t") as desk:
+        assert sum(row["n"] for row in desk.sql("select year, count(*) as n from cases group by year").to_pylist()) == 42
+        assert desk.sql("select birth_year from persons limit 5").num_rows == 5
+
+
+def test_attack_a_sensitive_field_is_searched(opened):
+    """A reader who may see a sensitive field looks for persons by it: it has no index and is refused in find."""
+    with opened("ada") as r, r.read(purpose="case-work", reason="t") as desk:
+        with pytest.raises(StrongroomError):
+            desk.find("persons", {"ethnicity": "回族"})
+        assert desk.get("persons", "P-000001")["ethnicity"] == "回族"  # control: shown where the person is known
+
+
+@pytest.mark.parametrize("text", READS_BY_SQL)
+def test_attack_a_sealed_field_is_read_by_filtering(opened, text):
+    """An analyst filters, groups or orders by a sealed field in sql: such a field has no place in a statement."""
+    with opened("lin") as r, r.read(purpose="statistics", reason="t") as desk:
+        with pytest.raises((DeniedError, UsageError)):  # UsageError: the construct is not offered at all
+            desk.sql(text)
+
+
+def test_control_the_same_statements_read_a_plain_table():
+    """Control: over a plain table of the same records every one of these statements is answered, and gives values away."""
+    import duckdb
+
+    with duckdb.connect() as plain:
+        plain.register("persons", persons(300))
+        for text in READS_BY_SQL:
+            assert plain.execute(text).fetchall()
+        name = person(12)["name"]
+        assert plain.execute("select count(*) from persons where name = ?", [name]).fetchone()[0] > 0
+
+
+def test_attack_a_purpose_is_used_by_an_actor_without_it(opened):
+    """An actor opens a reading for a purpose of another role: refused, and in the log under the actor's name."""
+    for actor, purpose in (("mei", "case-work"), ("kit", "case-work"), ("lin", "delivery"), ("nobody", "delivery")):
+        with opened(actor) as r, pytest.raises(DeniedError):
+            r.read(purpose=purpose, reason="nosy")
+    with opened("kit") as r:
+        refused = [e["actor"] for e in r.log() if e.get("decision") == "refused"]
+    assert refused == ["mei", "kit", "lin", "nobody"]
+
+
+def test_control_without_that_decision_the_reading_opens_and_still_reads_nothing(opened, monkeypatch):
+    """Control: with the first decision off the reading opens; the decision at each request is a second one."""
+    monkeypatch.setattr(Readings, "_may_use", lambda *args: Decision(True, "off", "off"))
+    with opened("mei") as r, r.read(purpose="case-work", reason="nosy") as desk:
+        assert desk.purpose == "case-work"
+        with pytest.raises(DeniedError):
+            desk.get("persons", "P-000001")
+
+
+def test_attack_hits_under_values_not_asked_for(master):
+    """A reader opens index entries under a value token from another reading: hits open for own look-ups only."""
+    mine = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
+    other = master.begin_reading(actor="crawler", purpose="delivery", reason="t").reading_id
+    token = master.value_tokens(mine, "persons", "mobile", [person(3)["mobile"]])
+    entry = np.zeros((1, 44), np.uint8)
+    for tokens in (token, np.frombuffer(bytes(16), np.uint8).reshape(1, 16)):
+        with pytest.raises(DeniedError) as refused:
+            master.open_hits(other, "persons", "mobile", tokens, entry)
+        assert refused.value.rule == "room.hits-of-own-lookups"
+    assert len(master.open_hits(mine, "persons", "mobile", token, entry).ordinals) == 0
+
+
+def test_control_a_looked_up_value_opens_its_hits(opened):
+    """Control: the reading that looked the value up gets the hit."""
+    with opened("mei") as r, r.read(purpose="delivery", reason="t") as desk:
+        assert len(desk.find("persons", {"mobile": person(3)["mobile"]})) == 1
+
+
+assert kit
