@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.catalog.freshness import verify_head
+from strongroom.catalog.freshness import verify_head, verify_notes
 from strongroom.errors import ConflictError, UsageError
 from strongroom.read.reading import Reading
 from strongroom.read.session import Session
@@ -206,5 +206,6 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
         raise UsageError("actor is empty", hint="say who asks: it goes to the log")
     store = open_store(url)
     verify_head(store, keys.head())
+    verify_notes(store, keys)
     return Room(store, keys, actor)
 

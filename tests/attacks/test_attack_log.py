@@ -125,11 +125,6 @@ def rolled_back(room, tmp_path):
     return SmallRoom(room.folder)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="a keymaster rolled back whole opens only snapshots it knows; no one looks at newer ones in the bucket",
-)
 def test_attack_the_whole_keymaster_is_rolled_back(room, tmp_path):
     """The keymaster's folder is taken back whole while the bucket has a newer snapshot: opening or checking names it."""
     old = rolled_back(room, tmp_path)
@@ -141,11 +136,15 @@ def test_attack_the_whole_keymaster_is_rolled_back(room, tmp_path):
                 raise IntegrityError(str(faults))
 
 
-def test_a_rolled_back_keymaster_is_seen_as_orphans(room, tmp_path):
-    """What shows today: after such a rollback `check` lists the objects of the later put as named by nothing."""
+def test_control_without_the_notes_a_rolled_back_keymaster_opens(room, tmp_path, monkeypatch):
+    """With the check of the notes switched off it opens, and the later put is only listed as objects nothing names."""
+    for place in ("strongroom.room", "strongroom.read.check"):
+        monkeypatch.setattr(f"{place}.verify_notes", lambda *_: None)
     old = rolled_back(room, tmp_path)
     with old.keymaster() as keymaster, strongroom.open(str(old.bucket), keys=keymaster, actor="kit") as r:
-        assert len(r.check().orphans) >= 4
+        report = r.check()
+        assert report.faults == []
+        assert len(report.orphans) >= 4
 
 
 def test_attack_a_rolled_back_keymaster_meets_the_newer_snapshots_checkpoint(room, tmp_path):

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _refuse_broken_text(words)
         if app(args=words, standalone_mode=False) == EXIT_INTERRUPTED:
-            raise KeyboardInterrupt  # noqa: TRY301  typer swallows Ctrl-C and returns its code instead
+            raise KeyboardInterrupt
     except StrongroomError as error:
         _tell("error", str(error))
         if error.hint:

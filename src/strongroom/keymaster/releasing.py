@@ -23,7 +23,7 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import Limit, limits
 from strongroom.schema.model import OPEN, Table
-from strongroom.seal.cells import batch_keys
+from strongroom.seal.cells import batch_keys, derive
 
 RELEASE_ROWS_MAX = 1_000_000
 BATCHES_KEPT_MAX = 65_536
@@ -156,12 +156,13 @@ class Releasing:
         if ask.verb == "sql" or not len(ask.tokens):
             return {}
         shown, gone = _shown(reading, ask, model), ~persons.found
+        classes = [klass for klass in model.classes if klass in shown]
+        compartments = [model.compartments[klass] for klass in classes]
         keys = {}
-        for klass in model.classes:
-            if klass in shown:
-                found = batch_keys(persons.secrets, model.compartments[klass], ask.batches)
+        for klass, found in zip(classes, _batch_keys(persons.secrets, compartments, ask.batches), strict=True):
+            if gone.any():
                 found[gone] = 0
-                keys[klass] = found
+            keys[klass] = found
         return keys
 
     # -- aggregates -----------------------------------------------------------------------------
@@ -193,6 +194,18 @@ def _check(ask: Ask) -> None:
             raise UsageError("tokens and batches are bytes, 16 to a row")
     if len(ask.tokens) != len(ask.batches) or len(ask.tokens) > RELEASE_ROWS_MAX:
         raise UsageError(f"a release has a batch for every token, and at most {RELEASE_ROWS_MAX} rows")
+
+
+def _batch_keys(
+    secrets: npt.NDArray[np.uint8], compartments: Sequence[bytes], batches: npt.NDArray[np.uint8]
+) -> list[npt.NDArray[np.uint8]]:
+    """The batch keys of rows in several compartments; for a few rows all compartments go through together."""
+    size, sets = len(secrets), len(compartments)
+    if size > SMALL or sets < 2:
+        return [batch_keys(secrets, compartment, batches) for compartment in compartments]
+    labels = np.repeat(np.frombuffer(b"".join(compartments), np.uint8).reshape(sets, 16), size, axis=0)
+    found = derive(derive(np.tile(secrets, (sets, 1)), labels), np.tile(batches, (sets, 1)))
+    return [found[start : start + size] for start in range(0, sets * size, size)]
 
 
 def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:

@@ -157,23 +157,31 @@ class KeyStore:
                 return self._lookup(self.refresh().generations, tokens)
         raise UnavailableError("the key pages keep moving")
 
-    def _lookup(self, generations: tuple[Generation, ...], tokens: Bytes2D) -> Found:
+    def _lookup(self, generations: tuple[Generation, ...], tokens: Bytes2D, *, ordered: bool = False) -> Found:
         size = len(tokens)
         result = Found(
             np.zeros(size, np.bool_), np.zeros((size, KEY_BYTES), np.uint8), np.zeros(size, np.uint64), np.zeros(size, np.uint64)
         )
+        if not generations:
+            return result
         high, low = halves(tokens)
-        left = np.argsort(high, kind="stable")
+        left = np.arange(size) if ordered else np.argsort(high)
+        if not ordered:
+            high, low = high[left], low[left]
         for generation in generations:
             if not left.size:
                 break
-            place, entries = self._reader.many(generation, high[left], low[left])
+            place, entries = self._reader.many(generation, high, low)
+            if not place.size:
+                continue
             rows = left[place]
             result.found[rows] = True
             result.secrets[rows] = entries["secret"]
             result.ordinals[rows] = entries["ordinal"]
             result.born[rows] = entries["born"]
-            left = np.delete(left, place)
+            rest = np.ones(len(left), np.bool_)
+            rest[place] = False
+            left, high, low = left[rest], high[rest], low[rest]
         return result
 
     # -- making ---------------------------------------------------------------------------------
@@ -197,14 +205,14 @@ class KeyStore:
                 self._make(own, born, within, looked, found)
             self.merge()
         new = int(np.count_nonzero(found.born[missing] == born)) if missing.size else 0
-        return Ensured(found.secrets[place], found.ordinals[place], new)
+        return Ensured(np.take(found.secrets, place, axis=0), found.ordinals[place], new)
 
     def _lookup_now(self, tokens: Bytes2D, looked: PageTable = pagetable.EMPTY) -> tuple[PageTable, Found]:
-        """Look tokens up in the generations that `looked` did not have; returns the page table they were found in."""
+        """Look sorted tokens up in the generations that `looked` did not have; returns the page table they are of."""
         for _ in range(ATTEMPTS_MAX):
             table = self.refresh()
             with contextlib.suppress(NotFoundError):
-                return table, self._lookup(table.beyond(looked), tokens)
+                return table, self._lookup(table.beyond(looked), tokens, ordered=True)
         raise UnavailableError("the key pages keep moving")
 
     def _make(self, own: Bytes2D, born: int, within: Within, looked: PageTable, found: Found) -> None:
@@ -212,9 +220,11 @@ class KeyStore:
         for _ in range(ATTEMPTS_MAX):
             # somebody may have made some of them since: look only where this process has not looked
             missing = np.flatnonzero(~found.found)
-            looked, more = self._lookup_now(own[missing], looked)
-            self._fill(found, (missing, more))
-            missing = np.flatnonzero(~found.found)
+            table = self.refresh()
+            if table.version != looked.version:
+                looked, more = self._lookup_now(own[missing], looked)
+                self._fill(found, (missing, more))
+                missing = np.flatnonzero(~found.found)
             if self._make_once(own, born, within, looked, found, missing):
                 return
         raise UnavailableError("other writers keep adding the same persons: try again")
@@ -237,6 +247,7 @@ class KeyStore:
         missing: npt.NDArray[np.int64],
     ) -> bool:
         size, name = len(missing), self._writer.new_name()
+        fresh = own if size == len(own) else own[missing]
         with self._database.write() as rows:
             first = take(rows, "ordinal", size) if size else 0
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
@@ -245,9 +256,9 @@ class KeyStore:
         pages: list[Page] = []
         try:
             if size:
-                pages = self._writer.write(name, [make_entries(own[missing], secrets, ordinals, born)])
+                pages = self._writer.write(name, [make_entries(fresh, secrets, ordinals, born)])
             with self._database.write() as rows:
-                if not self._still_missing(rows, table, own[missing]):
+                if not self._still_missing(rows, table, fresh):
                     raise _RacedError("somebody else added one of these persons")
                 within(rows, size)
                 if size:
@@ -269,7 +280,7 @@ class KeyStore:
         if not len(tokens) or counter(rows, "pages") == table.version:
             return True
         fresh = pagetable.load(rows, table).beyond(table)
-        return not self._lookup(fresh, tokens).found.any()
+        return not self._lookup(fresh, tokens, ordered=True).found.any()
 
     def _discard(self, name: str) -> None:
         self._store.delete(name)

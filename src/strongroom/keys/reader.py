@@ -164,17 +164,25 @@ class PageReader:
         Returns:
             Positions i64[m] of the tokens found, ascending, and their entries [m].
         """
-        chunk = np.searchsorted(generation.fences, high, side="right") - 1
-        rows = np.flatnonzero(chunk >= 0)
-        # a token whose high half is its chunk's fence may stand in an earlier page, whose filter is another
-        passed = self._passed(generation, generation.chunk_page[chunk[rows]], low[rows])
-        rows = rows[passed | (generation.fences[chunk[rows]] == high[rows])]
+        fences = generation.fences
         places, found = [np.empty(0, np.int64)], [np.empty(0, ENTRY)]
+        if not (fences.size and high.size):
+            return places[0], found[0]
+        # both are sorted: the few fences are looked for among the many tokens, not the other way round
+        starts = np.searchsorted(high, fences)
+        first, counts = int(starts[0]), np.diff(starts, append=len(high))
+        chunk = np.repeat(np.arange(-1, len(fences)), np.concatenate([starts[:1], counts]))
+        passed = self._passed(generation, np.repeat(generation.chunk_page, counts), low[first:])
+        # a token whose high half is its chunk's fence may stand in an earlier page, whose filter is another
+        ends = np.searchsorted(high, fences, side="right")
+        for start, end in zip(*(side[ends > starts].tolist() for side in (starts, ends)), strict=True):
+            passed[start - first : end - first] = True
+        rows = first + np.flatnonzero(passed)
         wanted = chunk[rows]
         cuts = np.flatnonzero(np.diff(wanted, prepend=-1))
         for start in range(0, len(cuts), CHUNKS_AT_ONCE):
-            ends = cuts[start + CHUNKS_AT_ONCE] if start + CHUNKS_AT_ONCE < len(cuts) else len(rows)
-            part = rows[cuts[start] : ends]
+            stop = cuts[start + CHUNKS_AT_ONCE] if start + CHUNKS_AT_ONCE < len(cuts) else len(rows)
+            part = rows[cuts[start] : stop]
             entries = self._entries(generation, wanted[cuts[start : start + CHUNKS_AT_ONCE]])
             at, hit = _match(entries, high[part], low[part])
             places.append(part[hit])
@@ -218,7 +226,7 @@ class PageReader:
         cuts = [*np.flatnonzero(np.diff(segments, prepend=-1)).tolist(), len(page)]
         for start, stop in pairwise(cuts):
             inside = page[start:stop] % FILTER_PAGES
-            segment = self._filters(generation, int(segments[start]), np.unique(inside))
+            segment = self._filters(generation, int(segments[start]), inside[np.flatnonzero(np.diff(inside, prepend=-1))])
             passed[start:stop] = bloom.contains(segment.bits, inside, low[start:stop])
         return passed
 

@@ -122,7 +122,7 @@ def _sorted(entries: Entries) -> Entries:
 
 
 def _order(high: U64, low: U64) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    order = np.argsort(high, kind="stable")
+    order = np.argsort(high)
     ordered = high[order]
     if (ordered[1:] == ordered[:-1]).any():
         return np.lexsort((low, high))
@@ -145,7 +145,7 @@ def distinct(tokens: Bytes2D, high: U64, low: U64) -> tuple[Bytes2D, np.ndarray[
     fresh[1:] = (sorted_high[1:] != sorted_high[:-1]) | (sorted_low[1:] != sorted_low[:-1])
     place = np.empty(len(order), np.int64)
     place[order] = np.cumsum(fresh) - 1
-    return tokens[order[fresh]], place
+    return np.take(tokens, order[fresh], axis=0), place
 
 
 def insert_generation(rows: Rows, pages: list[Page]) -> None:

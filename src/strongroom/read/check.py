@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
-from strongroom.catalog.freshness import verify_head
+from strongroom.catalog.freshness import NOTES, verify_head, verify_notes
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.openfile import open_parquet
 from strongroom.errors import IntegrityError, NotFoundError
@@ -65,6 +65,7 @@ def check(session: Session) -> CheckReport:
     try:
         block_keys = lease_block_keys(keymaster, lease)
         verify_head(session.store, keymaster.head())
+        verify_notes(session.store, keymaster)
         newest = Catalog(session.store, keymaster.room_id, keymaster.head(), block_keys)
         report = CheckReport()
         named: set[str] = set()
@@ -76,7 +77,7 @@ def check(session: Session) -> CheckReport:
             if catalog.snapshot.checkpoint:
                 checkpoints.append(catalog.snapshot.checkpoint)
             _check_objects(session, catalog, block_keys, seen, report)
-        report.orphans = sorted(name for name, _ in session.store.list() if name not in named)
+        report.orphans = sorted(name for name, _ in session.store.list() if name not in named and not name.startswith(NOTES))
         try:
             report.log_entries = int(str(keymaster.verify_log(known=checkpoints)["entries"]))
         except IntegrityError as error:

@@ -23,7 +23,7 @@ from strongroom.seal import _hazmat
 SUITE = 1
 TAG_BYTES = 16
 AD_BYTES = 53
-LANES_ROWS_MIN = 100_000  # from here on the import of numba (0.5 s, once in a process) is paid back
+LANES_ROWS_MIN = 20_000  # loading the kernels costs as much as this many rows of library calls
 LANES_ROWS_MIN_LOADED = 48  # from here on the kernels are faster, once they are loaded
 
 U8 = npt.NDArray[np.uint8]

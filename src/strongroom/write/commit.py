@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.commit import CommitBuilder
 from strongroom.catalog.entries import ObjectEntry
+from strongroom.catalog.freshness import leave_note
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError
 from strongroom.store.base import object_name
@@ -72,6 +73,7 @@ def commit_change(
             if keymaster.head() == catalog.head:
                 raise  # the lease, not the head
             continue
+        leave_note(store, head.number, keymaster.publish())
         return receipt, head
     raise ConflictError("others committed first, again and again", hint="try again when fewer are putting at once")
 
