@@ -204,7 +204,7 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
     """
     if not actor:
         raise UsageError("actor is empty", hint="say who asks: it goes to the log")
-    store = open_store(url)
+    store = open_store(url, create=False)
     verify_head(store, keys.head())
     verify_notes(store, keys)
     return Room(store, keys, actor)

@@ -53,7 +53,7 @@ def verify_head(store: Store, head: Head) -> None:
         data = store.get(object_name(head.object_id))
     except NotFoundError:
         raise IntegrityError(
-            f"snapshot {head.number} is missing from the bucket: it was removed, or this is an older copy or another room",
+            f"snapshot {head.number} is missing from the bucket: it was removed, or this is another copy or room",
             hint="restore the bucket from a copy that has it",
         ) from None
     if len(data) != head.length or not hmac.compare_digest(hashlib.sha256(data).digest(), head.sha256):

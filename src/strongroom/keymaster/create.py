@@ -60,8 +60,10 @@ def create_keymaster(
         ConflictError: The folder holds something.
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
-    base = _empty_folder(folder)
+    if not passphrase:
+        raise UsageError("the passphrase is empty")
     _try_texts(schema, policy, random)
+    base = _empty_folder(folder)
     for name in FOLDERS:
         (base / name).mkdir(mode=0o700, exist_ok=True)
     room_id, epoch_key = random(16), random(KEY_BYTES)

@@ -77,7 +77,8 @@ def check(session: Session) -> CheckReport:
             if catalog.snapshot.checkpoint:
                 checkpoints.append(catalog.snapshot.checkpoint)
             _check_objects(session, catalog, block_keys, seen, report)
-        report.orphans = sorted(name for name, _ in session.store.list() if name not in named and not name.startswith(NOTES))
+        there = {name for name, _ in session.store.list() if not name.startswith(NOTES)}
+        report.orphans = sorted(there - named)
         try:
             report.log_entries = int(str(keymaster.verify_log(known=checkpoints)["entries"]))
         except IntegrityError as error:

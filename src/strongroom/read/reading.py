@@ -238,7 +238,7 @@ class Reading:
     def _table(self, name: str) -> Table:
         table = self._schema.tables.get(name)
         if table is None:
-            raise UsageError(f"no table {name} in this room", hint=f"tables: {', '.join(self._schema.tables)}")
+            raise NotFoundError(f"no table {name} in this room", hint=f"tables: {', '.join(self._schema.tables)}")
         return table
 
     # -- analytics ------------------------------------------------------------------------------

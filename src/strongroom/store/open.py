@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from strongroom.errors import UsageError
+from strongroom.errors import NotFoundError, UsageError
 from strongroom.store.base import Store
 from strongroom.store.folder import FolderStore
 from strongroom.store.memory import MemoryStore
@@ -13,14 +14,16 @@ SUPPORTED = "a folder's path, file:///path, memory://name"
 _named: dict[str, MemoryStore] = {}
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, create: bool = True) -> Store:
     """Open the store a URL names.
 
     Args:
         url: A folder's path or `file:///path` (the folder is made if absent), `memory://` (a new empty store) or
             `memory://name` (the same store for the same name, in this process).
+        create: Whether a folder that is absent is made.
 
     Raises:
+        NotFoundError: The folder is absent, and `create` is false.
         UsageError: The URL names a kind of store that is not supported.
         UnavailableError: The store cannot be opened.
     """
@@ -28,12 +31,18 @@ def open_store(url: str) -> Store:
         raise UsageError("no store named", hint=f"Supported: {SUPPORTED}.")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return FolderStore(url)
+        return _folder(url, create=create)
     if scheme == "file":
         parts = urlsplit(url)
         if parts.netloc not in {"", "localhost"} or not parts.path:
             raise UsageError("a file URL names a folder of this machine", hint="Write file:///path/to/folder.")
-        return FolderStore(unquote(parts.path))
+        return _folder(unquote(parts.path), create=create)
     if scheme == "memory":
         return _named.setdefault(rest, MemoryStore(url)) if rest else MemoryStore()
     raise UsageError(f"stores of the kind {scheme}:// are not supported", hint=f"Supported: {SUPPORTED}.")
+
+
+def _folder(path: str, *, create: bool) -> FolderStore:
+    if not create and not Path(path).is_dir():
+        raise NotFoundError(f"there is no folder {path}", hint="`strongroom create` makes a room")
+    return FolderStore(path)
