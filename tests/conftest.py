@@ -36,7 +36,7 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def filled_template(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+def filled_template(tmp_path_factory: pytest.TempPathFactory):
     """A filled small room, made once; tests get copies of it."""
     import sys
 
@@ -50,6 +50,6 @@ def filled_template(tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
 
 
 @pytest.fixture
-def room(filled_template, tmp_path: Path):  # noqa: ANN001, ANN201
+def room(filled_template, tmp_path: Path):
     """A filled small room of the test's own: 300 persons, 600 parcels, 42 cases."""
     return filled_template.copy_to(tmp_path / "room")

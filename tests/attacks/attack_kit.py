@@ -42,7 +42,7 @@ def needles_of(records) -> dict[bytes, tuple[str, str]]:
         for field, value in record.items():
             if value is not None:
                 for name, needles in encodings(str(value)).items():
-                    found.update({needle: (name, field) for needle in needles})
+                    found.update(dict.fromkeys(needles, (name, field)))
     return found
 
 
@@ -76,7 +76,9 @@ def objects(room) -> dict[tuple[int, str | None], list[Path]]:
     rows = database.execute(
         "SELECT object, kind, table_id FROM file_key JOIN lease ON lease.id = lease WHERE file_key.state = 'live' ORDER BY base"
     ).fetchall()
-    stored = json.loads(database.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0])
+    stored = json.loads(
+        database.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
+    )
     database.close()
     names = table_names(stored)
     found = {}

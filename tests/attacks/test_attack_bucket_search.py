@@ -9,8 +9,9 @@ import attack_kit as kit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import strongroom
 from small_room import SmallRoom, fill, parcels, person, persons
+
+import strongroom
 
 PEOPLE = 300
 
@@ -39,7 +40,10 @@ def test_attack_bucket_and_keymaster_folder_without_the_passphrase(room, needles
 
 def test_attack_names_of_tables_and_fields_are_not_in_the_bucket(room):
     """A thief of the bucket looks for names of tables, fields and actors and finds none: manifests are sealed too."""
-    words = {w.encode(): None for w in ("persons", "parcels", "person_id", "id_number", "ethnicity", "birth_year", "delivery")}
+    words = {
+        w.encode(): None
+        for w in ("persons", "parcels", "person_id", "id_number", "ethnicity", "birth_year", "delivery")
+    }
     assert kit.search(kit.folder_bytes(room.bucket), words) == set()
 
 
@@ -98,7 +102,12 @@ def test_control_the_same_search_finds_every_value_in_plain_files(tmp_path):
     import base64
 
     found = kit.search(base64.b64encode(plain), needles)
-    assert {needles[n][1] for n in found if needles[n][0] == "base64"} >= {"person_id", "id_number", "mobile", "address"}
+    assert {needles[n][1] for n in found if needles[n][0] == "base64"} >= {
+        "person_id",
+        "id_number",
+        "mobile",
+        "address",
+    }
     strings = pa.Table.from_pylist([{k: v for k, v in r.items() if isinstance(v, str)} for r in records])
     pq.write_table(strings, tmp_path / "p.parquet", compression="none", use_dictionary=False)
     found = kit.search((tmp_path / "p.parquet").read_bytes(), needles)

@@ -8,6 +8,7 @@ import attack_kit
 import numpy as np
 import pytest
 from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put, reopen
+
 from strongroom.errors import BudgetError, ConflictError
 from strongroom.keymaster import core, ledger
 
@@ -98,7 +99,9 @@ def race(folder, batch, tokens, checked, processes=8):
     context = multiprocessing.get_context("spawn")
     start, out = context.Barrier(processes), context.Queue()
     children = [
-        context.Process(target=racer, args=(folder, n, batch, tokens[20 * n : 20 * n + 20].tobytes(), checked, start, out))
+        context.Process(
+            target=racer, args=(folder, n, batch, tokens[20 * n : 20 * n + 20].tobytes(), checked, start, out)
+        )
         for n in range(processes)
     ]
     for child in children:
@@ -143,8 +146,9 @@ def test_attack_a_number_space_is_enumerated(tmp_path):
 
 def test_attack_hits_and_misses_cost_the_same_in_a_room(room):
     """A dispatcher asks for numbers of persons and of nobody in turn: the look-up budget ends both together."""
-    import strongroom
     from small_room import person
+
+    import strongroom
 
     with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="crawler") as r:
         with r.read(purpose="delivery", reason="t") as desk:

@@ -5,9 +5,10 @@ import sqlite3
 
 import attack_kit
 import pytest
-import strongroom
 from keymaster_fixtures import identifiers, make, put, reopen
 from small_room import PASSPHRASE, SmallRoom, persons
+
+import strongroom
 from strongroom.errors import IntegrityError
 
 assert attack_kit
@@ -52,7 +53,10 @@ def test_control_an_untouched_log_verifies(folder):
 @pytest.mark.parametrize("number", [0, 3, 8])
 def test_attack_an_entry_is_changed(folder, number):
     """One entry names another actor: its hash is in the signed tree, and the error names the entry."""
-    edit(folder, f"""UPDATE leaf SET entry = CAST(replace(CAST(entry AS TEXT), '"actor":"', '"actor":"x') AS BLOB) WHERE number = {number}""")
+    edit(
+        folder,
+        f"""UPDATE leaf SET entry = CAST(replace(CAST(entry AS TEXT), '"actor":"', '"actor":"x') AS BLOB) WHERE number = {number}""",
+    )
     with pytest.raises(IntegrityError, match=rf"\b{number}\b"):
         verify(folder)
 
@@ -66,8 +70,12 @@ def test_attack_an_entry_is_removed(folder):
 
 def test_attack_an_entry_is_removed_and_the_rest_moved_up(folder):
     """The gap is closed by renumbering: the published log is longer then, and the keymaster does not open."""
-    edit(folder, "DELETE FROM leaf WHERE number = 4", "UPDATE leaf SET number = -number WHERE number > 4",
-         "UPDATE leaf SET number = -number - 1 WHERE number < 0")
+    edit(
+        folder,
+        "DELETE FROM leaf WHERE number = 4",
+        "UPDATE leaf SET number = -number WHERE number > 4",
+        "UPDATE leaf SET number = -number - 1 WHERE number < 0",
+    )
     with pytest.raises(IntegrityError, match="set back|published"):
         verify(folder)
 

@@ -5,9 +5,10 @@ import sqlite3
 import attack_kit as kit
 import numpy as np
 import pytest
-import strongroom
 from keymaster_fixtures import ask
 from small_room import person, persons
+
+import strongroom
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError, UsageError
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.releasing import Releasing
@@ -47,12 +48,18 @@ def rows_of(room, sql):
 
 def run_keys(room, master, table, kind=1):
     table_id = master.schema().table(table).id
-    return [k for k, t in rows_of(room, f"SELECT id, table_id FROM file_key WHERE kind = {kind} AND state = 'live'") if t == table_id]
+    return [
+        k
+        for k, t in rows_of(room, f"SELECT id, table_id FROM file_key WHERE kind = {kind} AND state = 'live'")
+        if t == table_id
+    ]
 
 
 def batch_of(room, master, table):
     table_id = master.schema().table(table).id
-    return next(b for b, t in rows_of(room, "SELECT id, table_id FROM batch WHERE state = 'committed'") if t == table_id)
+    return next(
+        b for b, t in rows_of(room, "SELECT id, table_id FROM batch WHERE state = 'committed'") if t == table_id
+    )
 
 
 def test_attack_a_purpose_is_tried_on_another_table(opened):
@@ -85,7 +92,9 @@ def test_attack_block_keys_of_another_table(room, master):
 def test_control_without_the_decision_the_blocks_keys_go_out(room, master, monkeypatch):
     """Control: with the decision about the table switched off, the same call gives the key."""
     reading = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
-    monkeypatch.setattr(Readings, "_decide", lambda self, r, verbs, table, *more: self._core.standing.schema.table(table))
+    monkeypatch.setattr(
+        Readings, "_decide", lambda self, r, verbs, table, *more: self._core.standing.schema.table(table)
+    )
     (foreign,) = run_keys(room, master, "cases")
     assert len(master.block_keys(reading, foreign, 1, [0], "cases")[0]) == 32
 
@@ -128,7 +137,9 @@ def test_attack_a_listing_starts_from_a_sensitive_table(opened):
 def test_control_the_same_purpose_counts_it_and_lists_another_table(opened):
     """Control: the same purpose may count the sensitive table, and list rows of a table that is not sensitive."""
     with opened("lin") as r, r.read(purpose="statistics", reason="t") as desk:
-        assert sum(row["n"] for row in desk.sql("select year, count(*) as n from cases group by year").to_pylist()) == 42
+        assert (
+            sum(row["n"] for row in desk.sql("select year, count(*) as n from cases group by year").to_pylist()) == 42
+        )
         assert desk.sql("select birth_year from persons limit 5").num_rows == 5
 
 

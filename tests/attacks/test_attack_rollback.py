@@ -3,8 +3,9 @@
 import attack_kit as kit
 import pyarrow as pa
 import pytest
-import strongroom
 from small_room import SmallRoom, person
+
+import strongroom
 from strongroom.errors import IntegrityError
 
 

@@ -1,5 +1,6 @@
 """The collector: in memory or spilled, the same entries in the same order, and nothing plain on disk."""
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +21,6 @@ from strongroom.seal.blocks import KIND_OPEN_COLUMNS, block_key
 from strongroom.seal.run import Shape
 from strongroom.store.base import object_name
 from strongroom.store.folder import FolderStore
-import itertools
 
 SHAPE = Shape(1, 0, 1, b"b" * 16)
 

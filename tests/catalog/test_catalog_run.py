@@ -1,5 +1,6 @@
 """Runs: what is written is read back, and nothing else opens."""
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -17,7 +18,6 @@ from strongroom.index.scan import scan
 from strongroom.seal.run import Shape, gather, pack_block, parse_block, parse_tail, sort_entries
 from strongroom.store.base import object_name
 from strongroom.store.memory import MemoryStore
-import contextlib
 
 SHAPE = Shape(1, 0, 1, b"b" * 16)
 

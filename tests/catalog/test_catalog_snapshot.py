@@ -1,5 +1,6 @@
 """Snapshots and manifests: the head decides, everything else is checked against it."""
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -17,7 +18,6 @@ from strongroom.catalog.snapshot import pack_snapshot, parse_snapshot
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, StrongroomError
 from strongroom.store.base import object_name
 from strongroom.store.memory import MemoryStore
-import contextlib
 
 
 def entry(**more):

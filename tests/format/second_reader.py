@@ -125,7 +125,9 @@ def parse_entry(entry: bytes, cells: int) -> Entry:
     return Entry(shape, ordinal, parts)
 
 
-def open_cell(secret: bytes, compartment: bytes, shape: Shape, room: bytes, table: bytes, ordinal: int, cell: bytes) -> bytes:
+def open_cell(
+    secret: bytes, compartment: bytes, shape: Shape, room: bytes, table: bytes, ordinal: int, cell: bytes
+) -> bytes:
     key = hchacha20(hchacha20(secret, compartment), shape.batch)
     ad = bytes([shape.suite]) + room + table + compartment + struct.pack("<I", shape.version)
     return ChaCha20Poly1305(key).decrypt(struct.pack("<4xQ", ordinal), cell, ad)

@@ -4,9 +4,10 @@ import hashlib
 
 import pytest
 import second_reader as second
-import strongroom
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+import strongroom
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.keymaster.filekeys import open_file_key

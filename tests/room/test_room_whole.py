@@ -4,8 +4,9 @@ import datetime as dt
 
 import pyarrow as pa
 import pytest
-import strongroom
 from small_room import PASSPHRASE, SmallRoom, fill, parcels, person, persons
+
+import strongroom
 
 
 @pytest.fixture
@@ -38,7 +39,11 @@ def test_values_are_found_as_people_write_them(opened):
     """A number with spaces, a country code or full-width digits finds the same person."""
     number = person(3)["mobile"]
     with opened("ada") as r, r.read(purpose="case-work", reason="case 1") as desk:
-        for written in (f"+86 {number[:3]} {number[3:7]} {number[7:]}", f"0086{number}", number.translate({48 + i: 0xFF10 + i for i in range(10)})):
+        for written in (
+            f"+86 {number[:3]} {number[3:7]} {number[7:]}",
+            f"0086{number}",
+            number.translate({48 + i: 0xFF10 + i for i in range(10)}),
+        ):
             assert desk.find("persons", {"mobile": written})[0]["person_id"] == "P-000003"
 
 
@@ -165,7 +170,9 @@ def test_an_added_field_is_a_new_version_that_older_records_open_under(opened, r
     """Adding a field changes the schema, not the records."""
     from small_room import SCHEMA
 
-    wider = SCHEMA.replace('birth_year = { type', 'joined = { type = "date", class = "contact" }\nbirth_year = { type', 1)
+    wider = SCHEMA.replace(
+        "birth_year = { type", 'joined = { type = "date", class = "contact" }\nbirth_year = { type', 1
+    )
     with opened("kit") as r:
         r.set_schema(wider)
         r.put("persons", pa.Table.from_pylist([person(900) | {"joined": dt.date(2026, 1, 2)}]))
@@ -203,6 +210,14 @@ def test_the_log_holds_every_act_and_verifies(opened):
         assert any(e["actor"] == "mei" and e["act"] == "find" and e.get("count") == 1 for e in entries)
         assert any(e["actor"] == "mei" and e.get("decision") == "refused" for e in entries)
         assert r.verify_log()["entries"] >= len(entries)
+
+
+def test_a_put_says_how_many_people_the_open_columns_single_out(opened):
+    """Sex and year of birth together single out those who are alone with theirs."""
+    alone = [person(n) | {"birth_year": 1500 + n} for n in range(600, 610)]
+    with opened("kit") as r:
+        receipt = r.put("persons", pa.Table.from_pylist(alone))
+    assert any("100.0%" in note and "sex, birth_year" in note for note in receipt.notes)
 
 
 def test_an_empty_source_commits_nothing_wrong(opened, room):

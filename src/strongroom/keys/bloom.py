@@ -61,11 +61,11 @@ def contains(filters: Bytes2D, rows: npt.NDArray[np.int64], low: U64) -> npt.NDA
     return passed
 
 
-def may_contain(filter_bits: memoryview, low: int) -> bool:
-    """Whether one token may be in a page."""
+def may_contain(filters: memoryview, start: int, low: int) -> bool:
+    """Whether one token may be in the page whose filter starts at byte `start`."""
     a, b, c, d = low >> 48, (low >> 32) & _MASK, (low >> 16) & _MASK, low & _MASK
     for _ in range(4):
-        if not filter_bits[a >> 3] >> (a & 7) & 1 or not filter_bits[c >> 3] >> (c & 7) & 1:
+        if not filters[start + (a >> 3)] >> (a & 7) & 1 or not filters[start + (c >> 3)] >> (c & 7) & 1:
             return False
         a, c = (a + b) & _MASK, (c + d) & _MASK
     return True

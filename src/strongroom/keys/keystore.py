@@ -270,10 +270,11 @@ class KeyStore:
             if isinstance(error, _RacedError):
                 return False
             raise
-        found.found[missing] = True
-        found.secrets[missing] = secrets
-        found.ordinals[missing] = ordinals
-        found.born[missing] = born
+        mine = slice(None) if size == len(own) else missing
+        found.found[mine] = True
+        found.secrets[mine] = secrets
+        found.ordinals[mine] = ordinals
+        found.born[mine] = born
         return True
 
     def _still_missing(self, rows: Rows, table: PageTable, tokens: Bytes2D) -> bool:

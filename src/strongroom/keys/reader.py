@@ -45,7 +45,7 @@ CHUNKS_KEPT_MAX = 2048
 PAGE_KEYS_KEPT_MAX = 65_536
 FILTER_PAGES = 1024
 FILTER_SEGMENTS_KEPT_MAX = 16
-CHUNKS_AT_ONCE = 2048
+CHUNKS_AT_ONCE = 128
 
 V = TypeVar("V")
 K = TypeVar("K")
@@ -141,8 +141,7 @@ class PageReader:
         segment = self._segments.get((generation.id, generation.stamp, number))
         if segment is None or not segment.loaded[inside]:
             segment = self._filters(generation, number, np.array([inside]))
-        start = inside * bloom.FILTER_BYTES
-        return bloom.may_contain(segment.view[start : start + bloom.FILTER_BYTES], low)
+        return bloom.may_contain(segment.view, inside * bloom.FILTER_BYTES, low)
 
     def _chunk(self, page: Page, number: int) -> bytes:
         kept = self._chunks.get((page.id, number))

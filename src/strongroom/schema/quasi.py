@@ -34,7 +34,8 @@ def unique_share(table: pa.Table, columns: Sequence[str]) -> float:
     names = [f"c{i}" for i in range(len(plain))]
     groups = pa.table(plain, names=names).group_by(names).aggregate([([], "count_all")])
     alone = pc.sum(pc.equal(groups.column("count_all"), 1)).as_py() or 0
-    return float(alone) / table.num_rows
+    share: float = alone / table.num_rows
+    return share
 
 
 def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.commit import CommitBuilder
@@ -20,6 +20,7 @@ from strongroom.catalog.entries import ObjectEntry
 from strongroom.catalog.freshness import leave_note
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError
+from strongroom.seal.blocks import KIND_RECORDS
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Change:
         counts: Counts for the log entry.
         digests: SHA-256 of the sources put, 32 B each.
         notes: Counts and sums for `check`.
+        table: Id of the table put into, where there is one.
     """
 
     added: Sequence[tuple[ObjectEntry, int | None]]
@@ -48,11 +50,30 @@ class Change:
     counts: Mapping[str, int] = field(default_factory=dict)
     digests: Sequence[bytes] = ()
     notes: Mapping[str, int | str] = field(default_factory=dict)
+    table: bytes | None = None
+
+
+class Committed(NamedTuple):
+    """What a commit gave; `runs_passed` is how many runs a look-up in the table passes from now on."""
+
+    receipt: Receipt
+    head: Head
+    runs_passed: int
+
+
+def _runs_passed(base: Catalog, change: Change) -> int:
+    """Runs of one commit are disjoint, so a look-up passes one of each commit."""
+    if change.table is None:
+        return 0
+    gone = {entry.object_id for entry in change.removed}
+    runs = [entry for entry in base.objects(change.table, KIND_RECORDS) if entry.object_id not in gone]
+    added = any(entry.kind == KIND_RECORDS for entry, _ in change.added)
+    return len({entry.commit for entry in runs}) + added
 
 
 def commit_change(
     store: Store, keymaster: Keymaster, lease: Lease, change: Change, now: Callable[[], float]
-) -> tuple[Receipt, Head]:
+) -> Committed:
     """Commit a change, rebasing as often as others are faster.
 
     Raises:
@@ -74,7 +95,7 @@ def commit_change(
                 raise  # the lease, not the head
             continue
         leave_note(store, head.number, keymaster.publish())
-        return receipt, head
+        return Committed(receipt, head, _runs_passed(catalog, change))
     raise ConflictError("others committed first, again and again", hint="try again when fewer are putting at once")
 
 

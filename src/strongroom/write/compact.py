@@ -77,7 +77,7 @@ def compact(
         change = work.all(report)
         report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
         if change is not None:
-            report.snapshot = commit_change(store, keymaster, lease, change, now)[1].number
+            report.snapshot = commit_change(store, keymaster, lease, change, now).head.number
             return report
     except BaseException:
         keymaster.abandon(lease)

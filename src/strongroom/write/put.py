@@ -16,7 +16,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -34,6 +34,8 @@ from strongroom.write.commit import Change, commit_change
 from strongroom.write.outputs import Outputs
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from strongroom.catalog.entries import ObjectEntry
     from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.schema.model import Table
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LEASE_RENEW_SECONDS = 60.0
+RUNS_PASSED_MAX = 8
+SINGLED_OUT_SHARE_MIN = 0.01
 PRELOAD_BYTES_MIN = 32 << 20  # such a source has batches that the compiled kernels seal
 HASHED_FIRST_BYTES_MAX = 64 << 20
 Progress = Callable[[int, int, "int | None"], None]
@@ -120,6 +124,7 @@ class PutJob:
         self.new_subjects = 0
         self.reasons: Counter[tuple[str, str]] = Counter()
         self._renewed = time.monotonic()
+        self._single = 0.0
 
     def run(self, sources: Sources, progress: Progress | None) -> None:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
@@ -163,6 +168,8 @@ class PutJob:
             subjects = subjects.filter(good)
             rows = int(np.count_nonzero(~checked.bad))
         if rows:
+            if work.order == 0:
+                self._singled_out(columns)
             at = (work.batch, work.order)
             sealed = seal_batch(self.keymaster, self.lease, self.table, *at, columns, rows, subjects)
             self.outputs.add(work.order, sealed)
@@ -201,8 +208,8 @@ class PutJob:
         rejected = sum(self.reasons.values())
         counts = {"records": self.records, "new_subjects": self.new_subjects, "rejected": rejected}
         added = [(entry, None) for entry in entries]
-        change = Change(added, removed, counts, digests, {"act": self.lease.verb, **counts})
-        receipt, head = commit_change(self._store, self.keymaster, self.lease, change, self._now)
+        change = Change(added, removed, counts, digests, {"act": self.lease.verb, **counts}, self.table.id)
+        receipt, head, runs = commit_change(self._store, self.keymaster, self.lease, change, self._now)
         return PutReceipt(
             put_id=self._put_id.hex(),
             snapshot=head.number,
@@ -211,7 +218,28 @@ class PutJob:
             rejected=rejected,
             reasons=dict(self.reasons),
             leaf=receipt.leaf,
+            notes=self._notes(runs),
         )
+
+    def _notes(self, runs: int) -> tuple[str, ...]:
+        """What the one who puts should know."""
+        notes = []
+        if self._single >= SINGLED_OUT_SHARE_MIN:
+            names = ", ".join(f.name for f in self.table.open_fields)
+            notes.append(f"{self._single:.1%} of the records looked at are the only ones with their open columns ({names})")
+        if runs > RUNS_PASSED_MAX:
+            notes.append(f"a look-up passes {runs} runs of {self.table.name}: `strongroom compact` merges them")
+        return tuple(notes)
+
+    def _singled_out(self, columns: Mapping[str, pa.Array]) -> None:
+        """Estimate, on the first batch, how many people the open columns together single out."""
+        import pyarrow as pa
+
+        from strongroom.schema.quasi import unique_share
+
+        names = [f.name for f in self.table.open_fields]
+        if names:
+            self._single = unique_share(pa.table({name: columns[name] for name in names}), names)
 
 
 def put(

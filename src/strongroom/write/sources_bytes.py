@@ -215,7 +215,7 @@ class _Pushed(io.RawIOBase):
             view[:got] = self._front[:got]
             self._front = self._front[got:]
             return got
-        return int(self._rest.readinto(into) or 0)  # type: ignore[attr-defined]
+        return int(self._rest.readinto(into) or 0)
 
 
 def file_size(name: str, path: Path) -> int:

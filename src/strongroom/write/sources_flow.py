@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 PARSE_THREADS = 2
 DEPTH = 2
@@ -95,7 +95,7 @@ def ahead(make: Callable[[], Iterator[T]], depth: int = DEPTH) -> Iterator[T]:
                 return
             if isinstance(item, _Failed):
                 raise item.error
-            yield cast("T", item)
+            yield item
     finally:
         stop.set()
         while thread.is_alive():
