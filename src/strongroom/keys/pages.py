@@ -118,7 +118,7 @@ def seal_page(page_key: bytes, room_id: bytes, page_id: bytes, entries: Entries,
     plain = memoryview(entries.tobytes())
     step = CHUNK_ENTRIES * ENTRY_BYTES
     parts = [
-        seal_block(page_key, room_id, page_id, PAGE_KIND, number, bytes(plain[start : start + step]))
+        seal_block(page_key, room_id, page_id, PAGE_KIND, number, plain[start : start + step])
         for number, start in enumerate(range(0, len(plain), step))
     ]
     if has_filter(len(entries)):

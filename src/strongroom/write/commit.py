@@ -85,6 +85,7 @@ def commit_change(
     for _ in range(COMMIT_TRIES_MAX):
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys, previous=catalog)
         minted: list[bytes] = []
+        runs = _runs_passed(catalog, change)
         head = _write(catalog, keymaster, lease, change, minted, now)
         try:
             receipt = keymaster.commit(lease, catalog.head, head, change.counts, change.digests)
@@ -95,7 +96,7 @@ def commit_change(
                 raise  # the lease, not the head
             continue
         leave_note(store, head.number, keymaster.publish())
-        return Committed(receipt, head, _runs_passed(catalog, change))
+        return Committed(receipt, head, runs)
     raise ConflictError("others committed first, again and again", hint="try again when fewer are putting at once")
 
 

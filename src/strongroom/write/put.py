@@ -226,7 +226,7 @@ class PutJob:
         notes = []
         if self._single >= SINGLED_OUT_SHARE_MIN:
             names = ", ".join(f.name for f in self.table.open_fields)
-            notes.append(f"{self._single:.1%} of the records looked at are the only ones with their open columns ({names})")
+            notes.append(f"{self._single:.1%} of the records looked at are alone with their open columns ({names})")
         if runs > RUNS_PASSED_MAX:
             notes.append(f"a look-up passes {runs} runs of {self.table.name}: `strongroom compact` merges them")
         return tuple(notes)
