@@ -69,9 +69,7 @@ SECRET_NAME = re.compile(
 LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home|root|Users|opt|workspace|mnt)/[\w.-]+")
 # Words that would name a package index or a mirror; links to a project's own page are fine.
-REGISTRY = re.compile(
-    r"py" r"pi\.org|python" r"hosted\.org|(^|\s)--((extra-)?index" r"-url|find" r"-links)[ =]"
-)
+REGISTRY = re.compile(r"py" r"pi\.org|python" r"hosted\.org|(^|\s)--((extra-)?index" r"-url|find" r"-links)[ =]")
 TEXT_SUFFIXES = {".py", ".toml", ".md", ".txt", ".cfg", ".yml", ".yaml", ".sh", ".json", ".cedar", ""}
 
 

@@ -150,9 +150,7 @@ class Releasing:
                 raise DeniedError(f"a batch asked for is not of table {model.name}", rule="room.foreign-batch")
 
     # -- keys -----------------------------------------------------------------------------------
-    def _keys(
-        self, reading: Reading, ask: Ask, model: Table, persons: _Persons
-    ) -> dict[str, npt.NDArray[np.uint8]]:
+    def _keys(self, reading: Reading, ask: Ask, model: Table, persons: _Persons) -> dict[str, npt.NDArray[np.uint8]]:
         if ask.verb == "sql" or not len(ask.tokens):
             return {}
         shown, gone = _shown(reading, ask, model), ~persons.found
@@ -166,9 +164,7 @@ class Releasing:
         return keys
 
     # -- aggregates -----------------------------------------------------------------------------
-    def note_sql(
-        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
-    ) -> int:
+    def note_sql(self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int) -> int:
         """See `Keymaster.note_sql`."""
         core, reading = self._core, self._readings.get(reading_id)
         said = {**reading.said(), "table": table, "fields": tuple(fields), "request": request_id}
@@ -228,7 +224,15 @@ def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
 
 def _request(reading: Reading, ask: Ask) -> Request:
     fields = "\1" if ask.fields is None else "\0".join(ask.fields)
-    parts = (reading.actor, reading.purpose.name, ask.verb, ask.table, fields, ask.tokens.tobytes(), ask.batches.tobytes())
+    parts = (
+        reading.actor,
+        reading.purpose.name,
+        ask.verb,
+        ask.table,
+        fields,
+        ask.tokens.tobytes(),
+        ask.batches.tobytes(),
+    )
     return Request.of(ask.request_id, parts)
 
 

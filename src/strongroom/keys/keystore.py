@@ -160,7 +160,10 @@ class KeyStore:
     def _lookup(self, generations: tuple[Generation, ...], tokens: Bytes2D, *, ordered: bool = False) -> Found:
         size = len(tokens)
         result = Found(
-            np.zeros(size, np.bool_), np.zeros((size, KEY_BYTES), np.uint8), np.zeros(size, np.uint64), np.zeros(size, np.uint64)
+            np.zeros(size, np.bool_),
+            np.zeros((size, KEY_BYTES), np.uint8),
+            np.zeros(size, np.uint64),
+            np.zeros(size, np.uint64),
         )
         if not generations:
             return result

@@ -138,8 +138,8 @@ def open_chunks(
     opened = []
     number = first
     for start in range(0, len(view), CHUNK_BYTES):
-        piece = bytes(view[start : start + CHUNK_BYTES])
-        opened.append(open_block(page_key, room_id, page_id, PAGE_KIND, number, piece))
+        piece = view[start : start + CHUNK_BYTES]
+        opened.append(open_block(page_key, room_id, page_id, PAGE_KIND, number, piece))  # type: ignore[arg-type]
         number += 1
     expected = (min(number * CHUNK_ENTRIES, count) - first * CHUNK_ENTRIES) * ENTRY_BYTES
     if not opened or sum(map(len, opened)) != expected:

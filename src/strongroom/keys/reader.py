@@ -225,7 +225,9 @@ class PageReader:
         cuts = [*np.flatnonzero(np.diff(segments, prepend=-1)).tolist(), len(page)]
         for start, stop in pairwise(cuts):
             inside = page[start:stop] % FILTER_PAGES
-            segment = self._filters(generation, int(segments[start]), inside[np.flatnonzero(np.diff(inside, prepend=-1))])
+            segment = self._filters(
+                generation, int(segments[start]), inside[np.flatnonzero(np.diff(inside, prepend=-1))]
+            )
             passed[start:stop] = bloom.contains(segment.bits, inside, low[start:stop])
         return passed
 

@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from strongroom.errors import UsageError
 from strongroom.seal import _hazmat
-from strongroom.seal._cmac import CHUNK_ROWS, ColumnMac, OneMac, doubled
+from strongroom.seal._cmac import CHUNK_ROWS, ColumnMac, doubled
+from strongroom.seal._cmac import OneMac as OneMac  # noqa: PLC0414 - for who keeps a key prepared
 
 if TYPE_CHECKING:
     import pyarrow as pa
