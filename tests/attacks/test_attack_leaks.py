@@ -86,12 +86,9 @@ def test_attack_values_are_looked_for_after_200_failed_calls(room, tmp_path, mon
 
 def test_control_a_value_in_an_error_is_found(tmp_path):
     """The search itself works: an error with a value in its cause, and a file with one, are found."""
-    try:
-        try:
-            raise KeyError(SECRETS[0])
-        except KeyError as error:
-            raise strongroom.UsageError("wrong") from error
-    except strongroom.UsageError as error:
-        assert SECRETS[0] in _told(error)
+    behind = KeyError(SECRETS[0])
+    with pytest.raises(strongroom.UsageError) as caught:
+        raise strongroom.UsageError("wrong") from behind
+    assert SECRETS[0] in _told(caught.value)
     (tmp_path / "left").write_text(SECRETS[1], encoding="utf-8")
     assert SECRETS[1].encode() in _files(tmp_path)
