@@ -21,7 +21,6 @@ FUNCTION_LINES_MAX = 60
 
 # Files and functions that are longer, each with the reason why cutting it would not help a reader.
 LONGER: dict[str, str] = {
-    "index/merge.py": "one act, from the runs given to the runs written; its half about open columns is in openmerge.py",
     "keys/keystore.py": "finding, making, merging and removing share one lock order, which a reader must see in one place",
     "seal/_lane_code.py": "the vector operations of one kernel: a list of one-line emitters",
     "seal/_run_lanes.py:pack": "one kernel: numba compiles a function, and each call within it would be another to read",

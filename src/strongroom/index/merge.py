@@ -14,7 +14,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -379,27 +379,3 @@ class _NewRun:
         except BaseException as again:
             if again is not error:
                 raise
-
-
-def merge_candidates(entries: Sequence[ObjectEntry], most: int = MERGE_RUNS_MAX) -> Iterator[list[ObjectEntry]]:
-    """Groups of runs worth merging: neighbours in the commit order, oldest first.
-
-    Args:
-        entries: Live runs of one table, kind and field.
-        most: Greatest number of runs in a group.
-
-    Yields:
-        Groups of at least two runs: all runs of some consecutive commits, so that merging them keeps the order.
-    """
-    commits: dict[int, list[ObjectEntry]] = {}
-    for entry in entries:
-        commits.setdefault(entry.commit, []).append(entry)
-    group: list[ObjectEntry] = []
-    for number in sorted(commits):
-        if group and len(group) + len(commits[number]) > most:
-            if len(group) > 1:
-                yield group
-            group = []
-        group = [*group, *commits[number]]
-    if len(group) > 1:
-        yield group

@@ -15,7 +15,7 @@ from strongroom.index.runreader import TailCache
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys
-    from strongroom.keymaster.api import Head, Keymaster, Lease
+    from strongroom.keymaster.api import Keymaster
     from strongroom.store.base import Store
 
 
@@ -62,13 +62,3 @@ class Session:
 
     def _table_name(self, table: bytes) -> str:
         return next(t.name for t in self.keymaster.schema().tables.values() if t.id == table)
-
-
-def lease_session(session: Session, lease: Lease, snapshot_of: Head | None = None) -> tuple[Catalog, Finder]:
-    """Catalogue and look-ups under a maintenance lease."""
-    from strongroom.catalog.leasekeys import lease_block_keys
-
-    block_keys = lease_block_keys(session.keymaster, lease)
-    head = snapshot_of or session.keymaster.head()
-    catalog = Catalog(session.store, session.keymaster.room_id, head, block_keys)
-    return catalog, session.finder(catalog, block_keys)

@@ -539,12 +539,3 @@ def shapes_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:
     found |= payload[starts + 1].astype(np.uint32) << np.uint32(8)
     found |= payload[starts + 2].astype(np.uint32) << np.uint32(16)
     return found
-
-
-def ordinals_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:
-    """The row ordinal of each record entry, u32[n]; the entries were checked by `shapes_of`."""
-    starts = offsets[:-1]
-    found = np.zeros(len(starts), np.uint32)
-    for byte in range(4):
-        found |= payload[starts + 3 + byte].astype(np.uint32) << np.uint32(8 * byte)
-    return found
