@@ -22,6 +22,7 @@ from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
+from strongroom.room import restore_room as restore
 
 __all__ = [
     "BudgetError",
@@ -42,4 +43,5 @@ __all__ = [
     "create_keymaster",
     "open",
     "open_keymaster",
+    "restore",
 ]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, Receipt
     from strongroom.purpose.explain import Explanation
     from strongroom.read.check import CheckReport
+    from strongroom.replicate.copy import CopyReport
+    from strongroom.replicate.restore import RestoreReport
+    from strongroom.replicate.status import CopyStatus
     from strongroom.schema.model import Schema
     from strongroom.store.base import Store
     from strongroom.write.compact import CompactReport
@@ -161,6 +164,32 @@ class Room:
 
         return check(self._session)
 
+    def copy(self, *, to: str, again: bool = False, progress: Progress | None = None) -> CopyReport:
+        """Copy the sealed objects to another place, and only those that are not there yet.
+
+        Args:
+            to: Folder or URL; empty, or an earlier copy of this room.
+            again: Also read what is there, and copy again what is not as it was committed.
+            progress: Called with objects done, bytes done and bytes in all.
+
+        Raises:
+            ConflictError: The place holds something else.
+            IntegrityError: An object of the room is not the one that was committed; it is not copied.
+        """
+        from strongroom.replicate.copy import copy
+
+        target = open_store(to)
+        try:
+            return copy(self._store, self._keymaster, self._actor, target, again=again, progress=progress)
+        finally:
+            target.close()
+
+    def copies(self) -> list[CopyStatus]:
+        """How old each copy is, and what it lacks; newest first."""
+        from strongroom.replicate.status import copy_status
+
+        return copy_status(self._store, self._keymaster, self._actor, lambda url: open_store(url, create=False))
+
     def log(self, *, actor: str | None = None) -> list[dict[str, Any]]:
         """Entries of the log, oldest first; of one actor where one is named."""
         entries = self._keymaster.log_entries(self._actor)
@@ -209,3 +238,39 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
     verify_notes(store, keys)
     return Room(store, keys, actor)
 
+
+
+def restore_room(
+    url: str,
+    *,
+    source: str,
+    keys: Keymaster,
+    actor: str,
+    snapshot: int | None = None,
+    progress: Progress | None = None,
+) -> RestoreReport:
+    """Bring a room home from a copy, into an empty place.
+
+    Args:
+        url: The new bucket: an empty folder or URL.
+        source: Folder or URL of the copy.
+        keys: The keymaster that goes with the room.
+        actor: Who restores.
+        snapshot: Number of an older snapshot; None for the newest, which the copy must hold.
+        progress: Called with objects done, bytes done and bytes in all.
+
+    Raises:
+        ConflictError: The place is not empty, or the copy does not reach the newest snapshot and none was named.
+        NotFoundError: It is no copy of this room, or does not hold that snapshot.
+        IntegrityError: An object of the copy is missing or not the one that was committed.
+    """
+    from strongroom.replicate.restore import restore
+
+    if not actor:
+        raise UsageError("actor is empty", hint="say who asks: it goes to the log")
+    copy, store = open_store(source, create=False), open_store(url)
+    try:
+        return restore(copy, store, keys, actor, snapshot=snapshot, progress=progress)
+    finally:
+        copy.close()
+        store.close()

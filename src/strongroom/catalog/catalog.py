@@ -85,14 +85,26 @@ class Catalog:
         if not 0 <= number <= self.head.number:
             raise NotFoundError(f"there is no snapshot {number}; the newest is {self.head.number}")
         catalog = self
-        while catalog.head.number != number:
-            parent = catalog.snapshot.parent
-            if parent is None and number == 0:
-                parent = EMPTY_HEAD
-            if parent is None or parent.number != catalog.head.number - 1:
-                raise IntegrityError(f"snapshot {catalog.head.number} does not name the one before it")
-            catalog = Catalog(self.store, self.room, parent, self._block_keys, previous=catalog)
+        while catalog.head.number > number:
+            catalog = catalog.parent()
+        if catalog.head.number != number:
+            raise NotFoundError(f"snapshot {number} was left aside when an older one was restored")
         return catalog
+
+    def parent(self) -> Catalog:
+        """The catalogue of the snapshot that this one was made from; that of the empty room for the first.
+
+        Its number is one less, or lower where an older snapshot was restored.
+
+        Raises:
+            IntegrityError: It is absent, or another one.
+        """
+        parent = self.snapshot.parent
+        if parent is None and self.head.number == 1:
+            parent = EMPTY_HEAD
+        if parent is None or parent.number >= self.head.number:
+            raise IntegrityError(f"snapshot {self.head.number} does not name the one before it")
+        return Catalog(self.store, self.room, parent, self._block_keys, previous=self)
 
     def names(self) -> set[str]:
         """Names of all objects that this snapshot reaches: itself, its manifests and what they list."""

@@ -18,6 +18,7 @@ import typer
 from strongroom.cli import (
     check,
     compact,
+    copy,
     create,
     draft,
     explain,
@@ -27,6 +28,7 @@ from strongroom.cli import (
     policy,
     put,
     rejects,
+    restore,
     schema,
     sql,
 )
@@ -44,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (create, draft, put, get, find, sql, explain, log, check, compact, rejects, schema, policy):
+for verb in (create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects, schema, policy):
     verb.add_to(app)
 
 

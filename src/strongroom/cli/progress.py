@@ -8,8 +8,8 @@ from typing import TextIO
 
 
 @contextmanager
-def progress_bar(stream: TextIO) -> Iterator[Callable[[int, int, int | None], None] | None]:
-    """Yields `update(records, bytes_done, bytes_total)`, or None where nobody watches."""
+def progress_bar(stream: TextIO, noun: str = "records") -> Iterator[Callable[[int, int, int | None], None] | None]:
+    """Yields `update(count, bytes_done, bytes_total)`, or None where nobody watches; `noun` is what is counted."""
     if not stream.isatty():
         yield None
         return
@@ -17,7 +17,7 @@ def progress_bar(stream: TextIO) -> Iterator[Callable[[int, int, int | None], No
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     bar = Progress(
-        TextColumn("{task.fields[records]:,} records"),
+        TextColumn(f"{{task.fields[count]:,}} {noun}"),
         BarColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
@@ -25,9 +25,9 @@ def progress_bar(stream: TextIO) -> Iterator[Callable[[int, int, int | None], No
         transient=True,
     )
     with bar:
-        task = bar.add_task("put", total=None, records=0)
+        task = bar.add_task(noun, total=None, count=0)
 
-        def update(records: int, bytes_done: int, bytes_total: int | None) -> None:
-            bar.update(task, completed=bytes_done, total=bytes_total, records=records)
+        def update(count: int, bytes_done: int, bytes_total: int | None) -> None:
+            bar.update(task, completed=bytes_done, total=bytes_total, count=count)
 
         yield update

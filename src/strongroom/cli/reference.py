@@ -70,6 +70,11 @@ EXAMPLES = {
     "log": ["strongroom log --actor kit --last 50"],
     "check": ["strongroom check --actor kit"],
     "compact": ["strongroom compact --actor kit"],
+    "copy": ["strongroom copy --to ../elsewhere/acme --actor kit", "strongroom copy --status --actor kit"],
+    "restore": [
+        "strongroom restore --from ../elsewhere/acme --room ./bucket-2 --actor kit",
+        "strongroom restore --from ../elsewhere/acme --room ./bucket-2 --snapshot 41 --actor kit",
+    ],
     "rejects": [
         "strongroom rejects --actor kit",
         'strongroom rejects --actor ada --purpose case-work --reason "load 7" --json > rejects.json',

@@ -85,6 +85,17 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class BucketCopy:
+    """A copy of the bucket that somebody made: where, of which snapshot, what it held, when (seconds since 1970)."""
+
+    url: str
+    snapshot: int
+    objects: int
+    bytes: int
+    made: float
+
+
+@dataclass(frozen=True)
 class ReadingGrant:
     """One open, purposeful session of reads."""
 
@@ -173,12 +184,22 @@ class Keymaster(Protocol):
     def head(self) -> Head:
         """The newest snapshot."""
 
+    def head_at(self, number: int) -> Head:
+        """The head row of an older snapshot; NotFoundError if there never was one of that number."""
+
+    # -- copies ---------------------------------------------------------------------------------
+    def note_copy(self, lease: Lease, copy: BucketCopy) -> Receipt:
+        """Remember a finished copy of the bucket and note it; ends the lease to copy."""
+
+    def bucket_copies(self) -> list[BucketCopy]:
+        """The copies that were made, newest first."""
+
     # -- writing --------------------------------------------------------------------------------
     def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
         """Decide whether this actor may put into this table now, and grant a lease."""
 
     def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
-        """Grant a lease to compact or check."""
+        """Grant a lease to compact, check, copy or restore, or to read the log."""
 
     def renew(self, lease: Lease) -> Lease:
         """Extend a lease that still runs; ConflictError when it has ended."""
@@ -290,6 +311,7 @@ class Keymaster(Protocol):
 
 __all__ = [
     "Ask",
+    "BucketCopy",
     "Bytes2D",
     "FieldView",
     "FileKey",

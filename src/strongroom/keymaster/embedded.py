@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import (
     Ask,
+    BucketCopy,
     Bytes2D,
     FileKey,
     Head,
@@ -30,6 +31,7 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
+from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
@@ -63,6 +65,7 @@ class EmbeddedKeymaster:
         self._core = core
         self._publishing = publishing
         self._leases = Leases(core)
+        self._bucket_copies = BucketCopies(core, self._leases)
         self._sealing = Sealing(core, self._leases)
         self._readings = Readings(core)
         self._releasing = Releasing(core, self._readings)
@@ -132,6 +135,19 @@ class EmbeddedKeymaster:
     def head(self) -> Head:
         """See `Keymaster.head`."""
         return self._core.head()
+
+    def head_at(self, number: int) -> Head:
+        """See `Keymaster.head_at`."""
+        return self._leases.head_at(number)
+
+    # -- copies ---------------------------------------------------------------------------------
+    def note_copy(self, lease: Lease, copy: BucketCopy) -> Receipt:
+        """See `Keymaster.note_copy`."""
+        return self._bucket_copies.note(lease, copy)
+
+    def bucket_copies(self) -> list[BucketCopy]:
+        """See `Keymaster.bucket_copies`."""
+        return self._bucket_copies.all()
 
     # -- writing --------------------------------------------------------------------------------
     def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:

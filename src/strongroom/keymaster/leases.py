@@ -30,7 +30,9 @@ from strongroom.seal.blocks import (
 
 LEASE_SECONDS = 15 * 60.0
 PUT_VERBS = ("put", "rejects")
-MAINTENANCE_VERBS = ("compact", "check", "log")
+MAINTENANCE_VERBS = ("compact", "check", "log", "copy", "restore")
+BLIND_VERBS = ("log", "copy", "restore")  # they open what names objects, and no object that holds a record
+COMMIT_VERBS = (*PUT_VERBS, "compact", "restore")
 SHARED_KINDS = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 DIGEST_BYTES = 32
 
@@ -200,8 +202,9 @@ class Leases:
             for key in found.values():
                 if key.lease != lease.lease_id and (key.kind not in kinds or key.table_id not in {own, None}):
                     raise DeniedError("a put opens no stored records", rule="room.put-reads-nothing")
-        if lease.verb == "log" and any(key.kind not in SHARED_KINDS for key in found.values()):
-            raise DeniedError("a lease on the log opens no stored records", rule="room.log-reads-nothing")
+        if lease.verb in BLIND_VERBS and any(key.kind not in SHARED_KINDS for key in found.values()):
+            rule = f"room.{lease.verb}-reads-nothing"
+            raise DeniedError(f"a lease to {lease.verb} opens no stored records", rule=rule)
         if any(key.lease != lease.lease_id for key in found.values()):
             self._note_keys(lease)
         return {key_id: key.key for key_id, key in found.items()}
@@ -295,8 +298,8 @@ class Leases:
 
 
 def _check_commit(lease: Lease, base: Head, new: Head, digests: Sequence[bytes]) -> None:
-    if lease.verb == "check":
-        raise UsageError("a lease to check commits nothing")
+    if lease.verb not in COMMIT_VERBS:
+        raise UsageError(f"a lease to {lease.verb} commits nothing")
     if new.number != base.number + 1:
         raise UsageError("a snapshot's number follows its base's")
     if len(new.object_id) != 16 or len(new.sha256) != 32 or new.length <= 0:

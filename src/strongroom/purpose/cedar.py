@@ -34,18 +34,19 @@ _Answer = tuple[bool, tuple[str, ...], bool]
 """Allowed, the ids of the rules that decided, and whether a rule failed."""
 _NO_ANSWER: _Answer = (False, (), False)
 
-_CEDAR_SCHEMA = """namespace Strongroom {
+_ROOM_ACTS = ", ".join(f'"act {act}"' for act in ACTS if act != "put")
+_CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;
   entity Role;
   entity Actor in [Role];
-  entity Table = { class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String> };
-  type Read = { purpose: String, fields: Set<String>, where: Set<String> };
+  entity Table = {{ class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String> }};
+  type Read = {{ purpose: String, fields: Set<String>, where: Set<String> }};
   action "read get", "read find", "read sql", "read rows", "read rejects"
-    appliesTo { principal: [Actor], resource: [Table], context: Read };
-  action "act put" appliesTo { principal: [Actor], resource: [Table] };
-  action "act compact", "act check", "act log", "act rejects", "act schema", "act policy"
-    appliesTo { principal: [Actor], resource: [Room] };
-}
+    appliesTo {{ principal: [Actor], resource: [Table], context: Read }};
+  action "act put" appliesTo {{ principal: [Actor], resource: [Table] }};
+  action {_ROOM_ACTS}
+    appliesTo {{ principal: [Actor], resource: [Room] }};
+}}
 """
 
 _ROOM_RULES = """

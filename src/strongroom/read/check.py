@@ -105,7 +105,7 @@ def _snapshots(newest: Catalog, report: CheckReport) -> Iterator[Catalog]:
     while catalog.head.number:
         yield catalog
         try:
-            catalog = catalog.at(catalog.head.number - 1)
+            catalog = catalog.parent()
         except IntegrityError as error:
             report.faults.append((f"snapshot {catalog.head.number - 1}", str(error)))
             return

@@ -181,7 +181,7 @@ def _remove_unreached(
         if catalog.snapshot.created < oldest:
             break
         try:
-            catalog = catalog.at(catalog.head.number - 1)
+            catalog = catalog.parent()
         except IntegrityError:
             break  # removed by an earlier compaction
         kept |= catalog.names()

@@ -1,0 +1,1 @@
+"""The same sealed objects elsewhere, and home again."""
