@@ -6,6 +6,8 @@ Rules it keeps:
 2. A head that moved meanwhile is not an error: the same additions are laid on the newer snapshot. What a removal named
    being gone is one: somebody else compacted the same runs.
 3. The manifest and snapshot of a lost race are removed; should that fail, they are objects nothing names.
+4. From the moment the keymaster is asked to move the head, nothing that the change added is taken back: an error may
+   come although the head moved. What nothing names is removed by `compact`, once the lease has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from strongroom.catalog.commit import CommitBuilder
 from strongroom.catalog.entries import ObjectEntry
 from strongroom.catalog.freshness import leave_note
 from strongroom.catalog.leasekeys import lease_block_keys
-from strongroom.errors import ConflictError
+from strongroom.errors import ConflictError, UnavailableError
 from strongroom.seal.blocks import KIND_RECORDS
 from strongroom.store.base import object_name
 
@@ -54,11 +56,16 @@ class Change:
 
 
 class Committed(NamedTuple):
-    """What a commit gave; `runs_passed` is how many runs a look-up in the table passes from now on."""
+    """What a commit gave.
+
+    `runs_passed` is how many runs a look-up in the table passes from now on; `noted` whether the checkpoint that covers
+    the commit lies beside the objects: if the store failed there, the next commit's covers this one too.
+    """
 
     receipt: Receipt
     head: Head
     runs_passed: int
+    noted: bool
 
 
 def _runs_passed(base: Catalog, change: Change) -> int:
@@ -95,9 +102,17 @@ def commit_change(
             if keymaster.head() == catalog.head:
                 raise  # the lease, not the head
             continue
-        leave_note(store, head.number, keymaster.publish())
-        return Committed(receipt, head, runs)
+        return Committed(receipt, head, runs, _noted(store, keymaster, head))
     raise ConflictError("others committed first, again and again", hint="try again when fewer are putting at once")
+
+
+def _noted(store: Store, keymaster: Keymaster, head: Head) -> bool:
+    """Leave the note; the head has moved, so that a store which fails here undoes nothing."""
+    try:
+        leave_note(store, head.number, keymaster.publish())
+    except UnavailableError:
+        return False
+    return True
 
 
 def _write(

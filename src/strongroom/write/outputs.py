@@ -104,7 +104,7 @@ class Outputs:
         if self._rejected >= REJECTS_PER_OBJECT:
             self._store_rejects()
 
-    def finish(self) -> list[ObjectEntry]:
+    def finish(self) -> None:
         """Sort and store everything, durable when this returns."""
         if self._rejects:
             self._store_rejects()
@@ -113,7 +113,11 @@ class Outputs:
             batches = [shape.batch for shape in self._shapes]
             for collector in self._indexes.values():
                 self._stored += collector.finish(batches=batches)
-        return self._stored
+
+    def hand_over(self) -> list[ObjectEntry]:
+        """What was stored; from here on it is the commit's, and `discard` takes nothing back."""
+        stored, self._stored = self._stored, []
+        return stored
 
     def discard(self) -> None:
         """Let go of everything; stored objects are removed, or stay as objects that nothing names."""

@@ -30,7 +30,7 @@ from strongroom.schema.rejects import Rejects, rejects_from_batch, rejects_from_
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.scatter import load_kernels
 from strongroom.write.batch import seal_batch
-from strongroom.write.commit import Change, commit_change
+from strongroom.write.commit import Change, Committed, commit_change
 from strongroom.write.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -204,26 +204,28 @@ class PutJob:
             digests: SHA-256 of each source that was a file.
             removed: Entries of the room that this put replaces.
         """
-        entries = self.outputs.finish()
+        self.outputs.finish()
         rejected = sum(self.reasons.values())
         counts = {"records": self.records, "new_subjects": self.new_subjects, "rejected": rejected}
-        added = [(entry, None) for entry in entries]
+        added = [(entry, None) for entry in self.outputs.hand_over()]
         change = Change(added, removed, counts, digests, {"act": self.lease.verb, **counts}, self.table.id)
-        receipt, head, runs = commit_change(self._store, self.keymaster, self.lease, change, self._now)
+        done = commit_change(self._store, self.keymaster, self.lease, change, self._now)
         return PutReceipt(
             put_id=self._put_id.hex(),
-            snapshot=head.number,
+            snapshot=done.head.number,
             records=self.records,
             new_subjects=self.new_subjects,
             rejected=rejected,
             reasons=dict(self.reasons),
-            leaf=receipt.leaf,
-            notes=self._notes(runs),
+            leaf=done.receipt.leaf,
+            notes=self._notes(done),
         )
 
-    def _notes(self, runs: int) -> tuple[str, ...]:
+    def _notes(self, done: Committed) -> tuple[str, ...]:
         """What the one who puts should know."""
-        notes = []
+        notes, runs = [], done.runs_passed
+        if not done.noted:
+            notes.append("the log's checkpoint could not be left beside the objects: the next put leaves it")
         if self._single >= SINGLED_OUT_SHARE_MIN:
             names = ", ".join(f.name for f in self.table.open_fields)
             notes.append(f"{self._single:.1%} of the records looked at are alone with their open columns ({names})")

@@ -1,0 +1,255 @@
+"""The crash table: each store call of put, compact, copy and restore fails, fails but was stored, or is the last one.
+
+What must hold afterwards, whatever happened: the room opens; `check` finds no fault; every record committed before is
+there; the act is done whole or not at all; what nothing names is exactly what the act had stored and not taken back;
+the act works when it is done again; and compaction removes what was left.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fault_kit import MODES, Fault, FaultyStore, Killed, MortalKeymaster
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
+from small_room import PASSPHRASE, POLICY, SCHEMA, SmallRoom, fill, parcels, person, persons
+
+import strongroom
+from strongroom.catalog.catalog import Catalog
+from strongroom.catalog.freshness import NOTES
+from strongroom.catalog.leasekeys import lease_block_keys
+from strongroom.errors import StrongroomError
+from strongroom.replicate.copy import copy
+from strongroom.replicate.plan import plan_of
+from strongroom.replicate.restore import restore
+from strongroom.room import Room
+from strongroom.seal.passphrase import Argon2Params
+from strongroom.store.base import object_name
+from strongroom.store.memory import MemoryStore
+from strongroom.store.open import open_store
+
+PEOPLE = 300
+SIDE = (NOTES, "tail/")
+LEASE_SECONDS = 3600.0
+WRITES = ("put", "replace", "writer", "delete")
+READS_TRIED = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 4  # reads change nothing: a quarter of them will do
+
+
+def clone(store) -> MemoryStore:
+    """The same objects in a store of its own."""
+    made = MemoryStore(f"memory://clone-of-{store.url.rsplit('/', 1)[-1]}")
+    for name, _ in store.list():
+        made.put(name, store.get(name))
+    return made
+
+
+class Clock:
+    """Time that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """One trial's room: its bucket in memory, its keymaster in a folder of its own, a second store, and a clock."""
+
+    folder: Path
+    bucket: MemoryStore
+    other: MemoryStore
+    clock: Clock
+
+    @contextlib.contextmanager
+    def keymaster(self):
+        keys = strongroom.open_keymaster(str(self.folder / "keys"), passphrase=PASSPHRASE, clock=self.clock)
+        with keys:
+            yield keys
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A filled room with an upsert, so that there is something to compact; and a copy of it."""
+    room = SmallRoom(tmp_path_factory.mktemp("crash-table"))
+    cheap = Argon2Params(memory_kib=19 * 1024, passes=2, lanes=1)  # each trial opens the keymaster several times
+    made = strongroom.create_keymaster(
+        str(room.keys), passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=cheap
+    )
+    with made as keys:
+        strongroom.create(str(room.bucket), keys=keys)
+    fill(room, PEOPLE)
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        opened.put("persons", persons(20, PEOPLE))
+        opened.put("parcels", parcels(30, 10))
+        opened.copy(to=str(room.folder / "copy"))
+    return room
+
+
+@pytest.fixture
+def bench(start, tmp_path):
+    shutil.copytree(start.keys, tmp_path / "keys")
+    bucket, other = clone(open_store(str(start.bucket))), MemoryStore("memory://other")
+    return Bench(tmp_path, bucket, other, Clock())
+
+
+# -- the acts: each takes the stores it works on and a keymaster -----------------------------------
+
+
+def act_put(bucket, other, keys):
+    Room(bucket, keys, "kit").put("persons", persons(40, 1000))
+
+
+def act_compact(bucket, other, keys):
+    Room(bucket, keys, "kit").compact()
+
+
+def act_copy(bucket, other, keys):
+    copy(bucket, keys, "kit", other)
+
+
+def act_restore(bucket, other, keys):
+    restore(bucket, other, keys, "kit")
+
+
+ACTS = {"put": act_put, "compact": act_compact, "copy": act_copy, "restore": act_restore}
+
+
+def calls_of(act, start, tmp_path_factory):
+    """How many calls the act makes when nothing fails, by a run of its own."""
+    folder = tmp_path_factory.mktemp("dry")
+    shutil.copytree(start.keys, folder / "keys")
+    bench = Bench(folder, clone(open_store(str(start.bucket))), MemoryStore("memory://other"), Clock())
+    fault = Fault()
+    with bench.keymaster() as keys:
+        ACTS[act](FaultyStore(bench.bucket, fault), FaultyStore(bench.other, fault), keys)
+    return fault.calls
+
+
+@pytest.fixture(scope="module")
+def counted(start, tmp_path_factory):
+    known = {}
+
+    def of(act):
+        if act not in known:
+            known[act] = calls_of(act, start, tmp_path_factory)
+        return [(at, call) for at, call in enumerate(known[act]) if at % READS_TRIED == 0 or call[0] in WRITES]
+
+    return of
+
+
+def trial(bench, act, at, mode):
+    """Run an act with a fault; returns the fault, and whether the act said that it was done."""
+    fault = Fault(at, mode)
+    with bench.keymaster() as keys:
+        mortal = MortalKeymaster(keys, fault)
+        try:
+            ACTS[act](FaultyStore(bench.bucket, fault), FaultyStore(bench.other, fault), mortal)
+        except (StrongroomError, Killed):
+            return fault, False
+    return fault, True
+
+
+def names_of(store):
+    return {name for name, _ in store.list() if not name.startswith(SIDE)}
+
+
+def judge(keys, store, expected_left):
+    """The room in a store has no fault and every record of before; what is left over is what is expected."""
+    report = Room(store, keys, "kit").check()
+    assert report.faults == []
+    assert set(report.orphans) == expected_left & names_of(store) - reached(keys, store)
+    with Room(store, keys, "ada").read(purpose="case-work", reason="after a fault") as desk:
+        for number in (0, 7, 150, PEOPLE - 1, PEOPLE + 3):
+            assert dict(desk.get("persons", f"P-{number:06d}")) == person(number)
+        try:
+            desk.get("persons", "P-001005")
+        except strongroom.NotFoundError:
+            return keys.head().number, False
+        return keys.head().number, True
+
+
+def reached(keys, store):
+    """Names that the kept snapshots reach."""
+    lease = keys.begin_maintenance(actor="kit", verb="check")
+    plan = plan_of(Catalog(store, keys.room_id, keys.head(), lease_block_keys(keys, lease)))
+    keys.abandon(lease)
+    return {item.name for item in plan.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("act", ["put", "compact"])
+def test_a_fault_at_any_call_of_a_change_leaves_the_room_as_before_or_after(bench, counted, start, act, mode, tmp_path):
+    """Every record is there, the change is whole or absent, what is left over is known, and the change works again."""
+    before = names_of(bench.bucket)
+    with bench.keymaster() as keys:
+        head = keys.head().number
+    for at, call in counted(act):
+        trial_folder = tmp_path / f"{act}-{at}"
+        shutil.copytree(start.keys, trial_folder / "keys")
+        one = Bench(trial_folder, clone(bench.bucket), MemoryStore("memory://other"), Clock())
+        fault, done = trial(one, act, at, mode)
+        assert fault.fired is not None, call
+        added = names_of(one.bucket) - before
+        with one.keymaster() as keys:
+            number, there = judge(keys, one.bucket, added)
+            assert number - head in ((1,) if done else (0, 1)), call
+            room = Room(one.bucket, keys, "kit")
+            # the same again, then time passes, and nothing is left that nothing names
+            if act == "put":
+                assert there == (number > head), call
+                room.put("persons", persons(40, 1000))
+            one.clock.now += LEASE_SECONDS
+            room.compact()
+            room.compact()
+            report = room.check()
+            assert report.faults == []
+            assert report.orphans == [], call
+        shutil.rmtree(trial_folder)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fault_at_any_call_of_a_copy_leaves_both_places_whole(bench, counted, start, mode, tmp_path):
+    """The room is untouched, a snapshot in the copy has all its objects, and the next copy completes it."""
+    before = dict(bench.bucket.list())
+    for at, call in counted("copy"):
+        trial_folder = tmp_path / f"copy-{at}"
+        shutil.copytree(start.keys, trial_folder / "keys")
+        one = Bench(trial_folder, bench.bucket, MemoryStore("memory://other"), Clock())
+        trial(one, "copy", at, mode)
+        assert dict(one.bucket.list()) == before, call
+        with one.keymaster() as keys:
+            head = keys.head()
+            named = reached(keys, one.bucket)
+            assert names_of(one.other) <= named
+            if object_name(head.object_id) in names_of(one.other):
+                assert names_of(one.other) == named, call
+            copy(one.bucket, keys, "kit", one.other)
+            assert names_of(one.other) == named
+            judge(keys, one.other, set())
+        shutil.rmtree(trial_folder)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fault_at_any_call_of_a_restore_leaves_no_half_room_that_opens(bench, counted, start, mode, tmp_path):
+    """Either the newest snapshot is there with everything, or it is not there and the restore works in an empty place."""
+    for at, call in counted("restore"):
+        trial_folder = tmp_path / f"restore-{at}"
+        shutil.copytree(start.keys, trial_folder / "keys")
+        one = Bench(trial_folder, bench.bucket, MemoryStore("memory://other"), Clock())
+        trial(one, "restore", at, mode)
+        with one.keymaster() as keys:
+            newest = object_name(keys.head().object_id)
+            if newest in names_of(one.other):
+                assert names_of(one.other) == reached(keys, one.bucket), call
+            else:
+                home = MemoryStore("memory://home")
+                restore(one.bucket, home, keys, "kit")
+                assert names_of(home) == reached(keys, one.bucket), call
+        shutil.rmtree(trial_folder)
