@@ -74,7 +74,7 @@ def objects(room) -> dict[tuple[int, str | None], list[Path]]:
 
     database = sqlite3.connect(room.keys / "keymaster.db")
     rows = database.execute(
-        "SELECT object, kind, table_id FROM file_key JOIN lease ON lease.id = lease WHERE file_key.state = 'live' ORDER BY base"
+        "SELECT object, kind, file_key.table_id FROM file_key JOIN lease ON lease.id = lease WHERE file_key.state = 'live' ORDER BY base"
     ).fetchall()
     stored = json.loads(
         database.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
