@@ -5,7 +5,7 @@ own, so that it can move to another host without a change above.
 
     keys/
       keymaster.db          state: budgets, policy, wrapped keys, leaves, the head
-      slots/passphrase-1    the epoch key under the passphrase (Argon2id)
+      slots/                the epoch key, under a passphrase (Argon2id) or a token's key
       pages/                key pages
       log/                  tiles and checkpoint of the read log
 """
@@ -38,7 +38,9 @@ from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.releasing import Releasing
 from strongroom.keymaster.sealing import Sealing
+from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
+from strongroom.keymaster.turning import Turning
 from strongroom.keys.rows import Rows
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class EmbeddedKeymaster:
         self._readings = Readings(core)
         self._releasing = Releasing(core, self._readings)
         self._stand_ins = StandIns(core, self._readings)
+        self.slots = Slots(core, folder / "slots")
+        self.turning = Turning(core, self.slots, folder)
 
     def __enter__(self) -> Self:
         return self

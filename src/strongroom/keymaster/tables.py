@@ -10,10 +10,14 @@ FORMAT = 1
 
 TABLES = f"""
 {PAGE_TABLES}
-INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0);
+INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
+CREATE TABLE epoch (number INTEGER PRIMARY KEY, begun REAL NOT NULL, ended REAL);
+CREATE TABLE slot (name TEXT NOT NULL, epoch INTEGER NOT NULL REFERENCES epoch(number), kind TEXT NOT NULL,
+  forgets INTEGER NOT NULL, made REAL NOT NULL, tested REAL NOT NULL, gone REAL,
+  PRIMARY KEY (name, epoch)) WITHOUT ROWID;
 CREATE TABLE head (number INTEGER PRIMARY KEY, object BLOB NOT NULL, sha256 BLOB NOT NULL,
   length INTEGER NOT NULL, key BLOB NOT NULL);
 
