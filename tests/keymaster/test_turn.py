@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import ClassVar
 
 import keymaster_fixtures as kit
 import pytest
@@ -12,6 +14,7 @@ import turn_kit
 from token_kit import delete_token, make_token, needs_tokens, objects_of
 from turn_kit import KEEPERS, SECOND, FolderCopies, opens, with_reading, with_two_slots, wraps
 
+import strongroom
 from strongroom.errors import DeniedError, IntegrityError, KeysError, NotFoundError, UnavailableError, UsageError
 from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.keymaster.turning import STEPS
@@ -66,10 +69,6 @@ def test_the_list_of_wrapped_columns_is_whole(master):
 
 def test_each_use_of_the_ring_is_in_the_list(master):
     """Whatever purpose the source wraps under, it goes into one of the tables of the list."""
-    from pathlib import Path
-
-    import strongroom
-
     found = set()
     for path in Path(strongroom.__file__).parent.rglob("*.py"):
         found |= set(re.findall(r"ring\.wrap\(\s*\"?(\w+)", path.read_text()))
@@ -140,7 +139,7 @@ def test_a_process_killed_after_any_step(tmp_path, step):
 class Failing(PassphraseKeeper):
     """Does what it is asked, then fails, at the n-th call of one of its acts."""
 
-    left = {}
+    left: ClassVar = {}
 
     def _then(self, what, result):
         Failing.left[what] = Failing.left.get(what, 0) - 1
@@ -286,7 +285,7 @@ def test_puts_and_reads_beside_turns_lose_nothing(master):
     def guarded(work):
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             errors.append(error)
 
     threads = [threading.Thread(target=guarded, args=(work,)) for work in (put, read)]

@@ -60,7 +60,7 @@ def wraps(state, ring):
         for some in column.rows(rows):
             for row in some:
                 purpose, ident, vouched = column.of(row[:-1])
-                found.append((f"{column.table}:{purpose}", _opens(lambda: alone.unwrap(purpose, ident, row[-1], vouched))))
+                found.append((f"{column.table}:{purpose}", _opens(alone.unwrap, purpose, ident, row[-1], vouched)))
     sql = "SELECT day, d.wrapped, d.month, m.wrapped FROM day_key d JOIN wrapped_key m ON m.purpose = 'month' AND m.id = month"
     for day, wrapped, month, month_wrapped in rows.execute(sql).fetchall():
         try:
@@ -68,13 +68,13 @@ def wraps(state, ring):
         except IntegrityError:
             found.append(("day_key", False))
         else:
-            found.append(("day_key", _opens(lambda: unwrap(key, wrapped, day_context(alone, day)))))
+            found.append(("day_key", _opens(unwrap, key, wrapped, day_context(alone, day))))
     return found
 
 
-def _opens(call):
+def _opens(call, *args):
     try:
-        call()
+        call(*args)
     except IntegrityError:
         return False
     return True

@@ -41,6 +41,7 @@ from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.turning import Turning
+from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.rows import Rows
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class EmbeddedKeymaster:
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.turning = Turning(core, self.slots, folder)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The epoch key in force, for whoever tests a slot or a copy of the key store against it."""
+        return self._core.ring
 
     def __enter__(self) -> Self:
         return self

@@ -269,7 +269,6 @@ class Turning:
             return {"leaf": core.journal.note(rows, core.journal.entry(rows, "turn", actor, extras=extras))}
 
         leaf: int = core.act("turn", actor, work)["leaf"]
-        core.keys.refresh()
         core.ring.drop_others()
         return leaf
 
