@@ -21,6 +21,7 @@ from strongroom.cli.common import (
     Where,
     ask_passphrase,
     counted,
+    open_room,
     print_json,
     print_table,
     say,
@@ -167,6 +168,76 @@ def turn(
         _print_turn(keymaster.turning.turn(actor, keepers), as_json=as_json)
 
 
+def rotate(
+    what: Annotated[str, typer.Argument(help="Which keys: root, epoch, page, file, index.")],
+    actor: ActorOption,
+    slot: SlotsOption = None,
+    old_slot: Annotated[str | None, typer.Option("--old", help="root: the slot that goes.", metavar="NAME")] = None,
+    new_slot: Annotated[str | None, typer.Option("--new", help="root: the slot that comes.", metavar="NAME")] = None,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option("--new-passphrase-file", help="root: its passphrase.", metavar="FILE")
+    ] = None,
+    new_token: Annotated[str | None, typer.Option("--new-token", help="root: its token.", metavar="LABEL")] = None,
+    new_pin_file: Annotated[
+        Path | None, typer.Option("--new-pin-file", help="root: the PIN of its token.", metavar="FILE")
+    ] = None,
+    pages: Annotated[int, typer.Option("--pages", help="page: at most so many in this call.")] = 1024,
+    runs: Annotated[int, typer.Option("--runs", help="file: at most so many in this call.")] = 64,
+    older_than: Annotated[
+        float, typer.Option("--older-than", help="file: only runs written so long ago.", metavar="DAYS")
+    ] = 0.0,
+    field: Annotated[
+        str | None, typer.Option("--field", help="index: which indexed field.", metavar="TABLE.FIELD")
+    ] = None,
+    pkcs11_module: ModuleOption = None,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rotate keys, while reads and puts go on: docs/reference/keys.md says what each costs."""
+    place = where(room, keys, passphrase_file)
+    if what == "epoch":
+        turn(actor, slot, None, pkcs11_module, room, keys, passphrase_file, as_json)
+    elif what == "root":
+        if old_slot is None or new_slot is None:
+            raise UsageError("rotating the root needs --old and --new")
+        new = _new_keeper(new_passphrase_file, new_token, new_pin_file, pkcs11_module)
+        with open_keys(place) as (keymaster, keeper):
+            states = [state for state in keymaster.slots.all() if state.name == old_slot]
+            old = _keepers(keymaster, states, slot, keeper, pkcs11_module).get(old_slot)
+            keymaster.rotating.root(actor, old_slot, old, new_slot, new)
+        say(f"slot {new_slot} is in the place of {old_slot}")
+    elif what == "page":
+        with open_keys(place) as (keymaster, _):
+            report = keymaster.rotating.pages(actor, pages)
+        _print_report(report.to_dict(), as_json=as_json)
+    elif what in {"file", "index"}:
+        _rotate_in_room(what, place, actor, field, older_than, runs, as_json=as_json)
+    else:
+        raise UsageError(f"there are no {what} keys", hint="root, epoch, page, file or index")
+
+
+def _rotate_in_room(
+    what: str, place: Where, actor: str, field: str | None, older_than: float, runs: int, *, as_json: bool
+) -> None:
+    table, dot, name = (field or "").partition(".")
+    if what == "index" and not dot:
+        raise UsageError("rotating an index needs --field TABLE.FIELD")
+    with open_room(place, actor) as opened:
+        report = opened.rotate_index(table, name) if what == "index" else opened.rotate_files(
+            older_days=older_than, most=runs
+        )
+    _print_report(report.to_dict(), as_json=as_json)
+
+
+def _print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        say(", ".join(f"{name} {value:,}" if isinstance(value, int) else str(value) for name, value in report.items()))
+
+
 def _print_turn(report: TurnReport, *, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
@@ -242,4 +313,5 @@ def add_to(app: typer.Typer) -> None:
     key_app.command("add-slot")(add_slot)
     key_app.command("remove-slot")(remove_slot)
     key_app.command("turn")(turn)
+    key_app.command("rotate")(rotate)
     app.add_typer(key_app, name="key")

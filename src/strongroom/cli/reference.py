@@ -96,6 +96,12 @@ EXAMPLES = {
         "strongroom key turn --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
         "strongroom key turn --if-older-than 30 --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
     ],
+    "key rotate": [
+        "strongroom key rotate root --old hsm-1 --slot hsm-1=hsm-1.pin --new hsm-3 --new-token hsm-3 --actor kit",
+        "strongroom key rotate page --pages 1024 --actor kit",
+        "strongroom key rotate file --older-than 365 --actor kit",
+        "strongroom key rotate index --field persons.mobile --actor kit",
+    ],
     "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
 }
 

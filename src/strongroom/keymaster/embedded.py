@@ -36,7 +36,9 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
+from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
@@ -70,11 +72,13 @@ class EmbeddedKeymaster:
         self._leases = Leases(core)
         self._bucket_copies = BucketCopies(core, self._leases)
         self._sealing = Sealing(core, self._leases)
+        self._reindexing = Reindexing(core, self._leases)
         self._readings = Readings(core)
         self._releasing = Releasing(core, self._readings)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.turning = Turning(core, self.slots, folder)
+        self.rotating = Rotating(core, self.slots)
 
     @property
     def ring(self) -> KeyRing:
@@ -220,6 +224,12 @@ class EmbeddedKeymaster:
         """See `Keymaster.commit`."""
         return self._leases.commit(lease, base, new, counts, digests, dropped_keys)
 
+    def rotate_index(
+        self, lease: Lease, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> tuple[Bytes2D, Bytes2D]:
+        """See `Keymaster.rotate_index`."""
+        return self._reindexing.rotate(lease, table, field_name, value_tokens, entries)
+
     def abandon(self, lease: Lease) -> None:
         """See `Keymaster.abandon`."""
         self._leases.abandon(lease)
@@ -243,9 +253,11 @@ class EmbeddedKeymaster:
         """See `Keymaster.subject_tokens`."""
         return self._readings.subject_tokens(reading_id, table, identifiers)
 
-    def value_tokens(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> Bytes2D:
+    def value_tokens(
+        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
+    ) -> Bytes2D:
         """See `Keymaster.value_tokens`."""
-        return self._readings.value_tokens(reading_id, table, field_name, values)
+        return self._readings.value_tokens(reading_id, table, field_name, values, snapshot)
 
     def open_hits(
         self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D

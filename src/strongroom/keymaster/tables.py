@@ -41,6 +41,10 @@ CREATE TABLE batch_index (sequence INTEGER NOT NULL REFERENCES batch(sequence), 
 CREATE TABLE file_key (id BLOB PRIMARY KEY, object BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, table_id BLOB,
   lease BLOB NOT NULL REFERENCES lease(id), state TEXT NOT NULL, dropped_at INTEGER, wrapped BLOB) WITHOUT ROWID;
 CREATE INDEX file_key_by_lease ON file_key (lease);
+CREATE TABLE outer_key_use (field BLOB NOT NULL, snapshot INTEGER NOT NULL, version INTEGER NOT NULL,
+  PRIMARY KEY (field, snapshot)) WITHOUT ROWID;
+CREATE TABLE outer_key_plan (lease BLOB PRIMARY KEY REFERENCES lease(id), field BLOB NOT NULL,
+  version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (table_id, digest)) WITHOUT ROWID;
 
 CREATE TABLE bucket_copy (url TEXT PRIMARY KEY, snapshot INTEGER NOT NULL, objects INTEGER NOT NULL,

@@ -412,6 +412,54 @@ class KeyStore:
             self._store.delete(page.object)
         self.refresh()
 
+    # -- renewing -------------------------------------------------------------------------------
+    def renew(self, most: int, within: Within = _nothing) -> tuple[int, int]:
+        """Write pages that are due (rows of `page_due`) anew, each under a new key and id, its persons as they were.
+
+        Args:
+            most: Pages at most; memory is that of one page.
+            within: Called with each transaction and the number of pages it swaps.
+
+        Returns:
+            Pages written, and pages still due.
+        """
+        done = 0
+        for generation in self.refresh().generations:
+            due = {row[0] for row in self._database.read().execute("SELECT id FROM page_due").fetchall()}
+            pages = [page for page in generation.pages if page.id in due][: most - done]
+            if not pages:
+                continue
+            with self._moving(), contextlib.suppress(_RacedError):
+                self._renew(generation, pages, within)
+                done += len(pages)
+        with self._database.write() as rows:
+            rows.execute("DELETE FROM page_due WHERE NOT EXISTS (SELECT 1 FROM page WHERE page.id = page_due.id)")
+            left: int = rows.execute("SELECT count(*) FROM page_due").fetchone()[0]
+        return done, left
+
+    def _renew(self, generation: Generation, pages: list[Page], within: Within) -> None:
+        name, epoch = self._writer.new_name(), self._ring.epoch
+        with self._database.write() as rows:
+            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        try:
+            renewed = self._writer.write(name, (self._reader.whole(page) for page in pages), as_cut=True)
+            with self._database.write() as rows:
+                self._same(epoch)
+                if not _unchanged(rows, generation):
+                    raise _RacedError("a page changed while it was written")
+                within(rows, len(pages))
+                rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in pages])
+                insert_pages(rows, generation.id, renewed)
+                rows.execute("UPDATE generation SET stamp = stamp + 1 WHERE id = ?", (generation.id,))
+                rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
+                take(rows, "pages")
+                emptied = [old for old in {page.object for page in pages} if not _named(rows, old)]
+        except BaseException:
+            self._discard(name)
+            raise
+        for old in emptied:
+            self._store.delete(old)
+
     # -- cleaning -------------------------------------------------------------------------------
     def clean(self) -> int:
         """Remove objects that a crash left; returns how many.
