@@ -169,7 +169,7 @@ def turn(
 
 
 def rotate(
-    what: Annotated[str, typer.Argument(help="Which keys: root, epoch, page, file, index.")],
+    what: Annotated[str, typer.Argument(help="Which keys: root, epoch, page, file, index, signing.")],
     actor: ActorOption,
     slot: SlotsOption = None,
     old_slot: Annotated[str | None, typer.Option("--old", help="root: the slot that goes.", metavar="NAME")] = None,
@@ -212,10 +212,14 @@ def rotate(
         with open_keys(place) as (keymaster, _):
             report = keymaster.rotating.pages(actor, pages)
         _print_report(report.to_dict(), as_json=as_json)
+    elif what == "signing":
+        with open_keys(place) as (keymaster, _):
+            report_of = keymaster.resigning.rotate(actor)
+        _print_report(report_of.to_dict(), as_json=as_json)
     elif what in {"file", "index"}:
         _rotate_in_room(what, place, actor, field, older_than, runs, as_json=as_json)
     else:
-        raise UsageError(f"there are no {what} keys", hint="root, epoch, page, file or index")
+        raise UsageError(f"there are no {what} keys", hint="root, epoch, page, file, index or signing")
 
 
 def _rotate_in_room(

@@ -101,6 +101,7 @@ EXAMPLES = {
         "strongroom key rotate page --pages 1024 --actor kit",
         "strongroom key rotate file --older-than 365 --actor kit",
         "strongroom key rotate index --field persons.mobile --actor kit",
+        "strongroom key rotate signing --actor kit",
     ],
     "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
 }

@@ -251,7 +251,7 @@ class Keymaster(Protocol):
     def rotate_index(
         self, lease: Lease, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
     ) -> tuple[Bytes2D, Bytes2D]:
-        """Value tokens u8[n,16] and entries u8[n,44] under the next outer key of a field; the lease's commit switches to it.
+        """Value tokens u8[n,16] and entries u8[n,44] under a field's next outer key; the lease's commit switches to it.
 
         Raises IntegrityError when an entry does not open, ConflictError when the lease is for another field.
         """

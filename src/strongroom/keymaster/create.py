@@ -92,6 +92,7 @@ def create_keymaster(
             insert_slot(rows, slot, keeper, clock())
         _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
         _keep(rows, ring, "signing", seed)
+        rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public_key(seed),))
         kept = standing.set_schema(rows, schema)
         number, _policy = standing.set_policy(rows, policy)
         standing.refresh(rows)
@@ -148,10 +149,6 @@ def _assemble(
     rows = state.read()
     ring.in_force = lambda: counter(state.read(), "epoch")
     state.guard = lambda inside: ring.require(counter(inside, "epoch"))
-    seed = _kept(rows, ring, "signing")
-    public = rows.execute("SELECT public_key FROM room").fetchone()[0]
-    if public_key(seed) != public:
-        raise IntegrityError("the signing key is not that of the database")
     keys = KeyStore(state, FolderStore(base / "pages"), ring, random, clock)
     core = Core(
         room_id=ring.room_id,
@@ -166,7 +163,7 @@ def _assemble(
         entropy=random,
     )
     standing.refresh()
-    publishing = Publishing(core, FolderStore(base / "log"), base, seed, public)
+    publishing = Publishing(core, FolderStore(base / "log"), base)
     publishing.check_start()
     publishing.start()
     return EmbeddedKeymaster(core, publishing, base)

@@ -38,6 +38,7 @@ from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
+from strongroom.keymaster.resigning import Resigning
 from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.slotting import Slots
@@ -79,6 +80,7 @@ class EmbeddedKeymaster:
         self.slots = Slots(core, folder / "slots")
         self.turning = Turning(core, self.slots, folder)
         self.rotating = Rotating(core, self.slots)
+        self.resigning = Resigning(core, self.slots, publishing)
 
     @property
     def ring(self) -> KeyRing:

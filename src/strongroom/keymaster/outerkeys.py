@@ -2,8 +2,8 @@
 
 Rules it keeps:
 
-1. A field starts with the outer key among its own keys, version 1; a rotation makes the next version. Older ones are kept:
-   an older snapshot is looked up with the version it was written under.
+1. A field starts with the outer key among its own keys, version 1; a rotation makes the next version. Older ones are
+   kept: an older snapshot is looked up with the version it was written under.
 2. A snapshot has one version for a field. `outer_key_use` says from which snapshot on which version holds; the row is
    written in the transaction that moves the head.
 3. That transaction is refused while a put that has sealed entries under the version before may still commit.

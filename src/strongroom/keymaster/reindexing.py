@@ -65,7 +65,8 @@ class Reindexing:
 
         def job(rows: Rows) -> bytes:
             self._leases.check(rows, lease, ("rotate",))
-            row = rows.execute("SELECT field, version FROM outer_key_plan WHERE lease = ?", (lease.lease_id,)).fetchone()
+            planned = "SELECT field, version FROM outer_key_plan WHERE lease = ?"
+            row = rows.execute(planned, (lease.lease_id,)).fetchone()
             if row is not None and row[0] != field:
                 raise ConflictError("a lease rotates the key of one field")
             if row is not None:

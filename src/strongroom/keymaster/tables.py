@@ -10,7 +10,7 @@ FORMAT = 1
 
 TABLES = f"""
 {PAGE_TABLES}
-INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1);
+INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -62,6 +62,7 @@ CREATE TABLE seen (scope INTEGER NOT NULL REFERENCES scope(id), ordinal INTEGER 
 CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT NULL, slot INTEGER NOT NULL,
   count INTEGER NOT NULL, PRIMARY KEY (scope, period, slot)) WITHOUT ROWID;
 
+CREATE TABLE log_key (number INTEGER PRIMARY KEY, public_key BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER);
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
 CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
