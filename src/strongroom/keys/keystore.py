@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
+from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
 from strongroom.keys import pagetable
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
-from strongroom.keys.rows import Database, Rows, counter, take
+from strongroom.keys.removal import Buried, RacedError, Removal
+from strongroom.keys.rows import Database, Rows, counter, named, take
 from strongroom.keys.writer import PageWriter, distinct, insert_generation, insert_pages, merged
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def _nothing(_rows: Rows, _new: int) -> None:
     """Do nothing within the transaction."""
 
 
-class _RacedError(ConflictError):
-    """Somebody else changed what was prepared for; never leaves this module."""
+def _bury_nothing(_rows: Rows, _tokens: Bytes2D) -> None:
+    """Do nothing within the transaction that takes secrets away."""
 
 
 class KeyStore:
@@ -96,6 +97,7 @@ class KeyStore:
         self._ring = ring
         self._reader = PageReader(store, ring)
         self._writer = PageWriter(store, ring, entropy)
+        self._removal = Removal(database, store, ring, self._reader, self._writer, clock)
         self._table = pagetable.EMPTY
         self._table_lock = threading.Lock()
         self._insert_lock = threading.Lock()
@@ -277,7 +279,7 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not self._still_missing(rows, table, fresh):
-                    raise _RacedError("somebody else added one of these persons")
+                    raise RacedError("somebody else added one of these persons")
                 within(rows, size)
                 if size:
                     insert_generation(rows, pages)
@@ -285,7 +287,7 @@ class KeyStore:
                     rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
         except BaseException as error:
             self._discard(name)
-            if isinstance(error, _RacedError):
+            if isinstance(error, RacedError):
                 return False
             raise
         mine = slice(None) if size == len(own) else missing
@@ -298,7 +300,7 @@ class KeyStore:
     def _same(self, epoch: int) -> None:
         """Within a transaction: what was wrapped under an epoch goes in only while that epoch is in force."""
         if self._ring.epoch != epoch:
-            raise _RacedError("the epoch was turned meanwhile")
+            raise RacedError("the epoch was turned meanwhile")
 
     def _still_missing(self, rows: Rows, table: PageTable, tokens: Bytes2D) -> bool:
         if not len(tokens) or counter(rows, "pages") == table.version:
@@ -333,10 +335,10 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not all(_unchanged(rows, generation) for generation in inputs):
-                    raise _RacedError("a generation changed while it was merged")
+                    raise RacedError("a generation changed while it was merged")
                 emptied = self._drop(rows, inputs)
                 insert_generation(rows, pages)
-        except (_RacedError, NotFoundError, IntegrityError) as error:
+        except (RacedError, NotFoundError, IntegrityError) as error:
             self._discard(name)
             if isinstance(error, IntegrityError) and self._ring.epoch == epoch:
                 raise
@@ -354,63 +356,41 @@ class KeyStore:
         rows.executemany("DELETE FROM page WHERE generation = ?", idents)
         rows.executemany("DELETE FROM generation WHERE id = ?", idents)
         names = {page.object for generation in inputs for page in generation.pages}
-        return [name for name in names if not _named(rows, name)]
+        return [name for name in names if not named(rows, name)]
 
     # -- removing -------------------------------------------------------------------------------
-    def remove(self, token: bytes, within: Within = _nothing) -> bool:
-        """Take one person's secret away: its page is written anew under a new key, name and id, without it.
+    def remove(self, token: bytes, within: Buried = _bury_nothing) -> bool:
+        """Take one person's secret away; see `remove_many`. Returns whether there was one."""
+        return bool(self.remove_many(np.frombuffer(token, np.uint8).reshape(1, 16), within)[0])
+
+    def remove_many(self, tokens: Bytes2D, within: Buried = _bury_nothing) -> npt.NDArray[np.bool_]:
+        """Take persons' secrets away: each page that holds one is written anew without them under a new key and id.
+
+        Args:
+            tokens: u8[n,16], sorted and distinct.
+            within: Called in each transaction with the tokens it takes away; what it raises undoes that transaction.
 
         Returns:
-            Whether there was one.
+            Which of the tokens had a secret, bool[n].
         """
+        gone = np.zeros(len(tokens), np.bool_)
+
+        def counted(rows: Rows, taken: Bytes2D) -> None:
+            within(rows, taken)
+            done.append(taken)
+
         for _ in range(ATTEMPTS_MAX):
-            table = self.refresh()
-            place = self._page_of(table, token)
-            if place is None:
-                return False
-            with self._moving(), contextlib.suppress(_RacedError):
-                self._rewrite(*place, token, within)
-                return True
+            left, done = np.flatnonzero(~gone), list[Bytes2D]()
+            finished = False
+            with self._moving(), contextlib.suppress(RacedError):
+                self._removal.once(self.refresh(), tokens[left], counted)
+                finished = True
+            if done:
+                gone |= _among(tokens, np.concatenate(done))
+            if finished:
+                self.refresh()
+                return gone
         raise UnavailableError("the key pages keep moving")
-
-    def _page_of(self, table: PageTable, token: bytes) -> tuple[Generation, Page] | None:
-        for generation in table.generations:
-            if self._reader.one(generation, token) is None:
-                continue
-            for page in generation.pages:
-                if page.first <= token <= page.last:
-                    return generation, page
-        return None
-
-    def _rewrite(self, generation: Generation, page: Page, token: bytes, within: Within) -> None:
-        entries = self._reader.whole(page)
-        high, low = int.from_bytes(token[:8], "big"), int.from_bytes(token[8:], "big")
-        kept = entries[(entries["hi"] != high) | (entries["lo"] != low)]
-        name = self._writer.new_name()
-        with self._database.write() as rows:
-            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
-        epoch = self._ring.epoch
-        try:
-            pages = self._writer.write(name, [kept]) if len(kept) else []
-            with self._database.write() as rows:
-                self._same(epoch)
-                if not _unchanged(rows, generation):
-                    raise _RacedError("the page changed while it was written")
-                within(rows, 1)
-                rows.execute("DELETE FROM page WHERE id = ?", (page.id,))
-                insert_pages(rows, generation.id, pages)
-                change = "UPDATE generation SET stamp = stamp + 1, subjects = subjects - 1 WHERE id = ?"
-                rows.execute(change, (generation.id,))
-                rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
-                take(rows, "pages")
-                take(rows, "removals")
-                emptied = not _named(rows, page.object)
-        except BaseException:
-            self._discard(name)
-            raise
-        if emptied:
-            self._store.delete(page.object)
-        self.refresh()
 
     # -- renewing -------------------------------------------------------------------------------
     def renew(self, most: int, within: Within = _nothing) -> tuple[int, int]:
@@ -429,7 +409,7 @@ class KeyStore:
             pages = [page for page in generation.pages if page.id in due][: most - done]
             if not pages:
                 continue
-            with self._moving(), contextlib.suppress(_RacedError):
+            with self._moving(), contextlib.suppress(RacedError):
                 self._renew(generation, pages, within)
                 done += len(pages)
         with self._database.write() as rows:
@@ -446,14 +426,14 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not _unchanged(rows, generation):
-                    raise _RacedError("a page changed while it was written")
+                    raise RacedError("a page changed while it was written")
                 within(rows, len(pages))
                 rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in pages])
                 insert_pages(rows, generation.id, renewed)
                 rows.execute("UPDATE generation SET stamp = stamp + 1 WHERE id = ?", (generation.id,))
                 rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
                 take(rows, "pages")
-                emptied = [old for old in {page.object for page in pages} if not _named(rows, old)]
+                emptied = [old for old in {page.object for page in pages} if not named(rows, old)]
         except BaseException:
             self._discard(name)
             raise
@@ -470,14 +450,20 @@ class KeyStore:
         with self._database.write() as rows:
             rows.execute("DELETE FROM page_object_pending WHERE made < ?", (self._clock() - PENDING_SECONDS,))
             pending = {row[0] for row in rows.execute("SELECT name FROM page_object_pending").fetchall()}
-            stray = [name for name in names if name not in pending and not _named(rows, name)]
+            stray = [name for name in names if name not in pending and not named(rows, name)]
         for name in stray:
             self._store.delete(name)
         return len(stray)
 
 
-def _named(rows: Rows, name: str) -> bool:
-    return rows.execute("SELECT 1 FROM page WHERE object = ? LIMIT 1", (name,)).fetchone() is not None
+def _among(tokens: Bytes2D, some: Bytes2D) -> npt.NDArray[np.bool_]:
+    """Which of sorted distinct tokens are among some others, bool[n]."""
+    high, low = halves(np.concatenate([tokens, some]))
+    pairs = np.stack([high, low], axis=1)
+    every, place = np.unique(pairs, axis=0, return_inverse=True)
+    marked = np.zeros(len(every), np.bool_)
+    marked[place.reshape(-1)[len(tokens) :]] = True
+    return marked[place.reshape(-1)[: len(tokens)]]
 
 
 def _unchanged(rows: Rows, generation: Generation) -> bool:
