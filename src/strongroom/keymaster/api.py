@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.keymaster.erasureapi import Buried, Erasures
 from strongroom.purpose.model import FieldView
 
 if TYPE_CHECKING:
@@ -150,17 +151,19 @@ class Released:
 
 @dataclass(frozen=True)
 class Hits:
-    """Index entries opened by the keymaster, in entry order."""
+    """Index entries opened by the keymaster, in entry order, without the dead; `buried` says what else of them is dead."""
 
     subject_tokens: Bytes2D = field(repr=False)
     sequences: npt.NDArray[np.uint64]
     ordinals: npt.NDArray[np.uint32]
+    buried: Buried | None = None
 
 
 class Keymaster(Protocol):
     """Decide, spend, note, release. See the module's rules."""
 
     room_id: bytes
+    erasures: Erasures
 
     def close(self) -> None:
         """Publish what is noted, then forget the keys."""
@@ -325,7 +328,9 @@ class Keymaster(Protocol):
 __all__ = [
     "Ask",
     "BucketCopy",
+    "Buried",
     "Bytes2D",
+    "Erasures",
     "FieldView",
     "FileKey",
     "Head",

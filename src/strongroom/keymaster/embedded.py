@@ -33,6 +33,8 @@ from strongroom.keymaster.api import (
 )
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasureapi import Erasures
+from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
@@ -79,6 +81,7 @@ class EmbeddedKeymaster:
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.turning = Turning(core, self.slots, folder)
+        self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
 

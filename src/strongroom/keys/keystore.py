@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
-from strongroom.keys import pagetable
+from strongroom.keys import pagetable, removal
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
-from strongroom.keys.removal import Buried, RacedError, Removal
+from strongroom.keys.removal import RacedError, Removal, Removed
 from strongroom.keys.rows import Database, Rows, counter, named, take
 from strongroom.keys.writer import PageWriter, distinct, insert_generation, insert_pages, merged
 
@@ -67,7 +67,7 @@ def _nothing(_rows: Rows, _new: int) -> None:
     """Do nothing within the transaction."""
 
 
-def _bury_nothing(_rows: Rows, _tokens: Bytes2D) -> None:
+def _bury_nothing(_rows: Rows, _tokens: Bytes2D, _born: U64) -> None:
     """Do nothing within the transaction that takes secrets away."""
 
 
@@ -359,37 +359,27 @@ class KeyStore:
         return [name for name in names if not named(rows, name)]
 
     # -- removing -------------------------------------------------------------------------------
-    def remove(self, token: bytes, within: Buried = _bury_nothing) -> bool:
+    def remove(self, token: bytes) -> bool:
         """Take one person's secret away; see `remove_many`. Returns whether there was one."""
-        return bool(self.remove_many(np.frombuffer(token, np.uint8).reshape(1, 16), within)[0])
+        return bool(self.remove_many(np.frombuffer(token, np.uint8).reshape(1, 16)).gone[0])
 
-    def remove_many(self, tokens: Bytes2D, within: Buried = _bury_nothing) -> npt.NDArray[np.bool_]:
+    def remove_many(self, tokens: Bytes2D, within: removal.Within = _bury_nothing) -> Removed:
         """Take persons' secrets away: each page that holds one is written anew without them under a new key and id.
 
         Args:
             tokens: u8[n,16], sorted and distinct.
-            within: Called in each transaction with the tokens it takes away; what it raises undoes that transaction.
-
-        Returns:
-            Which of the tokens had a secret, bool[n].
+            within: Called in each transaction with the tokens it takes away and when they were first seen; what it
+                raises undoes that transaction, and ends the call: those before it stand.
         """
-        gone = np.zeros(len(tokens), np.bool_)
-
-        def counted(rows: Rows, taken: Bytes2D) -> None:
-            within(rows, taken)
-            done.append(taken)
-
+        gone, said = np.zeros(len(tokens), np.bool_), []
         for _ in range(ATTEMPTS_MAX):
-            left, done = np.flatnonzero(~gone), list[Bytes2D]()
-            finished = False
+            left = np.flatnonzero(~gone)
             with self._moving(), contextlib.suppress(RacedError):
-                self._removal.once(self.refresh(), tokens[left], counted)
-                finished = True
-            if done:
-                gone |= _among(tokens, np.concatenate(done))
-            if finished:
+                for places, word in self._removal.once(self.refresh(), tokens[left], within):
+                    gone[left[places]] = True
+                    said.append(word)
                 self.refresh()
-                return gone
+                return Removed(gone, said)
         raise UnavailableError("the key pages keep moving")
 
     # -- renewing -------------------------------------------------------------------------------
@@ -454,16 +444,6 @@ class KeyStore:
         for name in stray:
             self._store.delete(name)
         return len(stray)
-
-
-def _among(tokens: Bytes2D, some: Bytes2D) -> npt.NDArray[np.bool_]:
-    """Which of sorted distinct tokens are among some others, bool[n]."""
-    high, low = halves(np.concatenate([tokens, some]))
-    pairs = np.stack([high, low], axis=1)
-    every, place = np.unique(pairs, axis=0, return_inverse=True)
-    marked = np.zeros(len(every), np.bool_)
-    marked[place.reshape(-1)[len(tokens) :]] = True
-    return marked[place.reshape(-1)[: len(tokens)]]
 
 
 def _unchanged(rows: Rows, generation: Generation) -> bool:

@@ -10,8 +10,8 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,17 @@ if TYPE_CHECKING:
 
 PAGES_AT_ONCE = 64
 
-Buried = Callable[[Rows, Bytes2D], None]
-"""Called within the transaction with the tokens u8[k,16] whose secrets it takes away."""
+Within = Callable[[Rows, Bytes2D, U64], Any]
+"""Called within the transaction with the tokens u8[k,16] whose secrets it takes away and the batch sequences u64[k] at
+which they were first seen; what it returns is kept in `Removed.said`."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Which tokens had a secret that was taken away, bool[n], and what the caller's part of each transaction said."""
+
+    gone: npt.NDArray[np.bool_]
+    said: list[Any] = field(default_factory=list)
 
 
 class RacedError(ConflictError):
@@ -57,13 +66,18 @@ class Removal:
     writer: PageWriter
     clock: Callable[[], float]
 
-    def once(self, table: PageTable, tokens: Bytes2D, within: Buried) -> npt.NDArray[np.bool_]:
-        """Remove what stands in the pages of a table; returns which tokens were there, bool[n].
+    def once(
+        self, table: PageTable, tokens: Bytes2D, within: Within
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Any]]:
+        """Remove what stands in the pages of a table.
 
         Args:
             table: The pages as last read.
             tokens: u8[n,16], sorted and distinct.
-            within: See `Buried`.
+            within: See `Within`.
+
+        Yields:
+            After each transaction the places of the tokens it took away, and what `within` returned.
 
         Raises:
             RacedError: A page changed meanwhile; groups before it are done.
@@ -75,9 +89,9 @@ class Removal:
             if not left.size:
                 break
             for pages, rows in self._groups(generation, left, high, low):
-                found = self._group(generation, pages, tokens, rows, within)
-                gone[found] = True
-        return gone
+                for places, said in self._group(generation, pages, tokens, rows, within):
+                    gone[places] = True
+                    yield places, said
 
     def _groups(
         self, generation: Generation, left: npt.NDArray[np.int64], high: U64, low: U64
@@ -100,12 +114,13 @@ class Removal:
         pages: list[Page],
         tokens: Bytes2D,
         rows: list[npt.NDArray[np.int64]],
-        within: Buried,
-    ) -> npt.NDArray[np.int64]:
-        """Rewrite the pages of a group that hold one of the tokens; returns the places of the tokens taken away."""
+        within: Within,
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Any]]:
+        """Rewrite the pages of a group that hold one of the tokens, in one transaction, if there are any."""
         kept: list[Entries] = []
         touched: list[Page] = []
         found: list[npt.NDArray[np.int64]] = []
+        born: list[U64] = []
         for page, wanted in zip(pages, rows, strict=True):
             entries = self.reader.whole(page)
             place, hit = _places(entries, tokens[wanted])
@@ -116,15 +131,20 @@ class Removal:
             kept.append(entries[rest])
             touched.append(page)
             found.append(wanted[hit])
-        if not touched:
-            return np.empty(0, np.int64)
-        gone = np.concatenate(found)
-        self._swap(generation, touched, kept, tokens[gone], within)
-        return gone
+            born.append(entries["born"][place[hit]])
+        if touched:
+            gone = np.concatenate(found)
+            taken = (tokens[gone], np.concatenate(born))
+            yield gone, self._swap(generation, touched, kept, taken, within)
 
     def _swap(
-        self, generation: Generation, old: list[Page], kept: list[Entries], tokens: Bytes2D, within: Buried
-    ) -> None:
+        self,
+        generation: Generation,
+        old: list[Page],
+        kept: list[Entries],
+        taken: tuple[Bytes2D, U64],
+        within: Within,
+    ) -> Any:
         name, epoch = self.writer.new_name(), self.ring.epoch
         left = [entries for entries in kept if len(entries)]
         with self.database.write() as rows:
@@ -134,11 +154,11 @@ class Removal:
             with self.database.write() as rows:
                 if self.ring.epoch != epoch or not _all_there(rows, old):
                     raise RacedError("a page changed while it was written")
-                within(rows, tokens)
+                said = within(rows, *taken)
                 rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in old])
                 insert_pages(rows, generation.id, pages)
                 change = "UPDATE generation SET stamp = stamp + 1, subjects = subjects - ? WHERE id = ?"
-                rows.execute(change, (len(tokens), generation.id))
+                rows.execute(change, (len(taken[0]), generation.id))
                 rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
                 take(rows, "pages")
                 take(rows, "removals")
@@ -150,6 +170,7 @@ class Removal:
             raise
         for gone in emptied:
             self.store.delete(gone)
+        return said
 
 
 def _all_there(rows: Rows, pages: list[Page]) -> bool:
