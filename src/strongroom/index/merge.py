@@ -5,7 +5,8 @@ Rules it keeps:
 1. No cell is opened: it needs block keys of the runs and nobody's secret.
 2. Runs are given oldest first, and none that lies between them in the commit order is left out: the result takes the
    place of the newest of them.
-3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs.
+3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs. Dead
+   entries are dropped first, as if they had not been there; expired ones last: what they replaced stays replaced.
 4. The result states counts and an order-free sum of the entries read, written and dropped: read = written + dropped.
    The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry),
    so that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,13 +68,15 @@ class Merged:
         entries: For the manifest: each new run, followed by its open-columns file; `commit` is the place they take.
         read: Entries of the runs given.
         written: Entries of the new runs.
-        dropped: Entries that newer ones replaced.
+        dropped: Entries that newer ones replaced, and those that were dead or expired.
+        dead: How many of these were dead or expired.
     """
 
     entries: list[ObjectEntry]
     read: EntrySum
     written: EntrySum
     dropped: EntrySum
+    dead: int = 0
 
     def notes(self) -> dict[str, int | str]:
         """Counts and sums for the snapshot's notes."""
@@ -95,6 +98,8 @@ class MergeInput:
         runs: 1 to 64 entries of runs.
         beside: Run id to the entry of its open-columns file.
         block_keys: Gives block keys of all of them.
+        dead: Run id to which of its entries are dead, bool[entries]; a run that is left out has none.
+        expired: The same for entries past a retention by a field.
     """
 
     store: Store
@@ -102,6 +107,19 @@ class MergeInput:
     runs: Sequence[ObjectEntry]
     beside: Mapping[bytes, ObjectEntry]
     block_keys: BlockKeys
+    dead: Mapping[bytes, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    expired: Mapping[bytes, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def marked(self, group: Group, marks: Mapping[bytes, npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_] | None:
+        """Which entries of a group are marked, bool[n]; None where none of the runs has marks."""
+        if not marks:
+            return None
+        found = np.zeros(len(group.tokens), np.bool_)
+        for number, run in enumerate(self.runs):
+            if run.object_id in marks:
+                mine = group.source == number
+                found[mine] = marks[run.object_id][group.position[mine]]
+        return found
 
 
 def merge(
@@ -144,9 +162,12 @@ def merge(
     opened = _open_files(given)
     batches = tuple(dict.fromkeys(batch for run in runs for batch in run.batches))
     read = written = dropped = EntrySum()
+    gone = 0
     with _Output(given.store, plan, mint, shapes, opened, batches, random_bytes) as output:
         for group in scan(readers, group_bytes=group_bytes):
-            kept, columns = _kept(group, newest_only=newest_only)
+            dead, expired = given.marked(group, given.dead), given.marked(group, given.expired)
+            kept, columns = _kept(group, dead, expired, newest_only=newest_only)
+            gone += sum(int(marks.sum()) for marks in (dead, expired) if marks is not None)
             if shapes is not None:
                 columns = shapes.moved(columns, group.source[kept])
             read = read.plus(EntrySum(len(group.tokens)))
@@ -160,7 +181,7 @@ def merge(
             output.add(columns, group, kept)
     dropped = EntrySum(read.entries - written.entries, (read.total - written.total) % _SUM_LIMIT)
     commit = max(run.commit for run in runs)
-    return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped)
+    return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped, gone)
 
 
 def run_sum(reader: RunReader) -> EntrySum:
@@ -240,14 +261,24 @@ class _Shapes:
         return columns._replace(payload=payload)
 
 
-def _kept(group: Group, *, newest_only: bool) -> tuple[npt.NDArray[np.int64], Columns]:
+def _kept(
+    group: Group,
+    dead: npt.NDArray[np.bool_] | None,
+    expired: npt.NDArray[np.bool_] | None,
+    *,
+    newest_only: bool,
+) -> tuple[npt.NDArray[np.int64], Columns]:
     """Places of the entries to keep, and those entries."""
-    if newest_only:
-        newest = np.append(token_changes(group.tokens)[1:], True)
-        if not newest.all():
-            kept = np.flatnonzero(newest)
-            return kept, Columns(group.tokens[kept], *gather(group.payload, group.offsets, kept))
-    return np.arange(len(group.tokens), dtype=np.int64), group.columns()
+    kept = np.arange(len(group.tokens), dtype=np.int64)
+    if dead is not None:
+        kept = kept[~dead]
+    if newest_only and len(kept):
+        kept = kept[np.append(token_changes(group.tokens[kept])[1:], True)]
+    if expired is not None:
+        kept = kept[~expired[kept]]
+    if len(kept) == len(group.tokens):
+        return kept, group.columns()
+    return kept, Columns(group.tokens[kept], *gather(group.payload, group.offsets, kept))
 
 
 @dataclass
@@ -318,6 +349,10 @@ class _Output:
             self._file.__exit__(kind, error, trace)
 
     def add(self, columns: Columns, group: Group, kept: npt.NDArray[np.int64]) -> None:
+        if not len(kept):
+            if self._opened is not None:  # the files move on in step
+                merged_rows(self._opened.rows, group.source, group.position, kept, self._opened.schema)
+            return
         if self._run is None:
             self._start()
         assert self._run is not None

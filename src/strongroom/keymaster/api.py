@@ -151,7 +151,7 @@ class Released:
 
 @dataclass(frozen=True)
 class Hits:
-    """Index entries opened by the keymaster, in entry order, without the dead; `buried` says what else of them is dead."""
+    """Index entries opened by the keymaster, in entry order, without the dead; `buried` tells what else is dead."""
 
     subject_tokens: Bytes2D = field(repr=False)
     sequences: npt.NDArray[np.uint64]

@@ -1,4 +1,4 @@
-"""What the room may ask of a keymaster about persons who go for good: plans, erasures, holds, and which entries are dead.
+"""What the room may ask of a keymaster about persons who go for good: plans, erasures, holds, which entries are dead.
 
 Rules every keymaster keeps, besides those of `api`:
 

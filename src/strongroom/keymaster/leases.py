@@ -185,9 +185,10 @@ class Leases:
                 raise ConflictError("this object has a file key: what is built again gets a new object id")
             key_id, key = core.entropy(16), core.entropy(KEY_BYTES)
             wrapped = core.ring.wrap("file", key_id, key, bound(object_id, kind, table_id))
-            # what lay in the room when the lease began is what this object may hold: later erasures have not touched it
+            # a put or compaction leaves out whoever was erased before it began; what only moves entries leaves out nobody
             sql = (
-                "INSERT INTO file_key SELECT ?, ?, ?, ?, id, 'pending', NULL, ?, leaf FROM lease WHERE id = ?"
+                "INSERT INTO file_key SELECT ?, ?, ?, ?, id, 'pending', NULL, ?,"
+                " CASE WHEN verb IN ('put', 'rejects', 'compact') THEN leaf ELSE -1 END FROM lease WHERE id = ?"
             )
             rows.execute(sql, (key_id, object_id, kind, table_id, wrapped, lease.lease_id))
             return FileKey(key_id, key)

@@ -18,7 +18,7 @@ import numpy as np
 
 from strongroom.errors import ErasedError, NotFoundError, UsageError
 from strongroom.keymaster.api import Ask
-from strongroom.read.expiry import unexpired
+from strongroom.index.expiry import unexpired
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
 from strongroom.seal.entropy import random_bytes

@@ -63,7 +63,7 @@ class OpenFile:
         live: One truth value a row, in row order: whether the row is the newest of its person; None where all are.
         persons: Number of the row's person within the file, in row order; None where the file has `_person`, or
             where the table has one record a subject.
-        expires: Name of a date or time column, and the day and time (UTC) before which a row has expired; None for none.
+        expires: Name of a date or time column, and the day and time (UTC) before which a row has expired.
     """
 
     source: Any

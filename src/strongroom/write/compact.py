@@ -6,6 +6,8 @@ Rules it keeps:
 2. An object is removed only when no kept snapshot reaches it and the lease that made it has ended, so that neither a
    reader of a kept snapshot nor a put under way loses anything.
 3. A put beside a compaction wins nothing and loses nothing: the merged runs are laid on whatever head there is then.
+4. A run that holds something dead is written anew without it, whether it would be merged or not (`purging`).
+5. The file key of an object is destroyed before the object is removed: what was copied elsewhere opens no longer.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
+from strongroom.write.purging import Marks, Purge
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import ObjectEntry
@@ -43,6 +46,7 @@ class CompactReport:
     runs_after: int = 0
     entries: int = 0
     superseded: int = 0
+    dead: int = 0
     removed: int = 0
     snapshot: int = 0
 
@@ -73,7 +77,8 @@ def compact(
         block_keys = lease_block_keys(keymaster, lease)
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
         report = CompactReport(snapshot=catalog.head.number)
-        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6))
+        purge = Purge(store, keymaster, lease, block_keys, now())
+        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
         change = work.all(report)
         report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
         if change is not None:
@@ -96,6 +101,7 @@ class _Merges:
     catalog: Catalog
     put_id: bytes
     created: int
+    purge: Purge
 
     def all(self, report: CompactReport) -> Change | None:
         """Merge what is worth it, of every table, kind and field; None when nothing is."""
@@ -104,23 +110,27 @@ class _Merges:
         notes: dict[str, int | str] = {"act": "compact"}
         for table in self.keymaster.schema().tables.values():
             beside = {e.open_of: e for e in self.catalog.objects(table.id, KIND_OPEN_COLUMNS) if e.open_of is not None}
-            for kind, field in ((KIND_RECORDS, None), *((KIND_INDEX, f.id) for f in table.fields if f.find)):
-                runs = self.catalog.objects(table.id, kind, field)
-                chosen = chosen_runs(runs)
+            for field in (None, *(f for f in table.fields if f.find)):
+                kind, field_id = (KIND_RECORDS, None) if field is None else (KIND_INDEX, field.id)
+                runs = self.catalog.objects(table.id, kind, field_id)
+                marks = self.purge.marks(table, field, runs, beside)
                 report.runs_before += len(runs)
-                report.runs_after += len(runs) - len(chosen)
-                if not chosen:
-                    continue
-                merged = self._merge(table, kind, field, chosen, beside)
-                added += [(entry, entry.commit) for entry in merged.entries]
-                removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
-                notes |= {f"{table.id.hex()[:8]}/{kind}/{name}": value for name, value in merged.notes().items()}
-                report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries)
-                report.entries += merged.read.entries
-                report.superseded += merged.dropped.entries
+                report.runs_after += len(runs)
+                for number, chosen in enumerate(_sets(runs, marks)):
+                    merged = self._merge(table, kind, field_id, chosen, beside, marks)
+                    added += [(entry, entry.commit) for entry in merged.entries]
+                    removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
+                    place = f"{table.id.hex()[:8]}/{kind}/{number}"
+                    notes |= {f"{place}/{name}": value for name, value in merged.notes().items()}
+                    report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries) - len(chosen)
+                    report.entries += merged.read.entries
+                    report.superseded += merged.dropped.entries - merged.dead
+                    report.dead += merged.dead
         if not removed:
             return None
         counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}
+        if report.dead:
+            counts["dead"] = report.dead
         return Change(added=added, removed=removed, counts=counts, notes={**notes, **counts})
 
     def _merge(
@@ -130,14 +140,16 @@ class _Merges:
         field: bytes | None,
         chosen: list[ObjectEntry],
         beside: dict[bytes, ObjectEntry],
+        marks: Marks,
     ) -> Merged:
         def mint(of_kind: int, object_id: bytes) -> FileKey:
             return self.keymaster.mint_file_key(self.lease, of_kind, object_id, table.name)
 
         block_keys = lease_block_keys(self.keymaster, self.lease)
         room = self.keymaster.room_id
+        files = beside if kind == KIND_RECORDS else {}
         return merge(
-            MergeInput(self.store, room, chosen, beside if kind == KIND_RECORDS else {}, block_keys),
+            MergeInput(self.store, room, chosen, files, block_keys, marks.dead, marks.expired),
             RunPlan(room, table.id, kind, self.put_id, self.created, field),
             mint,
             newest_only=kind == KIND_RECORDS and table.records == "one",
@@ -164,6 +176,14 @@ def chosen_runs(runs: list[ObjectEntry]) -> list[ObjectEntry]:
     return chosen if len({run.commit for run in chosen}) > 1 else []
 
 
+def _sets(runs: list[ObjectEntry], marks: Marks) -> list[list[ObjectEntry]]:
+    """What is written anew together: runs worth merging, and every other run that something goes from, by itself."""
+    chosen = chosen_runs(runs)
+    names = {run.object_id for run in chosen}
+    alone = [[run] for run in runs if run.object_id not in names and marks.touches(run)]
+    return [*alone, chosen] if chosen else alone
+
+
 def _remove_unreached(
     store: Store,
     keymaster: Keymaster,
@@ -188,6 +208,8 @@ def _remove_unreached(
     loose = [name for name, _ in store.list() if name not in kept]
     ids = {bytes.fromhex(name.partition("/")[2]): name for name in loose if _is_object(name)}
     ended = keymaster.ended_objects(lease, list(ids))
+    if ended:
+        keymaster.erasures.destroy_keys(lease, ended)
     for object_id in ended:
         store.delete(ids[object_id])
     return len(ended)
