@@ -10,6 +10,7 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.tombstones import buried_at, buried_between, horizon
 from strongroom.keys.pages import Bytes2D
 from strongroom.keys.rows import Rows
+from strongroom.schema.model import Retention
 
 HOLDERS = ("erase", "compact", "rotate")
 KEYS_AT_ONCE = 500
@@ -53,6 +55,14 @@ class Dead:
         elif table not in self._readings.get(holder).purpose.tables:
             raise NotFoundError(f"the purpose does not read table {table}")
         return buried_between(rows, low, high, horizon(rows, model, core.clock()))
+
+    def horizon(self, lease: Lease, table: str, days: int) -> int:
+        """See `Erasures.horizon`."""
+        core = self._core
+        self._leases.check(core.state.read(), lease, HOLDERS)
+        core.standing.refresh()
+        asked = replace(core.standing.schema.table(table), retention=Retention(days))
+        return horizon(core.state.read(), asked, core.clock())
 
     def erased(self, reading_id: bytes, token: bytes) -> bool:
         """See `Erasures.erased`."""

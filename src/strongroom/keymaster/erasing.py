@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.audit.entry import parse_entry
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import Lease, Receipt
 from strongroom.keymaster.core import Answer, Core
@@ -159,19 +160,44 @@ class Erasing:
         known = [rows.execute(sql, (leaf,)).fetchone() for leaf in leaves]
         if None in known:
             raise NotFoundError(f"entry {leaves[known.index(None)]} of the log is no erasure")
-        texts = self._publishing.prove(leaves)
+        ends = {epoch: self._end_of(rows, epoch) for epoch in {row[1] for row in known}}
+        turns = [end for end in ends.values() if end is not None]
+        texts = self._publishing.prove([*leaves, *turns])
+        proved = {turn: (self._entry(rows, turn), text) for turn, text in zip(turns, texts[len(leaves) :], strict=True)}
         return [
-            ErasureProof(leaf, row[3], text, row[0], self._waits(row[1], row[2]), row[1])
-            for leaf, row, text in zip(leaves, known, texts, strict=True)
+            ErasureProof(leaf, row[3], text, row[0], self._waits(row[1], row[2]), proved.get(ends[row[1]] or -1))
+            for leaf, row, text in zip(leaves, known, texts[: len(leaves)], strict=True)
         ]
+
+    def _entry(self, rows: Rows, leaf: int) -> bytes:
+        found: bytes = rows.execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()[0]
+        return found
 
     def _waits(self, epoch: int, since: int) -> tuple[str, ...]:
         found = self._turning.waits(epoch, since)
         sql = "SELECT ended FROM epoch WHERE number = ?"
         row = self._core.state.read().execute(sql, (epoch,)).fetchone()
         if not found and (row is None or row[0] is None):
-            found = [f"epoch {epoch} has not ended: `strongroom key turn`"]
+            found = [f"epoch {epoch} has not ended: `strongroom key turn` ends it"]
         return tuple(found)
+
+    def _end_of(self, rows: Rows, epoch: int) -> int | None:
+        """The entry that notes the end of an epoch; None while it runs."""
+        row = rows.execute("SELECT ended FROM epoch WHERE number = ?", (epoch,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        # the entry was noted in the transaction that wrote `ended`; times ascend with numbers
+        low, high = 0, int(rows.execute("SELECT max(number) FROM leaf").fetchone()[0])
+        while low < high:
+            middle = (low + high) // 2
+            time = rows.execute("SELECT time FROM leaf WHERE number = ?", (middle,)).fetchone()[0]
+            low, high = (middle + 1, high) if time < int(row[0] * 1000) else (low, middle)
+        sql = "SELECT number, entry FROM leaf WHERE number >= ? ORDER BY number LIMIT 1000"
+        for number, entry in rows.execute(sql, (low,)).fetchall():
+            said = parse_entry(entry)
+            if said.act == "turn" and int(said.extras.get("ended", 0)) >= epoch:
+                return int(number)
+        return None
 
 
 def held_among(rows: Rows, tokens: Bytes2D) -> npt.NDArray[np.bool_]:

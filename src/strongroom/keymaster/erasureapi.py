@@ -77,7 +77,7 @@ class ErasureProof:
         proof: C2SP tlog-proof under the newest checkpoint.
         persons: How many went.
         waits: What it waits for until old backups of the keymaster open nobody either; empty when it is final.
-        in_epoch: Epoch of the erasure; final only when that has ended.
+        turned: Entry and proof of the end of its epoch, where that has ended.
     """
 
     leaf: int
@@ -85,7 +85,7 @@ class ErasureProof:
     proof: str
     persons: int
     waits: tuple[str, ...]
-    in_epoch: int
+    turned: tuple[bytes, str] | None = None
 
 
 class Erasures(Protocol):
@@ -108,8 +108,14 @@ class Erasures(Protocol):
             ConflictError: All are erased already.
         """
 
-    def hold(self, actor: str, identifiers: Sequence[str], reason: str, *, lift: bool = False) -> Receipt:
+    def hold(self, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool = False) -> Receipt:
         """Set a legal hold on subjects, or lift one.
+
+        Args:
+            actor: Who does it.
+            subjects: For each the canonical identifiers that it may have in one table or another.
+            reason: Why; kept sealed.
+            lift: Whether the hold is lifted.
 
         Raises:
             NotFoundError: A subject was never seen, or is not held.
@@ -129,6 +135,9 @@ class Erasures(Protocol):
             low: First token of the range.
             high: Last token of the range.
         """
+
+    def horizon(self, lease: Lease, table: str, days: int) -> int:
+        """The newest batch sequence that a retention of so many days by put time would let expire; 0 for none."""
 
     def erased(self, reading_id: bytes, token: bytes) -> bool:
         """Whether the person of a token was erased, as far as the reading's purpose may know; else False."""

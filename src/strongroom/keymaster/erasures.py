@@ -41,9 +41,9 @@ class EmbeddedErasures:
         """See `Erasures.erase`."""
         return self._erasing.erase(lease, tokens, reason)
 
-    def hold(self, actor: str, identifiers: Sequence[str], reason: str, *, lift: bool = False) -> Receipt:
+    def hold(self, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool = False) -> Receipt:
         """See `Erasures.hold`."""
-        return self._holding.hold(actor, identifiers, reason, lift=lift)
+        return self._holding.hold(actor, subjects, reason, lift=lift)
 
     def proofs(self, actor: str, leaves: Sequence[int]) -> list[ErasureProof]:
         """See `Erasures.proofs`."""
@@ -52,6 +52,10 @@ class EmbeddedErasures:
     def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes) -> Buried:
         """See `Erasures.buried`."""
         return self._dead.buried(holder, table, low, high)
+
+    def horizon(self, lease: Lease, table: str, days: int) -> int:
+        """See `Erasures.horizon`."""
+        return self._dead.horizon(lease, table, days)
 
     def erased(self, reading_id: bytes, token: bytes) -> bool:
         """See `Erasures.erased`."""

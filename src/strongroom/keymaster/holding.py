@@ -36,15 +36,17 @@ class Holding:
         self._core = core
         self._erasing = erasing
 
-    def hold(self, actor: str, identifiers: Sequence[str], reason: str, *, lift: bool) -> Receipt:
+    def hold(self, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool) -> Receipt:
         """See `Erasures.hold`."""
         core, act = self._core, "unhold" if lift else "hold"
         check_reason(reason)
-        if not 0 < len(identifiers) <= HOLD_PERSONS_MAX:
+        if not 0 < len(subjects) <= HOLD_PERSONS_MAX:
             raise UsageError(f"hold 1 to {HOLD_PERSONS_MAX} subjects at once")
-        joined = b"".join(core.subject.one(identifier.encode()) for identifier in identifiers)
-        tokens = np.frombuffer(joined, np.uint8).reshape(-1, 16)
-        own, _place = distinct(tokens, *halves(tokens))
+        core.standing.refresh()
+        if core.standing.decider.decide_act(actor, "hold").allowed:
+            own = self._known(subjects)
+        else:
+            own = np.empty((0, 16), np.uint8)  # refused below, and noted; whether they are there is not looked up
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "hold"))
@@ -67,10 +69,26 @@ class Holding:
         answer = core.act(act, actor, work)
         return Receipt(answer["leaf"], answer["time"], act, {"persons": len(own)})
 
+    def _known(self, subjects: Sequence[Sequence[str]]) -> Bytes2D:
+        """Tokens of the subjects, sorted and distinct: of each the forms that are somebody.
+
+        Raises:
+            NotFoundError: A subject was never seen under any of its forms.
+        """
+        found = []
+        for forms in subjects:
+            joined = b"".join(self._core.subject.one(form.encode()) for form in forms)
+            tokens = np.frombuffer(joined, np.uint8).reshape(-1, 16)
+            known = tokens[self._erasing.states(tokens) != UNKNOWN] if len(tokens) else tokens
+            if not len(known):
+                raise NotFoundError("no such subject in this room")
+            found.append(known)
+        every = np.concatenate(found)
+        own, _place = distinct(every, *halves(every))
+        return own
+
     def _check_set(self, _rows: Rows, _actor: str, tokens: Bytes2D) -> None:
         states = self._erasing.states(tokens).tolist()
-        if UNKNOWN in states:
-            raise NotFoundError("no such subject in this room")
         if ERASED in states:
             raise ConflictError("the subject was erased: there is nothing to hold")
         if HELD in states:

@@ -185,7 +185,7 @@ class Leases:
                 raise ConflictError("this object has a file key: what is built again gets a new object id")
             key_id, key = core.entropy(16), core.entropy(KEY_BYTES)
             wrapped = core.ring.wrap("file", key_id, key, bound(object_id, kind, table_id))
-            # a put or compaction leaves out whoever was erased before it began; what only moves entries leaves out nobody
+            # a put or compaction leaves out whoever was erased before it began; what only moves entries, nobody
             sql = (
                 "INSERT INTO file_key SELECT ?, ?, ?, ?, id, 'pending', NULL, ?,"
                 " CASE WHEN verb IN ('put', 'rejects', 'compact') THEN leaf ELSE -1 END FROM lease WHERE id = ?"
@@ -298,7 +298,8 @@ class Leases:
             table = None if lease.table is None else lease.table.name
             entry = self._core.journal.entry(rows, "abandon", lease.actor, table=table, extras={"of": lease.verb})
             end_lease(rows, lease.lease_id)
-            self._core.journal.note(rows, entry)
+            if lease.verb not in NOTED_AS:
+                self._core.journal.note(rows, entry)
 
         self._core.run(job)
         self._core.noted.set()

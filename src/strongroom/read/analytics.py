@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError, UnavailableError
-from strongroom.keymaster.api import Ask, Buried
 from strongroom.index.expiry import cutoff
+from strongroom.keymaster.api import Ask, Buried
 from strongroom.read.sql import OpenFile, SqlAnswer, run
 from strongroom.read.sqlcheck import TableView, check_sql
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from strongroom.errors import ErasedError, NotFoundError, UsageError
-from strongroom.keymaster.api import Ask
 from strongroom.index.expiry import unexpired
+from strongroom.keymaster.api import Ask
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
 from strongroom.seal.entropy import random_bytes

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from strongroom.catalog.openfile import open_parquet
 from strongroom.index.dead import dead_positions
+from strongroom.index.expiry import cutoff
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
-from strongroom.index.expiry import cutoff
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Purge:
             elif run.object_id in old:
                 clean.append(run.object_id)
             if indexed is None and run.object_id in beside:
-                past = self._expired(table, beside[run.object_id])
+                past = self.expired(table, beside[run.object_id])
                 if past is not None and past.any():
                     found.expired[run.object_id] = past
         if clean:
@@ -121,7 +121,8 @@ class Purge:
             marked[group.position] = dead
         return marked
 
-    def _expired(self, table: Table, entry: ObjectEntry) -> Bool | None:
+    def expired(self, table: Table, entry: ObjectEntry) -> Bool | None:
+        """Which rows of an open-columns file have expired by their table's date field, bool[n]; None without such."""
         limit = cutoff(table, self.now)
         if limit is None:
             return None
