@@ -263,6 +263,10 @@ class Room:
         entries = self._keymaster.log_entries(self._actor)
         return [e for e in entries if actor is None or e.get("actor") == actor]
 
+    def log_key(self) -> str:
+        """The log's public key in force, as one line: who has it verifies receipts without the room."""
+        return self._keymaster.log_key()
+
     def verify_log(self) -> dict[str, Any]:
         """Recompute the log from its entries and hold it against every checkpoint the room has kept."""
         from strongroom.read.check import known_checkpoints

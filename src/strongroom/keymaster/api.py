@@ -308,6 +308,9 @@ class Keymaster(Protocol):
     def publish(self) -> str:
         """Derive tiles from noted leaves and sign a checkpoint; returns the checkpoint's text."""
 
+    def log_key(self) -> str:
+        """The log's public key in force, as the line that C2SP verifiers read: name+id+key."""
+
     def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
         """Log entries as dictionaries, in order, each with its number under `leaf`; DeniedError without the right."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from strongroom.audit.note import verifier_key
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import (
     Ask,
@@ -292,6 +293,10 @@ class EmbeddedKeymaster:
     def check_checkpoint(self, text: str) -> None:
         """See `Keymaster.check_checkpoint`."""
         self._publishing.check_known(text)
+
+    def log_key(self) -> str:
+        """See `Keymaster.log_key`."""
+        return verifier_key(self._publishing.origin, self._publishing.keys[-1].public_key)
 
     def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
         """See `Keymaster.log_entries`."""
