@@ -158,11 +158,15 @@ class Room:
 
         return cedar_text(self._keymaster.policy(), self._keymaster.schema())
 
-    def check(self) -> CheckReport:
-        """Read every object and the log, and say what is missing, changed or left over."""
+    def check(self, *, deep: bool = False) -> CheckReport:
+        """Read every object and the log, and say what is missing, changed, misplaced or left over.
+
+        Args:
+            deep: Compute the sums of compactions again too.
+        """
         from strongroom.read.check import check
 
-        return check(self._session)
+        return check(self._session, deep=deep)
 
     def copy(self, *, to: str, again: bool = False, progress: Progress | None = None) -> CopyReport:
         """Copy the sealed objects to another place, and only those that are not there yet.

@@ -54,6 +54,10 @@ class EntrySum:
         """Both together."""
         return EntrySum(self.entries + other.entries, (self.total + other.total) % _SUM_LIMIT)
 
+    def minus(self, other: EntrySum) -> EntrySum:
+        """This without the other."""
+        return EntrySum(self.entries - other.entries, (self.total - other.total) % _SUM_LIMIT)
+
     def hex(self) -> str:
         """The sum as 32 digits."""
         return self.total.to_bytes(16, "big").hex()
@@ -102,6 +106,11 @@ class MergeInput:
     runs: Sequence[ObjectEntry]
     beside: Mapping[bytes, ObjectEntry]
     block_keys: BlockKeys
+
+
+def note_name(table: bytes, kind: int, field: bytes | None) -> str:
+    """Under which name a snapshot notes the sums of one table, kind and field."""
+    return f"{table.hex()[:8]}/{kind}" + ("" if field is None else f"/{field.hex()[:8]}")
 
 
 def merge(
@@ -158,7 +167,7 @@ def merge(
             if output.entries >= run_entries or output.payload >= run_bytes:
                 output.next_run()
             output.add(columns, group, kept)
-    dropped = EntrySum(read.entries - written.entries, (read.total - written.total) % _SUM_LIMIT)
+    dropped = read.minus(written)
     commit = max(run.commit for run in runs)
     return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped)
 

@@ -19,7 +19,7 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge
+from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
@@ -114,7 +114,8 @@ class _Merges:
                 merged = self._merge(table, kind, field, chosen, beside)
                 added += [(entry, entry.commit) for entry in merged.entries]
                 removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
-                notes |= {f"{table.id.hex()[:8]}/{kind}/{name}": value for name, value in merged.notes().items()}
+                group = note_name(table.id, kind, field)
+                notes |= {f"{group}/{name}": value for name, value in merged.notes().items()}
                 report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries)
                 report.entries += merged.read.entries
                 report.superseded += merged.dropped.entries
