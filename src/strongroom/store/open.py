@@ -10,7 +10,7 @@ from strongroom.store.base import Store
 from strongroom.store.folder import FolderStore
 from strongroom.store.memory import MemoryStore
 
-SUPPORTED = "a folder's path, file:///path, memory://name"
+SUPPORTED = "a folder's path, file:///path, s3://bucket/prefix, memory://name"
 _named: dict[str, MemoryStore] = {}
 
 
@@ -18,13 +18,15 @@ def open_store(url: str, *, create: bool = True) -> Store:
     """Open the store a URL names.
 
     Args:
-        url: A folder's path or `file:///path` (the folder is made if absent), `memory://` (a new empty store) or
-            `memory://name` (the same store for the same name, in this process).
+        url: A folder's path or `file:///path` (the folder is made if absent), `s3://bucket/prefix` (the bucket must be
+            there), `memory://` (a new empty store) or `memory://name` (the same store for the same name, in this
+            process).
         create: Whether a folder that is absent is made.
 
     Raises:
-        NotFoundError: The folder is absent, and `create` is false.
-        UsageError: The URL names a kind of store that is not supported.
+        NotFoundError: The folder is absent, and `create` is false; or there is no such bucket.
+        DeniedError: The store refuses the credentials.
+        UsageError: The URL names a kind of store that is not supported, or holds credentials.
         UnavailableError: The store cannot be opened.
     """
     if not url:
@@ -37,6 +39,12 @@ def open_store(url: str, *, create: bool = True) -> Store:
         if parts.netloc not in {"", "localhost"} or not parts.path:
             raise UsageError("a file URL names a folder of this machine", hint="Write file:///path/to/folder.")
         return _folder(unquote(parts.path), create=create)
+    if scheme == "s3":
+        from strongroom.store.s3 import S3Store
+
+        store = S3Store(url)
+        store.check_there()
+        return store
     if scheme == "memory":
         return _named.setdefault(rest, MemoryStore(url)) if rest else MemoryStore()
     raise UsageError(f"stores of the kind {scheme}:// are not supported", hint=f"Supported: {SUPPORTED}.")
