@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UsageError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
 from strongroom.store.base import Writer, check_name, check_prefix
 from strongroom.store.trouble import Patience, attempt
 
@@ -45,7 +45,11 @@ class RemoteStore:
 
     def check_there(self) -> None:
         """Raise NotFoundError, DeniedError or UnavailableError unless the bucket can be listed. One request."""
-        self.tried("opening of the store", lambda _: next(iter(self._pages("")), None))
+        from obstore.exceptions import InvalidPathError
+
+        # A name that obstore cannot take is a name nevertheless: the bucket is there.
+        with contextlib.suppress(InvalidPathError):
+            self.tried("opening of the store", lambda _: next(iter(self._pages("")), None))
 
     def put(self, name: str, pieces: bytes | Iterable[bytes]) -> None:
         """Create an object, durable when this returns; ConflictError if the name is taken."""
@@ -152,23 +156,10 @@ class RemoteStore:
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Names that start with the prefix, each with its length; a page of a thousand at a time."""
         folder = check_prefix(prefix).rpartition("/")[0]
-        pages = iter(self._pages(folder))
-        last: str | None = None
-        while True:
-            # A page that fails is asked for again from the last name on: names come in order.
-            def page(number: int, after: str | None = last) -> Any:
-                nonlocal pages
-                if number:
-                    pages = iter(self._pages(folder, after))
-                return next(pages, None)
-
-            found = self.tried("listing of the store", page)
-            if found is None:
-                return
-            for item in found:
-                last = str(item["path"])
-                if last.startswith(prefix):
-                    yield last, int(item["size"])
+        for found in self._listed(folder):
+            for name, size in found:
+                if name.startswith(prefix):
+                    yield name, size
 
     def delete(self, name: str) -> None:
         """Remove an object; absent is fine."""
@@ -185,6 +176,33 @@ class RemoteStore:
     def tried(self, what: str, call: Callable[[int], T]) -> T:
         """Do something that may be repeated; see `trouble.attempt`."""
         return attempt(what, call, self.patience, bucket=self.bucket)
+
+    def _listed(self, folder: str) -> Iterator[list[tuple[str, int]]]:
+        """Names and lengths of everything in a folder, a page at a time, in order."""
+        from obstore.exceptions import InvalidPathError
+
+        pages, last = iter(self._pages(folder)), None
+
+        def page(number: int) -> Any:
+            nonlocal pages
+            if number:  # the stream broke: ask again from the last name on
+                pages = iter(self._pages(folder, last))
+            return next(pages, None)
+
+        while True:
+            try:
+                found = self.tried("listing of the store", page)
+            except InvalidPathError:
+                yield from self._listed_odd(folder, last)
+                return
+            if found is None:
+                return
+            last = str(found[-1]["path"])
+            yield [(str(item["path"]), int(item["size"])) for item in found]
+
+    def _listed_odd(self, folder: str, after: str | None) -> Iterator[list[tuple[str, int]]]:
+        """The rest of a folder in which somebody has put names that obstore refuses ("a//b")."""
+        raise UnavailableError("the store holds names that cannot be listed", hint="Remove what is not ours there.")
 
     def _pages(self, folder: str, after: str | None = None) -> Any:
         import obstore

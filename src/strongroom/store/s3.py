@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -225,6 +225,19 @@ class S3Store(RemoteStore):
                 response_checksum_validation="when_required",
             ),
         )
+
+    def _listed_odd(self, folder: str, after: str | None) -> Iterator[list[tuple[str, int]]]:
+        # botocore takes any name, at a tenth of the speed
+        base = self.key("")
+        where = {"Bucket": self.bucket, "Prefix": f"{base}{folder}/" if folder else base}
+        if after is not None:
+            where["StartAfter"] = base + after
+        while True:
+            page = self.tried("listing of the store", lambda _: self.core().list_objects_v2(**where))
+            yield [(str(item["Key"])[len(base) :], int(item["Size"])) for item in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                return
+            where["ContinuationToken"] = page["NextContinuationToken"]
 
     def _large(self, name: str) -> LargeWrite:
         if self.exists(name):

@@ -136,12 +136,14 @@ def attempt(what: str, call: Callable[[int], T], patience: Patience, *, bucket: 
         UsageError: The bucket is in another region, or the store cannot do this at all.
         UnavailableError: Full, slow, throttled, out of reach, or out of order.
     """
+    import obstore.exceptions
+
     begun = patience.clock()
     number = 0
     while True:
         try:
             return call(number)
-        except StrongroomError:
+        except (StrongroomError, obstore.exceptions.InvalidPathError):
             raise
         except foreign_errors() as error:
             trouble = recognise(error, what, bucket)
