@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from strongroom.errors import NotFoundError, UsageError
 from strongroom.store.base import Store
 from strongroom.store.folder import FolderStore
 from strongroom.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from strongroom.store.archive import Archive
 
 SUPPORTED = "a folder's path, file:///path, s3://bucket/prefix, memory://name"
 _named: dict[str, MemoryStore] = {}
@@ -48,6 +52,24 @@ def open_store(url: str, *, create: bool = True) -> Store:
     if scheme == "memory":
         return _named.setdefault(rest, MemoryStore(url)) if rest else MemoryStore()
     raise UsageError(f"stores of the kind {scheme}:// are not supported", hint=f"Supported: {SUPPORTED}.")
+
+
+def open_archive(url: str) -> Archive:
+    """Open a bucket for locked versions.
+
+    Raises:
+        UsageError: The URL names a store without object locks, or the bucket has none.
+        NotFoundError, DeniedError, UnavailableError: As in `open_store`.
+    """
+    store = open_store(url, create=False) if url.startswith("s3://") else None
+    from strongroom.store.archive import Archive
+    from strongroom.store.s3 import S3Store
+
+    if not isinstance(store, S3Store):
+        raise UsageError("only S3 buckets have object locks", hint="Write s3://bucket/prefix.")
+    archive = Archive(store)
+    archive.check_locking()
+    return archive
 
 
 def _folder(path: str, *, create: bool) -> FolderStore:

@@ -193,6 +193,8 @@ def _refusal(status: int, code: str, what: str, bucket: str) -> Trouble | None:
     if code in _ELSEWHERE or status in {301, 307}:
         hint = "Set AWS_REGION and AWS_ENDPOINT_URL to those of the bucket."
         return Trouble(UsageError(f"{what}: bucket {bucket} is in another region or place", hint=hint), code=code)
+    if code == "ObjectLockConfigurationNotFoundError":
+        return Trouble(NotFoundError(f"{what}: there is no object lock"), code=code)
     if status == 404:
         return Trouble(NotFoundError(f"{what}: not in the store"), code=code)
     if status == 403:
