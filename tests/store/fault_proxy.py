@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 ACTIONS = (
@@ -96,7 +97,7 @@ class FaultProxy:
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self) -> Self:
         proxy = self
 
         class Handler(_Handler):

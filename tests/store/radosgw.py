@@ -19,6 +19,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 NEEDED = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool", "setpriv")
 START_SECONDS_MAX = 60
@@ -114,7 +115,7 @@ class Radosgw:
             "AWS_SHARED_CREDENTIALS_FILE": str(self.base / "absent"),
         }
 
-    def __enter__(self) -> Radosgw:
+    def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:

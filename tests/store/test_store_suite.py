@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import obstore.store
 import pytest
 
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
@@ -17,10 +18,12 @@ from strongroom.store.open import open_store
 from strongroom.store.remote import RemoteStore
 
 
-@pytest.fixture(params=["memory", "folder", "s3"])
+@pytest.fixture(params=["memory", "folder", "s3", "obstore"])
 def store(request, tmp_path):
     if request.param == "s3":
         store = open_store(f"s3://{request.getfixturevalue('s3_bucket')}/some/where")
+    elif request.param == "obstore":
+        store = RemoteStore("memory://", obstore.store.MemoryStore(), "none")
     else:
         store = MemoryStore() if request.param == "memory" else FolderStore(tmp_path / "bucket")
     yield store

@@ -4,9 +4,9 @@ Rules it keeps:
 
 1. A version is reported as locked only when the store itself says until when: some servers take the request for an
    object that comes in parts and lock nothing. Such a version is locked afterwards, and looked at again.
-2. A lock holds a *version*. Whoever may write may still put a marker or a newer version over it, after which the name is gone
-   or reads as something else. So nothing here reads by name alone: `originals` reads each name's oldest version,
-   which nobody could have put later, and `find_version` takes the one whose hash fits.
+2. A lock holds a *version*. Whoever may write may still put a marker or a newer version over it, after which the name
+   is gone or reads as something else. So nothing here reads by name alone: `originals` reads each name's oldest
+   version, which nobody could have put later, and `find_version` takes the one whose hash fits.
 3. Locks are only ever made longer.
 
 It leaves to others when a lock should end, and what the bytes mean.
@@ -142,7 +142,7 @@ class Archive:
             )
 
     def ask_lock(self, name: str, version: str, until: float, mode: Mode) -> None:
-        """Ask for a lock, without looking at the one that is there or came of it; DeniedError if it would be shorter."""
+        """Ask for a lock, without looking at what is there or came of it; DeniedError if it would be shorter."""
         given = {"Mode": mode.upper(), "RetainUntilDate": _date(until)}
         self._tried(
             f"lock of object {name}", lambda core: core.put_object_retention(**self._at(name, version), Retention=given)
@@ -186,7 +186,7 @@ class Archive:
         check_name(name)
         return self.store.tried(
             f"read of object {name}",
-            lambda _: bytes(obstore.get(self.store._client, name, options={"version": version}).bytes()),
+            lambda _: bytes(obstore.get(self.store.client, name, options={"version": version}).bytes()),
         )
 
     def get_version_range(self, name: str, version: str, start: int, length: int) -> bytes:
@@ -200,7 +200,7 @@ class Archive:
             return b""
         options: Any = {"version": version, "range": (start, start + length)}
         data = self.store.tried(
-            f"read of object {name}", lambda _: bytes(obstore.get(self.store._client, name, options=options).bytes())
+            f"read of object {name}", lambda _: bytes(obstore.get(self.store.client, name, options=options).bytes())
         )
         if len(data) != length:
             raise IntegrityError(f"object {name} is shorter than {start + length} bytes")
@@ -326,6 +326,7 @@ class Originals:
 
     def put(self, name: str, pieces: bytes | Iterable[bytes]) -> None:
         """Refused."""
+        del pieces
         raise DeniedError(f"object {name}: originals are for reading")
 
     def replace(self, name: str, data: bytes) -> None:
@@ -361,7 +362,7 @@ def _parts(pieces: Iterator[bytes]) -> Iterator[bytes]:
     waiting = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
-        while len(rest):
+        while rest.nbytes:
             taken = min(PART_BYTES - len(waiting), len(rest))
             waiting += rest[:taken]
             rest = rest[taken:]
@@ -384,7 +385,7 @@ def _version(item: dict[str, Any], base: str, *, marker: bool) -> Version:
 
 
 def _in_order(found: list[Version]) -> list[Version]:
-    """By name, newest first. The store lists versions newest first; markers come apart and are sorted in by their time."""
+    """By name, newest first. A store lists versions newest first, and markers apart: they go in by their time."""
     return sorted(found, key=lambda version: (version.name, not version.newest, -version.modified))
 
 

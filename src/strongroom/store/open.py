@@ -23,8 +23,8 @@ def open_store(url: str, *, create: bool = True) -> Store:
 
     Args:
         url: A folder's path or `file:///path` (the folder is made if absent), `s3://bucket/prefix` (the bucket must be
-            there), `memory://` (a new empty store) or `memory://name` (the same store for the same name, in this
-            process).
+            there), `az://container/prefix`, `gs://bucket/prefix` (both not tested), `memory://` (a new empty store)
+            or `memory://name` (the same store for the same name, in this process).
         create: Whether a folder that is absent is made.
 
     Raises:
@@ -49,9 +49,30 @@ def open_store(url: str, *, create: bool = True) -> Store:
         store = S3Store(url)
         store.check_there()
         return store
+    if scheme in {"az", "gs"}:
+        return _elsewhere(url, scheme)
     if scheme == "memory":
         return _named.setdefault(rest, MemoryStore(url)) if rest else MemoryStore()
     raise UsageError(f"stores of the kind {scheme}:// are not supported", hint=f"Supported: {SUPPORTED}.")
+
+
+def _elsewhere(url: str, scheme: str) -> Store:
+    """Azure and Google: obstore's own settings and variables; not tested against real servers."""
+    from obstore.exceptions import BaseError
+    from obstore.store import AzureStore, GCSStore
+
+    from strongroom.store.remote import RemoteStore
+
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or not parts.netloc:
+        raise UsageError(f"write {scheme}://container/prefix", hint="Credentials and options come from the environment.")
+    try:
+        client = (AzureStore if scheme == "az" else GCSStore).from_url(url, retry_config={"max_retries": 0})
+    except (BaseError, ValueError) as error:
+        raise UsageError(f"the settings for {scheme}:// cannot be used ({type(error).__name__})") from None
+    store = RemoteStore(url.rstrip("/"), client, parts.netloc)
+    store.check_there()
+    return store
 
 
 def open_archive(url: str) -> Archive:

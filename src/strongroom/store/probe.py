@@ -1,7 +1,7 @@
 """Tries what the room relies on before anything is trusted to a store, and refuses one that does not keep its promises.
 
-Run when a room, a keymaster or an archive is made; not at every opening, since it writes. It costs about fifteen requests and
-leaves nothing, except in an archive: a locked object of a few bytes, until its lock ends.
+Run when a room, a keymaster or an archive is made; not at every opening, since it writes. It costs about fifteen
+requests and leaves nothing, except in an archive: a locked object of a kilobyte, until its lock ends.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def probe(store: Store, random: Callable[[int], bytes]) -> ProbeReport:
         _need(store.get(name) == b"second", "read after an overwrite")
         _need(store.get_range(name, 0, 6) == b"second", "reads of ranges after an overwrite")
         store.delete(name)
-        _need(_refuses(lambda: store.get(name), NotFoundError), "removal, and telling what is absent from what is denied")
+        _need(_refuses(lambda: store.get(name), NotFoundError), "removal")
         _need(not store.exists(name) and name not in dict(store.list(PREFIX)), "a list without what was just removed")
         store.delete(name)
     finally:
@@ -88,7 +88,8 @@ def probe_archive(
     locked = archive.put_locked(name, _DATA, until=until, mode=mode)
     held = archive.retention(name, locked.id)
     _need(held is not None and held.until >= int(until), "object lock: a date until which it holds")
-    _need(_refuses(lambda: archive.delete_version(name, locked.id), DeniedError), "object lock: no removal before its date")
+    kept = _refuses(lambda: archive.delete_version(name, locked.id), DeniedError)
+    _need(kept, "object lock: no removal before its date")
     if mode == "compliance":
         sooner = until - LOCK_SECONDS / 2
         shorten = _refuses(lambda: archive.ask_lock(name, locked.id, sooner, mode), DeniedError)
@@ -113,6 +114,5 @@ def _refuses(call: Callable[[], object], kind: type[Exception]) -> bool:
 
 def _need(kept: bool, promise: str) -> None:
     if not kept:
-        raise UsageError(
-            f"this store does not keep a promise that a room relies on: {promise}", hint="Use another store, or a newer one."
-        )
+        message = f"this store does not keep a promise that a room relies on: {promise}"
+        raise UsageError(message, hint="Use another store, or a newer one.")

@@ -3,10 +3,10 @@
 Rules it keeps beside those of `store/base.py`:
 
 1. Synchronous calls only, from any thread: obstore's asynchronous side can abort Python when it ends.
-2. Every request may be sent again (`store/trouble.py`): names are never used for other bytes. A create that is refused as
-   taken after an attempt whose answer was lost is compared with what is there: the same bytes are a success.
-3. Create-only rests on the server's `If-None-Match: *`, in one request with the bytes. A server that ignores it (some do, in
-   versioned buckets) lets the later of two creators win: nothing here relies on it, since names are random.
+2. Every request may be sent again (`store/trouble.py`): names are never used for other bytes. A create that is refused
+   as taken after an attempt whose answer was lost is compared with what is there: the same bytes are a success.
+3. Create-only rests on the server's `If-None-Match: *`, in one request with the bytes. A server that ignores it (some
+   do, in versioned buckets) lets the later of two creators win: nothing relies on it, since names are random.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from strongroom.store.base import Writer, check_name, check_prefix
 from strongroom.store.trouble import Patience, attempt
 
 T = TypeVar("T")
+Page = list[tuple[str, int]]
 
 PART_BYTES = 8 << 20
 """An object up to this length goes in one request; a longer one in parts of this length."""
@@ -32,7 +33,7 @@ class RemoteStore:
 
     Args:
         url: What it is called.
-        client: An obstore store, with the prefix in it, that does not retry by itself.
+        client: An obstore store, with the prefix in it, that does not retry by itself; also an attribute.
         bucket: Name of the bucket, for messages.
         patience: Limits of waiting.
     """
@@ -41,7 +42,7 @@ class RemoteStore:
         self.url = url
         self.bucket = bucket
         self.patience = patience or Patience()
-        self._client = client
+        self.client = client
 
     def check_there(self) -> None:
         """Raise NotFoundError, DeniedError or UnavailableError unless the bucket can be listed. One request."""
@@ -68,13 +69,14 @@ class RemoteStore:
         check_name(name)
         self.tried(
             f"write of object {name}",
-            lambda _: obstore.put(self._client, name, bytes(data), mode="overwrite", use_multipart=False),
+            lambda _: obstore.put(self.client, name, bytes(data), mode="overwrite", use_multipart=False),
         )
 
     @contextlib.contextmanager
     def writer(self, name: str, *, hashed: bool = False) -> Iterator[Writer]:
         """Stream a new object: durable and visible when the block ends, gone when it raises."""
-        out = RemoteWriter(self, check_name(name), hashed=hashed)
+        check_name(name)
+        out = RemoteWriter(lambda data: self._create(name, data), lambda: self._large(name), hashed=hashed)
         try:
             yield out
             out.finish()
@@ -87,7 +89,7 @@ class RemoteStore:
         import obstore
 
         check_name(name)
-        return self.tried(f"read of object {name}", lambda _: bytes(obstore.get(self._client, name).bytes()))
+        return self.tried(f"read of object {name}", lambda _: bytes(obstore.get(self.client, name).bytes()))
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start` of a write-once object; IntegrityError if it has fewer."""
@@ -101,7 +103,7 @@ class RemoteStore:
             return b""
         data = self.tried(
             f"read of object {name}",
-            lambda _: bytes(obstore.get_range(self._client, name, start=start, length=length)),
+            lambda _: bytes(obstore.get_range(self.client, name, start=start, length=length)),
         )
         if len(data) != length:
             raise IntegrityError(f"object {name} is shorter than {start + length} bytes")
@@ -127,7 +129,7 @@ class RemoteStore:
             self.tried(
                 f"read of object {name}",
                 lambda _: obstore.get_ranges(
-                    self._client, name, starts=[s for s, _ in full], lengths=[n for _, n in full]
+                    self.client, name, starts=[s for s, _ in full], lengths=[n for _, n in full]
                 ),
             )
             if full
@@ -143,7 +145,7 @@ class RemoteStore:
         import obstore
 
         check_name(name)
-        return self.tried(f"object {name}", lambda _: int(obstore.head(self._client, name)["size"]))
+        return self.tried(f"object {name}", lambda _: int(obstore.head(self.client, name)["size"]))
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object now."""
@@ -167,7 +169,7 @@ class RemoteStore:
 
         check_name(name)
         with contextlib.suppress(NotFoundError):
-            self.tried(f"removal of object {name}", lambda _: obstore.delete(self._client, name))
+            self.tried(f"removal of object {name}", lambda _: obstore.delete(self.client, name))
 
     def close(self) -> None:
         """Connections close by themselves when they are idle; the store may be used again."""
@@ -177,7 +179,7 @@ class RemoteStore:
         """Do something that may be repeated; see `trouble.attempt`."""
         return attempt(what, call, self.patience, bucket=self.bucket)
 
-    def _listed(self, folder: str) -> Iterator[list[tuple[str, int]]]:
+    def _listed(self, folder: str) -> Iterator[Page]:
         """Names and lengths of everything in a folder, a page at a time, in order."""
         from obstore.exceptions import InvalidPathError
 
@@ -200,14 +202,15 @@ class RemoteStore:
             last = str(found[-1]["path"])
             yield [(str(item["path"]), int(item["size"])) for item in found]
 
-    def _listed_odd(self, folder: str, after: str | None) -> Iterator[list[tuple[str, int]]]:
-        """The rest of a folder in which somebody has put names that obstore refuses ("a//b")."""
+    def _listed_odd(self, folder: str, after: str | None) -> Iterator[Page]:
+        """The rest of a folder in which somebody put names that obstore refuses ("a//b"), after the last it took."""
+        del folder, after
         raise UnavailableError("the store holds names that cannot be listed", hint="Remove what is not ours there.")
 
     def _pages(self, folder: str, after: str | None = None) -> Any:
         import obstore
 
-        return obstore.list(self._client, folder or None, offset=after, chunk_size=LIST_PAGE)
+        return obstore.list(self.client, folder or None, offset=after, chunk_size=LIST_PAGE)
 
     def _create(self, name: str, data: bytes) -> None:
         import obstore
@@ -215,7 +218,7 @@ class RemoteStore:
 
         def once(number: int) -> None:
             try:
-                obstore.put(self._client, name, data, mode="create", use_multipart=False)
+                obstore.put(self.client, name, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 if number == 0 or self.get(name) != data:
                     raise ConflictError(f"object {name} exists") from None
@@ -244,7 +247,7 @@ class LargeWrite:
 
 
 class _Streamed(LargeWrite):
-    """A long object through obstore's own writer. Parts of one that is abandoned are invisible and the store's to remove."""
+    """A long object through obstore's writer. One that is abandoned leaves invisible parts for the store to remove."""
 
     def __init__(self, store: RemoteStore, name: str) -> None:
         import obstore
@@ -253,7 +256,7 @@ class _Streamed(LargeWrite):
             raise ConflictError(f"object {name} exists")
         self._store = store
         self._what = f"write of object {name}"
-        self._out = obstore.open_writer(store._client, name, buffer_size=PART_BYTES, max_concurrency=4)
+        self._out: Any = obstore.open_writer(store.client, name, buffer_size=PART_BYTES, max_concurrency=4)
 
     def part(self, data: bytes) -> None:
         self._once(lambda _: self._out.write(data))
@@ -271,11 +274,19 @@ class _Streamed(LargeWrite):
 
 
 class RemoteWriter:
-    """Collects one new object: in memory up to a part's length, then in parts."""
+    """Collects one new object: in memory up to a part's length, then in parts.
 
-    def __init__(self, store: RemoteStore, name: str, *, hashed: bool) -> None:
-        self._store = store
-        self._name = name
+    Args:
+        short: Creates it from all its bytes.
+        large: Begins it in parts.
+        hashed: Whether SHA-256 is computed on the way.
+    """
+
+    def __init__(
+        self, short: Callable[[bytes], None], large: Callable[[], LargeWrite], *, hashed: bool
+    ) -> None:
+        self._short = short
+        self._begin = large
         self._length = 0
         self._waiting = bytearray()
         self._large: LargeWrite | None = None
@@ -310,7 +321,7 @@ class RemoteWriter:
     def finish(self) -> None:
         """Send what waits, and make the object visible."""
         if self._large is None:
-            self._store._create(self._name, bytes(self._waiting))
+            self._short(bytes(self._waiting))
             return
         self._send()
         self._large.finish()
@@ -322,7 +333,7 @@ class RemoteWriter:
 
     def _send(self) -> None:
         if self._large is None:
-            self._large = self._store._large(self._name)
+            self._large = self._begin()
         self._large.part(bytes(self._waiting))
         self._waiting.clear()
 

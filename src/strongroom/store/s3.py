@@ -2,8 +2,8 @@
 
 Rules it keeps beside those of `store/remote.py`:
 
-1. Credentials come from the usual AWS chain (variables, profiles, SSO, container, instance) and never from the URL. Address,
-   region and style come from the AWS_* variables.
+1. Credentials come from the usual AWS chain (variables, profiles, SSO, container, instance) and never from the URL.
+   Address, region and style come from the AWS_* variables.
 2. A long object goes up in parts, several at once; leaving the writer by an exception aborts the upload.
 3. Memory of a writer is (PARTS_AT_ONCE + 2) parts, whatever the object's length.
 """
@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from strongroom.errors import ConflictError, NotFoundError, StrongroomError, UsageError
 from strongroom.store.base import check_prefix
-from strongroom.store.remote import LargeWrite, RemoteStore
+from strongroom.store.remote import LargeWrite, Page, RemoteStore
 from strongroom.store.trouble import REQUEST_SECONDS_MAX, Patience
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
 
 PARTS_AT_ONCE = 3
 PARTS_MAX = 10_000
@@ -66,9 +69,8 @@ def parse_place(url: str, environment: Mapping[str, str] | None = None) -> Place
     given = os.environ if environment is None else environment
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise UsageError(
-            "a store's URL holds no credentials", hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
-        )
+        hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+        raise UsageError("a store's URL holds no credentials", hint=hint)
     if parts.query or parts.fragment or ":" in parts.netloc:
         raise UsageError("an S3 URL is s3://bucket/prefix", hint="Options come from the AWS_* variables.")
     if not 3 <= len(parts.netloc) <= 63:
@@ -95,12 +97,12 @@ class Credentials:
         self._clock = clock
         self._source: Any = None
         self.region: str | None = None
-        named = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-        if all(named):
+        self._fixed: tuple[str, str, str | None] | None = None
+        access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+        if access and secret:
             # botocore takes a third of a second to import, and the chain would end here as well
-            self._fixed: tuple[Any, ...] | None = (*named, os.environ.get("AWS_SESSION_TOKEN"))
+            self._fixed = access, secret, os.environ.get("AWS_SESSION_TOKEN")
             return
-        self._fixed = None
         import botocore.exceptions
         import botocore.session
 
@@ -110,7 +112,8 @@ class Credentials:
             self.region = session.get_config_variable("region")
         except botocore.exceptions.BotoCoreError as error:
             kind = type(error).__name__
-            raise UsageError(f"the AWS settings of this machine cannot be used ({kind})", hint="Check AWS_PROFILE.") from None
+            message = f"the AWS settings of this machine cannot be used ({kind})"
+            raise UsageError(message, hint="Check AWS_PROFILE.") from None
         if self._source is None:
             hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run `aws sso login`."
             raise UsageError("there are no AWS credentials for the store", hint=hint)
@@ -118,15 +121,27 @@ class Credentials:
     def current(self) -> tuple[str, str, str | None]:
         """Access key, secret key and session token."""
         if self._fixed is not None:
-            return self._fixed  # type: ignore[return-value]
+            return self._fixed
         frozen = self._source.get_frozen_credentials()
         return frozen.access_key, frozen.secret_key, frozen.token
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> S3Credential:
         """The same in the form that obstore asks for."""
         access, secret, token = self.current()
         until = datetime.fromtimestamp(self._clock() + CREDENTIAL_SECONDS, UTC)
         return {"access_key_id": access, "secret_access_key": secret, "token": token, "expires_at": until}
+
+
+    def session(self) -> Any:
+        """A botocore session with the same credentials, which it renews by itself."""
+        import botocore.session
+
+        session = botocore.session.Session()
+        if self._fixed is not None:
+            session.set_credentials(*self._fixed)
+        else:
+            session._credentials = self._source  # noqa: SLF001 - botocore has no public way to share a chain's result
+        return session
 
 
 class S3Store(RemoteStore):
@@ -202,16 +217,9 @@ class S3Store(RemoteStore):
 
     # -- inside ---------------------------------------------------------------------------------
     def _new_core(self) -> Any:
-        import botocore.credentials
-        import botocore.session
         from botocore.config import Config
 
-        session = botocore.session.Session()
-        if self._credentials._fixed is None:
-            session._credentials = self._credentials._source
-        else:
-            session.set_credentials(*self._credentials._fixed)
-        return session.create_client(
+        return self._credentials.session().create_client(
             "s3",
             region_name=self._region,
             endpoint_url=self.place.endpoint,
@@ -226,7 +234,7 @@ class S3Store(RemoteStore):
             ),
         )
 
-    def _listed_odd(self, folder: str, after: str | None) -> Iterator[list[tuple[str, int]]]:
+    def _listed_odd(self, folder: str, after: str | None) -> Iterator[Page]:
         # botocore takes any name, at a tenth of the speed
         base = self.key("")
         where = {"Bucket": self.bucket, "Prefix": f"{base}{folder}/" if folder else base}

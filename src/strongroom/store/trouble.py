@@ -2,11 +2,11 @@
 
 Rules it keeps:
 
-1. A message says what was tried, the object's name and the store's own word for the trouble (`SlowDown`). It never repeats
-   the library's text, which holds addresses and may hold signatures.
-2. Tried again are answers that say "later" (429, 5xx but 501 and 507), lost or refused connections and time-outs: at most
-   ATTEMPTS_MAX times in all and for RETRY_SECONDS_MAX, with waits that double. Credentials, rights, absence and a full
-   store are reported at once.
+1. A message says what was tried, the object's name and the store's own word for the trouble (`SlowDown`). It never
+   repeats the library's text, which holds addresses and may hold signatures.
+2. Tried again are answers that say "later" (429, 5xx but 501 and 507), lost or refused connections and time-outs: at
+   most ATTEMPTS_MAX times in all and for RETRY_SECONDS_MAX, with waits that double. Credentials, rights, absence and a
+   full store are reported at once.
 3. Whether repeating is safe is the caller's to say: each call here is one that may be repeated.
 """
 
@@ -56,8 +56,8 @@ _CREDENTIALS = frozenset(
 _FULL = frozenset({"QuotaExceeded", "InsufficientStorage", "StorageFull", "InsufficientCapacity", "XMinioStorageFull"})
 _LATER = frozenset(
     {
-        "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "ServiceUnavailable",
-        "InternalError", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "RequestThrottled",
+        "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "InternalError",
+        "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "RequestThrottled",
     }
 )  # fmt: skip
 _ELSEWHERE = frozenset(
@@ -223,7 +223,8 @@ def _no_answer(error: BaseException, what: str) -> Trouble:
     text = str(error)
     kind = type(error).__name__
     if "BadScheme" in text:
-        return Trouble(UsageError(f"{what}: the store's address is not https", hint="Set AWS_ALLOW_HTTP=true to allow it."))
+        hint = "Set AWS_ALLOW_HTTP=true to allow http."
+        return Trouble(UsageError(f"{what}: the store's address is not https", hint=hint))
     if "certificate" in text.lower() or kind == "SSLError":
         return Trouble(UnavailableError(f"{what}: the store's certificate is not trusted"))
     if "Credential" in kind or "Token" in kind or "Profile" in kind:
