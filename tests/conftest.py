@@ -38,10 +38,8 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def s3_server():
     """A real S3 server, started once per worker of the test run; without one the test is skipped and says so."""
-    import sys
     import tempfile
 
-    sys.path.insert(0, str(Path(__file__).parent / "store"))
     import radosgw
 
     if reason := radosgw.missing():
@@ -61,9 +59,6 @@ def s3_bucket(s3_server, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def filled_template(tmp_path_factory: pytest.TempPathFactory):
     """A filled small room, made once; tests get copies of it."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent / "room"))
     from small_room import SmallRoom, fill
 
     room = SmallRoom(tmp_path_factory.mktemp("template"))

@@ -65,7 +65,8 @@ def _elsewhere(url: str, scheme: str) -> Store:
 
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or not parts.netloc:
-        raise UsageError(f"write {scheme}://container/prefix", hint="Credentials and options come from the environment.")
+        hint = "Credentials and options come from the environment."
+        raise UsageError(f"write {scheme}://container/prefix", hint=hint)
     try:
         client = (AzureStore if scheme == "az" else GCSStore).from_url(url, retry_config={"max_retries": 0})
     except (BaseError, ValueError) as error:

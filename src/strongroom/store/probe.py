@@ -15,7 +15,7 @@ from strongroom.errors import ConflictError, DeniedError, IntegrityError, NotFou
 from strongroom.store.archive import Archive, Mode
 from strongroom.store.base import Store
 
-PREFIX = "probe/"
+PREFIX = "probe-"
 """Names of what a probe writes start with this; what an interrupted one left may be removed."""
 LOCK_SECONDS = 60.0
 """How long the object of an archive's probe is locked."""
@@ -33,6 +33,11 @@ class ProbeReport:
 
     create_only: bool
     locks: Mode | None = None
+
+
+def is_empty(store: Store) -> bool:
+    """Whether a store holds nothing, or only what an interrupted probe left there."""
+    return next((name for name, _ in store.list() if not name.startswith(PREFIX)), None) is None
 
 
 def probe(store: Store, random: Callable[[int], bytes]) -> ProbeReport:
