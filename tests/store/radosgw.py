@@ -61,6 +61,9 @@ paxos propose interval = 0.02
 paxos min wait = 0.01
 rgw dynamic resharding = false
 rgw thread pool size = 64
+rgw gc obj min wait = 2
+rgw gc processor period = 5
+rgw gc processor max time = 5
 rgw user quota bucket sync interval = 0
 rgw bucket quota ttl = 0
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1

@@ -100,12 +100,15 @@ def probe_archive(
         shorten = _refuses(lambda: archive.ask_lock(name, locked.id, sooner, mode), DeniedError)
         _need(shorten, "object lock: no earlier date")
     archive.store.replace(name, b"put over it")
-    archive.store.delete(name)
+    # An archive's own rights best hold no removal at all: then there is no marker to see and nothing to clear up.
+    may_delete = not _refuses(lambda: archive.store.delete(name), DeniedError)
     found = archive.versions(name)
-    _need(found[-1].id == locked.id and any(version.marker for version in found), "versions, listed oldest last")
+    _need(found[-1].id == locked.id and len(found) == 2 + may_delete, "versions, listed oldest last")
+    _need(found[0].marker == may_delete, "versions, with the markers over them")
     _need(archive.originals().get(name) == _DATA, "reading a version that is no longer the newest")
     for version in found[:-1]:
-        archive.delete_version(name, version.id)
+        with contextlib.suppress(DeniedError):
+            archive.delete_version(name, version.id)
     return ProbeReport(create_only=False, locks=mode)
 
 
