@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, StrongroomError, UnavailableError, UsageError
 from strongroom.store.base import Writer, check_name, check_prefix
 from strongroom.store.trouble import Patience, attempt
 
@@ -247,7 +247,7 @@ class LargeWrite:
 
 
 class _Streamed(LargeWrite):
-    """A long object through obstore's writer. One that is abandoned leaves invisible parts for the store to remove."""
+    """A long object through obstore's own writer, each request once."""
 
     def __init__(self, store: RemoteStore, name: str) -> None:
         import obstore
@@ -265,7 +265,9 @@ class _Streamed(LargeWrite):
         self._once(lambda _: self._out.close())
 
     def abandon(self) -> None:
-        self._out = None
+        # left by an exception, the writer aborts its upload
+        with contextlib.suppress(StrongroomError):
+            self._once(lambda _: self._out.__exit__(StrongroomError, StrongroomError("abandoned"), None))
 
     def _once(self, call: Callable[[int], object]) -> None:
         from dataclasses import replace
