@@ -16,7 +16,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import (
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
 from strongroom.store.base import Writer, check_name, check_prefix
 from strongroom.store.trouble import Patience, attempt
 
