@@ -14,6 +14,7 @@ INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('prune
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
+CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), url TEXT NOT NULL);
 CREATE TABLE head (number INTEGER PRIMARY KEY, object BLOB NOT NULL, sha256 BLOB NOT NULL,
   length INTEGER NOT NULL, key BLOB NOT NULL);
 
