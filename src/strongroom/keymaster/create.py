@@ -77,9 +77,7 @@ def create_keymaster(
     room_id, epoch_key = random(16), random(KEY_BYTES)
     ring = KeyRing(room_id, FIRST_EPOCH, epoch_key)
     # the slots come first: without one nothing that follows could ever be opened
-    slots = [
-        (make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random), keeper) for keeper in keepers
-    ]
+    made = [make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random) for keeper in keepers]
     state = State.create(base / DATABASE)
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
@@ -88,7 +86,7 @@ def create_keymaster(
         sql = "INSERT INTO room VALUES (1, ?, ?, ?, ?)"
         rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
         rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, clock()))
-        for slot, keeper in slots:
+        for slot, keeper in zip(made, keepers, strict=True):
             insert_slot(rows, slot, keeper, clock())
         _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
         _keep(rows, ring, "signing", seed)
