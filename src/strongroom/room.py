@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.write.compact import CompactReport
     from strongroom.write.put import PutReceipt
     from strongroom.write.reputting import RejectGroup
+    from strongroom.write.rotate import RotateReport
 
 Progress = Callable[[int, int, int | None], None]
 
@@ -127,6 +128,22 @@ class Room:
         from strongroom.write.compact import compact
 
         return compact(self._store, self._keymaster, self._actor)
+
+    def rotate_index(self, table: str, field: str) -> RotateReport:
+        """Give the index of a field a new outer key: every entry is sealed anew, no cell is opened.
+
+        Raises:
+            ConflictError: A put under way has indexed the field; nothing changed.
+        """
+        from strongroom.write.rotate import rotate_index
+
+        return rotate_index(self._store, self._keymaster, self._actor, table, field)
+
+    def rotate_files(self, *, older_days: float, most: int = 64) -> RotateReport:
+        """Write up to `most` runs that are older than some days anew, each under a new file key."""
+        from strongroom.write.rotate import rotate_files
+
+        return rotate_files(self._store, self._keymaster, self._actor, older_seconds=older_days * 86400, most=most)
 
     def rejects(self, *, put_id: str | None = None) -> list[RejectGroup]:
         """Records that did not fit, counted by put, reason and field; nothing is opened for the caller."""

@@ -51,7 +51,7 @@ budget = { hour = 5000, day = 5000, month = 50000 }
 [roles.officer]
 [roles.analyst]
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate"]
 put = { tables = ["persons", "parcels", "cases"], budget = { day = 1000000 } }
 
 [actors.kit]

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from strongroom.audit.note import Checkpoint, check_origin, open_checkpoint, sign_checkpoint
+from strongroom.audit.note import Checkpoint, PublicKey, check_origin, is_signed_by, open_checkpoint, sign_checkpoint
 from strongroom.audit.tlog import (
     HASH_BYTES,
     TILE_WIDTH,
@@ -42,6 +42,7 @@ from strongroom.audit.tlog import (
     verify_consistency,
 )
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UsageError
+from strongroom.seal.sign import public_key as public_key_of
 
 CHECKPOINT = "checkpoint"
 ENTRIES_READ = 64 * TILE_WIDTH
@@ -94,13 +95,13 @@ class TileLog:
         store: Where tiles and the checkpoint lie.
         origin: The log's name, in every checkpoint.
         seed: Ed25519 seed for signing, 32 bytes; None for a reader.
-        public_key: The key that checkpoints are verified with, 32 bytes.
+        public_key: The key that checkpoints are verified with, 32 bytes, or every key the log had.
     """
 
-    def __init__(self, store: LogStore, origin: str, seed: bytes | None, public_key: bytes) -> None:
+    def __init__(self, store: LogStore, origin: str, seed: bytes | None, public_key: PublicKey) -> None:
         self._store = store
         self._origin = check_origin(origin)
-        self._seed = seed
+        self._seeds: tuple[bytes, ...] = () if seed is None else (seed,)
         self._public_key = public_key
         self._edge: _Edge | None = None
         self._text = ""
@@ -121,6 +122,10 @@ class TileLog:
             raise IntegrityError("the stored checkpoint is not text") from None
         return text, open_checkpoint(text, self._origin, self._public_key)
 
+    def use_keys(self, seeds: tuple[bytes, ...], public_keys: PublicKey) -> None:
+        """Sign with these seeds from now on (two while the log's key changes), and verify with these keys."""
+        self._seeds, self._public_key = seeds, public_keys
+
     def reader(self) -> TileReader:
         """Reads tiles of this log for proofs; remembers those it has read."""
         return tile_reader(self._store)
@@ -140,13 +145,13 @@ class TileLog:
             with.
             UsageError: This log was opened without its signing key.
         """
-        if self._seed is None:
+        if not self._seeds:
             raise UsageError("this log was opened without its signing key")
         edge = self._current_edge(read_entries)
         start = edge.checkpoint.size
         if size < start:
             raise IntegrityError(f"the log was published with {start} entries, and only {size} are left")
-        if size == start and self._text:
+        if size == start and self._text and self._is_signed(self._text):
             return self._text
         self._edge = None  # until all writes are through, the stored checkpoint is the truth
         for at in range(start, size, ENTRIES_READ):
@@ -157,11 +162,15 @@ class TileLog:
             self._put_all(_grow(edge, at, entries))
         self._put_all(_partial_writes(edge, size))
         edge.checkpoint = Checkpoint(self._origin, size, edge.root())
-        text = sign_checkpoint(edge.checkpoint, self._seed)
+        text = sign_checkpoint(edge.checkpoint, *self._seeds)
         self._store.replace(CHECKPOINT, text.encode())
         self._text, self._edge = text, edge
         self._prune(start, size)
         return text
+
+    def _is_signed(self, text: str) -> bool:
+        """Whether every key that signs now has signed: right after the key changed one is missing."""
+        return is_signed_by(text, self._origin, [public_key_of(seed) for seed in self._seeds])
 
     def _current_edge(self, read_entries: ReadEntries) -> _Edge:
         """The edge at the stored checkpoint; what is remembered is used only if it is of that checkpoint."""

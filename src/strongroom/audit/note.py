@@ -16,6 +16,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from strongroom.audit.tlog import HASH_BYTES
@@ -41,6 +42,19 @@ class Signature:
     def line(self) -> str:
         """The line as it stands in a note."""
         return f"{_DASH}{self.name} {_b64(self.key_id + self.signature)}\n"
+
+
+@dataclass(frozen=True)
+class LogKey:
+    """A public key of a log, and the sizes that its checkpoints may have: from `first` to `last`, None for no end."""
+
+    public_key: bytes
+    first: int = 0
+    last: int | None = None
+
+
+PublicKey = bytes | tuple[LogKey, ...]
+"""The one key of a log, or every key that it had."""
 
 
 @dataclass(frozen=True)
@@ -88,35 +102,52 @@ def check_origin(origin: str) -> str:
     return origin
 
 
-def sign_checkpoint(checkpoint: Checkpoint, seed: bytes) -> str:
+def sign_checkpoint(checkpoint: Checkpoint, *seeds: bytes) -> str:
     """The signed note of a checkpoint, signed under the log's own name.
 
     Args:
         checkpoint: What to sign.
-        seed: The log's Ed25519 seed, 32 bytes.
+        seeds: The log's Ed25519 seed, 32 bytes; while its key changes, the old one and the new.
     """
     check_origin(checkpoint.origin)
     text = checkpoint.text()
-    own = key_id(checkpoint.origin, public_key_of(seed))
-    return str(Note(text, (Signature(checkpoint.origin, own, sign(seed, text.encode())),)))
+    return str(Note(text, tuple(_signed(checkpoint.origin, text, seed) for seed in seeds)))
 
 
-def open_checkpoint(note: str, origin: str, public_key: bytes) -> Checkpoint:
+def _signed(name: str, text: str, seed: bytes) -> Signature:
+    return Signature(name, key_id(name, public_key_of(seed)), sign(seed, text.encode()))
+
+
+def is_signed_by(note: str, name: str, public_keys: Iterable[bytes]) -> bool:
+    """Whether a note has a line for each key; the signatures are not verified."""
+    there = {signature.key_id for signature in parse_note(note).signatures if signature.name == name}
+    return {key_id(name, public_key) for public_key in public_keys} <= there
+
+
+def open_checkpoint(note: str, origin: str, public_key: PublicKey) -> Checkpoint:
     """Parse a signed checkpoint and verify it.
 
     Args:
         note: Text of the signed note.
         origin: The log it must be of.
-        public_key: The log's Ed25519 key, 32 bytes.
+        public_key: The log's Ed25519 key, 32 bytes; or every key it had: each that signed must verify, and one of them
+            be in force at that size.
 
     Raises:
         IntegrityError: It is no checkpoint, of another log, or not signed by the key.
     """
     parsed = parse_note(note)
-    verify_note(parsed, origin, public_key)
+    keys = (LogKey(public_key),) if isinstance(public_key, bytes) else public_key
+    if isinstance(public_key, tuple):
+        there = tuple(key for key in keys if is_signed_by(note, origin, [key.public_key]))
+        keys = there or keys[-1:]
+    for key in keys:
+        verify_note(parsed, origin, key.public_key)
     checkpoint = parse_checkpoint(parsed.text)
     if checkpoint.origin != origin:
         raise IntegrityError("the checkpoint is of another log")
+    if not any(key.first <= checkpoint.size and (key.last is None or checkpoint.size <= key.last) for key in keys):
+        raise IntegrityError("the checkpoint is signed by a key of the log that was not in force then")
     return checkpoint
 
 

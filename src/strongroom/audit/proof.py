@@ -10,7 +10,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strongroom.audit.note import Checkpoint, open_checkpoint, parse_hash, parse_note, parse_number
+from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint, parse_hash, parse_note, parse_number
 from strongroom.audit.tlog import TileReader, inclusion_proof, leaf_hash, verify_inclusion
 from strongroom.errors import IntegrityError
 
@@ -53,14 +53,14 @@ def make_proof(read: TileReader, index: int, size: int, checkpoint: str, extra: 
     return str(Proof(index, tuple(inclusion_proof(read, index, size)), checkpoint, extra))
 
 
-def verify_proof(text: str, entry: bytes, origin: str, public_key: bytes) -> tuple[int, Checkpoint]:
+def verify_proof(text: str, entry: bytes, origin: str, public_key: PublicKey) -> tuple[int, Checkpoint]:
     """Verify a proof offline.
 
     Args:
         text: The proof.
         entry: The entry's canonical bytes.
         origin: The log it must be of.
-        public_key: The log's Ed25519 key, 32 bytes.
+        public_key: The log's Ed25519 key, 32 bytes, or every key it had.
 
     Returns:
         The entry's number and the verified checkpoint.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from strongroom.audit.log import CHECKPOINT, LogStore, ReadEntries
-from strongroom.audit.note import Checkpoint, open_checkpoint
+from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint
 from strongroom.audit.tlog import (
     TILE_WIDTH,
     bundle_name,
@@ -75,7 +75,7 @@ class _Walk:
 
 def verify(
     store: LogStore,
-    public_key: bytes,
+    public_key: PublicKey,
     origin: str,
     read_entries: ReadEntries,
     known_checkpoints: Iterable[str] = (),
@@ -84,7 +84,7 @@ def verify(
 
     Args:
         store: Where tiles and the checkpoint lie.
-        public_key: The log's Ed25519 key, 32 bytes.
+        public_key: The log's Ed25519 key, 32 bytes, or every key it had.
         origin: The log's name.
         read_entries: Reads durable entries.
         known_checkpoints: Signed checkpoints found elsewhere: in copies, snapshots, at witnesses.
@@ -116,7 +116,7 @@ def verify(
     return Report(checkpoint.size, checkpoint.root, text, walk.tiles, walk.bundles, len(known), unpublished)
 
 
-def _open_known(texts: Iterable[str], origin: str, public_key: bytes) -> dict[int, bytes]:
+def _open_known(texts: Iterable[str], origin: str, public_key: PublicKey) -> dict[int, bytes]:
     """Roots by size of checkpoints kept elsewhere; two of one size must agree."""
     known: dict[int, bytes] = {}
     for text in texts:
@@ -126,7 +126,7 @@ def _open_known(texts: Iterable[str], origin: str, public_key: bytes) -> dict[in
     return known
 
 
-def _stored(store: LogStore, origin: str, public_key: bytes) -> tuple[str, Checkpoint]:
+def _stored(store: LogStore, origin: str, public_key: PublicKey) -> tuple[str, Checkpoint]:
     try:
         text = store.get(CHECKPOINT).decode("utf-8")
     except NotFoundError:

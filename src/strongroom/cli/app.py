@@ -24,6 +24,7 @@ from strongroom.cli import (
     explain,
     find,
     get,
+    key,
     log,
     policy,
     put,
@@ -46,7 +47,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects, schema, policy):
+VERBS = (create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects, schema, policy, key)
+for verb in VERBS:
     verb.add_to(app)
 
 

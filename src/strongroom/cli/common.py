@@ -22,16 +22,20 @@ import typer
 from strongroom.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from strongroom.keys.slot_pkcs11 import TokenKeeper
     from strongroom.room import Room
 
 CONFIG = "strongroom.toml"
-CONFIG_KEYS = ("room", "keys", "passphrase_file")
+CONFIG_KEYS = ("room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file")
 
 RoomOption = Annotated[str | None, typer.Option("--room", help="Folder or URL of the bucket.", metavar="URL")]
 KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder of the keymaster.", metavar="FOLDER")]
 PassphraseOption = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="File with the passphrase; asked for when not given.", metavar="FILE"),
+]
+ModuleOption = Annotated[
+    str | None, typer.Option("--pkcs11-module", help="PKCS#11 module of the tokens.", metavar="PATH")
 ]
 ActorOption = Annotated[str, typer.Option("--actor", help="Who asks.", metavar="NAME")]
 PurposeOption = Annotated[str, typer.Option("--purpose", help="What it is for; there is no default.", metavar="NAME")]
@@ -41,24 +45,50 @@ ShowOption = Annotated[bool, typer.Option("--show", help="Print personal values 
 
 
 @dataclass(frozen=True)
+class Token:
+    """Which token opens the keymaster: its module, its label, and the file with its PIN."""
+
+    module: str
+    label: str
+    pin_file: Path | None
+
+    def keeper(self) -> TokenKeeper:
+        """With its PIN: from the file, or asked for on the terminal."""
+        from strongroom.keys.slot_pkcs11 import TokenKeeper
+
+        pin = ask_passphrase(f"PIN of token {self.label}: ") if self.pin_file is None else secret_of(self.pin_file)
+        return TokenKeeper(self.module, self.label, pin)
+
+
+@dataclass(frozen=True)
 class Where:
-    """Which room and which keymaster a command is about."""
+    """Which room and which keymaster a command is about, and what opens it: a token where one is named."""
 
     room: str
     keys: str
     passphrase_file: Path | None
+    token: Token | None = None
 
     def passphrase(self) -> str:
         """The passphrase: from its file, or asked for on the terminal."""
         if self.passphrase_file is None:
             return ask_passphrase("passphrase of the keymaster: ")
-        try:
-            text = self.passphrase_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the passphrase file {self.passphrase_file}") from error
-        if not text:
-            raise UsageError(f"the passphrase file {self.passphrase_file} is empty")
-        return text
+        return secret_of(self.passphrase_file)
+
+    def unlock(self) -> dict[str, Any]:
+        """What `open_keymaster` is given."""
+        return {"passphrase": self.passphrase()} if self.token is None else {"token": self.token.keeper()}
+
+
+def secret_of(path: Path) -> str:
+    """The passphrase or PIN in a file, or on the first line of stdin where the file is `-`."""
+    try:
+        text = (sys.stdin.readline() if str(path) == "-" else path.read_text(encoding="utf-8")).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the passphrase file {path}") from error
+    if not text:
+        raise UsageError(f"the passphrase file {path} is empty")
+    return text
 
 
 def ask_passphrase(prompt: str) -> str:
@@ -82,15 +112,29 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
     config = _config()
     room = room or config.get("room")
     keys = keys or config.get("keys")
-    if passphrase_file is None and "passphrase_file" in config:
-        passphrase_file = Path(config["passphrase_file"])
     if room is None or keys is None:
         missing = "room" if room is None else "keymaster"
         raise UsageError(
             f"which {missing}: neither an option nor {CONFIG} names one",
             hint=f'write room = "…" and keys = "…" into {CONFIG}, or give --room and --keys',
         )
-    return Where(room, keys, passphrase_file)
+    token = None
+    if passphrase_file is None and "token" in config:
+        token = token_of(config["token"], Path(config["pin_file"]) if "pin_file" in config else None)
+    elif passphrase_file is None and "passphrase_file" in config:
+        passphrase_file = Path(config["passphrase_file"])
+    return Where(room, keys, passphrase_file, token)
+
+
+def token_of(label: str, pin_file: Path | None, module: str | None = None) -> Token:
+    """A token by its label; UsageError when nobody says which module it has."""
+    module = module or _config().get("pkcs11_module")
+    if module is None:
+        raise UsageError(
+            f"which PKCS#11 module has token {label}: neither an option nor {CONFIG} names one",
+            hint=f'write pkcs11_module = "…" into {CONFIG}, or give --pkcs11-module',
+        )
+    return Token(module, label, pin_file)
 
 
 def _config() -> Mapping[str, str]:
@@ -120,7 +164,7 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
     if not (Path(place.keys) / "keymaster.db").is_file():
         raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
     with (
-        strongroom.open_keymaster(place.keys, passphrase=place.passphrase()) as keymaster,
+        strongroom.open_keymaster(place.keys, **place.unlock()) as keymaster,
         strongroom.open(place.room, keys=keymaster, actor=actor) as room,
     ):
         yield room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,14 @@ import typer
 
 from strongroom.cli.common import (
     KeysOption,
+    ModuleOption,
     PassphraseOption,
     RoomOption,
     Where,
     ask_passphrase,
     local_folder,
     say,
+    token_of,
     where,
 )
 from strongroom.errors import ConflictError, NotFoundError, UsageError
@@ -32,20 +35,30 @@ def create(
             "--keys-store", help="Store for key pages and log; in the keymaster's folder when not given.", metavar="URL"
         ),
     ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Token that opens it, instead of a passphrase.", metavar="LABEL")
+    ] = None,
+    pin_file: Annotated[
+        Path | None, typer.Option("--pin-file", help="File with its PIN; asked for when not given.", metavar="FILE")
+    ] = None,
+    pkcs11_module: ModuleOption = None,
 ) -> None:
     """Make a room and its keymaster. Neither may be there already."""
     import strongroom
 
     place = where(room, keys, passphrase_file)
+    if token is not None:
+        place = replace(place, token=token_of(token, pin_file, pkcs11_module))
     schema_text, policy_text = read_text(schema), read_text(policy)
     _refuse_places(place)
     if keys_store is not None:
         _refuse_store(place.room, keys_store)
-    passphrase = place.passphrase()
-    if place.passphrase_file is None and ask_passphrase("the same passphrase again: ") != passphrase:
+    unlock = place.unlock()
+    typed = place.token is None and place.passphrase_file is None
+    if typed and ask_passphrase("the same passphrase again: ") != unlock["passphrase"]:
         raise UsageError("the two passphrases differ")
     keymaster = strongroom.create_keymaster(
-        place.keys, passphrase=passphrase, schema=schema_text, policy=policy_text, store=keys_store
+        place.keys, schema=schema_text, policy=policy_text, store=keys_store, **unlock
     )
     with keymaster:
         strongroom.create(place.room, keys=keymaster)

@@ -30,6 +30,9 @@ Data goes to stdout; everything else goes to stderr. An error is one line, `stro
 | `room` | folder or URL of the bucket |
 | `keys` | folder of the keymaster |
 | `passphrase_file` | file with the passphrase; without it the passphrase is asked for on the terminal |
+| `pkcs11_module` | PKCS#11 module of the tokens, a shared library that runs in this process |
+| `token` | label of the token that opens the keymaster, instead of a passphrase |
+| `pin_file` | file with the token's PIN; without it the PIN is asked for on the terminal |
 
 ## Personal values
 
@@ -80,15 +83,43 @@ EXAMPLES = {
         'strongroom rejects --actor ada --purpose case-work --reason "load 7" --json > rejects.json',
     ],
     "schema": ["strongroom schema --actor kit", "strongroom schema --actor kit --set schema.toml"],
+    "key slots": ["strongroom key slots --actor kit"],
+    "key add-slot": [
+        "strongroom key add-slot spare --new-passphrase-file spare.txt --actor kit",
+        "strongroom key add-slot hsm-2 --new-token hsm-2 --new-pin-file hsm-2.pin --actor kit",
+    ],
+    "key remove-slot": [
+        "strongroom key remove-slot spare --slot spare=spare.txt --actor kit",
+        "strongroom key remove-slot hsm-2 --lost --actor kit",
+    ],
+    "key turn": [
+        "strongroom key turn --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
+        "strongroom key turn --if-older-than 30 --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
+    ],
+    "key rotate": [
+        "strongroom key rotate root --old hsm-1 --slot hsm-1=hsm-1.pin --new hsm-3 --new-token hsm-3 --actor kit",
+        "strongroom key rotate page --pages 1024 --actor kit",
+        "strongroom key rotate file --older-than 365 --actor kit",
+        "strongroom key rotate index --field persons.mobile --actor kit",
+        "strongroom key rotate signing --actor kit",
+    ],
     "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
 }
 
 
+def verbs() -> dict[str, Any]:
+    """Every verb, those of a group under both words, as `key turn`."""
+    group: Any = typer.main.get_command(app)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", None)
+        found |= {name: command} if below is None else {f"{name} {word}": verb for word, verb in below.items()}
+    return found
+
+
 def reference() -> str:
     """The whole page, as Markdown."""
-    group: Any = typer.main.get_command(app)
-    verbs = [_verb(name, command) for name, command in group.commands.items()]
-    return "\n".join([OPENING, *verbs])
+    return "\n".join([OPENING, *(_verb(name, command) for name, command in verbs().items())])
 
 
 def _verb(name: str, command: Any) -> str:

@@ -42,7 +42,7 @@ def restore(
     place = where(room, keys, passphrase_file)
     if not (Path(place.keys) / "keymaster.db").is_file():
         raise NotFoundError(f"there is no keymaster at {place.keys}", hint="bring the keymaster home first")
-    with strongroom.open_keymaster(place.keys, passphrase=place.passphrase()) as keymaster:
+    with strongroom.open_keymaster(place.keys, **place.unlock()) as keymaster:
         with progress_bar(sys.stderr, "objects") as progress:
             report = strongroom.restore(
                 place.room, source=source, keys=keymaster, actor=actor, snapshot=snapshot, progress=progress

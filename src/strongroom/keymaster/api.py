@@ -248,6 +248,14 @@ class Keymaster(Protocol):
     ) -> Receipt:
         """Move the head from base to new and note it, in one transaction; ConflictError if the head moved."""
 
+    def rotate_index(
+        self, lease: Lease, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> tuple[Bytes2D, Bytes2D]:
+        """Value tokens u8[n,16] and entries u8[n,44] under a field's next outer key; the lease's commit switches to it.
+
+        Raises IntegrityError when an entry does not open, ConflictError when the lease is for another field.
+        """
+
     def abandon(self, lease: Lease) -> None:
         """End a lease without a commit; its file keys are destroyed and its batches stay unused."""
 
@@ -269,8 +277,13 @@ class Keymaster(Protocol):
     def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> Bytes2D:
         """Subject tokens of canonical identifiers; metered as look-ups."""
 
-    def value_tokens(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> Bytes2D:
-        """Value tokens of normalised values of an indexed field; metered as look-ups, hits and misses alike."""
+    def value_tokens(
+        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
+    ) -> Bytes2D:
+        """Value tokens of normalised values of an indexed field; metered as look-ups, hits and misses alike.
+
+        `snapshot` is the one they are looked up in, None for the newest: older ones may have other tokens.
+        """
 
     def open_hits(
         self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D

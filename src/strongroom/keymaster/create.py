@@ -19,13 +19,16 @@ from strongroom.keymaster.embedded import EmbeddedKeymaster
 from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.publishing import Publishing
+from strongroom.keymaster.slotting import insert_slot
 from strongroom.keymaster.standing import Standing
 from strongroom.keymaster.state import State
 from strongroom.keymaster.tables import FORMAT
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
-from strongroom.keys.rows import Rows
-from strongroom.keys.slots import create_slot, open_any
+from strongroom.keys.rows import Rows, counter
+from strongroom.keys.slot_passphrase import PassphraseKeeper
+from strongroom.keys.slot_pkcs11 import TokenKeeper
+from strongroom.keys.slots import Keeper, make_slot, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.passphrase import Argon2Params
 from strongroom.seal.sign import public_key
@@ -42,7 +45,8 @@ FIRST_EPOCH = 1
 def create_keymaster(
     folder: str | Path,
     *,
-    passphrase: str,
+    passphrase: str | None = None,
+    token: TokenKeeper | None = None,
     schema: str,
     policy: str,
     random: Callable[[int], bytes] = random_bytes,
@@ -54,7 +58,8 @@ def create_keymaster(
 
     Args:
         folder: A folder that does not exist, or is empty.
-        passphrase: Opens it from now on.
+        passphrase: Opens it from now on; made into a passphrase slot if given.
+        token: Made into a token slot if given; at least one of the two is.
         schema: TOML text.
         policy: TOML text.
         random: Source of random bytes.
@@ -67,8 +72,11 @@ def create_keymaster(
         UsageError: The store does not keep a promise that a keymaster relies on.
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
-    if not passphrase:
-        raise UsageError("the passphrase is empty")
+    keepers = _keepers(passphrase, token, argon2)
+    if not keepers:
+        raise UsageError("a keymaster needs a passphrase or a token")
+    for keeper in keepers:
+        keeper.describe(random)
     _try_texts(schema, policy, random)
     if store is not None:
         store = store.rstrip("/") if "://" in store else str(Path(store).absolute())
@@ -77,11 +85,9 @@ def create_keymaster(
     for name in FOLDERS if store is None else FOLDERS[:1]:
         (base / name).mkdir(mode=0o700, exist_ok=True)
     room_id, epoch_key = random(16), random(KEY_BYTES)
-    # the slot comes first: without it nothing that follows could ever be opened
-    create_slot(
-        base / "slots" / "passphrase-1.json", passphrase, room_id, FIRST_EPOCH, epoch_key, params=argon2, entropy=random
-    )
     ring = KeyRing(room_id, FIRST_EPOCH, epoch_key)
+    # the slots come first: without one nothing that follows could ever be opened
+    made = [make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random) for keeper in keepers]
     state = State.create(base / DATABASE)
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
@@ -90,8 +96,12 @@ def create_keymaster(
         sql = "INSERT INTO room VALUES (1, ?, ?, ?, ?)"
         rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
         rows.execute("INSERT INTO place VALUES (1, ?)", (store or "",))
+        rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, clock()))
+        for slot, keeper in zip(made, keepers, strict=True):
+            insert_slot(rows, slot, keeper, clock())
         _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
         _keep(rows, ring, "signing", seed)
+        rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public_key(seed),))
         kept = standing.set_schema(rows, schema)
         number, _policy = standing.set_policy(rows, policy)
         standing.refresh(rows)
@@ -103,25 +113,30 @@ def create_keymaster(
 def open_keymaster(
     folder: str | Path,
     *,
-    passphrase: str,
+    passphrase: str | None = None,
+    token: TokenKeeper | None = None,
     random: Callable[[int], bytes] = random_bytes,
     clock: Callable[[], float] = time.time,
 ) -> EmbeddedKeymaster:
-    """Open an existing keymaster.
+    """Open an existing keymaster by a passphrase or by a token.
 
     Raises:
         UsageError: The folder holds no keymaster.
-        KeysError: The passphrase does not open it.
+        KeysError: The passphrase or token does not open it.
+        UnavailableError: The token is not there.
         IntegrityError: What is stored is not what was written, or was set back.
     """
     base = Path(folder)
     if not (base / DATABASE).is_file():
         raise UsageError(f"{base} holds no keymaster", hint="create_keymaster() makes one")
-    ring = open_any(base / "slots", passphrase)
+    keepers = _keepers(passphrase, token)
+    if len(keepers) != 1:
+        raise UsageError("a keymaster is opened by passphrase or by token")
     state = State.open(base / DATABASE)
     try:
-        row = state.read().execute("SELECT id, epoch FROM room").fetchone()
-        if row != (ring.room_id, ring.epoch):
+        room_id, epoch = state.read().execute("SELECT id, epoch FROM room").fetchone()
+        ring = open_any(base / "slots", keepers[0], epoch)
+        if ring.room_id != room_id or counter(state.read(), "epoch") != epoch:
             raise IntegrityError("the slot is of another room or epoch than the database")
         standing = Standing(state, ring, random)
         journal = Journal(state, ring, standing, clock, random)
@@ -141,10 +156,8 @@ def _assemble(
     random: Callable[[int], bytes],
 ) -> EmbeddedKeymaster:
     rows = state.read()
-    seed = _kept(rows, ring, "signing")
-    public = rows.execute("SELECT public_key FROM room").fetchone()[0]
-    if public_key(seed) != public:
-        raise IntegrityError("the signing key is not that of the database")
+    ring.in_force = lambda: counter(state.read(), "epoch")
+    state.guard = lambda inside: ring.require(counter(inside, "epoch"))
     pages, log = _stores(base, rows.execute("SELECT url FROM place").fetchone()[0])
     keys = KeyStore(state, pages, ring, random, clock)
     core = Core(
@@ -160,7 +173,7 @@ def _assemble(
         entropy=random,
     )
     standing.refresh()
-    publishing = Publishing(core, log, base, seed, public)
+    publishing = Publishing(core, log, base)
     publishing.check_start()
     publishing.start()
     return EmbeddedKeymaster(core, publishing, base)
@@ -184,6 +197,15 @@ def _try_store(url: str, random: Callable[[int], bytes]) -> None:
         probe(store, random)
     finally:
         store.close()
+
+
+def _keepers(passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Params | None = None) -> list[Keeper]:
+    found: list[Keeper] = []
+    if passphrase is not None:
+        found.append(PassphraseKeeper(passphrase, argon2 or Argon2Params()))
+    if token is not None:
+        found.append(token)
+    return found
 
 
 def _empty_folder(folder: str | Path) -> Path:

@@ -5,7 +5,7 @@ own, so that it can move to another host without a change above.
 
     keys/
       keymaster.db          state: budgets, policy, wrapped keys, leaves, the head
-      slots/passphrase-1    the epoch key under the passphrase (Argon2id)
+      slots/                the epoch key, under a passphrase (Argon2id) or a token's key
       pages/                key pages
       log/                  tiles and checkpoint of the read log
 """
@@ -36,9 +36,15 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
+from strongroom.keymaster.resigning import Resigning
+from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
+from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
+from strongroom.keymaster.turning import Turning
+from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.rows import Rows
 
 if TYPE_CHECKING:
@@ -67,9 +73,19 @@ class EmbeddedKeymaster:
         self._leases = Leases(core)
         self._bucket_copies = BucketCopies(core, self._leases)
         self._sealing = Sealing(core, self._leases)
+        self._reindexing = Reindexing(core, self._leases)
         self._readings = Readings(core)
         self._releasing = Releasing(core, self._readings)
         self._stand_ins = StandIns(core, self._readings)
+        self.slots = Slots(core, folder / "slots")
+        self.turning = Turning(core, self.slots, folder)
+        self.rotating = Rotating(core, self.slots)
+        self.resigning = Resigning(core, self.slots, publishing)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The epoch key in force, for whoever tests a slot or a copy of the key store against it."""
+        return self._core.ring
 
     def __enter__(self) -> Self:
         return self
@@ -210,6 +226,12 @@ class EmbeddedKeymaster:
         """See `Keymaster.commit`."""
         return self._leases.commit(lease, base, new, counts, digests, dropped_keys)
 
+    def rotate_index(
+        self, lease: Lease, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> tuple[Bytes2D, Bytes2D]:
+        """See `Keymaster.rotate_index`."""
+        return self._reindexing.rotate(lease, table, field_name, value_tokens, entries)
+
     def abandon(self, lease: Lease) -> None:
         """See `Keymaster.abandon`."""
         self._leases.abandon(lease)
@@ -233,9 +255,11 @@ class EmbeddedKeymaster:
         """See `Keymaster.subject_tokens`."""
         return self._readings.subject_tokens(reading_id, table, identifiers)
 
-    def value_tokens(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> Bytes2D:
+    def value_tokens(
+        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
+    ) -> Bytes2D:
         """See `Keymaster.value_tokens`."""
-        return self._readings.value_tokens(reading_id, table, field_name, values)
+        return self._readings.value_tokens(reading_id, table, field_name, values, snapshot)
 
     def open_hits(
         self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D

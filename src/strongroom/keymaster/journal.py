@@ -22,7 +22,8 @@ import numpy.typing as npt
 from strongroom.audit.entry import Entry, labels_root
 from strongroom.audit.tlog import leaf_hash
 from strongroom.keymaster.state import State
-from strongroom.keys.hierarchy import KEY_BYTES, KeyRing, context
+from strongroom.keymaster.wrapped import day_context
+from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.rows import Rows
 from strongroom.seal.tokens import OneMac, cmac_column
 from strongroom.seal.wrap import unwrap, wrap
@@ -165,7 +166,7 @@ class Journal:
             row = rows.execute("SELECT month, wrapped FROM day_key WHERE day = ?", (day,)).fetchone()
             month = self._month_id(day * DAY_SECONDS) if row is None else row[0]
             wrapping = self._month(rows, month)[:KEY_BYTES]
-            ad = context("day", self._ring.room_id, str(day).encode(), self._ring.epoch)
+            ad = day_context(self._ring, day)
             if row is None:
                 key = self._entropy(KEY_BYTES)
                 rows.execute("INSERT INTO day_key VALUES (?, ?, ?)", (day, month, wrap(wrapping, key, ad)))

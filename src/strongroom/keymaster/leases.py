@@ -18,6 +18,7 @@ from strongroom.errors import ConflictError, DeniedError, IntegrityError, NotFou
 from strongroom.keymaster.api import FileKey, Head, Lease, Receipt
 from strongroom.keymaster.core import Answer, Core, Request, end_lease
 from strongroom.keymaster.filekeys import bound, open_file_key
+from strongroom.keymaster.outerkeys import switch_outer_keys
 from strongroom.keys.hierarchy import KEY_BYTES
 from strongroom.keys.rows import Rows, take
 from strongroom.seal.blocks import (
@@ -30,9 +31,9 @@ from strongroom.seal.blocks import (
 
 LEASE_SECONDS = 15 * 60.0
 PUT_VERBS = ("put", "rejects")
-MAINTENANCE_VERBS = ("compact", "check", "log", "copy", "restore")
+MAINTENANCE_VERBS = ("compact", "check", "log", "copy", "restore", "rotate")
 BLIND_VERBS = ("log", "copy", "restore")  # they open what names objects, and no object that holds a record
-COMMIT_VERBS = (*PUT_VERBS, "compact", "restore")
+COMMIT_VERBS = (*PUT_VERBS, "compact", "restore", "rotate")
 SHARED_KINDS = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 DIGEST_BYTES = 32
 
@@ -262,6 +263,7 @@ class Leases:
             sql = "INSERT INTO head VALUES (?, ?, ?, ?, ?)"
             rows.execute(sql, (new.number, new.object_id, new.sha256, new.length, new.key_id))
             self._settle(rows, lease, new, digests, dropped_keys)
+            switch_outer_keys(rows, lease, new.number, counts.get("restored") if lease.verb == "restore" else None)
             return {"leaf": core.journal.note(rows, entry), "time": core.journal.now(rows)}
 
         answer = core.act("commit", lease.actor, work)

@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING
 
 from strongroom.audit.entry import parse_entry
 from strongroom.audit.log import TileLog
-from strongroom.audit.note import open_checkpoint
+from strongroom.audit.note import LogKey, open_checkpoint
+from strongroom.audit.proof import make_proof
 from strongroom.audit.tlog import consistency_proof, verify_consistency
 from strongroom.audit.verify import verify
 from strongroom.errors import IntegrityError, StrongroomError
 from strongroom.keymaster.core import Core
+from strongroom.keys.rows import counter
+from strongroom.seal.sign import public_key as public_key_of
 
 if TYPE_CHECKING:
     from strongroom.store.base import Store
@@ -40,20 +43,44 @@ class Publishing:
         core: Whose leaves.
         store: Where tiles and the checkpoint lie.
         folder: Where the lock lies.
-        seed: Signing seed, 32 bytes.
-        public_key: The log's public key.
     """
 
-    def __init__(self, core: Core, store: Store, folder: Path, seed: bytes, public_key: bytes) -> None:
+    def __init__(self, core: Core, store: Store, folder: Path) -> None:
         self._core = core
         self._store = store
         self._lock_path = folder / "publish.lock"
         self.origin = origin_of(core.room_id)
-        self.public_key = public_key
-        self._log = TileLog(store, self.origin, seed, public_key)
+        self.keys: tuple[LogKey, ...] = ()
+        self._log = TileLog(store, self.origin, None, ())
+        self._keys_number = -1
+        self._load_keys()
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def _load_keys(self) -> None:
+        """Read the signing keys again when they were changed, here or by another process.
+
+        Raises:
+            IntegrityError: A signing key is not the one that the database names.
+        """
+        rows = self._core.state.read()
+        while (number := counter(rows, "signing")) != self._keys_number:
+            stored = rows.execute("SELECT number, public_key, first, last FROM log_key ORDER BY number").fetchall()
+            kept = dict(rows.execute("SELECT id, wrapped FROM wrapped_key WHERE purpose = 'signing'").fetchall())
+            if counter(rows, "signing") != number:
+                continue  # it is being changed right now
+            seeds = []
+            for ident, public, _first, last in stored:
+                name = str(ident).encode()
+                if last is None:
+                    seed = self._core.ring.unwrap("signing", name, kept.get(name, b""))
+                    if public_key_of(seed) != public:
+                        raise IntegrityError("the signing key is not that of the database")
+                    seeds.append(seed)
+            self.keys = tuple(LogKey(*row[1:]) for row in stored)
+            self._log.use_keys(tuple(seeds), self.keys)
+            self._keys_number = number
 
     def size(self) -> int:
         """Number of committed leaves."""
@@ -106,6 +133,7 @@ class Publishing:
     def publish(self) -> str:
         """See `Keymaster.publish`."""
         with self._mutex, self._locked():
+            self._load_keys()
             return self._log.publish(self.read_entries, self.size())
 
     @contextmanager
@@ -125,8 +153,25 @@ class Publishing:
 
     def verify(self, known: Sequence[str]) -> dict[str, object]:
         """See `Keymaster.verify_log`."""
-        report = verify(self._store, self.public_key, self.origin, self.read_entries, list(known))
+        self._load_keys()
+        report = verify(self._store, self.keys, self.origin, self.read_entries, list(known))
         return asdict(report)
+
+    def bridge(self, leaf: int, number: int) -> int:
+        """Store the proof that leads to signing key `number`, whose change is at `leaf`; returns the checkpoint's size.
+
+        Both keys have signed that checkpoint: see `audit.keychange`.
+        """
+        text = self.publish()
+        size = open_checkpoint(text, self.origin, self.keys).size
+        (entry,) = self.read_entries(leaf, leaf + 1)
+        proof = make_proof(self._log.reader(), leaf, size, text, entry)
+        self._store.replace(bridge_name(number), proof.encode())
+        return size
+
+    def bridges(self) -> list[str]:
+        """The proofs that lead from the first signing key to the newest, in order."""
+        return [self._store.get(bridge_name(number)).decode() for number in range(2, len(self.keys) + 1)]
 
     def check_known(self, text: str) -> None:
         """Check a checkpoint kept elsewhere against this log.
@@ -134,7 +179,8 @@ class Publishing:
         Raises:
             IntegrityError: It is not of this log, the log is shorter, or has another history.
         """
-        known = open_checkpoint(text, self.origin, self.public_key)
+        self._load_keys()
+        known = open_checkpoint(text, self.origin, self.keys)
         size = self.size()
         if known.size > size:
             raise IntegrityError(
@@ -150,6 +196,11 @@ class Publishing:
         own = published[1]
         proof = consistency_proof(self._log.reader(), known.size, own.size)
         verify_consistency(known.size, own.size, known.root, own.root, proof)
+
+
+def bridge_name(number: int) -> str:
+    """The object in the log's folder that leads to a signing key."""
+    return f"keys/{number:04d}"
 
 
 def origin_of(room_id: bytes) -> str:

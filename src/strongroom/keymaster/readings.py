@@ -178,14 +178,15 @@ class Readings:
         return _tokens(self._core.subject, identifiers)
 
     def value_tokens(
-        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]
+        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
     ) -> npt.NDArray[np.uint8]:
         """See `Keymaster.value_tokens`."""
         reading = self.get(reading_id)
         model = self._decide(reading, ("find",), table, (), (field_name,))
-        keys = self._core.standing.field(model.field(field_name).id)
+        at = self._core.head().number if snapshot is None else snapshot
+        keys = self._core.standing.value_keys(model.field(field_name).id, at)
         self._spend(reading, table, (field_name,), len(values))
-        found = _tokens(keys.tokens, values)
+        found = _tokens(keys, values)
         with reading.lock:
             if len(reading.values) + len(found) > VALUES_REMEMBERED_MAX:
                 reading.values.clear()  # their hits are refused from here on, which is safe

@@ -108,18 +108,20 @@ class Sealing:
         if values.null_count:
             raise UsageError("an index takes no nulls")
 
-        def job(rows: Rows) -> None:
+        def job(rows: Rows) -> int:
             _must_be(self._batch(rows, lease, batch), "sealed")
             key = (own.sequence, field.id)
             if rows.execute("SELECT 1 FROM batch_index WHERE sequence = ? AND field = ?", key).fetchone() is not None:
                 raise ConflictError(f"field {field_name} of this batch is indexed already")
             rows.execute("INSERT INTO batch_index VALUES (?, ?)", key)
+            # from this row on no rotation of the field's outer key is committed until this put has ended
+            return core.head(rows).number
 
-        core.run(job)
-        keys = core.standing.field(field.id)
+        head: int = core.run(job)
+        keys, outer = core.standing.field(field.id), core.standing.value_keys(field.id, head)
         if not len(values):
             return np.empty((0, 16), np.uint8), np.empty((0, 44), np.uint8)
-        value_tokens = tokens(keys.tokens.inner, keys.tokens.outer, values)
+        value_tokens = tokens(outer.inner, outer.outer, values)
         entries = seal_index_entries(keys.siv, field.id, value_tokens, subject_tokens, own.sequence, ordinals)
         return value_tokens, entries
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
+from strongroom.keymaster.outerkeys import open_outer_key, outer_key_uses, outer_version
 from strongroom.keymaster.state import State
-from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, field_keys
+from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, TokenKeys, field_keys
 from strongroom.keys.rows import Rows, counter, take
 from strongroom.purpose.cedar import Decider, Decision
 from strongroom.purpose.policy import Policy, check_policy, parse_policy
@@ -39,11 +40,14 @@ class Standing:
         self._tables: dict[tuple[bytes, int], Table] = {}
         self._fields: dict[bytes, FieldKeys] = {}
         self._openers: dict[bytes, EntryOpener] = {}
+        self._uses: dict[bytes, list[tuple[int, int]]] = {}
+        self._outer: dict[tuple[bytes, int], TokenKeys] = {}
 
     def forget(self) -> None:
         """Drop index keys."""
         self._fields.clear()
         self._openers.clear()
+        self._outer.clear()
 
     @property
     def policy(self) -> Policy:
@@ -70,6 +74,7 @@ class Standing:
             policy_number, stored = source.execute(sql).fetchone()
             self._use(schema, policy_number, Policy.from_json(stored))
             self.frozen = counter(source, "frozen") != 0
+            self._uses = outer_key_uses(source)
             self.number = number
         return number
 
@@ -150,6 +155,16 @@ class Standing:
             if row is None:
                 raise NotFoundError("the field has no index")
             keys = self._fields[field_id] = field_keys(self._ring.unwrap("field", field_id, row[0]))
+        return keys
+
+    def value_keys(self, field_id: bytes, snapshot: int) -> TokenKeys:
+        """The keys that value tokens of a field were made with in a snapshot; see `outerkeys`."""
+        version = outer_version(self._uses.get(field_id, []), snapshot)
+        keys = self._outer.get((field_id, version))
+        if keys is None:
+            base = self.field(field_id).tokens
+            outer = open_outer_key(self._state.read(), self._ring, field_id, version, base.outer)
+            keys = self._outer[field_id, version] = TokenKeys(base.inner, outer)
         return keys
 
     def opener(self, field_id: bytes) -> EntryOpener:

@@ -65,6 +65,8 @@ class State:
         self._seen_version = -1
         self._closed = False
         self.epoch = 0
+        self.guard: Callable[[Rows], None] | None = None
+        """Called first in every transaction; what it raises ends it."""
 
     @classmethod
     def create(cls, path: Path) -> State:
@@ -169,6 +171,8 @@ class State:
                     self._counters = None
                     self.epoch += 1
                 self._committed = self.counters_for(self._writer)
+                if self.guard is not None:
+                    self.guard(self._writer)
                 with translated():
                     yield self._writer
                     self._writer.execute("COMMIT")

@@ -10,11 +10,15 @@ FORMAT = 1
 
 TABLES = f"""
 {PAGE_TABLES}
-INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0);
+INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
 CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), url TEXT NOT NULL);
+CREATE TABLE epoch (number INTEGER PRIMARY KEY, begun REAL NOT NULL, ended REAL);
+CREATE TABLE slot (name TEXT NOT NULL, epoch INTEGER NOT NULL REFERENCES epoch(number), kind TEXT NOT NULL,
+  forgets INTEGER NOT NULL, made REAL NOT NULL, tested REAL NOT NULL, gone REAL,
+  PRIMARY KEY (name, epoch)) WITHOUT ROWID;
 CREATE TABLE head (number INTEGER PRIMARY KEY, object BLOB NOT NULL, sha256 BLOB NOT NULL,
   length INTEGER NOT NULL, key BLOB NOT NULL);
 
@@ -38,6 +42,10 @@ CREATE TABLE batch_index (sequence INTEGER NOT NULL REFERENCES batch(sequence), 
 CREATE TABLE file_key (id BLOB PRIMARY KEY, object BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, table_id BLOB,
   lease BLOB NOT NULL REFERENCES lease(id), state TEXT NOT NULL, dropped_at INTEGER, wrapped BLOB) WITHOUT ROWID;
 CREATE INDEX file_key_by_lease ON file_key (lease);
+CREATE TABLE outer_key_use (field BLOB NOT NULL, snapshot INTEGER NOT NULL, version INTEGER NOT NULL,
+  PRIMARY KEY (field, snapshot)) WITHOUT ROWID;
+CREATE TABLE outer_key_plan (lease BLOB PRIMARY KEY REFERENCES lease(id), field BLOB NOT NULL,
+  version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (table_id, digest)) WITHOUT ROWID;
 
 CREATE TABLE bucket_copy (url TEXT PRIMARY KEY, snapshot INTEGER NOT NULL, objects INTEGER NOT NULL,
@@ -55,6 +63,7 @@ CREATE TABLE seen (scope INTEGER NOT NULL REFERENCES scope(id), ordinal INTEGER 
 CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT NULL, slot INTEGER NOT NULL,
   count INTEGER NOT NULL, PRIMARY KEY (scope, period, slot)) WITHOUT ROWID;
 
+CREATE TABLE log_key (number INTEGER PRIMARY KEY, public_key BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER);
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
 CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);

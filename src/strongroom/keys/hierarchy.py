@@ -5,15 +5,19 @@ Rules it keeps:
 1. Every wrap names in its associated data: what the key is for, the room, the key's id and the epoch, so that
    a wrapped key put in another's place does not open.
 2. Unwrapped keys live in memory only; nothing here prints them.
+3. A ring holds one epoch key, and while the epoch is turned two: it wraps under the one in force and opens under both.
 
 Where wrapped keys are stored is left to the keymaster's state; the epoch key itself comes from `slots`.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from strongroom.errors import IntegrityError, UnavailableError
 from strongroom.seal.tokens import Tokens
 from strongroom.seal.wrap import unwrap, wrap
 
@@ -34,14 +38,16 @@ class KeyRing:
     def __init__(self, room_id: bytes, epoch: int, epoch_key: bytes) -> None:
         self.room_id = room_id
         self.epoch = epoch
-        self._key: bytes | None = epoch_key
+        self._keys = {epoch: epoch_key}
+        self.in_force: Callable[[], int] | None = None
+        """Says which epoch the database is in, where there is one: another process may have turned it."""
 
     def __repr__(self) -> str:
         return f"<KeyRing epoch {self.epoch}>"
 
     def forget(self) -> None:
         """Drop the epoch key; nothing opens afterwards."""
-        self._key = None
+        self._keys = {}
 
     def wrap(self, purpose: str, key_id: bytes, secret: bytes, bound: bytes = b"") -> bytes:
         """Wrap a key.
@@ -52,24 +58,60 @@ class KeyRing:
             secret: The key.
             bound: Whatever else the wrap must vouch for (a page's range and version, an object's id and kind).
         """
-        return wrap(self.epoch_key(), secret, self._ad(purpose, key_id, bound))
+        epoch = self.epoch
+        return wrap(self.epoch_key(epoch), secret, context(purpose, self.room_id, key_id, epoch, bound))
 
     def unwrap(self, purpose: str, key_id: bytes, wrapped: bytes, bound: bytes = b"") -> bytes:
         """Open what `wrap` made.
 
         Raises:
             IntegrityError: It is not that key, of this room and epoch, or was changed.
+            UnavailableError: Another process has turned the epoch since this ring was opened.
         """
-        return unwrap(self.epoch_key(), wrapped, self._ad(purpose, key_id, bound))
+        epoch = self.epoch
+        for tried in (epoch, *[other for other in self._keys if other != epoch]):
+            with contextlib.suppress(IntegrityError):
+                return unwrap(self.epoch_key(tried), wrapped, context(purpose, self.room_id, key_id, tried, bound))
+        self.check(None if self.in_force is None else self.in_force())
+        raise IntegrityError(f"a {purpose} key does not open")
 
-    def _ad(self, purpose: str, key_id: bytes, bound: bytes) -> bytes:
-        return context(purpose, self.room_id, key_id, self.epoch, bound)
+    def check(self, in_force: int | None) -> None:
+        """Compare with the epoch that the database says is in force.
 
-    def epoch_key(self) -> bytes:
-        """The epoch key itself, for the slots that wrap it."""
-        if self._key is None:
+        Raises:
+            UnavailableError: It is one that this ring has no key of.
+        """
+        if in_force is not None and in_force not in self._keys:
+            raise UnavailableError(
+                "the epoch was turned by another process", hint="open the keymaster again: the same slots open it"
+            )
+
+    def require(self, in_force: int) -> None:
+        """The same for a transaction that may wrap: only the very epoch in force will do."""
+        if in_force != self.epoch:
+            self.check(in_force)
+            raise UnavailableError("the epoch is being turned", hint="try again in a moment")
+
+    def epoch_key(self, epoch: int | None = None) -> bytes:
+        """The key of an epoch, by default of the one in force, for the slots that wrap it."""
+        key = self._keys.get(self.epoch if epoch is None else epoch)
+        if key is None:
             raise RuntimeError("the key ring was closed")
-        return self._key
+        return key
+
+    # -- turning --------------------------------------------------------------------------------
+    def admit(self, newer: KeyRing) -> None:
+        """Take in the key of another epoch of the same room, beside the one in force."""
+        self._keys = {**self._keys, newer.epoch: newer.epoch_key()}
+
+    def put_in_force(self, epoch: int) -> None:
+        """Wrap under another epoch from now on; its key is here."""
+        self.epoch_key(epoch)
+        self.epoch = epoch
+
+    def drop_others(self) -> None:
+        """Forget every key but that of the epoch in force."""
+        self._keys = {self.epoch: self.epoch_key()}
 
 
 def context(purpose: str, room_id: bytes, key_id: bytes, epoch: int, bound: bytes = b"") -> bytes:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, NotFoundError, UnavailableError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from strongroom.keys import pagetable
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
@@ -93,6 +93,7 @@ class KeyStore:
         self._store = store
         self._entropy = entropy
         self._clock = clock
+        self._ring = ring
         self._reader = PageReader(store, ring)
         self._writer = PageWriter(store, ring, entropy)
         self._table = pagetable.EMPTY
@@ -125,6 +126,18 @@ class KeyStore:
             self._reader.forget()
         return table
 
+    @contextlib.contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Let an attempt end quietly when what it read was merged away or wrapped anew; the caller looks again."""
+        epoch = self._ring.epoch
+        try:
+            yield
+        except NotFoundError:
+            return
+        except IntegrityError:
+            if self._ring.epoch == epoch:
+                raise
+
     def one(self, token: bytes) -> Subject | None:
         """The secret of one person, or None for a token no page has."""
         return self.few([token])[1][0]
@@ -133,7 +146,7 @@ class KeyStore:
         """The secrets of a few persons, and the number of removals when they were looked up."""
         for _ in range(ATTEMPTS_MAX):
             table = self.refresh()
-            with contextlib.suppress(NotFoundError):  # an object was merged away since the table was read
+            with self._moving():  # an object was merged away since the table was read
                 return table.removals, [self._one(table, token) for token in tokens]
         raise UnavailableError("the key pages keep moving")
 
@@ -153,7 +166,7 @@ class KeyStore:
         if len(tokens) <= SMALL_LOOKUP:
             return _found(self.few([token.tobytes() for token in tokens])[1])
         for _ in range(ATTEMPTS_MAX):
-            with contextlib.suppress(NotFoundError):
+            with self._moving():
                 return self._lookup(self.refresh().generations, tokens)
         raise UnavailableError("the key pages keep moving")
 
@@ -214,7 +227,7 @@ class KeyStore:
         """Look sorted tokens up in the generations that `looked` did not have; returns the page table they are of."""
         for _ in range(ATTEMPTS_MAX):
             table = self.refresh()
-            with contextlib.suppress(NotFoundError):
+            with self._moving():
                 return table, self._lookup(table.beyond(looked), tokens, ordered=True)
         raise UnavailableError("the key pages keep moving")
 
@@ -257,10 +270,12 @@ class KeyStore:
         secrets = np.frombuffer(self._entropy(KEY_BYTES * size), np.uint8).reshape(size, KEY_BYTES)
         ordinals = np.arange(first, first + size, dtype=np.uint64)
         pages: list[Page] = []
+        epoch = self._ring.epoch
         try:
             if size:
                 pages = self._writer.write(name, [make_entries(fresh, secrets, ordinals, born)])
             with self._database.write() as rows:
+                self._same(epoch)
                 if not self._still_missing(rows, table, fresh):
                     raise _RacedError("somebody else added one of these persons")
                 within(rows, size)
@@ -279,6 +294,11 @@ class KeyStore:
         found.ordinals[mine] = ordinals
         found.born[mine] = born
         return True
+
+    def _same(self, epoch: int) -> None:
+        """Within a transaction: what was wrapped under an epoch goes in only while that epoch is in force."""
+        if self._ring.epoch != epoch:
+            raise _RacedError("the epoch was turned meanwhile")
 
     def _still_missing(self, rows: Rows, table: PageTable, tokens: Bytes2D) -> bool:
         if not len(tokens) or counter(rows, "pages") == table.version:
@@ -307,16 +327,20 @@ class KeyStore:
         name = self._writer.new_name()
         with self._database.write() as rows:
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        epoch = self._ring.epoch
         try:
             pages = self._writer.write(name, merged(self._reader, inputs))
             with self._database.write() as rows:
+                self._same(epoch)
                 if not all(_unchanged(rows, generation) for generation in inputs):
                     raise _RacedError("a generation changed while it was merged")
                 emptied = self._drop(rows, inputs)
                 insert_generation(rows, pages)
-        except (_RacedError, NotFoundError):
-            self._discard(name)  # another process merged or rewrote one of them: its work stands
-            return 0
+        except (_RacedError, NotFoundError, IntegrityError) as error:
+            self._discard(name)
+            if isinstance(error, IntegrityError) and self._ring.epoch == epoch:
+                raise
+            return 0  # another process merged or rewrote one of them: its work stands
         except BaseException:
             self._discard(name)
             raise
@@ -344,7 +368,7 @@ class KeyStore:
             place = self._page_of(table, token)
             if place is None:
                 return False
-            with contextlib.suppress(_RacedError, NotFoundError):
+            with self._moving(), contextlib.suppress(_RacedError):
                 self._rewrite(*place, token, within)
                 return True
         raise UnavailableError("the key pages keep moving")
@@ -365,9 +389,11 @@ class KeyStore:
         name = self._writer.new_name()
         with self._database.write() as rows:
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        epoch = self._ring.epoch
         try:
             pages = self._writer.write(name, [kept]) if len(kept) else []
             with self._database.write() as rows:
+                self._same(epoch)
                 if not _unchanged(rows, generation):
                     raise _RacedError("the page changed while it was written")
                 within(rows, 1)
@@ -385,6 +411,54 @@ class KeyStore:
         if emptied:
             self._store.delete(page.object)
         self.refresh()
+
+    # -- renewing -------------------------------------------------------------------------------
+    def renew(self, most: int, within: Within = _nothing) -> tuple[int, int]:
+        """Write pages that are due (rows of `page_due`) anew, each under a new key and id, its persons as they were.
+
+        Args:
+            most: Pages at most; memory is that of one page.
+            within: Called with each transaction and the number of pages it swaps.
+
+        Returns:
+            Pages written, and pages still due.
+        """
+        done = 0
+        for generation in self.refresh().generations:
+            due = {row[0] for row in self._database.read().execute("SELECT id FROM page_due").fetchall()}
+            pages = [page for page in generation.pages if page.id in due][: most - done]
+            if not pages:
+                continue
+            with self._moving(), contextlib.suppress(_RacedError):
+                self._renew(generation, pages, within)
+                done += len(pages)
+        with self._database.write() as rows:
+            rows.execute("DELETE FROM page_due WHERE NOT EXISTS (SELECT 1 FROM page WHERE page.id = page_due.id)")
+            left: int = rows.execute("SELECT count(*) FROM page_due").fetchone()[0]
+        return done, left
+
+    def _renew(self, generation: Generation, pages: list[Page], within: Within) -> None:
+        name, epoch = self._writer.new_name(), self._ring.epoch
+        with self._database.write() as rows:
+            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
+        try:
+            renewed = self._writer.write(name, (self._reader.whole(page) for page in pages), as_cut=True)
+            with self._database.write() as rows:
+                self._same(epoch)
+                if not _unchanged(rows, generation):
+                    raise _RacedError("a page changed while it was written")
+                within(rows, len(pages))
+                rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in pages])
+                insert_pages(rows, generation.id, renewed)
+                rows.execute("UPDATE generation SET stamp = stamp + 1 WHERE id = ?", (generation.id,))
+                rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
+                take(rows, "pages")
+                emptied = [old for old in {page.object for page in pages} if not _named(rows, old)]
+        except BaseException:
+            self._discard(name)
+            raise
+        for old in emptied:
+            self._store.delete(old)
 
     # -- cleaning -------------------------------------------------------------------------------
     def clean(self) -> int:

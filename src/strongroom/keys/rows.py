@@ -20,6 +20,7 @@ CREATE TABLE page (
 ) WITHOUT ROWID;
 CREATE INDEX page_by_generation ON page (generation, first);
 CREATE INDEX page_by_object ON page (object);
+CREATE TABLE page_due (id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE page_object_pending (name TEXT PRIMARY KEY, made REAL NOT NULL) WITHOUT ROWID;
 """
 

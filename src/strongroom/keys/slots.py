@@ -1,88 +1,251 @@
-"""Root slots: each wraps the epoch key of a room; a passphrase file is one kind.
+"""Root slots: each wraps the epoch key of a room; this file says what a slot is, and opens, makes and destroys any.
 
 Rules it keeps:
 
-1. A slot file says its kind and parameters, and the wrap authenticates all of them: kind, room, epoch,
-   Argon2id parameters and salt. A file changed by hand does not open.
-2. Parameters below the accepted minimum are refused before any work, so that nobody is made to type a
-   passphrase into a weak one.
-3. Every passphrase that does not open gives the same message, after the same work.
+1. A slot file says its kind and parameters, and the wrap authenticates all of them: kind, room, epoch, time, and
+   whatever the kind adds. A file changed by hand does not open.
+2. A slot is of one epoch. A turn makes a new file beside the old one; which epoch is in force is for the keymaster's
+   database to say, so that a crash between the two leaves a slot that opens.
+3. A slot counts as made only when it was opened again, from its file, and gave the same key.
+4. A slot file names nothing that would be run: where a token's module lies is said by whoever opens it.
 
-Further kinds (PKCS#11, KMS) are further values of `kind`; a room may have several slots of several kinds.
+A kind is a `Keeper`: `slot_passphrase` and `slot_pkcs11`; a KMS would be a third.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
-from strongroom.errors import ConflictError, IntegrityError, KeysError, StrongroomError, UsageError
+from strongroom.errors import ConflictError, IntegrityError, KeysError, NotFoundError, StrongroomError, UsageError
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.passphrase import Argon2Params, argon2id
-from strongroom.seal.wrap import unwrap, wrap
 
-KIND = "passphrase"
-SALT_BYTES = 16
 SLOT_FILE_BYTES_MAX = 4096
-MEMORY_KIB_MIN, PASSES_MIN = 19 * 1024, 2
-MEMORY_KIB_MAX, PASSES_MAX, LANES_MAX = 4 * 1024 * 1024, 64, 64
-_REFUSED = "the passphrase does not open this keymaster"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_OWN = frozenset({"slot", "kind", "room", "epoch", "made"})
 
 
 @dataclass(frozen=True)
 class SlotHead:
-    """What a slot file says in plain: enough to know which room and epoch it is for, before it is opened."""
+    """What a slot file says in plain: enough to know what it is for, before it is opened.
+
+    Args:
+        kind: Which `Keeper` opens it.
+        room_id: 16 bytes.
+        epoch: Which epoch's key it wraps.
+        made: Seconds since 1970.
+        more: What the kind adds: whole numbers, texts and objects of them.
+    """
 
     kind: str
     room_id: bytes
     epoch: int
-    params: Argon2Params
-    salt: bytes
+    made: int
+    more: Mapping[str, Any]
 
     def text(self) -> str:
-        """Canonical text; the wrap's associated data."""
-        return json.dumps(
-            {
-                "argon2id": asdict(self.params),
-                "epoch": self.epoch,
-                "kind": self.kind,
-                "room": self.room_id.hex(),
-                "salt": self.salt.hex(),
-                "slot": 1,
-            },
-            sort_keys=True,
-            separators=(",", ":"),
-        )
+        """Canonical text."""
+        own = {"slot": 1, "kind": self.kind, "room": self.room_id.hex(), "epoch": self.epoch, "made": self.made}
+        return json.dumps({**self.more, **own}, sort_keys=True, separators=(",", ":"))
+
+    def ad(self) -> bytes:
+        """Associated data of the wrap."""
+        return b"strongroom slot\0" + self.text().encode()
 
 
-def create_slot(
-    path: Path,
-    passphrase: str,
-    room_id: bytes,
-    epoch: int,
-    epoch_key: bytes,
-    *,
-    params: Argon2Params | None = None,
+class Keeper(Protocol):
+    """One kind of slot, with what opens it in hand: a passphrase, or a token and its PIN.
+
+    A key object outside the slot file (in a token, at a KMS) is durable when `wrap` returns; `destroy` may be called
+    again. Calls may come from several threads.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The word in the slot file, of lower-case letters and digits."""
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the key is gone for everybody once `destroy` returns: not so for a file that may have been copied."""
+
+    def describe(self, entropy: Callable[[int], bytes]) -> Mapping[str, Any]:
+        """What the head of a new slot says besides; UsageError when it cannot be made."""
+
+    def owns(self, head: SlotHead) -> bool:
+        """Whether this keeper may be tried on a slot: a wrong PIN tried often locks a token."""
+
+    def wrap(self, head: SlotHead, epoch_key: bytes) -> bytes:
+        """Make the slot's key and wrap the epoch key under it, bound to the head."""
+
+    def unwrap(self, head: SlotHead, wrapped: bytes) -> bytes:
+        """Give the epoch key back.
+
+        Raises:
+            KeysError: What is in hand does not open it.
+            UnavailableError: The token or service is not there.
+        """
+
+    def destroy(self, head: SlotHead) -> None:
+        """Destroy the slot's key where it lies outside the file; nothing when it is gone already."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot file that was read; what is not `finished` was left by a crash, and opens nothing."""
+
+    path: Path
+    head: SlotHead
+    wrapped: bytes = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name, the same over all epochs."""
+        return self.path.name.partition(".")[0]
+
+    @property
+    def finished(self) -> bool:
+        """Whether its key was made."""
+        return bool(self.wrapped)
+
+
+def slot_path(folder: Path, name: str, epoch: int) -> Path:
+    """Where the file of a slot lies: `NAME.json` in the first epoch, `NAME.eN.json` later."""
+    return folder / (f"{name}.json" if epoch == 1 else f"{name}.e{epoch}.json")
+
+
+def make_slot(
+    folder: Path,
+    name: str,
+    keeper: Keeper,
+    ring: KeyRing,
+    made: float,
     entropy: Callable[[int], bytes] = random_bytes,
-) -> None:
-    """Write a passphrase slot (mode 0600) that opens the epoch key.
+) -> Slot:
+    """Write a slot (mode 0600) for the ring's epoch, and open it again from its file.
 
     Raises:
-        UsageError: The passphrase is empty, or the parameters are below the accepted minimum.
-        ConflictError: The file exists.
+        UsageError: The name or what is in hand is of no use.
+        ConflictError: There is such a slot of this epoch.
+        IntegrityError: It does not give the key back; what was made is destroyed.
     """
-    params = params or Argon2Params()
-    if not passphrase:
-        raise UsageError("the passphrase is empty")
-    if not _acceptable(params):
-        raise UsageError("the Argon2id parameters are outside the accepted range")
-    head = SlotHead(KIND, room_id, epoch, params, entropy(SALT_BYTES))
-    wrapped = wrap(_stretch(passphrase, head), epoch_key, _ad(head))
-    text = json.dumps({"head": json.loads(head.text()), "wrapped": wrapped.hex()}, indent=1) + "\n"
+    if not _NAME.fullmatch(name):
+        raise UsageError("a slot's name has 1 to 40 lower-case letters, digits and dashes")
+    path = slot_path(folder, name, ring.epoch)
+    head = SlotHead(keeper.kind, ring.room_id, ring.epoch, int(made), keeper.describe(entropy))
+    # the file comes before the key object, so that whatever a crash leaves in a token is named by a file
+    _write_new(path, _text(head, b""))
+    try:
+        _replace(path, _text(head, keeper.wrap(head, ring.epoch_key())))
+        slot = read_slot(path)
+        check_slot(slot, keeper, ring)
+    except BaseException:
+        with contextlib.suppress(StrongroomError):
+            destroy_slot(Slot(path, head, b""), keeper)
+        raise
+    return slot
+
+
+def check_slot(slot: Slot, keeper: Keeper, ring: KeyRing) -> None:
+    """Open a slot and compare what it gives with the ring's key.
+
+    Raises:
+        KeysError, UnavailableError: It does not open now.
+        IntegrityError: It opens, and gives another key.
+    """
+    key = keeper.unwrap(slot.head, slot.wrapped)
+    same = hmac.compare_digest(key, ring.epoch_key())
+    if not same or slot.head.room_id != ring.room_id or slot.head.epoch != ring.epoch:
+        raise IntegrityError(f"slot {slot.name} gives another key than that of this epoch")
+
+
+def open_any(folder: Path, keeper: Keeper, epoch: int) -> KeyRing:
+    """Try a keeper on every slot of its kind and of one epoch, in order of name.
+
+    Raises:
+        KeysError: It opens none.
+        UnavailableError: The token or service is not there.
+        IntegrityError: The folder holds no slot of that epoch.
+    """
+    slots = [slot for slot in slots_of(folder, epoch) if slot.finished]
+    if not slots:
+        raise IntegrityError("the keymaster's folder holds no slot of the epoch in force")
+    refused: StrongroomError = KeysError("no slot of this keymaster is of that kind or token")
+    for slot in slots:
+        if slot.head.kind != keeper.kind or not keeper.owns(slot.head):
+            continue
+        try:
+            return KeyRing(slot.head.room_id, slot.head.epoch, keeper.unwrap(slot.head, slot.wrapped))
+        except KeysError as error:
+            refused = error
+    raise refused
+
+
+def slots_of(folder: Path, epoch: int | None = None) -> list[Slot]:
+    """The slots of an epoch, or of all, in order of name; IntegrityError if a file is none."""
+    slots = [read_slot(path) for path in sorted(folder.glob("*.json"))]
+    return [slot for slot in slots if epoch is None or slot.head.epoch == epoch]
+
+
+def slot_named(folder: Path, name: str, epoch: int) -> Slot:
+    """A slot by its name; NotFoundError if there is none."""
+    found = next((slot for slot in slots_of(folder, epoch) if slot.name == name), None)
+    if found is None:
+        raise NotFoundError(f"there is no slot {name}")
+    return found
+
+
+def destroy_slot(slot: Slot, keeper: Keeper) -> None:
+    """Destroy a slot: first its key, where that lies elsewhere, then its file."""
+    keeper.destroy(slot.head)
+    slot.path.unlink(missing_ok=True)
+    _sync_folder(slot.path.parent)
+
+
+def read_slot(path: Path) -> Slot:
+    """Read a slot file; IntegrityError if it is none."""
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(SLOT_FILE_BYTES_MAX))
+        raw = value["head"]
+        more = {key: raw[key] for key in raw if key not in _OWN}
+        head = SlotHead(str(raw["kind"]), bytes.fromhex(raw["room"]), whole(raw["epoch"]), whole(raw["made"]), more)
+        wrapped = bytes.fromhex(value["wrapped"])
+        known = raw["slot"] == 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise IntegrityError(f"slot {path.name} cannot be read") from None
+    if not known or len(head.room_id) != 16:
+        raise IntegrityError(f"slot {path.name} is of a kind this version does not know")
+    return Slot(path, head, wrapped)
+
+
+def whole(value: object) -> int:
+    """A whole number of a slot's head; ValueError if it is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("not a whole number")
+    return value
+
+
+def _text(head: SlotHead, wrapped: bytes) -> str:
+    return json.dumps({"head": json.loads(head.text()), "wrapped": wrapped.hex()}, indent=1) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    _write_new(beside, text)
+    beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -91,78 +254,12 @@ def create_slot(
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    _sync_folder(path.parent)
 
 
-def open_slot(path: Path, passphrase: str) -> KeyRing:
-    """Open a slot.
-
-    Raises:
-        KeysError: The passphrase does not open it; the message is the same for every reason.
-        IntegrityError: The file is not a slot, or asks for less work than the accepted minimum.
-    """
-    head, wrapped = _read(path)
-    if not _acceptable(head.params):
-        raise IntegrityError(f"slot {path.name} states Argon2id parameters outside the accepted range")
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        key = unwrap(_stretch(passphrase, head), wrapped, _ad(head))
-    except StrongroomError:
-        raise KeysError(_REFUSED) from None
-    return KeyRing(head.room_id, head.epoch, key)
-
-
-def open_any(folder: Path, passphrase: str) -> KeyRing:
-    """Try the passphrase on every passphrase slot of a folder, in order of name.
-
-    Raises:
-        KeysError: It opens none.
-        IntegrityError: The folder holds no slot.
-    """
-    slots = sorted(folder.glob(f"{KIND}-*.json"))
-    if not slots:
-        raise IntegrityError("the keymaster's folder holds no slot")
-    for path in slots:
-        try:
-            return open_slot(path, passphrase)
-        except KeysError:
-            continue
-    raise KeysError(_REFUSED)
-
-
-def _acceptable(params: Argon2Params) -> bool:
-    return (
-        MEMORY_KIB_MIN <= params.memory_kib <= MEMORY_KIB_MAX
-        and PASSES_MIN <= params.passes <= PASSES_MAX
-        and 1 <= params.lanes <= LANES_MAX
-    )
-
-
-def _ad(head: SlotHead) -> bytes:
-    return b"strongroom slot\0" + head.text().encode()
-
-
-def _read(path: Path) -> tuple[SlotHead, bytes]:
-    try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(SLOT_FILE_BYTES_MAX))
-        raw = value["head"]
-        cost = raw["argon2id"]
-        params = Argon2Params(*(_whole(cost[name]) for name in ("memory_kib", "passes", "lanes")))
-        head = SlotHead(
-            str(raw["kind"]), bytes.fromhex(raw["room"]), _whole(raw["epoch"]), params, bytes.fromhex(raw["salt"])
-        )
-        wrapped = bytes.fromhex(value["wrapped"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise IntegrityError(f"slot {path.name} cannot be read") from None
-    if head.kind != KIND or len(head.room_id) != 16 or len(head.salt) != SALT_BYTES or raw.get("slot") != 1:
-        raise IntegrityError(f"slot {path.name} is of a kind this version does not know")
-    return head, wrapped
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("not a whole number")
-    return value
-
-
-def _stretch(passphrase: str, head: SlotHead) -> bytes:
-    return argon2id(passphrase, head.salt, head.params)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

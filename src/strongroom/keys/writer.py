@@ -57,15 +57,21 @@ class PageWriter:
         """A name for a new object."""
         return self._entropy(16).hex()
 
-    def write(self, name: str, slices: Iterable[Entries]) -> list[Page]:
-        """Write one object from sorted, disjoint slices in order; returns its pages."""
+    def write(self, name: str, slices: Iterable[Entries], *, as_cut: bool = False) -> list[Page]:
+        """Write one object from sorted, disjoint slices in order; returns its pages.
+
+        Args:
+            name: Of the object.
+            slices: Entries; cut into full pages, or each a page if `as_cut`.
+            as_cut: Whether the slices are pages already.
+        """
         pages: list[Page] = []
-        self._store.put(name, self._pieces(name, slices, pages))
+        self._store.put(name, self._pieces(name, slices if as_cut else _full_pages(slices), pages))
         return pages
 
-    def _pieces(self, name: str, slices: Iterable[Entries], pages: list[Page]) -> Iterator[bytes]:
+    def _pieces(self, name: str, cut: Iterable[Entries], pages: list[Page]) -> Iterator[bytes]:
         start = 0
-        for entries in _full_pages(slices):
+        for entries in cut:
             page, sealed = self._seal(name, start, entries)
             pages.append(page)
             start += page_bytes(len(entries))

@@ -166,7 +166,8 @@ class Reading:
     def _hits(self, model: Table, name: str, values: list[str]) -> list[Row]:
         """Live rows whose field has one of the values; stale hits are dropped here, before anything is charged."""
         reading = self._grant.reading_id
-        tokens = self._keymaster.value_tokens(reading, model.name, name, values)
+        snapshot = self._finder.catalog.head.number
+        tokens = self._keymaster.value_tokens(reading, model.name, name, values, snapshot)
         field = next(f for f in model.fields if f.name == name)
         found_tokens, entries = self._finder.index_entries(model, field, tokens)
         if not len(entries):

@@ -83,6 +83,24 @@ def aes_gcm_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:
         raise IntegrityError("a sealed value does not open") from None
 
 
+class AesGcm:
+    """AES-GCM under one key (32 B) whose schedule is made once: `aes_gcm_seal` and `aes_gcm_open`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, nonce: bytes, plain: bytes, ad: bytes) -> bytes:
+        """See `aes_gcm_seal`."""
+        return self._cipher.encrypt(nonce, plain, ad)
+
+    def open(self, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:
+        """See `aes_gcm_open`."""
+        try:
+            return self._cipher.decrypt(nonce, sealed, ad)
+        except InvalidTag:
+            raise IntegrityError("a sealed value does not open") from None
+
+
 def aes_cmac(key: bytes, message: bytes) -> bytes:
     """AES-CMAC (NIST SP 800-38B, RFC 4493): a tag of 16 B."""
     mac = CMAC(algorithms.AES(key))

@@ -137,7 +137,7 @@ def rotate_tokens(old_outer: bytes, new_outer: bytes, stored: U8) -> U8:
 
 
 def seal_index_entries(
-    siv_key: bytes, field_id: bytes, value_tokens: U8, subject_tokens: U8, sequence: int, ordinals: npt.ArrayLike
+    siv_key: bytes, field_id: bytes, value_tokens: U8, subject_tokens: U8, sequence: int | U64, ordinals: npt.ArrayLike
 ) -> U8:
     """Seal the index entries of a column, each under the token of its value.
 
@@ -148,7 +148,7 @@ def seal_index_entries(
         field_id: 16 B.
         value_tokens: u8[n, 16].
         subject_tokens: u8[n, 16].
-        sequence: Batch sequence, u64.
+        sequence: Batch sequence, u64: one for the column, or u64[n].
         ordinals: u32[n], row ordinals.
 
     Returns:
@@ -157,7 +157,7 @@ def seal_index_entries(
     Raises:
         UsageError: A length, shape or number is out of range.
     """
-    if not 0 <= sequence < 1 << 64:
+    if isinstance(sequence, int) and not 0 <= sequence < 1 << 64:
         raise UsageError("a batch sequence is an unsigned 64-bit integer")
     value_tokens, subject_tokens = _tokens(value_tokens), _tokens(subject_tokens)
     given = np.asarray(ordinals)
@@ -168,14 +168,15 @@ def seal_index_entries(
     if len(subject_tokens) != n or rows.shape != (n,):
         raise UsageError(f"{n} value tokens need as many subject tokens and ordinals")
     siv = _EntrySiv(siv_key, field_id)
-    tail = np.array([sequence & 0xFFFFFFFF, sequence >> 32], np.uint32)
+    numbers = np.broadcast_to(np.asarray(sequence, np.uint64), (n,))
+    low, high = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32), (numbers >> np.uint64(32)).astype(np.uint32)
     out = np.empty((n, ENTRY_BYTES), np.uint8)
     words = out.view(np.uint32)  # V in words 0-3, C in words 4-10
     for a in range(0, n, CHUNK_ROWS):
         part = slice(a, min(n, a + CHUNK_ROWS))
         plain = np.empty((part.stop - a, 7), np.uint32)
         plain[:, :4] = subject_tokens[part].view(np.uint32)
-        plain[:, 4], plain[:, 5] = tail
+        plain[:, 4], plain[:, 5] = low[part], high[part]
         plain[:, 6] = rows[part]
         v = siv.s2v(value_tokens[part], plain)
         words[part, :4] = v

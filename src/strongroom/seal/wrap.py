@@ -46,6 +46,31 @@ def unwrap(key: bytes, wrapped: bytes, ad: bytes) -> bytes:
     return _hazmat.aes_gcm_open(key, wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], ad)
 
 
+class Rewrap:
+    """Takes many wrapped keys from one wrapping key to another, with both key schedules made once.
+
+    Args:
+        old: Wrapping key that opens them, 32 B.
+        new: Wrapping key that they go under, 32 B.
+    """
+
+    def __init__(self, old: bytes, new: bytes) -> None:
+        _check(old)
+        _check(new)
+        self._old, self._new = _hazmat.AesGcm(old), _hazmat.AesGcm(new)
+
+    def one(self, wrapped: bytes, old_ad: bytes, new_ad: bytes, nonce: bytes) -> bytes:
+        """What `wrap` would give under the new key; `nonce` is 12 random bytes.
+
+        Raises:
+            IntegrityError: It does not open under the old key and associated data.
+        """
+        if len(wrapped) < WRAP_BYTES:
+            raise IntegrityError("a wrapped key is too short")
+        secret = self._old.open(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], old_ad)
+        return nonce + self._new.seal(nonce, secret, new_ad)
+
+
 def _check(key: bytes) -> None:
     if len(key) != 32:
         raise UsageError("a wrapping key has 32 bytes")

@@ -79,9 +79,14 @@ def _runs_passed(base: Catalog, change: Change) -> int:
 
 
 def commit_change(
-    store: Store, keymaster: Keymaster, lease: Lease, change: Change, now: Callable[[], float]
+    store: Store,
+    keymaster: Keymaster,
+    lease: Lease,
+    change: Change,
+    now: Callable[[], float],
+    base: Head | None = None,
 ) -> Committed:
-    """Commit a change, rebasing as often as others are faster.
+    """Commit a change, rebasing as often as others are faster; onto `base` alone where one is given.
 
     Raises:
         ConflictError: An object to be removed is gone from the newest snapshot, the lease has ended, or others
@@ -91,6 +96,8 @@ def commit_change(
     catalog: Catalog | None = None
     for _ in range(COMMIT_TRIES_MAX):
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys, previous=catalog)
+        if base is not None and catalog.head != base:
+            raise ConflictError("another commit was faster")
         minted: list[bytes] = []
         runs = _runs_passed(catalog, change)
         head = _write(catalog, keymaster, lease, change, minted, now)
