@@ -16,6 +16,7 @@ import numpy as np
 from bench import postgres
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
+from bench.s3 import measure_s3
 
 MIB = 1 << 20
 QUESTIONS = {
@@ -273,5 +274,6 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "put": measure_put,
     "sql": measure_sql,
     "cold": measure_cold,
+    "s3": measure_s3,
     "large": measure_large,
 }

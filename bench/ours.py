@@ -14,13 +14,16 @@ PASSPHRASE = "measured, not secret"
 WARM_UP = 200
 
 
-def _paths(base: str) -> tuple[str, str]:
-    return str(Path(base) / "room"), str(Path(base) / "keys")
+def _paths(base: str, room: str | None = None) -> tuple[str, str]:
+    return room or str(Path(base) / "room"), str(Path(base) / "keys")
 
 
-def put(csv: str, base: str) -> dict[str, Any]:
-    """Make a room under `base` and put a CSV file into it; seconds from the file to the committed snapshot."""
-    room_folder, keys_folder = _paths(base)
+def put(csv: str, base: str, room: str | None = None) -> dict[str, Any]:
+    """Make a room under `base` and put a CSV file into it; seconds from the file to the committed snapshot.
+
+    With `room` the bucket is at that URL, and only the keymaster lies under `base`.
+    """
+    room_folder, keys_folder = _paths(base, room)
     keymaster = strongroom.create_keymaster(
         keys_folder,
         passphrase=PASSPHRASE,
@@ -29,9 +32,9 @@ def put(csv: str, base: str) -> dict[str, Any]:
     )
     with keymaster:
         strongroom.create(room_folder, keys=keymaster)
-        with strongroom.open(room_folder, keys=keymaster, actor="kit") as room:
+        with strongroom.open(room_folder, keys=keymaster, actor="kit") as opened:
             started = time.perf_counter()
-            room.put("persons", csv)
+            opened.put("persons", csv)
             seconds = time.perf_counter() - started
     (Path(keys_folder) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
     return {"seconds": seconds, "bytes": _size(room_folder), "keys_bytes": _size(keys_folder)}
@@ -49,16 +52,16 @@ def compact(base: str) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - started}
 
 
-def find(base: str, mobiles: list[str], callers: int) -> dict[str, Any]:
+def find(base: str, mobiles: list[str], callers: int, room: str | None = None) -> dict[str, Any]:
     """Find persons by mobile, each noted and charged before it is answered; milliseconds of each find.
 
     With one caller the parts are told apart: `bare` is a find without the time the keymaster takes to spend and
-    note (metering the look-up, release).
+    note (metering the look-up, release). With `room` the bucket is at that URL.
     """
-    room_folder, keys_folder = _paths(base)
+    room_folder, keys_folder = _paths(base, room)
     with (
         strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
-        strongroom.open(room_folder, keys=(clocks := _Clocked(keymaster)), actor="ada") as room,
+        strongroom.open(room_folder, keys=(clocks := _Clocked(keymaster)), actor="ada") as opened,
     ):
         shares = [mobiles[i::callers] for i in range(callers)]
         times: list[list[float]] = [[] for _ in range(callers)]
@@ -66,7 +69,7 @@ def find(base: str, mobiles: list[str], callers: int) -> dict[str, Any]:
         gate = threading.Barrier(callers + 1)
 
         def work(number: int) -> None:
-            with room.read(purpose="case-work", reason="measuring") as desk:
+            with opened.read(purpose="case-work", reason="measuring") as desk:
                 warm, rest = shares[number][: WARM_UP // callers], shares[number][WARM_UP // callers :]
                 for mobile in warm:
                     desk.find("persons", {"mobile": mobile}, limit=1)
@@ -92,6 +95,23 @@ def find(base: str, mobiles: list[str], callers: int) -> dict[str, Any]:
             thread.join()
     every = [t for one in times for t in one]
     return {"ms": every, "bare_ms": bare if callers == 1 else [], "per_second": len(every) / seconds}
+
+
+def finds_counted(base: str, mobiles: list[str], room: str) -> dict[str, Any]:
+    """One find in a new room each time, then again in the same reading; prints nothing, the proxy in between counts."""
+    _, keys_folder = _paths(base)
+    with strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster:
+        times = []
+        for mobile in mobiles:
+            with (
+                strongroom.open(room, keys=keymaster, actor="ada") as opened,
+                opened.read(purpose="case-work", reason="measuring") as desk,
+            ):
+                started = time.perf_counter()
+                found = desk.find("persons", {"mobile": mobile}, limit=1)
+                times.append((time.perf_counter() - started) * 1e3)
+                assert len(found) == 1
+    return {"ms": times}
 
 
 class _Clocked:

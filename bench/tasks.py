@@ -53,6 +53,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "put": _call("ours", "put"),
     "compact": _call("ours", "compact"),
     "find": _call("ours", "find"),
+    "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),
     "chdb put": _call("chdb_rival", "put"),
     "postgres put": _call("postgres", "put"),

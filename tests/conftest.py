@@ -29,18 +29,36 @@ def project() -> Path:
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away variables of the caller's that would change what the program does or how it prints."""
-    for name in [name for name in os.environ if name.startswith("STRONGROOM_")]:
+    for name in [name for name in os.environ if name.startswith(("STRONGROOM_", "AWS_"))]:
         monkeypatch.delenv(name)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TERMINAL_WIDTH"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
+def s3_server():
+    """A real S3 server, started once per worker of the test run; without one the test is skipped and says so."""
+    import tempfile
+
+    import radosgw
+
+    if reason := radosgw.missing():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="rgw") as folder, radosgw.Radosgw(Path(folder) / "r") as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new bucket on the server, which the AWS_* variables lead to."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
 def filled_template(tmp_path_factory: pytest.TempPathFactory):
     """A filled small room, made once; tests get copies of it."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent / "room"))
     from small_room import SmallRoom, fill
 
     room = SmallRoom(tmp_path_factory.mktemp("template"))

@@ -14,7 +14,9 @@ from strongroom.catalog.freshness import verify_head, verify_notes
 from strongroom.errors import ConflictError, UsageError
 from strongroom.read.reading import Reading
 from strongroom.read.session import Session
+from strongroom.seal.entropy import random_bytes
 from strongroom.store.open import open_store
+from strongroom.store.probe import is_empty, probe
 
 if TYPE_CHECKING:
     from strongroom.erase.erasing import Approve, EraseReport
@@ -226,11 +228,15 @@ class Room:
 
         return cedar_text(self._keymaster.policy(), self._keymaster.schema())
 
-    def check(self) -> CheckReport:
-        """Read every object and the log, and say what is missing, changed or left over."""
+    def check(self, *, deep: bool = False) -> CheckReport:
+        """Read every object and the log, and say what is missing, changed, misplaced or left over.
+
+        Args:
+            deep: Compute the sums of compactions again too.
+        """
         from strongroom.read.check import check
 
-        return check(self._session)
+        return check(self._session, deep=deep)
 
     def copy(self, *, to: str, again: bool = False, progress: Progress | None = None) -> CopyReport:
         """Copy the sealed objects to another place, and only those that are not there yet.
@@ -279,20 +285,33 @@ def _listed(subjects: str | int | Sequence[str | int]) -> list[str]:
     return [str(s) for s in ([subjects] if isinstance(subjects, str | int) else subjects)]
 
 
-def create_room(url: str, *, keys: Keymaster) -> None:
-    """Make an empty room at a URL for a keymaster that has none yet.
+def create_room(url: str, *, keys: Keymaster, random: Callable[[int], bytes] = random_bytes) -> None:
+    """Make an empty room at a URL for a keymaster that has none yet, and try the store before it is trusted.
+
+    Args:
+        url: Folder or URL of the bucket.
+        keys: The keymaster.
+        random: Source of random bytes.
 
     Raises:
         ConflictError: There is something at the URL already.
+        UsageError: The store does not keep a promise that a room relies on.
+        NotFoundError, DeniedError, UnavailableError: The store cannot be used.
     """
-    store = open_store(url)
-    try:
-        if next(iter(store.list()), None) is not None:
-            raise ConflictError(f"{url} is not empty", hint="a room is made in an empty folder or bucket")
-    finally:
-        store.close()
+    try_place(url, random)
     if keys.head().number != 0:
         raise ConflictError("this keymaster has a room already", hint="one keymaster, one room")
+
+
+def try_place(url: str, random: Callable[[int], bytes] = random_bytes) -> None:
+    """Raise what `create_room` would raise about the store at a URL; a folder is made."""
+    store = open_store(url)
+    try:
+        if not is_empty(store):
+            raise ConflictError(f"{url} is not empty", hint="a room is made in an empty folder or bucket")
+        probe(store, random)
+    finally:
+        store.close()
 
 
 def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:

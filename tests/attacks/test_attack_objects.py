@@ -63,8 +63,8 @@ def test_attack_a_byte_is_flipped(room, kind, place):
     data = bytearray(path.read_bytes())
     data[min(int(place * len(data)), len(data) - 1)] ^= 1
     path.write_bytes(data)
-    if kind == SNAPSHOT:
-        with pytest.raises(IntegrityError):
+    if kind == SNAPSHOT:  # without the newest snapshot the room does not open
+        with pytest.raises(IntegrityError, match="snapshot"):
             room.faults()
         return
     before = {"find": record(7, 1)}
@@ -77,10 +77,7 @@ def test_attack_a_byte_is_flipped(room, kind, place):
         assert found == right
         if kind == OPEN:
             assert sorted(row["n"] for row in found) == [66, 67, 67]
-    try:
-        assert any(path.name in name or "manifest" in what for name, what in room.faults())
-    except IntegrityError as error:
-        assert "manifest" in str(error) or path.name in str(error)
+    assert any(path.name in fault.object for fault in room.faults())
 
 
 @pytest.mark.parametrize("cut", ["one byte", "in the tail", "in a block", "all of it"])

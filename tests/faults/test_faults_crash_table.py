@@ -1,4 +1,4 @@
-"""The crash table: each store call of put, compact, copy and restore fails, fails but was stored, or is the last one.
+"""The crash table: each store call of put, compact, rotation, copy and restore fails, fails but was stored, or is the last one.
 
 What must hold afterwards, whatever happened: the room opens; `check` finds no fault; every record committed before is
 there; the act is done whole or not at all; what nothing names is exactly what the act had stored and not taken back;
@@ -118,7 +118,16 @@ def act_restore(bucket, other, keys):
     restore(bucket, other, keys, "kit")
 
 
-ACTS = {"put": act_put, "compact": act_compact, "copy": act_copy, "restore": act_restore}
+def act_rotate_index(bucket, other, keys):
+    Room(bucket, keys, "kit").rotate_index("persons", "mobile")
+
+
+def act_rotate_files(bucket, other, keys):
+    Room(bucket, keys, "kit").rotate_files(older_days=-1)
+
+
+ROTATIONS = {"rotate index": act_rotate_index, "rotate files": act_rotate_files}
+ACTS = {"put": act_put, "compact": act_compact, **ROTATIONS, "copy": act_copy, "restore": act_restore}
 
 
 def calls_of(act, start, tmp_path_factory):
@@ -168,6 +177,7 @@ def judge(keys, store, expected_left):
     with Room(store, keys, "ada").read(purpose="case-work", reason="after a fault") as desk:
         for number in (0, 7, 150, PEOPLE - 1, PEOPLE + 3):
             assert dict(desk.get("persons", f"P-{number:06d}")) == person(number)
+            assert [dict(one) for one in desk.find("persons", {"mobile": person(number)["mobile"]})] == [person(number)]
         try:
             desk.get("persons", "P-001005")
         except strongroom.NotFoundError:
@@ -184,7 +194,7 @@ def reached(keys, store):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("act", ["put", "compact"])
+@pytest.mark.parametrize("act", ["put", "compact", *ROTATIONS])
 def test_a_fault_at_any_call_of_a_change_leaves_the_room_as_before_or_after(bench, counted, start, act, mode, tmp_path):
     """Every record is there, the change is whole or absent, what is left over is known, and the change works again."""
     before = names_of(bench.bucket)
@@ -205,6 +215,8 @@ def test_a_fault_at_any_call_of_a_change_leaves_the_room_as_before_or_after(benc
             if act == "put":
                 assert there == (number > head), call
                 room.put("persons", persons(40, 1000))
+            if act in ROTATIONS:
+                ACTS[act](one.bucket, one.other, keys)
             one.clock.now += LEASE_SECONDS
             room.compact()
             room.compact()

@@ -246,3 +246,16 @@ def test_a_room_is_made_once(tmp_path):
     fill(room, 10)
     with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="kit") as r:
         assert r.put("parcels", parcels(3, 3), again=True).records == 3
+
+
+def test_a_put_whose_values_show_that_an_index_would_list_groups_is_refused(tmp_path):
+    """12,000 records with 200 different values of an indexed field: refused with field and counts, nothing is put."""
+    room = SmallRoom(tmp_path)
+    room.create()
+    rows = [person(n) | {"mobile": str(13_900_000_000 + n % 200)} for n in range(12_000)]
+    with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="kit") as opened:
+        with pytest.raises(strongroom.InputError, match="field mobile: at most 256 different values among the first 12,000"):
+            opened.put("persons", pa.Table.from_pylist(rows))
+        assert keymaster.head().number == 0
+        assert opened.check().orphans == []
+        assert opened.put("persons", pa.Table.from_pylist(rows[:9_000])).records == 9_000  # too few to tell

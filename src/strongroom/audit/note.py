@@ -156,7 +156,7 @@ def open_checkpoint(note: str, origin: str, public_key: PublicKey) -> Checkpoint
     parsed = parse_note(note)
     keys = (LogKey(public_key),) if isinstance(public_key, bytes) else public_key
     if isinstance(public_key, tuple):
-        there = [key for key in keys if is_signed_by(note, origin, [key.public_key])]
+        there = tuple(key for key in keys if is_signed_by(note, origin, [key.public_key]))
         keys = there or keys[-1:]
     for key in keys:
         verify_note(parsed, origin, key.public_key)

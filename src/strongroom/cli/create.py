@@ -29,6 +29,12 @@ def create(
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
+    keys_store: Annotated[
+        str | None,
+        typer.Option(
+            "--keys-store", help="Store for key pages and log; in the keymaster's folder when not given.", metavar="URL"
+        ),
+    ] = None,
     token: Annotated[
         str | None, typer.Option("--token", help="Token that opens it, instead of a passphrase.", metavar="LABEL")
     ] = None,
@@ -45,12 +51,14 @@ def create(
         place = replace(place, token=token_of(token, pin_file, pkcs11_module))
     schema_text, policy_text = read_text(schema), read_text(policy)
     _refuse_places(place)
+    if keys_store is not None:
+        _refuse_store(place.room, keys_store)
     unlock = place.unlock()
     typed = place.token is None and place.passphrase_file is None
     if typed and ask_passphrase("the same passphrase again: ") != unlock["passphrase"]:
         raise UsageError("the two passphrases differ")
     keymaster = strongroom.create_keymaster(
-        place.keys, schema=schema_text, policy=policy_text, **unlock
+        place.keys, schema=schema_text, policy=policy_text, store=keys_store, **unlock
     )
     with keymaster:
         strongroom.create(place.room, keys=keymaster)
@@ -59,9 +67,12 @@ def create(
 
 
 def _refuse_places(place: Where) -> None:
-    """Look at both folders before anything is made: a keymaster without its room would be in the way."""
+    """Look at both places before anything is made: a keymaster without its room would be in the way."""
     folder = local_folder(place.room)
     if folder is None:
+        from strongroom.room import try_place
+
+        try_place(place.room)
         return
     room, keys = folder.resolve(), Path(place.keys).resolve()
     if room == keys or room in keys.parents or keys in room.parents:
@@ -72,6 +83,16 @@ def _refuse_places(place: Where) -> None:
         raise NotFoundError(f"there is no folder {folder.parent} to make the room in")
     if room.exists() and (not room.is_dir() or any(item.name != ".tmp" for item in room.iterdir())):
         raise ConflictError(f"{place.room} is not empty", hint="a room is made in an empty folder or bucket")
+
+
+def _refuse_store(room: str, keys_store: str) -> None:
+    """The keymaster's pages never lie in the room's bucket, nor around it."""
+    folders = local_folder(room), local_folder(keys_store)
+    one, two = (str(f.resolve()) if f is not None else url for f, url in zip(folders, (room, keys_store), strict=True))
+    one, two = f"{one.rstrip('/')}/", f"{two.rstrip('/')}/"
+    if one.startswith(two) or two.startswith(one):
+        hint = "give each a bucket and rights of its own"
+        raise UsageError("the keymaster's store and the room may not lie in one another", hint=hint)
 
 
 def read_text(path: Path) -> str:

@@ -63,7 +63,7 @@ def restore(
             )
         say(f"checked: {found.entries:,} entries, {counted(len(found.faults), 'fault')}")
         if found.faults:
-            print_table(("finding", "object", "what"), found.rows())
+            print_table(("finding", "object", "what", "kind", "holds"), found.rows())
     if found.faults:
         raise IntegrityError(f"{len(found.faults)} faults found", hint="restore the objects named from another copy")
 

@@ -55,6 +55,10 @@ class EntrySum:
         """Both together."""
         return EntrySum(self.entries + other.entries, (self.total + other.total) % _SUM_LIMIT)
 
+    def minus(self, other: EntrySum) -> EntrySum:
+        """This without the other."""
+        return EntrySum(self.entries - other.entries, (self.total - other.total) % _SUM_LIMIT)
+
     def hex(self) -> str:
         """The sum as 32 digits."""
         return self.total.to_bytes(16, "big").hex()
@@ -77,6 +81,11 @@ class Merged:
     written: EntrySum
     dropped: EntrySum
     dead: int = 0
+
+    def plus(self, other: Merged) -> Merged:
+        """Both together, of the same table, kind and field."""
+        sums = (self.read.plus(other.read), self.written.plus(other.written), self.dropped.plus(other.dropped))
+        return Merged([*self.entries, *other.entries], *sums, self.dead + other.dead)
 
     def notes(self) -> dict[str, int | str]:
         """Counts and sums for the snapshot's notes."""
@@ -120,6 +129,11 @@ class MergeInput:
                 mine = group.source == number
                 found[mine] = marks[run.object_id][group.position[mine]]
         return found
+
+
+def note_name(table: bytes, kind: int, field: bytes | None) -> str:
+    """Under which name a snapshot notes the sums of one table, kind and field."""
+    return f"{table.hex()[:8]}/{kind}" + ("" if field is None else f"/{field.hex()[:8]}")
 
 
 def merge(
@@ -179,7 +193,7 @@ def merge(
             if output.entries >= run_entries or output.payload >= run_bytes:
                 output.next_run()
             output.add(columns, group, kept)
-    dropped = EntrySum(read.entries - written.entries, (read.total - written.total) % _SUM_LIMIT)
+    dropped = read.minus(written)
     commit = max(run.commit for run in runs)
     return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped, gone)
 

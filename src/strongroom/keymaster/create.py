@@ -3,7 +3,8 @@
     keymaster.db   state (see `tables`)        slots/   root slots
     pages/         key pages                   log/     tiles and checkpoint
 
-Files are 0600, folders 0700. `create_keymaster` makes, `open_keymaster` never does.
+The last two may lie in another store, under a URL that the database keeps. Files are 0600, folders 0700.
+`create_keymaster` makes, `open_keymaster` never does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from strongroom.keys.slots import Keeper, make_slot, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.passphrase import Argon2Params
 from strongroom.seal.sign import public_key
+from strongroom.store.base import Store
 from strongroom.store.folder import FolderStore
+from strongroom.store.open import open_store
+from strongroom.store.probe import is_empty, probe
 
 DATABASE = "keymaster.db"
 FOLDERS = ("slots", "pages", "log")
@@ -48,6 +52,7 @@ def create_keymaster(
     random: Callable[[int], bytes] = random_bytes,
     clock: Callable[[], float] = time.time,
     argon2: Argon2Params | None = None,
+    store: str | None = None,
 ) -> EmbeddedKeymaster:
     """Make a keymaster for a new room.
 
@@ -60,9 +65,11 @@ def create_keymaster(
         random: Source of random bytes.
         clock: Seconds since 1970.
         argon2: Cost of the passphrase slot.
+        store: URL of an empty store for key pages and log; None for the folder, where slots and database always are.
 
     Raises:
-        ConflictError: The folder holds something.
+        ConflictError: The folder, or the store, holds something.
+        UsageError: The store does not keep a promise that a keymaster relies on.
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
     keepers = _keepers(passphrase, token, argon2)
@@ -71,15 +78,16 @@ def create_keymaster(
     for keeper in keepers:
         keeper.describe(random)
     _try_texts(schema, policy, random)
+    if store is not None:
+        store = store.rstrip("/") if "://" in store else str(Path(store).absolute())
+        _try_store(store, random)
     base = _empty_folder(folder)
-    for name in FOLDERS:
+    for name in FOLDERS if store is None else FOLDERS[:1]:
         (base / name).mkdir(mode=0o700, exist_ok=True)
     room_id, epoch_key = random(16), random(KEY_BYTES)
     ring = KeyRing(room_id, FIRST_EPOCH, epoch_key)
     # the slots come first: without one nothing that follows could ever be opened
-    slots = [
-        (make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random), keeper) for keeper in keepers
-    ]
+    made = [make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random) for keeper in keepers]
     state = State.create(base / DATABASE)
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
@@ -87,8 +95,9 @@ def create_keymaster(
     with state.write() as rows:
         sql = "INSERT INTO room VALUES (1, ?, ?, ?, ?)"
         rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
+        rows.execute("INSERT INTO place VALUES (1, ?)", (store or "",))
         rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, clock()))
-        for slot, keeper in slots:
+        for slot, keeper in zip(made, keepers, strict=True):
             insert_slot(rows, slot, keeper, clock())
         _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
         _keep(rows, ring, "signing", seed)
@@ -149,7 +158,8 @@ def _assemble(
     rows = state.read()
     ring.in_force = lambda: counter(state.read(), "epoch")
     state.guard = lambda inside: ring.require(counter(inside, "epoch"))
-    keys = KeyStore(state, FolderStore(base / "pages"), ring, random, clock)
+    pages, log = _stores(base, rows.execute("SELECT url FROM place").fetchone()[0])
+    keys = KeyStore(state, pages, ring, random, clock)
     core = Core(
         room_id=ring.room_id,
         state=state,
@@ -163,10 +173,30 @@ def _assemble(
         entropy=random,
     )
     standing.refresh()
-    publishing = Publishing(core, FolderStore(base / "log"), base)
+    publishing = Publishing(core, log, base)
     publishing.check_start()
     publishing.start()
     return EmbeddedKeymaster(core, publishing, base)
+
+
+def _stores(base: Path, url: str) -> tuple[Store, Store]:
+    """Where key pages and log lie."""
+    if not url:
+        return FolderStore(base / FOLDERS[1]), FolderStore(base / FOLDERS[2])
+    if "://" not in url or url.startswith("file://"):
+        open_store(url, create=False)  # says that the folder is not there, before a part of it is made
+    return open_store(f"{url}/{FOLDERS[1]}"), open_store(f"{url}/{FOLDERS[2]}")
+
+
+def _try_store(url: str, random: Callable[[int], bytes]) -> None:
+    """Refuse a store that is in use, or that does not keep its promises, before anything is written."""
+    store = open_store(url)
+    try:
+        if not is_empty(store):
+            raise ConflictError(f"{url} is not empty", hint="a keymaster's pages and log get a store of their own")
+        probe(store, random)
+    finally:
+        store.close()
 
 
 def _keepers(passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Params | None = None) -> list[Keeper]:

@@ -14,6 +14,7 @@ INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('prune
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
+CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), url TEXT NOT NULL);
 CREATE TABLE epoch (number INTEGER PRIMARY KEY, begun REAL NOT NULL, ended REAL);
 CREATE TABLE slot (name TEXT NOT NULL, epoch INTEGER NOT NULL REFERENCES epoch(number), kind TEXT NOT NULL,
   forgets INTEGER NOT NULL, made REAL NOT NULL, tested REAL NOT NULL, gone REAL,

@@ -23,6 +23,15 @@ KIND_MANIFEST = 4
 KIND_SNAPSHOT = 5
 KIND_REJECTS = 6
 KIND_TOMBSTONES = 7
+KIND_NAMES = {
+    KIND_RECORDS: "records",
+    KIND_INDEX: "index",
+    KIND_OPEN_COLUMNS: "open columns",
+    KIND_MANIFEST: "manifest",
+    KIND_SNAPSHOT: "snapshot",
+    KIND_REJECTS: "rejects",
+    KIND_TOMBSTONES: "tombstones",
+}
 TAIL = 0x80  # added to the kind of a run's tail block, whose number is 0
 TAG_BYTES = 16
 _NUMBER_LIMIT = 1 << 64

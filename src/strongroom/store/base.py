@@ -6,15 +6,19 @@ Rules every store keeps; one test suite runs against all of them:
    (the memory store survives nothing, and says so).
 2. **All or nothing.** An object is visible under its name whole, or not at all: a crash in the middle leaves at
    most something that `list` does not show and the next opening of the store removes.
-3. **Create only.** `put` and `writer` never overwrite: ConflictError when the name is taken. Only `replace` does, in
-   one step, for the few names that are meant to change; a reader sees the old bytes or the new ones.
+3. **Create only.** `put` and `writer` refuse a taken name with ConflictError. Only `replace` overwrites, in one step,
+   for the few names that are meant to change; a reader sees the old bytes or the new ones.
 4. **Idempotence.** `delete` of an absent name is no error. A `put` that raised UnavailableError may be repeated under
    the same name; ConflictError then means that the first attempt had worked after all.
-5. **Concurrency.** Every method may be called from several threads and processes at once. Of two that create the
-   same name exactly one wins. A reader of a deleted object gets its bytes or NotFoundError, never others.
-6. Errors: NotFoundError (no such object), ConflictError, UnavailableError (disk full, no permission, input/output
-   error), UsageError (a name that is not one), IntegrityError (an object shorter than the range asked for: what
-   calls this store takes ranges from sealed lists, so a short object is a damaged one).
+5. **Concurrency.** Every method may be called from several threads and processes at once. A reader of a deleted object
+   gets its bytes or NotFoundError, never others. Of two that create the same name at the same moment exactly one wins,
+   except on servers that ignore `If-None-Match` (some do in versioned buckets, some for objects that come in parts;
+   `store/probe.py` finds out). **Nothing may rely on that**: names are random and never used again, and what must have
+   one winner, the head of the room, is a row in the keymaster's database.
+6. Errors: NotFoundError (no such object or bucket), ConflictError, UnavailableError (full, slow, out of reach, out of
+   order), DeniedError (a server refuses the credentials, or what they ask for), UsageError (a name that is not one; a
+   store that cannot do this), IntegrityError (an object shorter than the range asked for: what calls this store takes
+   ranges from sealed lists, so a short object is a damaged one).
 
 It leaves to others what the bytes mean: a store sees sealed bytes only.
 """

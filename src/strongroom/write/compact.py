@@ -21,7 +21,7 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge
+from strongroom.index.merge import MERGE_RUNS_MAX, EntrySum, Merged, MergeInput, merge, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
@@ -29,7 +29,6 @@ from strongroom.write.purging import Marks, Purge
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import ObjectEntry
-    from strongroom.index.merge import Merged
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
@@ -116,16 +115,20 @@ class _Merges:
                 marks = self.purge.marks(table, field, runs, beside)
                 report.runs_before += len(runs)
                 report.runs_after += len(runs)
-                for number, chosen in enumerate(_sets(runs, marks)):
+                total = Merged([], EntrySum(), EntrySum(), EntrySum())
+                for chosen in _sets(runs, marks):
                     merged = self._merge(table, kind, field_id, chosen, beside, marks)
-                    added += [(entry, entry.commit) for entry in merged.entries]
+                    total = total.plus(merged)
                     removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
-                    place = f"{table.id.hex()[:8]}/{kind}/{number}"
-                    notes |= {f"{place}/{name}": value for name, value in merged.notes().items()}
                     report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries) - len(chosen)
-                    report.entries += merged.read.entries
-                    report.superseded += merged.dropped.entries - merged.dead
-                    report.dead += merged.dead
+                if not total.read.entries:
+                    continue
+                added += [(entry, entry.commit) for entry in total.entries]
+                group = note_name(table.id, kind, field_id)
+                notes |= {f"{group}/{name}": value for name, value in total.notes().items()}
+                report.entries += total.read.entries
+                report.superseded += total.dropped.entries - total.dead
+                report.dead += total.dead
         if not removed:
             return None
         counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}

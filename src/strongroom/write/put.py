@@ -169,6 +169,7 @@ class PutJob:
             rows = int(np.count_nonzero(~checked.bad))
         if rows:
             if work.order == 0:
+                self._refuse_index_of_groups(columns)
                 self._singled_out(columns)
             at = (work.batch, work.order)
             sealed = seal_batch(self.keymaster, self.lease, self.table, *at, columns, rows, subjects)
@@ -232,6 +233,18 @@ class PutJob:
         if runs > RUNS_PASSED_MAX:
             notes.append(f"a look-up passes {runs} runs of {self.table.name}: `strongroom compact` merges them")
         return tuple(notes)
+
+    def _refuse_index_of_groups(self, columns: Mapping[str, pa.Array]) -> None:
+        """Refuse to index what turns out to name groups of people; looked at in the first batch alone."""
+        from strongroom.schema.check import FEW_VALUES_MAX, too_few_values
+
+        for f in self.table.fields:
+            if f.find and too_few_values(columns[f.name]):
+                raise InputError(
+                    f"table {self.table.name}, field {f.name}: at most {FEW_VALUES_MAX} different values among the "
+                    f"first {len(columns[f.name]):,} records: an index on it would list groups of people",
+                    hint="take `find` away from this field of the schema; nothing was put",
+                )
 
     def _singled_out(self, columns: Mapping[str, pa.Array]) -> None:
         """Estimate, on the first batch, how many people the open columns together single out."""

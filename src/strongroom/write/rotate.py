@@ -4,8 +4,8 @@ Rules it keeps:
 
 1. No cell is opened, and nobody's secret is needed: index entries go through the keymaster, cells move byte for byte.
 2. Look-ups go on: a snapshot has one outer key for a field, and one commit switches from the runs before to the new.
-3. What others commit meanwhile is rotated too before the switch; while a put under way has indexed the field, the switch
-   is refused.
+3. What others commit meanwhile is rotated too before the switch; while a put under way has indexed the field, the
+   switch is refused.
 """
 
 from __future__ import annotations
