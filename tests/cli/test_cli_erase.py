@@ -118,7 +118,7 @@ def test_retention_is_counted_by_table_before_it_is_kept(shell):
     """A dry run under a schema that is not in force, and under the one that is."""
     assert "no table has a retention" in shell.run("retention", *KIT).err
     text = SCHEMA.replace("district  =", 'sent = { type = "date", class = "open" }\ndistrict  =')
-    text = text.replace('[tables.parcels]\n', '[tables.parcels]\nretention = { days = 9, by = "sent" }\n')
+    text = text.replace("[tables.parcels]\n", '[tables.parcels]\nretention = { days = 9, by = "sent" }\n')
     (shell.folder / "new.toml").write_text(text, encoding="utf-8")
     counts = shell.run("retention", "--schema", "new.toml", *KIT, "--json")
     assert json.loads(counts.out) == [{"table": "parcels", "days": 9, "by": "sent", "records": 600, "expired": 0}]
@@ -130,7 +130,7 @@ def test_a_retention_that_would_empty_a_table_needs_its_name(shell, monkeypatch)
     """Every record of a table expired under the proposed schema: a conflict, unless --confirm names the table."""
     from strongroom.keymaster.dead import Dead
 
-    text = SCHEMA.replace('[tables.cases]\n', '[tables.cases]\nretention = { days = 1, by = "put" }\n')
+    text = SCHEMA.replace("[tables.cases]\n", '[tables.cases]\nretention = { days = 1, by = "put" }\n')
     (shell.folder / "new.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(Dead, "horizon", lambda *_a: 1 << 40)
     assert "42 records" in told(shell.run("schema", "--set", "new.toml", *KIT), 7)

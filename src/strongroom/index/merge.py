@@ -8,13 +8,11 @@ Rules it keeps:
 3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs. Dead
    entries are dropped first, as if they had not been there; expired ones last: what they replaced stays replaced.
 4. The result states counts and an order-free sum of the entries read, written and dropped: read = written + dropped.
-   The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry),
-   so that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
+   See `sums`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -30,9 +28,10 @@ from strongroom.errors import IntegrityError, UsageError
 from strongroom.index.openmerge import OpenRows, add_hidden, merged_rows, open_schema, with_hidden
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import GROUP_BYTES, Group, scan
+from strongroom.index.sums import EntrySum, Shapes, entry_sum
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import Columns, RunWriter, Shape, gather, shapes_of, token_changes, write_shapes
+from strongroom.seal.run import Columns, RunWriter, Shape, gather, token_changes
 from strongroom.store.base import Store, object_name
 
 if TYPE_CHECKING:
@@ -41,27 +40,6 @@ if TYPE_CHECKING:
 MERGE_RUNS_MAX = 64
 RUN_BYTES = 512 << 20
 RUN_ENTRIES = 1_500_000
-_SUM_LIMIT = 1 << 128
-
-
-@dataclass(frozen=True)
-class EntrySum:
-    """How many entries, and their order-free sum."""
-
-    entries: int = 0
-    total: int = 0
-
-    def plus(self, other: EntrySum) -> EntrySum:
-        """Both together."""
-        return EntrySum(self.entries + other.entries, (self.total + other.total) % _SUM_LIMIT)
-
-    def minus(self, other: EntrySum) -> EntrySum:
-        """This without the other."""
-        return EntrySum(self.entries - other.entries, (self.total - other.total) % _SUM_LIMIT)
-
-    def hex(self) -> str:
-        """The sum as 32 digits."""
-        return self.total.to_bytes(16, "big").hex()
 
 
 @dataclass(frozen=True)
@@ -131,11 +109,6 @@ class MergeInput:
         return found
 
 
-def note_name(table: bytes, kind: int, field: bytes | None) -> str:
-    """Under which name a snapshot notes the sums of one table, kind and field."""
-    return f"{table.hex()[:8]}/{kind}" + ("" if field is None else f"/{field.hex()[:8]}")
-
-
 def merge(
     given: MergeInput,
     plan: RunPlan,
@@ -172,107 +145,35 @@ def merge(
         raise UsageError("runs of different tables, kinds or fields are not merged")
     tails = TailCache()
     readers = [RunReader(given.store, run, given.room, given.block_keys, tails) for run in runs]
-    shapes = _Shapes(readers) if plan.kind == KIND_RECORDS else None
+    shapes = Shapes(readers) if plan.kind == KIND_RECORDS else None
     opened = _open_files(given)
     batches = tuple(dict.fromkeys(batch for run in runs for batch in run.batches))
-    read = written = dropped = EntrySum()
-    gone = 0
+    total = Merged([], EntrySum(), EntrySum(), EntrySum())
     with _Output(given.store, plan, mint, shapes, opened, batches, random_bytes) as output:
         for group in scan(readers, group_bytes=group_bytes):
-            dead, expired = given.marked(group, given.dead), given.marked(group, given.expired)
-            kept, columns = _kept(group, dead, expired, newest_only=newest_only)
-            gone += sum(int(marks.sum()) for marks in (dead, expired) if marks is not None)
-            if shapes is not None:
-                columns = shapes.moved(columns, group.source[kept])
-            read = read.plus(EntrySum(len(group.tokens)))
-            written = written.plus(EntrySum(len(kept)))
-            if sums:
-                every = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
-                here = entry_sum(columns, shapes.packed if shapes is not None else None)
-                read, written = read.plus(EntrySum(0, every)), written.plus(EntrySum(0, here))
             if output.entries >= run_entries or output.payload >= run_bytes:
                 output.next_run()
-            output.add(columns, group, kept)
-    dropped = read.minus(written)
+            total = total.plus(_moved(given, group, output, shapes, newest_only=newest_only, sums=sums))
     commit = max(run.commit for run in runs)
-    return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped, gone)
+    return replace(total, entries=[replace(entry, commit=commit) for entry in output.finished])
 
 
-def run_sum(reader: RunReader) -> EntrySum:
-    """Read a whole run: its number of entries and their order-free sum."""
-    shapes = _Shapes([reader]) if reader.entry.kind == KIND_RECORDS else None
-    total = EntrySum()
-    for group in scan([reader]):
-        some = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
-        total = total.plus(EntrySum(len(group.tokens), some))
-    return total
-
-
-def entry_sum(columns: Columns, shapes: Sequence[bytes] | None) -> int:
-    """The order-free sum of entries, see rule 4 of this module.
-
-    Args:
-        columns: Tokens, payload and offsets.
-        shapes: Packed shape of each number (or of each entry, if there are as many as entries and a list is given by
-            `_Shapes.of`); None for entries without shapes.
-    """
-    tokens, payload, offsets = columns
-    if not len(tokens):
-        return 0
-    data, keys, ends = payload.tobytes(), tokens.tobytes(), offsets.tolist()
-    sha256 = hashlib.sha256
-    if shapes is None:
-        parts = (
-            sha256(keys[16 * i : 16 * i + 16] + data[ends[i] : ends[i + 1]]).digest()[:16] for i in range(len(tokens))
-        )
-    else:
-        names = shapes if isinstance(shapes, _PerEntry) else [shapes[s] for s in shapes_of(payload, offsets).tolist()]
-        parts = (
-            sha256(keys[16 * i : 16 * i + 16] + names[i] + data[ends[i] + 3 : ends[i + 1]]).digest()[:16]
-            for i in range(len(tokens))
-        )
-    limbs = np.frombuffer(b"".join(parts), "<u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
-    return sum(int(limb) << (32 * place) for place, limb in enumerate(limbs)) % _SUM_LIMIT
-
-
-class _PerEntry(list[bytes]):
-    """Packed shapes, one per entry."""
-
-
-class _Shapes:
-    """The shape tables of several runs as one."""
-
-    def __init__(self, readers: Sequence[RunReader]) -> None:
-        numbers: dict[Shape, int] = {}
-        old: list[int] = []
-        starts: list[int] = []
-        for reader in readers:
-            starts.append(len(old))
-            old += [numbers.setdefault(shape, len(numbers)) for shape in reader.tail().shapes]
-        self.table = tuple(numbers)
-        self.packed = [shape.packed() for shape in numbers]
-        self._new = np.array(old, np.uint32)
-        self._starts = np.array(starts, np.int64)
-        self._counts = np.diff(np.array([*starts, len(old)], np.int64))
-
-    def _moved_numbers(self, columns: Columns, source: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        numbers = shapes_of(columns.payload, columns.offsets).astype(np.int64)
-        if (numbers >= self._counts[source]).any():
-            raise IntegrityError("an entry names a shape that its run does not have")
-        moved: npt.NDArray[np.uint32] = self._new[self._starts[source] + numbers]
-        return moved
-
-    def of(self, group: Group) -> _PerEntry:
-        """The packed shape of each entry of a group."""
-        numbers = self._moved_numbers(group.columns(), group.source)
-        return _PerEntry(self.packed[number] for number in numbers.tolist())
-
-    def moved(self, columns: Columns, source: npt.NDArray[np.int64]) -> Columns:
-        """The same entries with shape numbers of the joint table."""
-        numbers = self._moved_numbers(columns, source)
-        payload = columns.payload.copy()
-        write_shapes(payload, columns.offsets, numbers)
-        return columns._replace(payload=payload)
+def _moved(
+    given: MergeInput, group: Group, output: _Output, shapes: Shapes | None, *, newest_only: bool, sums: bool
+) -> Merged:
+    """Write what is kept of a group; what was read, written and dropped."""
+    dead, expired = given.marked(group, given.dead), given.marked(group, given.expired)
+    kept, columns = _kept(group, dead, expired, newest_only=newest_only)
+    if shapes is not None:
+        columns = shapes.moved(columns, group.source[kept])
+    output.add(columns, group, kept)
+    every = here = 0
+    if sums:
+        every = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
+        here = entry_sum(columns, shapes.packed if shapes is not None else None)
+    read, written = EntrySum(len(group.tokens), every), EntrySum(len(kept), here)
+    gone = sum(int(marks.sum()) for marks in (dead, expired) if marks is not None)
+    return Merged([], read, written, read.minus(written), gone)
 
 
 def _kept(
@@ -329,7 +230,7 @@ class _Output:
         store: Store,
         plan: RunPlan,
         mint: Mint,
-        shapes: _Shapes | None,
+        shapes: Shapes | None,
         opened: _Opened | None,
         batches: tuple[bytes, ...],
         random_bytes: Callable[[int], bytes],

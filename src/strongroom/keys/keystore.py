@@ -28,7 +28,7 @@ from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
-from strongroom.keys.removal import RacedError, Removal, Removed
+from strongroom.keys.removal import Removal, Removed, _RacedError
 from strongroom.keys.rows import Database, Rows, counter, named, take
 from strongroom.keys.writer import PageWriter, distinct, insert_generation, insert_pages, merged
 
@@ -279,7 +279,7 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not self._still_missing(rows, table, fresh):
-                    raise RacedError("somebody else added one of these persons")
+                    raise _RacedError("somebody else added one of these persons")
                 within(rows, size)
                 if size:
                     insert_generation(rows, pages)
@@ -287,7 +287,7 @@ class KeyStore:
                     rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
         except BaseException as error:
             self._discard(name)
-            if isinstance(error, RacedError):
+            if isinstance(error, _RacedError):
                 return False
             raise
         mine = slice(None) if size == len(own) else missing
@@ -300,7 +300,7 @@ class KeyStore:
     def _same(self, epoch: int) -> None:
         """Within a transaction: what was wrapped under an epoch goes in only while that epoch is in force."""
         if self._ring.epoch != epoch:
-            raise RacedError("the epoch was turned meanwhile")
+            raise _RacedError("the epoch was turned meanwhile")
 
     def _still_missing(self, rows: Rows, table: PageTable, tokens: Bytes2D) -> bool:
         if not len(tokens) or counter(rows, "pages") == table.version:
@@ -335,10 +335,10 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not all(_unchanged(rows, generation) for generation in inputs):
-                    raise RacedError("a generation changed while it was merged")
+                    raise _RacedError("a generation changed while it was merged")
                 emptied = self._drop(rows, inputs)
                 insert_generation(rows, pages)
-        except (RacedError, NotFoundError, IntegrityError) as error:
+        except (_RacedError, NotFoundError, IntegrityError) as error:
             self._discard(name)
             if isinstance(error, IntegrityError) and self._ring.epoch == epoch:
                 raise
@@ -374,7 +374,7 @@ class KeyStore:
         gone, said = np.zeros(len(tokens), np.bool_), []
         for _ in range(ATTEMPTS_MAX):
             left = np.flatnonzero(~gone)
-            with self._moving(), contextlib.suppress(RacedError):
+            with self._moving(), contextlib.suppress(_RacedError):
                 for places, word in self._removal.once(self.refresh(), tokens[left], within):
                     gone[left[places]] = True
                     said.append(word)
@@ -399,7 +399,7 @@ class KeyStore:
             pages = [page for page in generation.pages if page.id in due][: most - done]
             if not pages:
                 continue
-            with self._moving(), contextlib.suppress(RacedError):
+            with self._moving(), contextlib.suppress(_RacedError):
                 self._renew(generation, pages, within)
                 done += len(pages)
         with self._database.write() as rows:
@@ -416,7 +416,7 @@ class KeyStore:
             with self._database.write() as rows:
                 self._same(epoch)
                 if not _unchanged(rows, generation):
-                    raise RacedError("a page changed while it was written")
+                    raise _RacedError("a page changed while it was written")
                 within(rows, len(pages))
                 rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in pages])
                 insert_pages(rows, generation.id, renewed)

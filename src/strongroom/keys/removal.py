@@ -42,7 +42,7 @@ class Removed:
     said: list[Any] = field(default_factory=list)
 
 
-class RacedError(ConflictError):
+class _RacedError(ConflictError):
     """Somebody else changed what was prepared for; never leaves `keys`."""
 
 
@@ -80,7 +80,7 @@ class Removal:
             After each transaction the places of the tokens it took away, and what `within` returned.
 
         Raises:
-            RacedError: A page changed meanwhile; groups before it are done.
+            _RacedError: A page changed meanwhile; groups before it are done.
         """
         gone = np.zeros(len(tokens), np.bool_)
         high, low = halves(tokens)
@@ -153,7 +153,7 @@ class Removal:
             pages = self.writer.write(name, left, as_cut=True) if left else []
             with self.database.write() as rows:
                 if self.ring.epoch != epoch or not _all_there(rows, old):
-                    raise RacedError("a page changed while it was written")
+                    raise _RacedError("a page changed while it was written")
                 said = within(rows, *taken)
                 rows.executemany("DELETE FROM page WHERE id = ?", [(page.id,) for page in old])
                 insert_pages(rows, generation.id, pages)

@@ -21,7 +21,8 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import MERGE_RUNS_MAX, EntrySum, Merged, MergeInput, merge, note_name
+from strongroom.index.merge import MERGE_RUNS_MAX, Merged, MergeInput, merge
+from strongroom.index.sums import EntrySum, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
