@@ -52,6 +52,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "open columns": _call("plain", "open_columns"),
     "put": _call("ours", "put"),
     "compact": _call("ours", "compact"),
+    "erase": _call("erase", "erase"),
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),

@@ -63,8 +63,8 @@ def erase(
     try:
         plan = make_plan(store, keymaster, lease, subjects)
         if approve is not None:
-            approve(plan)
-        lease = keymaster.renew(lease)
+            approve(plan)  # a person may have thought about it for a while
+            lease = keymaster.renew(lease)
         done = keymaster.erasures.erase(lease, plan.tokens, reason)
     finally:
         keymaster.abandon(lease)

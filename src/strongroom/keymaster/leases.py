@@ -216,6 +216,10 @@ class Leases:
         return {key_id: key.key for key_id, key in found.items()}
 
     def _note_keys(self, lease: Lease) -> None:
+        sql = "SELECT noted FROM lease WHERE id = ?"
+        if self._core.state.read().execute(sql, (lease.lease_id,)).fetchone()[0]:
+            return
+
         def job(rows: Rows) -> None:
             self.check(rows, lease)
             row = rows.execute("UPDATE lease SET noted = 1 WHERE id = ? AND noted = 0 RETURNING 1", (lease.lease_id,))
