@@ -106,6 +106,8 @@ class MortalKeymaster:
 
     def __getattr__(self, name):
         found = getattr(self._inner, name)
+        if name == "erasures":
+            return MortalKeymaster(found, self._fault)
         if not callable(found):
             return found
 

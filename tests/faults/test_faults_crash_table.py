@@ -126,8 +126,19 @@ def act_rotate_files(bucket, other, keys):
     Room(bucket, keys, "kit").rotate_files(older_days=-1)
 
 
+def act_erase(bucket, other, keys):
+    Room(bucket, keys, "kit").erase(["P-000021", "P-000022"], reason="request 12")
+
+
 ROTATIONS = {"rotate index": act_rotate_index, "rotate files": act_rotate_files}
-ACTS = {"put": act_put, "compact": act_compact, **ROTATIONS, "copy": act_copy, "restore": act_restore}
+ACTS = {
+    "put": act_put,
+    "compact": act_compact,
+    "erase": act_erase,
+    **ROTATIONS,
+    "copy": act_copy,
+    "restore": act_restore,
+}
 
 
 def calls_of(act, start, tmp_path_factory):
@@ -264,4 +275,33 @@ def test_a_fault_at_any_call_of_a_restore_leaves_no_half_room_that_opens(bench, 
                 home = MemoryStore("memory://home")
                 restore(one.bucket, home, keys, "kit")
                 assert names_of(home) == reached(keys, one.bucket), call
+        shutil.rmtree(trial_folder)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fault_at_any_call_of_an_erasure_leaves_it_in_force_or_not_begun(counted, start, mode, tmp_path):
+    """Both persons are gone or both are there, no object changed, nobody else is missing, and the receipt can be had."""
+    for at, call in counted("erase"):
+        trial_folder = tmp_path / f"erase-{at}"
+        shutil.copytree(start.keys, trial_folder / "keys")
+        one = Bench(trial_folder, clone(open_store(str(start.bucket))), MemoryStore("memory://other"), Clock())
+        before = names_of(one.bucket)
+        _fault, done = trial(one, "erase", at, mode)
+        with one.keymaster() as keys:
+            judge(keys, one.bucket, set())
+            assert names_of(one.bucket) == before
+            rows = keys._core.state.read()
+            leaves = [row[0] for row in rows.execute("SELECT leaf FROM erasure").fetchall()]
+            assert done <= bool(leaves), call
+            if not leaves:
+                act_erase(one.bucket, one.other, keys)
+            room = Room(one.bucket, keys, "kit")
+            with pytest.raises(strongroom.ConflictError):
+                act_erase(one.bucket, one.other, keys)
+            leaves = [row[0] for row in rows.execute("SELECT leaf FROM erasure").fetchall()]
+            assert room.erasure_receipt(*leaves)["persons"] == 2
+            with Room(one.bucket, keys, "ada").read(purpose="case-work", reason="after a fault") as desk:
+                for number in (21, 22):
+                    with pytest.raises(strongroom.NotFoundError):
+                        desk.get("persons", f"P-{number:06d}")
         shutil.rmtree(trial_folder)

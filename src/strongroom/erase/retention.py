@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
+from strongroom.index.dead import Graves
 from strongroom.index.finder import Finder
 from strongroom.keymaster.api import Buried
 from strongroom.schema.parse import parse_schema
@@ -81,18 +82,17 @@ def _counted(keymaster: Keymaster, lease: Lease, finder: Finder, purge: Purge, t
     if force is None:
         return Expiring(table.name, rule.days, rule.by or "put", 0, 0)
 
-    def erased(low: bytes, high: bytes) -> Buried:
-        some = keymaster.erasures.buried(lease, force.name, low, high)
-        return Buried(0, some.tokens, some.sequences)
+    erasures = keymaster.erasures
+    horizon = erasures.horizon(lease, force.name, rule.days) if rule.by is None else 0
 
-    horizon = keymaster.erasures.horizon(lease, force.name, rule.days) if rule.by is None else 0
+    def graves(horizon: int) -> Graves:
+        def ask(low: bytes, high: bytes, since: int) -> Buried:
+            return replace(erasures.buried(lease, force.name, low, high, since), horizon=horizon)
 
-    def gone(low: bytes, high: bytes) -> Buried:
-        some = erased(low, high)
-        return Buried(horizon, some.tokens, some.sequences)
+        return Graves(ask, lambda ids: erasures.clean_through(lease, ids))
 
-    here = finder.live_masks(table, erased)
-    left = finder.live_masks(table, gone) if horizon else {name: mask.copy() for name, mask in here.items()}
+    here = finder.live_masks(table, graves(0))
+    left = finder.live_masks(table, graves(horizon))
     if rule.by is not None:
         beside = {e.open_of: e for e in finder.catalog.objects(table.id, KIND_OPEN_COLUMNS)}
         for reader in finder.runs(table.id, KIND_RECORDS):

@@ -5,11 +5,12 @@ Rules it keeps:
 1. Only blocks that can hold an erased person's token are opened; without erasures and retention, none.
 2. Tombstones are asked for by token range, a bounded number at a time.
 3. Dead is decided by the batch sequence that the entry's shape names; nothing of a person is opened.
+4. What was found dead in a run is remembered; only erasures since are looked for again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,62 @@ AskBuried = Callable[[bytes, bytes], Buried]
 BLOCKS_AT_ONCE = 64
 LOWEST, HIGHEST = bytes(16), b"\xff" * 16
 
-Bool = npt.NDArray[np.bool_]
 U64 = npt.NDArray[np.uint64]
 
 
-def nobody(_low: bytes, _high: bytes) -> Buried:
-    """Nothing is dead."""
-    return Buried(0, np.empty((0, 16), np.uint8), np.empty(0, np.uint64))
+RUNS_KEPT_MAX = 4096
+
+Kept = dict[bytes, tuple[int, I64]]
+"""Run id to the log entry up to which its dead entries were looked for, and their places."""
+
+
+class Graves:
+    """What is dead in the runs of one table, remembered between questions: what is dead stays so.
+
+    Args:
+        ask: (first token, last token, since which log entry) -> what is dead in that range.
+        clean: Object ids -> up to which log entry each is known to hold nothing dead.
+        kept: Where places found are remembered; share one between readings.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[bytes, bytes, int], Buried],
+        clean: Callable[[list[bytes]], list[int]],
+        kept: Kept | None = None,
+    ) -> None:
+        self._ask = ask
+        self._clean = clean
+        self._kept: Kept = {} if kept is None else kept
+
+    def positions(self, readers: Sequence[RunReader]) -> Iterator[tuple[RunReader, I64]]:
+        """Each records run that holds something dead, with the places of it, ascending."""
+        now = self._ask(HIGHEST, LOWEST, -1)
+        if not now.newest and not now.horizon:
+            return
+        through = self._clean([reader.entry.object_id for reader in readers])
+        for reader, clean in zip(readers, through, strict=True):
+            found = self._of_persons(reader, clean, now.newest)
+            if now.horizon:
+                found = np.union1d(found, _past(reader, now.horizon))
+            if len(found):
+                yield reader, found
+
+    def _of_persons(self, reader: RunReader, clean: int, newest: int) -> I64:
+        name = reader.entry.object_id
+        since, known = self._kept.get(name, (clean, np.empty(0, np.int64)))
+        if newest <= since:
+            return known
+
+        def ask(low: bytes, high: bytes) -> Buried:
+            some = self._ask(low, high, since)
+            return Buried(0, some.tokens, some.sequences)
+
+        found = np.union1d(known, dead_positions(reader, ask))
+        if len(self._kept) >= RUNS_KEPT_MAX:
+            self._kept.clear()
+        self._kept[name] = (newest, found)
+        return found
 
 
 def pieces(ask: AskBuried, low: bytes, high: bytes) -> Iterator[Buried]:
@@ -53,22 +103,6 @@ def sequences_of(shapes: tuple[Shape, ...] | list[Shape]) -> U64:
     return np.array([int.from_bytes(shape.batch[:8], "little") for shape in shapes], np.uint64)
 
 
-def dead_among(tokens: U8, sequences: U64, ask: AskBuried) -> Bool:
-    """Which of some entries are dead, bool[n].
-
-    Args:
-        tokens: Subject tokens u8[n,16], sorted.
-        sequences: Batch sequences u64[n].
-        ask: Says what is dead.
-    """
-    dead = np.zeros(len(tokens), np.bool_)
-    if len(tokens):
-        for some in pieces(ask, tokens[0].tobytes(), tokens[-1].tobytes()):
-            if some:
-                dead |= sequences <= some.of(tokens)
-    return dead
-
-
 def dead_positions(reader: RunReader, ask: AskBuried) -> I64:
     """Places of the dead entries of a records run, ascending.
 
@@ -79,31 +113,28 @@ def dead_positions(reader: RunReader, ask: AskBuried) -> I64:
     none = np.empty(0, np.int64)
     if not entry.entries:
         return none
-    found = []
+    found, past = [], 0
     for some in pieces(ask, entry.lo, entry.hi):
-        if some.horizon:
-            return _past(reader, some.horizon, ask)
+        past = some.horizon
         if len(some.tokens):
             found.append(_of_persons(reader, some))
+    if past:
+        found.append(_past(reader, past))
     return np.unique(np.concatenate(found)) if found else none
 
 
-def _past(reader: RunReader, horizon: int, ask: AskBuried) -> I64:
-    """The same with a horizon: runs put wholly before or after it need no look inside for it."""
+def _past(reader: RunReader, horizon: int) -> I64:
+    """Places of the entries up to a horizon; runs put wholly before or after it need no look inside."""
     named = sequences_of(list(reader.tail().shapes))
-    if len(named) and int(named.max()) <= horizon:
+    if not len(named) or int(named.min()) > horizon:
+        return np.empty(0, np.int64)
+    if int(named.max()) <= horizon:
         return np.arange(reader.entry.entries, dtype=np.int64)
-
-    def persons(low: bytes, high: bytes) -> Buried:
-        some = ask(low, high)
-        return Buried(0, some.tokens, some.sequences)
-
-    found = [dead_positions(reader, persons)]
-    if len(named) and int(named.min()) <= horizon:
-        for group in scan([reader]):
-            numbers = shapes_of(group.payload, group.offsets)
-            found.append(group.position[named[numbers] <= horizon])
-    return np.unique(np.concatenate(found))
+    found = [np.empty(0, np.int64)]
+    for group in scan([reader]):
+        numbers = shapes_of(group.payload, group.offsets)
+        found.append(group.position[named[numbers] <= horizon])
+    return np.concatenate(found)
 
 
 def _of_persons(reader: RunReader, some: Buried) -> I64:

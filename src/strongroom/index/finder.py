@@ -21,7 +21,7 @@ import numpy.typing as npt
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.entries import BlockKeys, ObjectEntry
 from strongroom.errors import IntegrityError
-from strongroom.index.dead import HIGHEST, LOWEST, AskBuried, dead_positions, nobody
+from strongroom.index.dead import Graves
 from strongroom.index.records import RecordEntry, parse_record
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import scan
@@ -174,7 +174,7 @@ class Finder:
         hits = dict.fromkeys(zip(keys, sequences.tolist(), ordinals.tolist(), strict=True))
         return [(hit[0], rows[hit]) for hit in hits if hit in rows]
 
-    def live_masks(self, table: Table, ask: AskBuried = nobody) -> dict[bytes, npt.NDArray[np.bool_]]:
+    def live_masks(self, table: Table, graves: Graves | None = None) -> dict[bytes, npt.NDArray[np.bool_]]:
         """Which entries of each records run are live, by run id: bool[entries], in the run's order.
 
         In a table with many records per person all are that are not dead. In others a run that has each person once and
@@ -182,16 +182,16 @@ class Finder:
 
         Args:
             table: The table.
-            ask: Says what is dead.
+            graves: Says what is dead; None where nothing is.
 
         Raises:
             IntegrityError: A run is not the one that was written.
         """
         readers = self.runs(table.id, KIND_RECORDS)
         masks = {reader.entry.object_id: np.ones(reader.entry.entries, dtype=bool) for reader in readers}
-        if ask(LOWEST, HIGHEST):
-            for reader in readers:
-                masks[reader.entry.object_id][dead_positions(reader, ask)] = False
+        if graves is not None:
+            for reader, places in graves.positions(readers):
+                masks[reader.entry.object_id][places] = False
         if table.records != "one":
             return masks
         together = crowded([reader.entry for reader in readers])

@@ -44,17 +44,30 @@ class Dead:
         self._leases = leases
         self._readings = readings
 
-    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes) -> Buried:
+    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes, since: int) -> Buried:
         """See `Erasures.buried`."""
         core = self._core
         rows = core.state.read()
         core.standing.refresh()
         model = core.standing.schema.table(table)
+        if not isinstance(holder, Lease) and table not in self._readings.get(holder).purpose.tables:
+            raise NotFoundError(f"the purpose does not read table {table}")
+        self._check(rows, holder)
+        return buried_between(rows, low, high, horizon(rows, model, core.clock()), since)
+
+    def clean_through(self, holder: bytes | Lease, object_ids: Sequence[bytes]) -> list[int]:
+        """See `Erasures.clean_through`."""
+        rows = self._core.state.read()
+        self._check(rows, holder)
+        sql = "SELECT clean FROM file_key WHERE object = ?"
+        found = [rows.execute(sql, (ident,)).fetchone() for ident in object_ids]
+        return [-1 if row is None else int(row[0]) for row in found]
+
+    def _check(self, rows: Rows, holder: bytes | Lease) -> None:
         if isinstance(holder, Lease):
             self._leases.check(rows, holder, HOLDERS)
-        elif table not in self._readings.get(holder).purpose.tables:
-            raise NotFoundError(f"the purpose does not read table {table}")
-        return buried_between(rows, low, high, horizon(rows, model, core.clock()))
+        else:
+            self._readings.get(holder)
 
     def horizon(self, lease: Lease, table: str, days: int) -> int:
         """See `Erasures.horizon`."""

@@ -46,11 +46,13 @@ class Buried:
         horizon: Every entry with a batch sequence up to this one; 0 for none.
         tokens: Erased persons, u8[n,16], sorted.
         sequences: For each, every entry with a batch sequence up to this one, u64[n].
+        newest: Log entry of the newest erasure in the room when this was said; 0 for none.
     """
 
     horizon: int
     tokens: Bytes2D = field(repr=False)
     sequences: U64 = field(repr=False)
+    newest: int = 0
 
     def __bool__(self) -> bool:
         return self.horizon > 0 or len(self.tokens) > 0
@@ -126,7 +128,7 @@ class Erasures(Protocol):
     def proofs(self, actor: str, leaves: Sequence[int]) -> list[ErasureProof]:
         """Proofs of erasures under a checkpoint made now; NotFoundError for an entry that is no erasure."""
 
-    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes) -> Buried:
+    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes, since: int = -1) -> Buried:
         """What is dead of a table from one token to another, both included; a bounded number: ask on from the last.
 
         Args:
@@ -134,7 +136,11 @@ class Erasures(Protocol):
             table: Name of the table.
             low: First token of the range.
             high: Last token of the range.
+            since: Only erasures noted after this log entry.
         """
+
+    def clean_through(self, holder: bytes | Lease, object_ids: Sequence[bytes]) -> list[int]:
+        """For each object the newest log entry up to which no erasure left anything dead in it; -1 where unknown."""
 
     def horizon(self, lease: Lease, table: str, days: int) -> int:
         """The newest batch sequence that a retention of so many days by put time would let expire; 0 for none."""

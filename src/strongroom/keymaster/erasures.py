@@ -49,9 +49,13 @@ class EmbeddedErasures:
         """See `Erasures.proofs`."""
         return self._erasing.proofs(actor, leaves)
 
-    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes) -> Buried:
+    def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes, since: int = -1) -> Buried:
         """See `Erasures.buried`."""
-        return self._dead.buried(holder, table, low, high)
+        return self._dead.buried(holder, table, low, high, since)
+
+    def clean_through(self, holder: bytes | Lease, object_ids: Sequence[bytes]) -> list[int]:
+        """See `Erasures.clean_through`."""
+        return self._dead.clean_through(holder, object_ids)
 
     def horizon(self, lease: Lease, table: str, days: int) -> int:
         """See `Erasures.horizon`."""

@@ -86,12 +86,27 @@ def _matched(rows: Rows, ordered: Bytes2D) -> U64:
         low = some.tokens[-1].tobytes() + b"\0"
 
 
-def buried_between(rows: Rows, low: bytes, high: bytes, horizon: int = 0) -> Buried:
-    """Tombstones from token `low` to token `high`, both included, in order: at most BURIED_AT_ONCE of them."""
-    sql = "SELECT token, sequence FROM tombstone WHERE token >= ? AND token <= ? ORDER BY token LIMIT ?"
-    some = rows.execute(sql, (low, high, BURIED_AT_ONCE)).fetchall() if any_buried(rows) else []
+def buried_between(rows: Rows, low: bytes, high: bytes, horizon: int = 0, since: int = -1) -> Buried:
+    """Tombstones from token `low` to token `high`, both included, in order: at most BURIED_AT_ONCE of them.
+
+    Args:
+        rows: The database.
+        low: First token.
+        high: Last token.
+        horizon: Of the table that is asked about.
+        since: Only those of log entries after this one.
+    """
+    newest = rows.execute("SELECT max(leaf) FROM tombstone").fetchone()[0] if any_buried(rows) else None
+    some: list[tuple[bytes, int]] = []
+    if newest is not None and newest > since and low <= high:
+        recent = "SELECT count(*) FROM (SELECT 1 FROM tombstone WHERE leaf > ? LIMIT ?)"
+        few = rows.execute(recent, (since, BURIED_AT_ONCE)).fetchone()[0] < BURIED_AT_ONCE
+        # a few recent ones among many are found by their entry, else the range is walked
+        how = "INDEXED BY tombstone_by_leaf" if few else "NOT INDEXED"
+        sql = f"SELECT token, sequence FROM tombstone {how} WHERE leaf > ? AND token >= ? AND token <= ?"  # noqa: S608
+        some = rows.execute(f"{sql} ORDER BY token LIMIT ?", (since, low, high, BURIED_AT_ONCE)).fetchall()
     tokens = np.frombuffer(b"".join(row[0] for row in some), np.uint8).reshape(-1, 16)
-    return Buried(horizon, tokens, np.array([row[1] for row in some], np.uint64))
+    return Buried(horizon, tokens, np.array([row[1] for row in some], np.uint64), newest or 0)
 
 
 def horizon(rows: Rows, table: Table, now: float) -> int:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError, UnavailableError
+from strongroom.index.dead import Graves
 from strongroom.index.expiry import cutoff
-from strongroom.keymaster.api import Ask, Buried
+from strongroom.keymaster.api import Ask
 from strongroom.read.sql import OpenFile, SqlAnswer, run
 from strongroom.read.sqlcheck import TableView, check_sql
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
@@ -58,11 +59,9 @@ def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: B
         session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
     until = cutoff(table, session.now())
 
-    def ask(low: bytes, high: bytes) -> Buried:
-        return session.keymaster.erasures.buried(grant.reading_id, table.name, low, high)
-
+    graves = _graves(session, grant, table)
     for _ in range(ATTEMPTS_MAX):
-        masks = finder.live_masks(table, ask)
+        masks = finder.live_masks(table, graves)
         files = [
             OpenFile(
                 _source(session, entry),
@@ -76,6 +75,15 @@ def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: B
         if plan.kind != "rows" or _charged(session, grant, table, plan.fields, [r for r, _ in pairs], answer):
             return answer.table
     raise UnavailableError("persons keep being erased: ask again")
+
+
+def _graves(session: Session, grant: ReadingGrant, table: Table) -> Graves:
+    erasures, reading = session.keymaster.erasures, grant.reading_id
+    return Graves(
+        lambda low, high, since: erasures.buried(reading, table.name, low, high, since),
+        lambda ids: erasures.clean_through(reading, ids),
+        session.graves,
+    )
 
 
 def _unless_all(live: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:

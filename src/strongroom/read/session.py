@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from strongroom.catalog.catalog import Catalog
+from strongroom.index.dead import Kept
 from strongroom.index.finder import Finder
 from strongroom.index.runreader import TailCache
 
@@ -38,6 +39,7 @@ class Session:
         self.actor = actor
         self.now = now
         self.tails = TailCache()
+        self.graves: Kept = {}
         self._newest: Catalog | None = None
         self._lock = threading.Lock()
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.catalog.openfile import open_parquet
-from strongroom.index.dead import dead_positions
+from strongroom.index.dead import HIGHEST, LOWEST, dead_positions
 from strongroom.index.expiry import cutoff
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
@@ -83,7 +83,7 @@ class Purge:
         found = Marks()
         erasures = self.keymaster.erasures
         old = set(erasures.unclean(self.lease, [run.object_id for run in runs]))
-        horizon = self._ask(table, b"\xff" * 16, b"\xff" * 16).horizon
+        horizon = self._ask(table, HIGHEST, LOWEST).horizon
         clean = []
         for run in runs:
             marked = None
