@@ -178,7 +178,7 @@ class Room:
         """
         from strongroom.erase.erasing import erase
 
-        return erase(self._store, self._keymaster, self._actor, _listed(subjects), reason, approve)
+        return erase(self._session, _listed(subjects), reason, approve)
 
     def erasure_receipt(self, *leaves: int) -> dict[str, Any]:
         """The receipt of erasures, by the numbers of their log entries, as they stand now: in force, or final."""

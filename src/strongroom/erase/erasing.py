@@ -21,6 +21,7 @@ from strongroom.errors import StrongroomError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, Receipt
+    from strongroom.read.session import Session
     from strongroom.store.base import Store
 
 Approve = Callable[[ErasePlan], None]
@@ -53,15 +54,14 @@ class EraseReport:
         return {"persons": self.persons, "already": self.already, "leaves": list(self.leaves), "receipt": self.receipt}
 
 
-def erase(
-    store: Store, keymaster: Keymaster, actor: str, subjects: Sequence[str], reason: str, approve: Approve | None = None
-) -> EraseReport:
+def erase(session: Session, subjects: Sequence[str], reason: str, approve: Approve | None = None) -> EraseReport:
     """Erase subjects for good; see `Room.erase`."""
+    store, keymaster, actor = session.store, session.keymaster, session.actor
     if not reason.strip():
         raise UsageError("an erasure needs a reason")
     lease = keymaster.begin_maintenance(actor=actor, verb="erase")
     try:
-        plan = make_plan(store, keymaster, lease, subjects)
+        plan = make_plan(session, lease, subjects)
         if approve is not None:
             approve(plan)  # a person may have thought about it for a while
             lease = keymaster.renew(lease)

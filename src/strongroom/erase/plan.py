@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import NotFoundError, UsageError
 from strongroom.index.dead import HIGHEST, LOWEST, pieces
-from strongroom.index.finder import Finder
 from strongroom.keymaster.api import Buried
 from strongroom.keymaster.erasureapi import ERASED, HELD, PRESENT, UNKNOWN
 from strongroom.schema.normalise import normalise
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Bytes2D, Keymaster, Lease
-    from strongroom.store.base import Store
+    from strongroom.read.session import Session
 
 COUNTED_PERSONS_MAX = 1_000
 PERSONS_MAX = 1_000_000
@@ -67,7 +65,7 @@ def identifiers_of(keymaster: Keymaster, subjects: Sequence[str]) -> list[list[s
     return [normalise(column, steps).to_pylist() if steps else column.to_pylist() for steps in ways]
 
 
-def make_plan(store: Store, keymaster: Keymaster, lease: Lease, subjects: Sequence[str]) -> ErasePlan:
+def make_plan(session: Session, lease: Lease, subjects: Sequence[str]) -> ErasePlan:
     """Make the plan; see `Room.erase`.
 
     Raises:
@@ -76,6 +74,7 @@ def make_plan(store: Store, keymaster: Keymaster, lease: Lease, subjects: Sequen
     """
     import pyarrow as pa
 
+    keymaster = session.keymaster
     if not 0 < len(subjects) <= PERSONS_MAX:
         raise UsageError(f"erase 1 to {PERSONS_MAX} subjects at once")
     best = np.full(len(subjects), UNKNOWN, np.uint8)
@@ -97,7 +96,7 @@ def make_plan(store: Store, keymaster: Keymaster, lease: Lease, subjects: Sequen
         found.append(known)
     _refuse_unknown(best)
     tokens = np.unique(np.concatenate(found), axis=0)
-    records = _records(store, keymaster, lease, tokens) if len(tokens) <= COUNTED_PERSONS_MAX else None
+    records = _records(session, lease, tokens) if len(tokens) <= COUNTED_PERSONS_MAX else None
     return ErasePlan(len(subjects), counts[PRESENT], counts[HELD], counts[ERASED], records, tokens)
 
 
@@ -113,11 +112,11 @@ def _refuse_unknown(states: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
     )
 
 
-def _records(store: Store, keymaster: Keymaster, lease: Lease, tokens: Bytes2D) -> dict[str, int]:
+def _records(session: Session, lease: Lease, tokens: Bytes2D) -> dict[str, int]:
     """Live records by table."""
+    keymaster = session.keymaster
     block_keys = lease_block_keys(keymaster, lease)
-    catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
-    finder = Finder(catalog, block_keys, keymaster.table_version)
+    finder = session.finder(session.catalog(block_keys), block_keys)
     names = [token.tobytes() for token in tokens]
     counted = {}
     for table in keymaster.schema().tables.values():

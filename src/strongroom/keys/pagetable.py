@@ -9,6 +9,7 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,23 @@ class Generation:
         parts = [np.frombuffer(page.fences, np.uint64) for page in pages]
         self.fences: npt.NDArray[np.uint64] = np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
+    def renewed(self, stamp: int, pages: list[Page]) -> Generation:
+        """This generation with some pages written anew; what stayed is not computed again."""
+        old, borders = self.pages, self.first_chunk
+        same = len(pages) == len(old) and all(
+            a is b or chunks_of(a.count) == chunks_of(b.count) for a, b in zip(old, pages, strict=True)
+        )
+        if not same:
+            return Generation(self.id, stamp, pages)
+        made = copy(self)
+        made.stamp, made.pages, made.lows, made.fences = stamp, pages, self.lows.copy(), self.fences.copy()
+        for at, page in enumerate(pages):
+            if page is not old[at]:
+                made.subjects += page.count - old[at].count
+                made.lows[at] = int.from_bytes(page.first[:8], "big")
+                made.fences[borders[at] : borders[at + 1]] = np.frombuffer(page.fences, np.uint64)
+        return made
+
 
 class PageTable:
     """All live generations at one version of the database, largest first."""
@@ -99,7 +117,7 @@ def load(rows: Rows, old: PageTable = EMPTY) -> PageTable:
         if before is None:
             before = Generation(ident, stamp, list(_pages(rows, ident)))
         elif before.stamp != stamp:
-            before = Generation(ident, stamp, _changed(rows, before))
+            before = before.renewed(stamp, _changed(rows, before))
         found.append(before)
     found.sort(key=lambda generation: -generation.subjects)
     return PageTable(version, removals, tuple(found))
