@@ -91,23 +91,28 @@ def create_keymaster(
     state = State.create(base / DATABASE)
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
-    seed = random(KEY_BYTES)
     with state.write() as rows:
-        sql = "INSERT INTO room VALUES (1, ?, ?, ?, ?)"
-        rows.execute(sql, (room_id, FORMAT, FIRST_EPOCH, public_key(seed)))
         rows.execute("INSERT INTO place VALUES (1, ?)", (store or "",))
-        rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, clock()))
+        _begin(rows, ring, clock(), random)
         for slot, keeper in zip(made, keepers, strict=True):
             insert_slot(rows, slot, keeper, clock())
-        _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
-        _keep(rows, ring, "signing", seed)
-        rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public_key(seed),))
         kept = standing.set_schema(rows, schema)
         number, _policy = standing.set_policy(rows, policy)
         standing.refresh(rows)
         extras = {"schema": kept.number, "policy": number}
         journal.note(rows, journal.entry(rows, "create", "keymaster", extras=extras))
     return _assemble(base, state, ring, standing, journal, clock, random)
+
+
+def _begin(rows: Rows, ring: KeyRing, now: float, random: Callable[[int], bytes]) -> None:
+    """The room's row, its first epoch, and the keys that every room has."""
+    seed = random(KEY_BYTES)
+    public = public_key(seed)
+    rows.execute("INSERT INTO room VALUES (1, ?, ?, ?, ?)", (ring.room_id, FORMAT, FIRST_EPOCH, public))
+    rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, now))
+    _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
+    _keep(rows, ring, "signing", seed)
+    rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public,))
 
 
 def open_keymaster(
