@@ -19,6 +19,8 @@ from strongroom.store.open import open_store
 from strongroom.store.probe import is_empty, probe
 
 if TYPE_CHECKING:
+    from strongroom.erase.erasing import Approve, EraseReport
+    from strongroom.erase.retention import Expiring
     from strongroom.keymaster.api import Keymaster, Receipt
     from strongroom.purpose.explain import Explanation
     from strongroom.read.check import CheckReport
@@ -157,6 +159,55 @@ class Room:
 
         return reput(self._store, self._keymaster, self._actor, put_id)
 
+    # -- letting go -----------------------------------------------------------------------------
+    def erase(
+        self, subjects: str | int | Sequence[str | int], *, reason: str, approve: Approve | None = None
+    ) -> EraseReport:
+        """Erase subjects for good: nothing opens their records any more, in any snapshot, copy or backup of the bucket.
+
+        Args:
+            subjects: One identifier, or many; those erased already are passed over.
+            reason: Why; kept sealed, apart from the log.
+            approve: Called with the plan before anything is done; raises to stop.
+
+        Raises:
+            NotFoundError: A subject was never seen; nobody is erased.
+            DeniedError: A subject is under a legal hold, or the actor may not erase; nobody is erased.
+            ConflictError: All are erased already.
+            UnavailableError: They are erased, and the bucket does not take the note of it: ask for the receipt again.
+        """
+        from strongroom.erase.erasing import erase
+
+        return erase(self._store, self._keymaster, self._actor, _listed(subjects), reason, approve)
+
+    def erasure_receipt(self, *leaves: int) -> dict[str, Any]:
+        """The receipt of erasures, by the numbers of their log entries, as they stand now: in force, or final."""
+        from strongroom.erase.erasing import receipt_of
+
+        return receipt_of(self._store, self._keymaster, self._actor, leaves)
+
+    def hold(self, subjects: str | int | Sequence[str | int], *, reason: str) -> Receipt:
+        """Put subjects under a legal hold: they cannot be erased until somebody else lifts it."""
+        from strongroom.erase.erasing import hold
+
+        return hold(self._store, self._keymaster, self._actor, _listed(subjects), reason)
+
+    def unhold(self, subjects: str | int | Sequence[str | int], *, reason: str) -> Receipt:
+        """Lift a legal hold; DeniedError for the actor who set it."""
+        from strongroom.erase.erasing import hold
+
+        return hold(self._store, self._keymaster, self._actor, _listed(subjects), reason, lift=True)
+
+    def retention(self, *, schema: str | None = None) -> list[Expiring]:
+        """How many records of each table with a retention have expired; nothing is removed.
+
+        Args:
+            schema: TOML text of a schema that is not in force: what it would let expire.
+        """
+        from strongroom.erase.retention import expiring
+
+        return expiring(self._store, self._keymaster, self._actor, schema)
+
     # -- keeping --------------------------------------------------------------------------------
     @property
     def schema(self) -> Schema:
@@ -218,12 +269,20 @@ class Room:
         entries = self._keymaster.log_entries(self._actor)
         return [e for e in entries if actor is None or e.get("actor") == actor]
 
+    def log_key(self) -> str:
+        """The log's public key in force, as one line: who has it verifies receipts without the room."""
+        return self._keymaster.log_key()
+
     def verify_log(self) -> dict[str, Any]:
         """Recompute the log from its entries and hold it against every checkpoint the room has kept."""
         from strongroom.read.check import known_checkpoints
 
         known = known_checkpoints(self._session)
         return self._keymaster.verify_log(known=known)
+
+
+def _listed(subjects: str | int | Sequence[str | int]) -> list[str]:
+    return [str(s) for s in ([subjects] if isinstance(subjects, str | int) else subjects)]
 
 
 def create_room(url: str, *, keys: Keymaster, random: Callable[[int], bytes] = random_bytes) -> None:

@@ -17,10 +17,11 @@ from strongroom.catalog.openfile import open_parquet, write_open_file
 from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.errors import StrongroomError
 from strongroom.index.finder import Finder
-from strongroom.index.merge import MergeInput, merge, run_sum
+from strongroom.index.merge import MergeInput, merge
 from strongroom.index.records import parse_record
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
+from strongroom.index.sums import run_sum
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, block_key
 from strongroom.seal.run import Shape
 from strongroom.store.memory import MemoryStore

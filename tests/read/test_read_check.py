@@ -118,8 +118,8 @@ def test_deep_finds_a_compaction_that_lost_a_record(room, monkeypatch):
     """One entry is left out and not told: read is no longer written and dropped."""
     real = merge._kept
 
-    def losing(group, *, newest_only):
-        kept, columns = real(group, newest_only=newest_only)
+    def losing(group, dead, expired, *, newest_only):
+        kept, columns = real(group, dead, expired, newest_only=newest_only)
         if newest_only:
             kept = kept[1:]
             columns = merge.Columns(group.tokens[kept], *merge.gather(group.payload, group.offsets, kept))

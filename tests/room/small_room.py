@@ -51,11 +51,16 @@ budget = { hour = 5000, day = 5000, month = 50000 }
 [roles.officer]
 [roles.analyst]
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate", "erase", "hold"]
 put = { tables = ["persons", "parcels", "cases"], budget = { day = 1000000 } }
+
+[roles.counsel]
+may = ["hold"]
 
 [actors.kit]
 roles = ["clerk"]
+[actors.nan]
+roles = ["counsel"]
 [actors.mei]
 roles = ["dispatcher"]
 [actors.ada]

@@ -91,6 +91,23 @@ def verifier_key(name: str, public_key: bytes) -> str:
     return f"{name}+{key_id(name, public_key).hex()}+{_b64(bytes([ED25519]) + public_key)}"
 
 
+def parse_verifier_key(line: str) -> tuple[str, bytes]:
+    """The name and the Ed25519 key (32 bytes) of a line that `verifier_key` made.
+
+    Raises:
+        UsageError: It is no such line.
+    """
+    name, _, rest = line.strip().partition("+")
+    _id, _, text = rest.partition("+")
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != 33 or data[0] != ED25519 or not _is_name(name) or verifier_key(name, data[1:]) != line.strip():
+        raise UsageError("this is no public key of a log", hint="`strongroom log --public-key` prints it")
+    return name, data[1:]
+
+
 def check_origin(origin: str) -> str:
     """A log's name, which is also its key's name: not empty, no spaces, no plus, no control characters.
 

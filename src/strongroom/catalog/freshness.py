@@ -33,6 +33,21 @@ def leave_note(store: Store, number: int, checkpoint: str) -> None:
         store.delete(name)
 
 
+def leave_act_note(store: Store, number: int, leaf: int, checkpoint: str) -> None:
+    """Put the checkpoint that covers an act other than a commit beside the objects.
+
+    Args:
+        store: The bucket.
+        number: Number of the newest snapshot.
+        leaf: Entry of the act: its note sorts behind the snapshot's own and before the next one's.
+        checkpoint: Text of the signed checkpoint.
+    """
+    with contextlib.suppress(ConflictError):
+        store.put(f"{NOTES}{number:012d}-{leaf:012d}", checkpoint.encode())
+    for name in sorted(name for name, _ in store.list(NOTES))[:-NOTES_KEPT]:
+        store.delete(name)
+
+
 def verify_notes(store: Store, keymaster: Keymaster) -> None:
     """Raise IntegrityError if the newest note covers more of the log than the keymaster has, or is not its own."""
     newest = max((name for name, _ in store.list(NOTES)), default=None)

@@ -21,17 +21,21 @@ from strongroom.cli import (
     copy,
     create,
     draft,
+    erase,
     explain,
     find,
     get,
+    hold,
     key,
     log,
     policy,
     put,
     rejects,
     restore,
+    retention,
     schema,
     sql,
+    verify,
 )
 from strongroom.errors import StrongroomError, UnavailableError, UsageError
 
@@ -47,7 +51,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-VERBS = (create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects, schema, policy, key)
+VERBS = (
+    create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
+    erase, hold, retention, verify, schema, policy, key,
+)  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)
 

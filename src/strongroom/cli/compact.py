@@ -31,8 +31,8 @@ def compact(
         print_json(report.to_dict())
     else:
         say(
-            f"{report.runs_before} runs became {report.runs_after}; {report.superseded:,} superseded entries left out; "
-            f"{report.removed:,} objects removed"
+            f"{report.runs_before} runs became {report.runs_after}; {report.superseded:,} superseded and "
+            f"{report.dead:,} dead entries left out; {report.removed:,} objects removed"
         )
 
 

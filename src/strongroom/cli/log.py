@@ -26,6 +26,9 @@ HEADINGS = ("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "
 def log(
     actor: ActorOption,
     last: Annotated[int, typer.Option("--last", help="How many entries to print.", min=1)] = 20,
+    public_key: Annotated[
+        bool, typer.Option("--public-key", help="Print the log's public key, for `strongroom verify`, and no entries.")
+    ] = False,
     of: Annotated[str | None, typer.Option("--of", help="Only entries of this actor.", metavar="NAME")] = None,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -34,6 +37,9 @@ def log(
 ) -> None:
     """Print the newest entries of the log and verify all of it."""
     with open_room(where(room, keys, passphrase_file), actor) as opened:
+        if public_key:
+            print(opened.log_key())
+            return
         entries = opened.log(actor=of)
         report = opened.verify_log()
     if as_json:

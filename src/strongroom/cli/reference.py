@@ -103,6 +103,15 @@ EXAMPLES = {
         "strongroom key rotate index --field persons.mobile --actor kit",
         "strongroom key rotate signing --actor kit",
     ],
+    "erase": [
+        'strongroom erase P-000007 --reason "request 12" --actor kit',
+        'strongroom erase --file leaving.txt --confirm 1000 --reason "requests of May" --actor kit',
+        "strongroom erase --receipt 4711 --out erasure.json --actor kit",
+    ],
+    "hold": ['strongroom hold P-000007 --reason "suit 4" --actor kit'],
+    "unhold": ['strongroom unhold P-000007 --reason "suit 4 is over" --actor nan'],
+    "retention": ["strongroom retention --actor kit", "strongroom retention --schema schema.toml --actor kit"],
+    "verify": ["strongroom verify erasure.json --key log.key"],
     "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
 }
 

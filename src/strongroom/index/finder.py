@@ -21,6 +21,7 @@ import numpy.typing as npt
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.entries import BlockKeys, ObjectEntry
 from strongroom.errors import IntegrityError
+from strongroom.index.dead import HIGHEST, LOWEST, AskBuried, dead_positions, nobody
 from strongroom.index.records import RecordEntry, parse_record
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import scan
@@ -28,6 +29,7 @@ from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
 from strongroom.seal.run import U8, token_changes
 
 if TYPE_CHECKING:
+    from strongroom.keymaster.api import Buried
     from strongroom.schema.model import Field, Table
 
 INDEX_ENTRY_BYTES = 44
@@ -70,12 +72,19 @@ class Finder:
             self._readers[wanted] = readers
         return readers
 
-    def records(self, table: Table, token: bytes) -> list[RecordEntry]:
+    def records(self, table: Table, token: bytes, buried: Buried | None = None) -> list[RecordEntry]:
         """The live records of a person, oldest first; none is an empty list."""
-        return self.records_of(table, [token])[0]
+        return self.records_of(table, [token], buried)[0]
 
-    def records_of(self, table: Table, tokens: Sequence[bytes]) -> list[list[RecordEntry]]:
+    def records_of(
+        self, table: Table, tokens: Sequence[bytes], buried: Buried | None = None
+    ) -> list[list[RecordEntry]]:
         """The live records of each person, oldest first.
+
+        Args:
+            table: The table.
+            tokens: Subject tokens.
+            buried: What is dead of these persons: it is passed over as if it were not there.
 
         Raises:
             IntegrityError: A run is not the one that was written.
@@ -85,6 +94,7 @@ class Finder:
         cells_of = self._cells_of(table.id)
         found: list[list[RecordEntry]] = [[] for _ in tokens]
         newest_only = table.records == "one"
+        limits = buried.of(_stacked(list(tokens), 16)).tolist() if buried else None
         for reader in reversed(readers) if newest_only else readers:
             entry = reader.entry
             asked = [
@@ -97,8 +107,13 @@ class Finder:
             payloads = reader.lookup([tokens[position] for position in asked])
             shapes = reader.tail().shapes
             for position, here in zip(asked, payloads, strict=True):
-                chosen = here[-1:] if newest_only else here
-                found[position] += [parse_record(payload, shapes, cells_of) for payload in chosen]
+                if limits is None:
+                    chosen = here[-1:] if newest_only else here
+                    found[position] += [parse_record(payload, shapes, cells_of) for payload in chosen]
+                else:
+                    entries = [parse_record(payload, shapes, cells_of) for payload in here]
+                    living = [entry for entry in entries if entry.sequence > limits[position]]
+                    found[position] += living[-1:] if newest_only else living
         return found
 
     def index_entries(self, table: Table, field: Field, tokens: U8) -> tuple[U8, U8]:
@@ -135,6 +150,7 @@ class Finder:
         subject_tokens: U8,
         sequences: npt.NDArray[np.uint64],
         ordinals: npt.NDArray[np.uint32],
+        buried: Buried | None = None,
     ) -> list[tuple[bytes, RecordEntry]]:
         """Those opened index hits that are live rows: batch and ordinal equal those of a live record of the person.
 
@@ -143,6 +159,7 @@ class Finder:
             subject_tokens: u8[k,16].
             sequences: Batch sequence of each hit, u64[k].
             ordinals: Row of each hit in its batch, u32[k].
+            buried: What is dead of these persons.
 
         Returns:
             Subject token and record of each live hit, each record once, in hit order.
@@ -151,29 +168,43 @@ class Finder:
         persons = list(dict.fromkeys(keys))
         rows = {
             (token, entry.sequence, entry.ordinal): entry
-            for token, entries in zip(persons, self.records_of(table, persons), strict=True)
+            for token, entries in zip(persons, self.records_of(table, persons, buried), strict=True)
             for entry in entries
         }
         hits = dict.fromkeys(zip(keys, sequences.tolist(), ordinals.tolist(), strict=True))
         return [(hit[0], rows[hit]) for hit in hits if hit in rows]
 
-    def live_masks(self, table: Table) -> dict[bytes, npt.NDArray[np.bool_]]:
+    def live_masks(self, table: Table, ask: AskBuried = nobody) -> dict[bytes, npt.NDArray[np.bool_]]:
         """Which entries of each records run are live, by run id: bool[entries], in the run's order.
 
-        In a table with many records per person all are. In others a run that has each person once and whose token
-        range no other run touches is not read.
+        In a table with many records per person all are that are not dead. In others a run that has each person once and
+        whose token range no other run touches is not read.
+
+        Args:
+            table: The table.
+            ask: Says what is dead.
 
         Raises:
             IntegrityError: A run is not the one that was written.
         """
         readers = self.runs(table.id, KIND_RECORDS)
         masks = {reader.entry.object_id: np.ones(reader.entry.entries, dtype=bool) for reader in readers}
+        if ask(LOWEST, HIGHEST):
+            for reader in readers:
+                masks[reader.entry.object_id][dead_positions(reader, ask)] = False
         if table.records != "one":
             return masks
         together = crowded([reader.entry for reader in readers])
         some = [reader for reader in readers if reader.entry.object_id in together]
         for group in scan(some, payload=False):
-            live = np.append(token_changes(group.tokens)[1:], True)
+            living = np.ones(len(group.tokens), np.bool_)
+            for number, reader in enumerate(some):
+                mine = group.source == number
+                living[mine] = masks[reader.entry.object_id][group.position[mine]]
+            # the newest of what is not dead, as if the dead were not there
+            kept = np.flatnonzero(living)
+            live = np.zeros(len(group.tokens), np.bool_)
+            live[kept] = np.append(token_changes(group.tokens[kept])[1:], True)[: len(kept)]
             for number, reader in enumerate(some):
                 mine = group.source == number
                 masks[reader.entry.object_id][group.position[mine]] = live[mine]

@@ -5,17 +5,16 @@ Rules it keeps:
 1. No cell is opened: it needs block keys of the runs and nobody's secret.
 2. Runs are given oldest first, and none that lies between them in the commit order is left out: the result takes the
    place of the newest of them.
-3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs.
+3. Of a table with one record per person only the newest entry is kept; older snapshots still have the old runs. Dead
+   entries are dropped first, as if they had not been there; expired ones last: what they replaced stays replaced.
 4. The result states counts and an order-free sum of the entries read, written and dropped: read = written + dropped.
-   The sum is that, modulo 2^128, of the first 16 bytes (little-endian) of SHA-256(token | shape | rest of the entry),
-   so that it does not depend on runs, order or shape numbers. `run_sum` computes it again from what is stored.
+   See `sums`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,9 +28,10 @@ from strongroom.errors import IntegrityError, UsageError
 from strongroom.index.openmerge import OpenRows, add_hidden, merged_rows, open_schema, with_hidden
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import GROUP_BYTES, Group, scan
+from strongroom.index.sums import EntrySum, Shapes, entry_sum
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import Columns, RunWriter, Shape, gather, shapes_of, token_changes, write_shapes
+from strongroom.seal.run import Columns, RunWriter, Shape, gather, token_changes
 from strongroom.store.base import Store, object_name
 
 if TYPE_CHECKING:
@@ -40,27 +40,6 @@ if TYPE_CHECKING:
 MERGE_RUNS_MAX = 64
 RUN_BYTES = 512 << 20
 RUN_ENTRIES = 1_500_000
-_SUM_LIMIT = 1 << 128
-
-
-@dataclass(frozen=True)
-class EntrySum:
-    """How many entries, and their order-free sum."""
-
-    entries: int = 0
-    total: int = 0
-
-    def plus(self, other: EntrySum) -> EntrySum:
-        """Both together."""
-        return EntrySum(self.entries + other.entries, (self.total + other.total) % _SUM_LIMIT)
-
-    def minus(self, other: EntrySum) -> EntrySum:
-        """This without the other."""
-        return EntrySum(self.entries - other.entries, (self.total - other.total) % _SUM_LIMIT)
-
-    def hex(self) -> str:
-        """The sum as 32 digits."""
-        return self.total.to_bytes(16, "big").hex()
 
 
 @dataclass(frozen=True)
@@ -71,13 +50,20 @@ class Merged:
         entries: For the manifest: each new run, followed by its open-columns file; `commit` is the place they take.
         read: Entries of the runs given.
         written: Entries of the new runs.
-        dropped: Entries that newer ones replaced.
+        dropped: Entries that newer ones replaced, and those that were dead or expired.
+        dead: How many of these were dead or expired.
     """
 
     entries: list[ObjectEntry]
     read: EntrySum
     written: EntrySum
     dropped: EntrySum
+    dead: int = 0
+
+    def plus(self, other: Merged) -> Merged:
+        """Both together, of the same table, kind and field."""
+        sums = (self.read.plus(other.read), self.written.plus(other.written), self.dropped.plus(other.dropped))
+        return Merged([*self.entries, *other.entries], *sums, self.dead + other.dead)
 
     def notes(self) -> dict[str, int | str]:
         """Counts and sums for the snapshot's notes."""
@@ -99,6 +85,8 @@ class MergeInput:
         runs: 1 to 64 entries of runs.
         beside: Run id to the entry of its open-columns file.
         block_keys: Gives block keys of all of them.
+        dead: Run id to which of its entries are dead, bool[entries]; a run that is left out has none.
+        expired: The same for entries past a retention by a field.
     """
 
     store: Store
@@ -106,11 +94,19 @@ class MergeInput:
     runs: Sequence[ObjectEntry]
     beside: Mapping[bytes, ObjectEntry]
     block_keys: BlockKeys
+    dead: Mapping[bytes, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    expired: Mapping[bytes, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
-
-def note_name(table: bytes, kind: int, field: bytes | None) -> str:
-    """Under which name a snapshot notes the sums of one table, kind and field."""
-    return f"{table.hex()[:8]}/{kind}" + ("" if field is None else f"/{field.hex()[:8]}")
+    def marked(self, group: Group, marks: Mapping[bytes, npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_] | None:
+        """Which entries of a group are marked, bool[n]; None where none of the runs has marks."""
+        if not marks:
+            return None
+        found = np.zeros(len(group.tokens), np.bool_)
+        for number, run in enumerate(self.runs):
+            if run.object_id in marks:
+                mine = group.source == number
+                found[mine] = marks[run.object_id][group.position[mine]]
+        return found
 
 
 def merge(
@@ -149,114 +145,55 @@ def merge(
         raise UsageError("runs of different tables, kinds or fields are not merged")
     tails = TailCache()
     readers = [RunReader(given.store, run, given.room, given.block_keys, tails) for run in runs]
-    shapes = _Shapes(readers) if plan.kind == KIND_RECORDS else None
+    shapes = Shapes(readers) if plan.kind == KIND_RECORDS else None
     opened = _open_files(given)
     batches = tuple(dict.fromkeys(batch for run in runs for batch in run.batches))
-    read = written = dropped = EntrySum()
+    total = Merged([], EntrySum(), EntrySum(), EntrySum())
     with _Output(given.store, plan, mint, shapes, opened, batches, random_bytes) as output:
         for group in scan(readers, group_bytes=group_bytes):
-            kept, columns = _kept(group, newest_only=newest_only)
-            if shapes is not None:
-                columns = shapes.moved(columns, group.source[kept])
-            read = read.plus(EntrySum(len(group.tokens)))
-            written = written.plus(EntrySum(len(kept)))
-            if sums:
-                every = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
-                here = entry_sum(columns, shapes.packed if shapes is not None else None)
-                read, written = read.plus(EntrySum(0, every)), written.plus(EntrySum(0, here))
             if output.entries >= run_entries or output.payload >= run_bytes:
                 output.next_run()
-            output.add(columns, group, kept)
-    dropped = read.minus(written)
+            total = total.plus(_moved(given, group, output, shapes, newest_only=newest_only, sums=sums))
     commit = max(run.commit for run in runs)
-    return Merged([replace(entry, commit=commit) for entry in output.finished], read, written, dropped)
+    return replace(total, entries=[replace(entry, commit=commit) for entry in output.finished])
 
 
-def run_sum(reader: RunReader) -> EntrySum:
-    """Read a whole run: its number of entries and their order-free sum."""
-    shapes = _Shapes([reader]) if reader.entry.kind == KIND_RECORDS else None
-    total = EntrySum()
-    for group in scan([reader]):
-        some = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
-        total = total.plus(EntrySum(len(group.tokens), some))
-    return total
+def _moved(
+    given: MergeInput, group: Group, output: _Output, shapes: Shapes | None, *, newest_only: bool, sums: bool
+) -> Merged:
+    """Write what is kept of a group; what was read, written and dropped."""
+    dead, expired = given.marked(group, given.dead), given.marked(group, given.expired)
+    kept, columns = _kept(group, dead, expired, newest_only=newest_only)
+    if shapes is not None:
+        columns = shapes.moved(columns, group.source[kept])
+    output.add(columns, group, kept)
+    every = here = 0
+    if sums:
+        every = entry_sum(group.columns(), shapes.of(group) if shapes is not None else None)
+        here = entry_sum(columns, shapes.packed if shapes is not None else None)
+    read, written = EntrySum(len(group.tokens), every), EntrySum(len(kept), here)
+    gone = sum(int(marks.sum()) for marks in (dead, expired) if marks is not None)
+    return Merged([], read, written, read.minus(written), gone)
 
 
-def entry_sum(columns: Columns, shapes: Sequence[bytes] | None) -> int:
-    """The order-free sum of entries, see rule 4 of this module.
-
-    Args:
-        columns: Tokens, payload and offsets.
-        shapes: Packed shape of each number (or of each entry, if there are as many as entries and a list is given by
-            `_Shapes.of`); None for entries without shapes.
-    """
-    tokens, payload, offsets = columns
-    if not len(tokens):
-        return 0
-    data, keys, ends = payload.tobytes(), tokens.tobytes(), offsets.tolist()
-    sha256 = hashlib.sha256
-    if shapes is None:
-        parts = (
-            sha256(keys[16 * i : 16 * i + 16] + data[ends[i] : ends[i + 1]]).digest()[:16] for i in range(len(tokens))
-        )
-    else:
-        names = shapes if isinstance(shapes, _PerEntry) else [shapes[s] for s in shapes_of(payload, offsets).tolist()]
-        parts = (
-            sha256(keys[16 * i : 16 * i + 16] + names[i] + data[ends[i] + 3 : ends[i + 1]]).digest()[:16]
-            for i in range(len(tokens))
-        )
-    limbs = np.frombuffer(b"".join(parts), "<u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
-    return sum(int(limb) << (32 * place) for place, limb in enumerate(limbs)) % _SUM_LIMIT
-
-
-class _PerEntry(list[bytes]):
-    """Packed shapes, one per entry."""
-
-
-class _Shapes:
-    """The shape tables of several runs as one."""
-
-    def __init__(self, readers: Sequence[RunReader]) -> None:
-        numbers: dict[Shape, int] = {}
-        old: list[int] = []
-        starts: list[int] = []
-        for reader in readers:
-            starts.append(len(old))
-            old += [numbers.setdefault(shape, len(numbers)) for shape in reader.tail().shapes]
-        self.table = tuple(numbers)
-        self.packed = [shape.packed() for shape in numbers]
-        self._new = np.array(old, np.uint32)
-        self._starts = np.array(starts, np.int64)
-        self._counts = np.diff(np.array([*starts, len(old)], np.int64))
-
-    def _moved_numbers(self, columns: Columns, source: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        numbers = shapes_of(columns.payload, columns.offsets).astype(np.int64)
-        if (numbers >= self._counts[source]).any():
-            raise IntegrityError("an entry names a shape that its run does not have")
-        moved: npt.NDArray[np.uint32] = self._new[self._starts[source] + numbers]
-        return moved
-
-    def of(self, group: Group) -> _PerEntry:
-        """The packed shape of each entry of a group."""
-        numbers = self._moved_numbers(group.columns(), group.source)
-        return _PerEntry(self.packed[number] for number in numbers.tolist())
-
-    def moved(self, columns: Columns, source: npt.NDArray[np.int64]) -> Columns:
-        """The same entries with shape numbers of the joint table."""
-        numbers = self._moved_numbers(columns, source)
-        payload = columns.payload.copy()
-        write_shapes(payload, columns.offsets, numbers)
-        return columns._replace(payload=payload)
-
-
-def _kept(group: Group, *, newest_only: bool) -> tuple[npt.NDArray[np.int64], Columns]:
+def _kept(
+    group: Group,
+    dead: npt.NDArray[np.bool_] | None,
+    expired: npt.NDArray[np.bool_] | None,
+    *,
+    newest_only: bool,
+) -> tuple[npt.NDArray[np.int64], Columns]:
     """Places of the entries to keep, and those entries."""
-    if newest_only:
-        newest = np.append(token_changes(group.tokens)[1:], True)
-        if not newest.all():
-            kept = np.flatnonzero(newest)
-            return kept, Columns(group.tokens[kept], *gather(group.payload, group.offsets, kept))
-    return np.arange(len(group.tokens), dtype=np.int64), group.columns()
+    kept = np.arange(len(group.tokens), dtype=np.int64)
+    if dead is not None:
+        kept = kept[~dead]
+    if newest_only and len(kept):
+        kept = kept[np.append(token_changes(group.tokens[kept])[1:], True)]
+    if expired is not None:
+        kept = kept[~expired[kept]]
+    if len(kept) == len(group.tokens):
+        return kept, group.columns()
+    return kept, Columns(group.tokens[kept], *gather(group.payload, group.offsets, kept))
 
 
 @dataclass
@@ -293,7 +230,7 @@ class _Output:
         store: Store,
         plan: RunPlan,
         mint: Mint,
-        shapes: _Shapes | None,
+        shapes: Shapes | None,
         opened: _Opened | None,
         batches: tuple[bytes, ...],
         random_bytes: Callable[[int], bytes],
@@ -327,6 +264,10 @@ class _Output:
             self._file.__exit__(kind, error, trace)
 
     def add(self, columns: Columns, group: Group, kept: npt.NDArray[np.int64]) -> None:
+        if not len(kept):
+            if self._opened is not None:  # the files move on in step
+                merged_rows(self._opened.rows, group.source, group.position, kept, self._opened.schema)
+            return
         if self._run is None:
             self._start()
         assert self._run is not None

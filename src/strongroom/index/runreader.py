@@ -131,6 +131,10 @@ class RunReader:
             found.append(self._open(number, key, data[offset - begin : offset - begin + length], entries))
         return found
 
+    def some_blocks(self, numbers: Sequence[int]) -> list[tuple[int, Block]]:
+        """Blocks of some numbers, ascending, each with its number; keys are asked for once."""
+        return self._blocks(self.tail(), numbers)
+
     def keys(self, first: int, last: int) -> list[bytes]:
         """Block keys of the blocks from `first` to before `last`."""
         return self._block_keys(self.entry.key_id, self.entry.kind, range(first, last), self.entry.table)

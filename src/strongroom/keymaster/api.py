@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.keymaster.erasureapi import Buried, Erasures
 from strongroom.purpose.model import FieldView
 
 if TYPE_CHECKING:
@@ -150,17 +151,19 @@ class Released:
 
 @dataclass(frozen=True)
 class Hits:
-    """Index entries opened by the keymaster, in entry order."""
+    """Index entries opened by the keymaster, in entry order, without the dead; `buried` tells what else is dead."""
 
     subject_tokens: Bytes2D = field(repr=False)
     sequences: npt.NDArray[np.uint64]
     ordinals: npt.NDArray[np.uint32]
+    buried: Buried | None = None
 
 
 class Keymaster(Protocol):
     """Decide, spend, note, release. See the module's rules."""
 
     room_id: bytes
+    erasures: Erasures
 
     def close(self) -> None:
         """Publish what is noted, then forget the keys."""
@@ -305,6 +308,9 @@ class Keymaster(Protocol):
     def publish(self) -> str:
         """Derive tiles from noted leaves and sign a checkpoint; returns the checkpoint's text."""
 
+    def log_key(self) -> str:
+        """The log's public key in force, as the line that C2SP verifiers read: name+id+key."""
+
     def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
         """Log entries as dictionaries, in order, each with its number under `leaf`; DeniedError without the right."""
 
@@ -325,7 +331,9 @@ class Keymaster(Protocol):
 __all__ = [
     "Ask",
     "BucketCopy",
+    "Buried",
     "Bytes2D",
+    "Erasures",
     "FieldView",
     "FileKey",
     "Head",

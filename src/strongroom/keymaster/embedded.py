@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from strongroom.audit.note import verifier_key
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import (
     Ask,
@@ -33,6 +34,8 @@ from strongroom.keymaster.api import (
 )
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasureapi import Erasures
+from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
@@ -79,6 +82,7 @@ class EmbeddedKeymaster:
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.turning = Turning(core, self.slots, folder)
+        self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
 
@@ -289,6 +293,10 @@ class EmbeddedKeymaster:
     def check_checkpoint(self, text: str) -> None:
         """See `Keymaster.check_checkpoint`."""
         self._publishing.check_known(text)
+
+    def log_key(self) -> str:
+        """See `Keymaster.log_key`."""
+        return verifier_key(self._publishing.origin, self._publishing.keys[-1].public_key)
 
     def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
         """See `Keymaster.log_entries`."""

@@ -31,9 +31,10 @@ from strongroom.seal.blocks import (
 
 LEASE_SECONDS = 15 * 60.0
 PUT_VERBS = ("put", "rejects")
-MAINTENANCE_VERBS = ("compact", "check", "log", "copy", "restore", "rotate")
+MAINTENANCE_VERBS = ("compact", "check", "log", "copy", "restore", "rotate", "erase")
 BLIND_VERBS = ("log", "copy", "restore")  # they open what names objects, and no object that holds a record
 COMMIT_VERBS = (*PUT_VERBS, "compact", "restore", "rotate")
+NOTED_AS = {"erase": "plan"}  # the erasure itself has an entry of its own
 SHARED_KINDS = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 DIGEST_BYTES = 32
 
@@ -91,10 +92,10 @@ class Leases:
     ) -> Answer:
         core = self._core
         now, lease, head = core.journal.now(rows), core.entropy(16), core.head(rows)
-        leaf = core.journal.note(rows, core.journal.entry(rows, verb, actor, table=table))
+        leaf = core.journal.note(rows, core.journal.entry(rows, NOTED_AS.get(verb, verb), actor, table=table))
         rows.execute(
-            "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, 'open', 0)",
-            (lease, actor, verb, *version, head.number, now + LEASE_SECONDS),
+            "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, 'open', 0, ?)",
+            (lease, actor, verb, *version, head.number, now + LEASE_SECONDS, leaf),
         )
         return {"lease": lease.hex(), "expires": now + LEASE_SECONDS, "base": head.number, "leaf": leaf}
 
@@ -155,8 +156,8 @@ class Leases:
                 raise UsageError(f"a lease to {lease.verb} has no table to seal for")
             sequence = take(rows, "batch")
             batch = sequence.to_bytes(8, "little") + self._core.entropy(8)
-            sql = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, NULL, 'minted')"
-            rows.execute(sql, (sequence, batch, lease.lease_id, table_id, version))
+            sql = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, NULL, 'minted', ?)"
+            rows.execute(sql, (sequence, batch, lease.lease_id, table_id, version, self._core.journal.now(rows)))
             return batch
 
         minted: bytes = self._core.run(job)
@@ -184,8 +185,12 @@ class Leases:
                 raise ConflictError("this object has a file key: what is built again gets a new object id")
             key_id, key = core.entropy(16), core.entropy(KEY_BYTES)
             wrapped = core.ring.wrap("file", key_id, key, bound(object_id, kind, table_id))
-            sql = "INSERT INTO file_key VALUES (?, ?, ?, ?, ?, 'pending', NULL, ?)"
-            rows.execute(sql, (key_id, object_id, kind, table_id, lease.lease_id, wrapped))
+            # a put or compaction leaves out whoever was erased before it began; what only moves entries, nobody
+            sql = (
+                "INSERT INTO file_key SELECT ?, ?, ?, ?, id, 'pending', NULL, ?,"
+                " CASE WHEN verb IN ('put', 'rejects', 'compact') THEN leaf ELSE -1 END FROM lease WHERE id = ?"
+            )
+            rows.execute(sql, (key_id, object_id, kind, table_id, wrapped, lease.lease_id))
             return FileKey(key_id, key)
 
         minted: FileKey = core.run(job)
@@ -293,7 +298,8 @@ class Leases:
             table = None if lease.table is None else lease.table.name
             entry = self._core.journal.entry(rows, "abandon", lease.actor, table=table, extras={"of": lease.verb})
             end_lease(rows, lease.lease_id)
-            self._core.journal.note(rows, entry)
+            if lease.verb not in NOTED_AS:
+                self._core.journal.note(rows, entry)
 
         self._core.run(job)
         self._core.noted.set()

@@ -23,7 +23,9 @@ import numpy.typing as npt
 from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import Hits, ReadingGrant
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasureapi import Buried
 from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
+from strongroom.keymaster.tombstones import any_buried, buried_of
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
@@ -208,11 +210,20 @@ class Readings:
             raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
         field_id = model.field(field_name).id
         subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
-        good = ~bad
-        if bad.any():
-            # an entry that does not open is no hit; `check` names it, and a swapped one must not look like a person
-            return Hits(subjects[good], sequences[good], ordinals[good])
-        return Hits(subjects, sequences, ordinals)
+        buried = self._buried(model, subjects)
+        good = ~bad if buried is None else ~bad & (sequences > buried.of(subjects))
+        if not good.all():
+            # an entry that does not open is no hit; `check` names it, and a swapped one must not look like a person.
+            # Nor is one that is dead: its person is none of this reading's business
+            return Hits(subjects[good], sequences[good], ordinals[good], buried)
+        return Hits(subjects, sequences, ordinals, buried)
+
+    def _buried(self, model: Table, subjects: npt.NDArray[np.uint8]) -> Buried | None:
+        """What is dead of some persons; None where nobody was ever erased and nothing expires."""
+        rows = self._core.state.read()
+        if model.retention is None and not any_buried(rows):
+            return None
+        return buried_of(rows, model, subjects, self._core.clock())
 
     def _spend(self, reading: Reading, table: str, fields: tuple[str, ...], count: int) -> None:
         if not 0 < count <= LOOKUPS_AT_ONCE_MAX:

@@ -5,21 +5,24 @@ Rules it keeps:
 1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows.
 2. Persons are counted by ordinal, each once, in every scope and window, before any key is derived.
 3. The same request id is charged once and gets the same answer; its keys are derived again.
-4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros.
+4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros. So is a
+   row of somebody who was erased after it was put, or whose retention has ended: it costs nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError, UsageError
+from strongroom.errors import ConflictError, DeniedError, UnavailableError, UsageError
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import Limit, limits
 from strongroom.schema.model import OPEN, Table
@@ -29,6 +32,11 @@ RELEASE_ROWS_MAX = 1_000_000
 BATCHES_KEPT_MAX = 65_536
 SMALL = 64
 SHOWN_KEPT_MAX = 64
+ATTEMPTS_MAX = 16
+
+
+class _ErasedError(ConflictError):
+    """A person was erased since the secrets were looked up; never leaves this module."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,19 @@ class Releasing:
         _check(ask)
         core.standing.refresh()
         model = core.standing.schema.table(ask.table)
-        persons = self._persons(ask)
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
-        def work(rows: Rows) -> Answer:
-            return self._decide_spend_note(rows, reading, ask, model, persons, said)
+        for _ in range(ATTEMPTS_MAX):
+            persons = self._persons(ask, model)
 
-        answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
+            def work(rows: Rows, persons: _Persons = persons) -> Answer:
+                return self._decide_spend_note(rows, reading, ask, model, persons, said)
+
+            with contextlib.suppress(_ErasedError):
+                answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
+                break
+        else:
+            raise UnavailableError("persons keep being erased: ask again")
         keys = self._keys(reading, ask, model, persons)
         missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
@@ -77,7 +91,7 @@ class Releasing:
         decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
         self._check_batches(rows, ask, model)
         if counter(rows, "removals") != persons.removals:
-            raise DeniedError("a person was erased meanwhile: ask again", rule="room.erased-meanwhile")
+            raise _ErasedError("somebody was erased meanwhile")
         plan = core.ledger.plan_persons(rows, self._limits(reading), persons.ordinals, core.journal.now(rows))
         root, month, sealed = core.journal.labels(rows, persons.tokens)
         entry = core.journal.entry(
@@ -108,25 +122,37 @@ class Releasing:
         return known[key]
 
     # -- persons and batches --------------------------------------------------------------------
-    def _persons(self, ask: Ask) -> _Persons:
+    def _persons(self, ask: Ask, model: Table) -> _Persons:
         size = len(ask.tokens)
         if size <= SMALL:
             secrets, found, own = bytearray(), [], dict[int, bytes]()
             asked = [row.tobytes() for row in ask.tokens]
             removals, subjects = self._core.keys.few(asked)
-            for token, subject in zip(asked, subjects, strict=True):
-                found.append(subject is not None)
-                secrets += bytes(32) if subject is None else subject.secret
-                if subject is not None:
-                    own[subject.ordinal] = token
+            living = self._living(ask, model, removals)
+            for at, (token, subject) in enumerate(zip(asked, subjects, strict=True)):
+                here = subject if living is None or living[at] else None
+                found.append(here is not None)
+                secrets += bytes(32) if here is None else here.secret
+                if here is not None:
+                    own[here.ordinal] = token
             tokens = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
             matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
             return _Persons(removals, np.array(found, np.bool_), matrix, list(own), tokens)
         removals = self._core.keys.refresh().removals
         many = self._core.keys.lookup(ask.tokens)
-        rows = np.flatnonzero(many.found)
+        living = self._living(ask, model, removals)
+        alive = many.found if living is None else many.found & living
+        rows = np.flatnonzero(alive)
         ordinals, first = np.unique(many.ordinals[rows], return_index=True)
-        return _Persons(removals, many.found, many.secrets, ordinals.tolist(), ask.tokens[rows[first]])
+        return _Persons(removals, alive, many.secrets, ordinals.tolist(), ask.tokens[rows[first]])
+
+    def _living(self, ask: Ask, model: Table, removals: int) -> npt.NDArray[np.bool_] | None:
+        """Which rows are neither of an erasure nor past their retention, bool[n]; None where nobody is."""
+        if not removals and model.retention is None:
+            return None
+        rows = self._core.state.read()
+        limit = np.maximum(buried_at(rows, ask.tokens), np.uint64(horizon(rows, model, self._core.clock())))
+        return np.ascontiguousarray(ask.batches[:, :8]).view("<u8")[:, 0] > limit
 
     def _check_batches(self, rows: Rows, ask: Ask, model: Table) -> None:
         """Every batch asked for is a committed one of the table.

@@ -7,6 +7,8 @@ Rules it keeps:
 2. The put's budget is spent in the transaction that makes new persons live and marks the batch sealed.
 3. Index tokens are handed out once per batch and field, for no more values than the batch has records: a lease to
    put is no oracle for whole number spaces.
+4. A put that began before a person was erased leaves nothing of that person alive: such rows are sealed under keys
+   that nobody keeps (`racing`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from strongroom.errors import ConflictError, DeniedError, InputError, UsageError
 from strongroom.keymaster.api import Lease, SealingKeys
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.leases import PUT_VERBS, Leases
+from strongroom.keymaster.racing import ensure_living
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import Table
@@ -69,14 +72,12 @@ class Sealing:
             rows.execute("UPDATE batch SET state = 'sealed', records = ? WHERE sequence = ?", (size, own.sequence))
 
         try:
-            ensured = core.keys.ensure(subjects, own.sequence, within)
+            secrets, new = ensure_living(core, lease, own.sequence, subjects, within)
         except DeniedError as error:
             self._refuse(lease, error)
             raise
-        keys = {
-            klass: batch_keys(ensured.secrets, own.table.compartments[klass], batch) for klass in own.table.classes
-        }
-        return SealingKeys(subjects, keys, ensured.new)
+        keys = {klass: batch_keys(secrets, own.table.compartments[klass], batch) for klass in own.table.classes}
+        return SealingKeys(subjects, keys, new)
 
     def _refuse(self, lease: Lease, error: DeniedError) -> None:
         """Note a refusal; the error itself is the caller's to raise."""

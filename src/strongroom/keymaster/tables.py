@@ -32,21 +32,31 @@ CREATE TABLE wrapped_key (purpose TEXT NOT NULL, id BLOB NOT NULL, wrapped BLOB 
 CREATE TABLE day_key (day INTEGER PRIMARY KEY, month BLOB NOT NULL, wrapped BLOB NOT NULL);
 
 CREATE TABLE lease (id BLOB PRIMARY KEY, actor TEXT NOT NULL, verb TEXT NOT NULL, table_id BLOB, table_version INTEGER,
-  base INTEGER NOT NULL, expires REAL NOT NULL, state TEXT NOT NULL, noted INTEGER NOT NULL) WITHOUT ROWID;
+  base INTEGER NOT NULL, expires REAL NOT NULL, state TEXT NOT NULL, noted INTEGER NOT NULL,
+  leaf INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX lease_by_state ON lease (state, expires);
 CREATE TABLE batch (sequence INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, lease BLOB NOT NULL REFERENCES lease(id),
-  table_id BLOB NOT NULL, table_version INTEGER NOT NULL, records INTEGER, state TEXT NOT NULL);
+  table_id BLOB NOT NULL, table_version INTEGER NOT NULL, records INTEGER, state TEXT NOT NULL, minted REAL NOT NULL);
 CREATE INDEX batch_by_lease ON batch (lease);
+CREATE INDEX batch_by_time ON batch (table_id, minted);
 CREATE TABLE batch_index (sequence INTEGER NOT NULL REFERENCES batch(sequence), field BLOB NOT NULL,
   PRIMARY KEY (sequence, field)) WITHOUT ROWID;
 CREATE TABLE file_key (id BLOB PRIMARY KEY, object BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL, table_id BLOB,
-  lease BLOB NOT NULL REFERENCES lease(id), state TEXT NOT NULL, dropped_at INTEGER, wrapped BLOB) WITHOUT ROWID;
+  lease BLOB NOT NULL REFERENCES lease(id), state TEXT NOT NULL, dropped_at INTEGER, wrapped BLOB,
+  clean INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX file_key_by_lease ON file_key (lease);
 CREATE TABLE outer_key_use (field BLOB NOT NULL, snapshot INTEGER NOT NULL, version INTEGER NOT NULL,
   PRIMARY KEY (field, snapshot)) WITHOUT ROWID;
 CREATE TABLE outer_key_plan (lease BLOB PRIMARY KEY REFERENCES lease(id), field BLOB NOT NULL,
   version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (table_id, digest)) WITHOUT ROWID;
+
+CREATE TABLE tombstone (token BLOB PRIMARY KEY, sequence INTEGER NOT NULL, leaf INTEGER NOT NULL,
+  at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX tombstone_by_leaf ON tombstone (leaf);
+CREATE TABLE erasure (leaf INTEGER PRIMARY KEY, persons INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  since INTEGER NOT NULL);
+CREATE TABLE hold (token BLOB PRIMARY KEY, actor TEXT NOT NULL, leaf INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE bucket_copy (url TEXT PRIMARY KEY, snapshot INTEGER NOT NULL, objects INTEGER NOT NULL,
   bytes INTEGER NOT NULL, made REAL NOT NULL) WITHOUT ROWID;

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
-from strongroom.keys import pagetable
+from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
+from strongroom.keys import pagetable, removal
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
-from strongroom.keys.rows import Database, Rows, counter, take
+from strongroom.keys.removal import Removal, Removed, _RacedError
+from strongroom.keys.rows import Database, Rows, counter, named, take
 from strongroom.keys.writer import PageWriter, distinct, insert_generation, insert_pages, merged
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def _nothing(_rows: Rows, _new: int) -> None:
     """Do nothing within the transaction."""
 
 
-class _RacedError(ConflictError):
-    """Somebody else changed what was prepared for; never leaves this module."""
+def _bury_nothing(_rows: Rows, _tokens: Bytes2D, _born: U64) -> None:
+    """Do nothing within the transaction that takes secrets away."""
 
 
 class KeyStore:
@@ -96,6 +97,7 @@ class KeyStore:
         self._ring = ring
         self._reader = PageReader(store, ring)
         self._writer = PageWriter(store, ring, entropy)
+        self._removal = Removal(database, store, ring, self._reader, self._writer, clock)
         self._table = pagetable.EMPTY
         self._table_lock = threading.Lock()
         self._insert_lock = threading.Lock()
@@ -354,63 +356,31 @@ class KeyStore:
         rows.executemany("DELETE FROM page WHERE generation = ?", idents)
         rows.executemany("DELETE FROM generation WHERE id = ?", idents)
         names = {page.object for generation in inputs for page in generation.pages}
-        return [name for name in names if not _named(rows, name)]
+        return [name for name in names if not named(rows, name)]
 
     # -- removing -------------------------------------------------------------------------------
-    def remove(self, token: bytes, within: Within = _nothing) -> bool:
-        """Take one person's secret away: its page is written anew under a new key, name and id, without it.
+    def remove(self, token: bytes) -> bool:
+        """Take one person's secret away; see `remove_many`. Returns whether there was one."""
+        return bool(self.remove_many(np.frombuffer(token, np.uint8).reshape(1, 16)).gone[0])
 
-        Returns:
-            Whether there was one.
+    def remove_many(self, tokens: Bytes2D, within: removal.Within = _bury_nothing) -> Removed:
+        """Take persons' secrets away: each page that holds one is written anew without them under a new key and id.
+
+        Args:
+            tokens: u8[n,16], sorted and distinct.
+            within: Called in each transaction with the tokens it takes away and when they were first seen; what it
+                raises undoes that transaction, and ends the call: those before it stand.
         """
+        gone, said = np.zeros(len(tokens), np.bool_), []
         for _ in range(ATTEMPTS_MAX):
-            table = self.refresh()
-            place = self._page_of(table, token)
-            if place is None:
-                return False
+            left = np.flatnonzero(~gone)
             with self._moving(), contextlib.suppress(_RacedError):
-                self._rewrite(*place, token, within)
-                return True
+                for places, word in self._removal.once(self.refresh(), tokens[left], within):
+                    gone[left[places]] = True
+                    said.append(word)
+                self.refresh()
+                return Removed(gone, said)
         raise UnavailableError("the key pages keep moving")
-
-    def _page_of(self, table: PageTable, token: bytes) -> tuple[Generation, Page] | None:
-        for generation in table.generations:
-            if self._reader.one(generation, token) is None:
-                continue
-            for page in generation.pages:
-                if page.first <= token <= page.last:
-                    return generation, page
-        return None
-
-    def _rewrite(self, generation: Generation, page: Page, token: bytes, within: Within) -> None:
-        entries = self._reader.whole(page)
-        high, low = int.from_bytes(token[:8], "big"), int.from_bytes(token[8:], "big")
-        kept = entries[(entries["hi"] != high) | (entries["lo"] != low)]
-        name = self._writer.new_name()
-        with self._database.write() as rows:
-            rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
-        epoch = self._ring.epoch
-        try:
-            pages = self._writer.write(name, [kept]) if len(kept) else []
-            with self._database.write() as rows:
-                self._same(epoch)
-                if not _unchanged(rows, generation):
-                    raise _RacedError("the page changed while it was written")
-                within(rows, 1)
-                rows.execute("DELETE FROM page WHERE id = ?", (page.id,))
-                insert_pages(rows, generation.id, pages)
-                change = "UPDATE generation SET stamp = stamp + 1, subjects = subjects - 1 WHERE id = ?"
-                rows.execute(change, (generation.id,))
-                rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
-                take(rows, "pages")
-                take(rows, "removals")
-                emptied = not _named(rows, page.object)
-        except BaseException:
-            self._discard(name)
-            raise
-        if emptied:
-            self._store.delete(page.object)
-        self.refresh()
 
     # -- renewing -------------------------------------------------------------------------------
     def renew(self, most: int, within: Within = _nothing) -> tuple[int, int]:
@@ -453,7 +423,7 @@ class KeyStore:
                 rows.execute("UPDATE generation SET stamp = stamp + 1 WHERE id = ?", (generation.id,))
                 rows.execute("DELETE FROM page_object_pending WHERE name = ?", (name,))
                 take(rows, "pages")
-                emptied = [old for old in {page.object for page in pages} if not _named(rows, old)]
+                emptied = [old for old in {page.object for page in pages} if not named(rows, old)]
         except BaseException:
             self._discard(name)
             raise
@@ -470,14 +440,10 @@ class KeyStore:
         with self._database.write() as rows:
             rows.execute("DELETE FROM page_object_pending WHERE made < ?", (self._clock() - PENDING_SECONDS,))
             pending = {row[0] for row in rows.execute("SELECT name FROM page_object_pending").fetchall()}
-            stray = [name for name in names if name not in pending and not _named(rows, name)]
+            stray = [name for name in names if name not in pending and not named(rows, name)]
         for name in stray:
             self._store.delete(name)
         return len(stray)
-
-
-def _named(rows: Rows, name: str) -> bool:
-    return rows.execute("SELECT 1 FROM page WHERE object = ? LIMIT 1", (name,)).fetchone() is not None
 
 
 def _unchanged(rows: Rows, generation: Generation) -> bool:

@@ -8,8 +8,9 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,24 +92,57 @@ def load(rows: Rows, old: PageTable = EMPTY) -> PageTable:
     if version == old.version:
         return old
     removals = counter(rows, "removals")
-    known = {(generation.id, generation.stamp): generation for generation in old.generations}
+    known = {generation.id: generation for generation in old.generations}
     found = []
     for ident, stamp in rows.execute("SELECT id, stamp FROM generation").fetchall():
-        shared = known.get((ident, stamp))
-        found.append(shared or Generation(ident, stamp, list(_pages(rows, ident))))
+        before = known.get(ident)
+        if before is None:
+            before = Generation(ident, stamp, list(_pages(rows, ident)))
+        elif before.stamp != stamp:
+            before = Generation(ident, stamp, _changed(rows, before))
+        found.append(before)
     found.sort(key=lambda generation: -generation.subjects)
     return PageTable(version, removals, tuple(found))
 
 
+_COLUMNS = "SELECT id, object, start, count, version, first, last, fences, wrapped FROM page WHERE "
+
+
 def _pages(rows: Rows, generation: int) -> Iterator[Page]:
-    sql = (
-        "SELECT id, object, start, count, version, first, last, fences, wrapped FROM page"
-        " WHERE generation = ? ORDER BY first"
-    )
     before = b""
-    for row in rows.execute(sql, (generation,)).fetchall():
-        ident, name, start, count, version, first, last, fences, wrapped = row
-        if first <= before or last < first or len(fences) != 8 * chunks_of(count):
-            raise IntegrityError(f"generation {generation} of the key pages is out of order")
-        before = last
-        yield Page(ident, name, start, count, version, first, last, memoryview(fences).cast("Q"), wrapped)
+    for row in rows.execute(_COLUMNS + "generation = ? ORDER BY first", (generation,)).fetchall():
+        page = _page(row)
+        if page.first <= before:
+            raise _out_of_order(generation)
+        before = page.last
+        yield page
+
+
+def _changed(rows: Rows, old: Generation) -> list[Page]:
+    """The pages of a generation some of which were written anew: only those are read."""
+    known = {(page.id, page.wrapped): page for page in old.pages}
+    names = rows.execute("SELECT id, wrapped FROM page WHERE generation = ? ORDER BY first", (old.id,)).fetchall()
+    pages, before = [], b""
+    for name in names:
+        page = known.get(name)
+        if page is None:
+            row = rows.execute(_COLUMNS + "id = ?", (name[0],)).fetchone()
+            if row is None:
+                return list(_pages(rows, old.id))  # it moved between two statements
+            page = _page(row)
+        if page.first <= before:
+            raise _out_of_order(old.id)
+        before = page.last
+        pages.append(page)
+    return pages
+
+
+def _page(row: Sequence[Any]) -> Page:
+    ident, name, start, count, version, first, last, fences, wrapped = row
+    if last < first or len(fences) != 8 * chunks_of(count):
+        raise IntegrityError("the row of a key page is malformed")
+    return Page(ident, name, start, count, version, first, last, memoryview(fences).cast("Q"), wrapped)
+
+
+def _out_of_order(generation: int) -> IntegrityError:
+    return IntegrityError(f"generation {generation} of the key pages is out of order")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -192,6 +193,28 @@ class PageReader:
             order = np.argsort(place, kind="stable")
             return place[order], joined(found)[order]
         return place, joined(found)
+
+    def pages_of(
+        self, generation: Generation, high: U64, low: U64
+    ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """Pages that may hold some tokens, by number, each with the positions i64[k] of those tokens.
+
+        Args:
+            generation: Where to look.
+            high: High halves of the tokens, u64[n], sorted with the low ones.
+            low: Low halves, u64[n].
+        """
+        if not generation.pages:
+            return
+        tokens = np.stack([high, low], axis=1).astype(">u8").view("S16")[:, 0]
+        firsts = np.array([page.first for page in generation.pages], "S16")
+        lasts = np.array([page.last for page in generation.pages], "S16")
+        at = np.searchsorted(firsts, tokens, side="right") - 1
+        rows = np.flatnonzero((at >= 0) & (tokens <= lasts[np.maximum(at, 0)]))
+        rows = rows[self._passed(generation, at[rows], low[rows])]
+        cuts = [*np.flatnonzero(np.diff(at[rows], prepend=-1)).tolist(), len(rows)]
+        for start, stop in pairwise(cuts):
+            yield int(at[rows[start]]), rows[start:stop]
 
     def _neighbours(
         self,

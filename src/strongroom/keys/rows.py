@@ -77,3 +77,8 @@ def put(rows: Rows, name: str, value: int) -> None:
     if isinstance(rows, CountedRows):
         rows.counters_changed()
     rows.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+
+
+def named(rows: Rows, name: str) -> bool:
+    """Whether a live page lies in the object of this name."""
+    return rows.execute("SELECT 1 FROM page WHERE object = ? LIMIT 1", (name,)).fetchone() is not None

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 SHOWS = ("plain", "masked", "token", "withheld")
 READ_VERBS = ("get", "find", "sql", "rejects")
-ACTS = ("put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate")
+ACTS = (
+    "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
+    "erase", "hold",
+)  # fmt: skip
 WINDOWS = ("hour", "day", "month")
 LOOKUPS_PER_PERSON = 10
 MIN_GROUP_DEFAULT = 10

@@ -5,7 +5,8 @@ Rules it keeps:
 1. The statement is parsed and checked before any key is asked for.
 2. An aggregate is noted before its answer is given; rows are charged as the persons they are, and released, before
    they are given.
-3. Superseded rows of a table with one record a subject are left out.
+3. Superseded rows of a table with one record a subject are left out, and everywhere those of the erased and those whose
+   retention has ended.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError
-from strongroom.keymaster.api import Ask
-from strongroom.read.sql import OpenFile, run
+from strongroom.errors import DeniedError, UnavailableError
+from strongroom.index.expiry import cutoff
+from strongroom.keymaster.api import Ask, Buried
+from strongroom.read.sql import OpenFile, SqlAnswer, run
 from strongroom.read.sqlcheck import TableView, check_sql
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import ReadingGrant
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
+
+ATTEMPTS_MAX = 4
 
 
 def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: BlockKeys, text: str) -> pa.Table:
@@ -52,19 +56,26 @@ def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: B
     pairs = [(r, beside[r.entry.object_id]) for r in runs if r.entry.object_id in beside]
     if plan.kind == "aggregate":
         session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
-    masks = finder.live_masks(table)
-    files = [
-        OpenFile(
-            _source(session, entry),
-            block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0],
-            _unless_all(masks[reader.entry.object_id]),
-        )
-        for reader, entry in pairs
-    ]
-    answer = run(plan, files)
-    if plan.kind == "rows":
-        _charge(session, grant, table, plan.fields, [r for r, _ in pairs], answer.files, answer.rows)
-    return answer.table
+    until = cutoff(table, session.now())
+
+    def ask(low: bytes, high: bytes) -> Buried:
+        return session.keymaster.erasures.buried(grant.reading_id, table.name, low, high)
+
+    for _ in range(ATTEMPTS_MAX):
+        masks = finder.live_masks(table, ask)
+        files = [
+            OpenFile(
+                _source(session, entry),
+                block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0],
+                _unless_all(masks[reader.entry.object_id]),
+                expires=until,
+            )
+            for reader, entry in pairs
+        ]
+        answer = run(plan, files)
+        if plan.kind != "rows" or _charged(session, grant, table, plan.fields, [r for r, _ in pairs], answer):
+            return answer.table
+    raise UnavailableError("persons keep being erased: ask again")
 
 
 def _unless_all(live: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
@@ -81,19 +92,22 @@ def _source(session: Session, entry: ObjectEntry) -> Any:
     return pa.BufferReader(session.store.get(name))
 
 
-def _charge(
+def _charged(
     session: Session,
     grant: ReadingGrant,
     table: Table,
     fields: tuple[str, ...],
     runs: list[RunReader],
-    files: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint64],
-) -> None:
-    """Spend the persons behind the rows and note them; raises before anything is given when they are too many."""
+    answer: SqlAnswer,
+) -> bool:
+    """Spend the persons behind the rows and note them; raises before anything is given when they are too many.
+
+    Returns:
+        Whether all of them are still there: somebody erased since the question was answered must not be in the answer.
+    """
     tokens, batches = [], []
     for number, reader in enumerate(runs):
-        wanted = np.sort(rows[files == number].astype(np.int64))
+        wanted = np.sort(answer.rows[answer.files == number].astype(np.int64))
         if len(wanted):
             found = _persons_at(reader, wanted)
             tokens.append(found[0])
@@ -107,7 +121,7 @@ def _charge(
         tokens=np.concatenate(tokens) if tokens else none,
         batches=np.concatenate(batches) if batches else none,
     )
-    session.keymaster.release(grant.reading_id, ask)
+    return not session.keymaster.release(grant.reading_id, ask).missing
 
 
 def _persons_at(

@@ -1,7 +1,7 @@
 """Compute the sums that a compaction noted once more, from the runs it read and the runs it wrote.
 
 A compaction that lost or invented a record, or wrote a newer one over with an older one, cannot have sums that add up:
-see `index/merge.py`, rule 4.
+see `index/sums.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import EntrySum, note_name, run_sum
 from strongroom.index.runreader import RunReader
+from strongroom.index.sums import EntrySum, note_name, run_sum
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
 from strongroom.store.base import object_name
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from strongroom.errors import NotFoundError, UsageError
+from strongroom.errors import ErasedError, NotFoundError, UsageError
+from strongroom.index.expiry import unexpired
 from strongroom.keymaster.api import Ask
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
@@ -105,11 +106,32 @@ class Reading:
         model = self._table(table)
         identifier = normalise_one(str(subject), model.subject_field.normalise)
         token = self._keymaster.subject_tokens(self._grant.reading_id, table, [identifier])[0].tobytes()
-        rows = [(token, entry) for entry in self._finder.records(model, token)]
+        rows = [(token, entry) for entry in self._unexpired(model, self._finder.records(model, token))]
         found = self._open("get", model, rows, fields, looked_up=1, misses=0 if rows else 1)
+        if not found and rows:
+            found = self._behind_the_dead(model, token, fields)
         if not found:
+            if self._keymaster.erasures.erased(self._grant.reading_id, token):
+                raise ErasedError(f"the subject was erased from table {table}")
             raise NotFoundError(f"no such subject in table {table}")
         return found
+
+    def _behind_the_dead(self, model: Table, token: bytes, fields: Sequence[str] | None) -> list[Record]:
+        """What lives of a person whose newest records are dead: of a person who came back, beside a put that raced."""
+        buried = self._keymaster.erasures.buried(self._grant.reading_id, model.name, token, token)
+        rows = [(token, entry) for entry in self._unexpired(model, self._finder.records(model, token, buried))]
+        return self._open("get", model, rows, fields, looked_up=0, misses=0) if rows else []
+
+    def _unexpired(self, model: Table, entries: list[RecordEntry]) -> list[RecordEntry]:
+        """Records without those whose retention by a date field has ended."""
+        if model.retention is None or model.retention.by is None:
+            return entries
+        now = self._session.now()
+        return unexpired(model, entries, now, lambda version: self._keymaster.table_version(model.id, version))
+
+    def _unexpired_rows(self, model: Table, rows: list[Row]) -> list[Row]:
+        kept = {id(entry) for entry in self._unexpired(model, [entry for _, entry in rows])}
+        return [row for row in rows if id(row[1]) in kept]
 
     # -- by value -------------------------------------------------------------------------------
     def find(
@@ -146,7 +168,7 @@ class Reading:
                 before = {(token, entry.batch, entry.ordinal) for token, entry in rows}
                 found = [(token, e) for token, e in found if (token, e.batch, e.ordinal) in before]
             rows = found
-        rows = (rows or [])[:limit]
+        rows = self._unexpired_rows(model, rows or [])[:limit]
         return self._open("find", model, rows, fields, looked_up=looked_up, misses=0 if rows else 1)
 
     def _where(self, model: Table, where: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -173,7 +195,7 @@ class Reading:
         if not len(entries):
             return []
         hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
-        return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals)
+        return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
 
     # -- release and open -----------------------------------------------------------------------
     def _open(

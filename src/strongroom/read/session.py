@@ -6,7 +6,8 @@ Nothing kept here opens a cell: tails hold tokens and places, catalogues hold na
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from strongroom.catalog.catalog import Catalog
@@ -26,12 +27,16 @@ class Session:
         store: The bucket.
         keymaster: Releases keys.
         actor: Who asks.
+        now: Seconds since 1970.
     """
 
-    def __init__(self, store: Store, keymaster: Keymaster, actor: str) -> None:
+    def __init__(
+        self, store: Store, keymaster: Keymaster, actor: str, now: Callable[[], float] = time.time
+    ) -> None:
         self.store = store
         self.keymaster = keymaster
         self.actor = actor
+        self.now = now
         self.tails = TailCache()
         self._newest: Catalog | None = None
         self._lock = threading.Lock()

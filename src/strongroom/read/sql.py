@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,12 +63,14 @@ class OpenFile:
         live: One truth value a row, in row order: whether the row is the newest of its person; None where all are.
         persons: Number of the row's person within the file, in row order; None where the file has `_person`, or
             where the table has one record a subject.
+        expires: Name of a date or time column, and the day and time (UTC) before which a row has expired.
     """
 
     source: Any
     key: bytes | None = field(default=None, repr=False)
     live: pa.Array | npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     persons: pa.Array | npt.NDArray[np.integer[Any]] | None = field(default=None, repr=False)
+    expires: tuple[str, date, datetime] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,8 @@ class _Feed:
         if self._as_dictionary is None:
             self._as_dictionary = _few_values(opened.metadata, self.plan.columns)
         wanted = [c.name for c in self.plan.columns if c.name in present]
+        if file.expires is not None and file.expires[0] in present and file.expires[0] not in wanted:
+            wanted.append(file.expires[0])
         if self.plan.by_person and file.persons is None:
             wanted.append(PERSON_COLUMN)
         encoded = [name for name in wanted if name in self._as_dictionary]
@@ -290,10 +295,21 @@ class _Feed:
         if not arrays:
             arrays["_one"] = pa.nulls(rows, pa.bool_())
         batch = pa.RecordBatch.from_pydict(arrays)
-        if file.live is None:
-            return batch
-        live = np.asarray(file.live[start : start + rows], bool)
-        return batch if live.all() else batch.filter(pa.array(live))
+        live = None if file.live is None else np.asarray(file.live[start : start + rows], bool)
+        if file.expires is not None and file.expires[0] in columns:
+            kept = _unexpired(columns[file.expires[0]], file.expires)
+            live = kept if live is None else live & kept
+        return batch if live is None or live.all() else batch.filter(pa.array(live))
+
+
+def _unexpired(given: Any, expires: tuple[str, date, datetime]) -> npt.NDArray[np.bool_]:
+    """Which rows have not expired; one without a date has not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    limit = pa.scalar(expires[1] if pa.types.is_date(given.type) else expires[2], given.type)
+    kept: npt.NDArray[np.bool_] = pc.fill_null(pc.greater_equal(given, limit), True).to_numpy(zero_copy_only=False)
+    return kept
 
 
 def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -112,6 +112,7 @@ def _table(
         version=old.version if old else 1,
         compartments={k: kept.get(k) or fresh(16) for k in used if k != OPEN},
         class_info={k: classes[k] for k in used},
+        retention=text.retention,
     )
     if old is None or table == old:
         return table

@@ -77,6 +77,19 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long records of a table are kept.
+
+    Args:
+        days: Whole days.
+        by: Name of an open field of dates or times that the days are counted from; None for when a record was put.
+    """
+
+    days: int
+    by: str | None = None
+
+
+@dataclass(frozen=True)
 class Table:
     """One table at one version.
 
@@ -90,6 +103,7 @@ class Table:
         version: Counts up from 1 with every change of the table.
         compartments: Compartment id (16 random bytes) of each sealed class.
         class_info: Pad and sensitivity of each class that the fields use.
+        retention: How long records are kept; None for as long as they are wanted.
     """
 
     name: str
@@ -101,6 +115,7 @@ class Table:
     version: int
     compartments: Mapping[str, bytes] = field(hash=False)
     class_info: Mapping[str, ClassInfo] = field(hash=False)
+    retention: Retention | None = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

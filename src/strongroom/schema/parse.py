@@ -29,6 +29,7 @@ from strongroom.schema.model import (
     TABLE_CLASSES,
     TYPES,
     ClassInfo,
+    Retention,
     Schema,
     shown,
 )
@@ -42,10 +43,13 @@ CLASSES_MAX = 32
 STEPS_MAX = 8
 NAME_BYTES_MAX = 64
 REASON_BYTES_MAX = 500
+RETENTION_DAYS_MAX = 366 * 200
 
 _TOP_KEYS = ("classes", "tables", "dropped")
 _CLASS_KEYS = ("sensitive", "pad")
-_TABLE_KEYS = ("subject", "records", "class", "fields", "was", "dropped")
+_TABLE_KEYS = ("subject", "records", "class", "fields", "was", "dropped", "retention")
+_RETENTION_KEYS = ("days", "by")
+_BY_PUT = "put"
 _FIELD_KEYS = (
     "type", "class", "nullable", "normalise", "find", "mask", "token", "low_cardinality", "reason", "was",
 )  # fmt: skip
@@ -79,6 +83,7 @@ class TableText:
     fields: tuple[FieldText, ...]
     was: str | None
     dropped: tuple[str, ...]
+    retention: Retention | None
 
 
 def parse_schema(toml_text: str, previous: Schema | None, random_bytes: Callable[[int], bytes]) -> Schema:
@@ -185,7 +190,33 @@ def _table(name: str, raw: Any, classes: dict[str, ClassInfo], place: Place) -> 
         fields=fields,
         was=_text(raw, "was", place),
         dropped=_names(raw, "dropped", place),
+        retention=_retention(raw["retention"], fields, place.at("retention")) if "retention" in raw else None,
     )
+
+
+def _retention(raw: Any, fields: tuple[FieldText, ...], place: Place) -> Retention:
+    if not isinstance(raw, dict):
+        place.refuse("retention is a table of settings", 'write retention = { days = 365, by = "put" }')
+    _known_keys(raw, _RETENTION_KEYS, place)
+    days = raw.get("days")
+    if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= RETENTION_DAYS_MAX:
+        place.at("days").refuse(f"days is a whole number from 1 to {RETENTION_DAYS_MAX}")
+    by = _text(raw, "by", place)
+    if by is None:
+        place.refuse("the retention does not say from when", 'add by = "put", or by = "<field>"')
+    if by == _BY_PUT:
+        return Retention(days)
+    field = next((f for f in fields if f.name == by), None)
+    if field is None:
+        place.at("by").refuse(f"{shown(by)} is not a field{_meant(by, [f.name for f in fields])}")
+    if field.type not in {"date", "timestamp"}:
+        place.at("by").refuse(f"retention counts from a date or timestamp, not {field.type}", 'or from by = "put"')
+    if field.klass != OPEN:
+        place.at("by").refuse(
+            f"the field is of class {field.klass}: nobody could see what has expired without opening it",
+            'let the field be of class open, or write by = "put"',
+        )
+    return Retention(days, by)
 
 
 def _field(

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from strongroom.errors import SchemaError
-from strongroom.schema.model import ClassInfo, Field, Schema, Table
+from strongroom.schema.model import ClassInfo, Field, Retention, Schema, Table
 
 
 def schema_to_json(schema: Schema) -> str:
@@ -74,6 +74,7 @@ def _table_out(table: Table) -> dict[str, Any]:
         "fields": [_field_out(f) for f in table.fields],
         "compartments": {name: ident.hex() for name, ident in table.compartments.items()},
         "classes": {name: asdict(info) for name, info in table.class_info.items()},
+        **({} if table.retention is None else {"retention": asdict(table.retention)}),
     }
 
 
@@ -92,6 +93,7 @@ def _table_in(data: dict[str, Any]) -> Table:
         fields=tuple(_field_in(item) for item in data["fields"]),
         compartments={str(name): _id(ident) for name, ident in data["compartments"].items()},
         class_info={str(name): _class_in(info) for name, info in data["classes"].items()},
+        retention=_retention_in(data.get("retention")),
     )
 
 
@@ -113,6 +115,12 @@ def _field_in(data: dict[str, Any]) -> Field:
 
 def _class_in(data: dict[str, Any]) -> ClassInfo:
     return ClassInfo(pad=_int(data["pad"]), sensitive=_bool(data["sensitive"]))
+
+
+def _retention_in(data: dict[str, Any] | None) -> Retention | None:
+    if data is None:
+        return None
+    return Retention(_int(data["days"]), None if data["by"] is None else _str(data["by"]))
 
 
 def _id(value: object) -> bytes:

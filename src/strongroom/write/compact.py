@@ -6,6 +6,8 @@ Rules it keeps:
 2. An object is removed only when no kept snapshot reaches it and the lease that made it has ended, so that neither a
    reader of a kept snapshot nor a put under way loses anything.
 3. A put beside a compaction wins nothing and loses nothing: the merged runs are laid on whatever head there is then.
+4. A run that holds something dead is written anew without it, whether it would be merged or not (`purging`).
+5. The file key of an object is destroyed before the object is removed: what was copied elsewhere opens no longer.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import MERGE_RUNS_MAX, MergeInput, merge, note_name
+from strongroom.index.merge import MERGE_RUNS_MAX, Merged, MergeInput, merge
+from strongroom.index.sums import EntrySum, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.commit import Change, commit_change
+from strongroom.write.purging import Marks, Purge
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import ObjectEntry
-    from strongroom.index.merge import Merged
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
@@ -43,6 +46,7 @@ class CompactReport:
     runs_after: int = 0
     entries: int = 0
     superseded: int = 0
+    dead: int = 0
     removed: int = 0
     snapshot: int = 0
 
@@ -73,7 +77,8 @@ def compact(
         block_keys = lease_block_keys(keymaster, lease)
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
         report = CompactReport(snapshot=catalog.head.number)
-        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6))
+        purge = Purge(store, keymaster, lease, block_keys, now())
+        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
         change = work.all(report)
         report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
         if change is not None:
@@ -96,6 +101,7 @@ class _Merges:
     catalog: Catalog
     put_id: bytes
     created: int
+    purge: Purge
 
     def all(self, report: CompactReport) -> Change | None:
         """Merge what is worth it, of every table, kind and field; None when nothing is."""
@@ -104,24 +110,31 @@ class _Merges:
         notes: dict[str, int | str] = {"act": "compact"}
         for table in self.keymaster.schema().tables.values():
             beside = {e.open_of: e for e in self.catalog.objects(table.id, KIND_OPEN_COLUMNS) if e.open_of is not None}
-            for kind, field in ((KIND_RECORDS, None), *((KIND_INDEX, f.id) for f in table.fields if f.find)):
-                runs = self.catalog.objects(table.id, kind, field)
-                chosen = chosen_runs(runs)
+            for field in (None, *(f for f in table.fields if f.find)):
+                kind, field_id = (KIND_RECORDS, None) if field is None else (KIND_INDEX, field.id)
+                runs = self.catalog.objects(table.id, kind, field_id)
+                marks = self.purge.marks(table, field, runs, beside)
                 report.runs_before += len(runs)
-                report.runs_after += len(runs) - len(chosen)
-                if not chosen:
+                report.runs_after += len(runs)
+                total = Merged([], EntrySum(), EntrySum(), EntrySum())
+                for chosen in _sets(runs, marks):
+                    merged = self._merge(table, kind, field_id, chosen, beside, marks)
+                    total = total.plus(merged)
+                    removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
+                    report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries) - len(chosen)
+                if not total.read.entries:
                     continue
-                merged = self._merge(table, kind, field, chosen, beside)
-                added += [(entry, entry.commit) for entry in merged.entries]
-                removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
-                group = note_name(table.id, kind, field)
-                notes |= {f"{group}/{name}": value for name, value in merged.notes().items()}
-                report.runs_after += sum(e.kind != KIND_OPEN_COLUMNS for e in merged.entries)
-                report.entries += merged.read.entries
-                report.superseded += merged.dropped.entries
+                added += [(entry, entry.commit) for entry in total.entries]
+                group = note_name(table.id, kind, field_id)
+                notes |= {f"{group}/{name}": value for name, value in total.notes().items()}
+                report.entries += total.read.entries
+                report.superseded += total.dropped.entries - total.dead
+                report.dead += total.dead
         if not removed:
             return None
         counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}
+        if report.dead:
+            counts["dead"] = report.dead
         return Change(added=added, removed=removed, counts=counts, notes={**notes, **counts})
 
     def _merge(
@@ -131,14 +144,16 @@ class _Merges:
         field: bytes | None,
         chosen: list[ObjectEntry],
         beside: dict[bytes, ObjectEntry],
+        marks: Marks,
     ) -> Merged:
         def mint(of_kind: int, object_id: bytes) -> FileKey:
             return self.keymaster.mint_file_key(self.lease, of_kind, object_id, table.name)
 
         block_keys = lease_block_keys(self.keymaster, self.lease)
         room = self.keymaster.room_id
+        files = beside if kind == KIND_RECORDS else {}
         return merge(
-            MergeInput(self.store, room, chosen, beside if kind == KIND_RECORDS else {}, block_keys),
+            MergeInput(self.store, room, chosen, files, block_keys, marks.dead, marks.expired),
             RunPlan(room, table.id, kind, self.put_id, self.created, field),
             mint,
             newest_only=kind == KIND_RECORDS and table.records == "one",
@@ -165,6 +180,14 @@ def chosen_runs(runs: list[ObjectEntry]) -> list[ObjectEntry]:
     return chosen if len({run.commit for run in chosen}) > 1 else []
 
 
+def _sets(runs: list[ObjectEntry], marks: Marks) -> list[list[ObjectEntry]]:
+    """What is written anew together: runs worth merging, and every other run that something goes from, by itself."""
+    chosen = chosen_runs(runs)
+    names = {run.object_id for run in chosen}
+    alone = [[run] for run in runs if run.object_id not in names and marks.touches(run)]
+    return [*alone, chosen] if chosen else alone
+
+
 def _remove_unreached(
     store: Store,
     keymaster: Keymaster,
@@ -189,6 +212,8 @@ def _remove_unreached(
     loose = [name for name, _ in store.list() if name not in kept]
     ids = {bytes.fromhex(name.partition("/")[2]): name for name in loose if _is_object(name)}
     ended = keymaster.ended_objects(lease, list(ids))
+    if ended:
+        keymaster.erasures.destroy_keys(lease, ended)
     for object_id in ended:
         store.delete(ids[object_id])
     return len(ended)

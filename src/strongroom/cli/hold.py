@@ -1,0 +1,57 @@
+"""`strongroom hold` and `strongroom unhold`: legal holds, lifted by a second person."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from strongroom.cli.common import (
+    ActorOption,
+    KeysOption,
+    PassphraseOption,
+    ReasonOption,
+    RoomOption,
+    open_room,
+    say,
+    where,
+)
+from strongroom.cli.get import from_stdin
+
+SubjectArgument = Annotated[str, typer.Argument(help="Subject's id, or - to read it from stdin.")]
+
+
+def hold(
+    subject: SubjectArgument,
+    actor: ActorOption,
+    reason: ReasonOption,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Put a subject under a legal hold: it cannot be erased until another person lifts the hold."""
+    identifier = from_stdin(subject, "subject")
+    with open_room(where(room, keys, passphrase_file), actor) as opened:
+        receipt = opened.hold(identifier, reason=reason)
+    say(f"the subject is held, log entry {receipt.leaf}")
+
+
+def unhold(
+    subject: SubjectArgument,
+    actor: ActorOption,
+    reason: ReasonOption,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Lift a legal hold. Who set it cannot."""
+    identifier = from_stdin(subject, "subject")
+    with open_room(where(room, keys, passphrase_file), actor) as opened:
+        receipt = opened.unhold(identifier, reason=reason)
+    say(f"the hold is lifted, log entry {receipt.leaf}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command("hold")(hold)
+    app.command("unhold")(unhold)

@@ -1,0 +1,1 @@
+"""Persons who go for good: plan, erase, prove."""
