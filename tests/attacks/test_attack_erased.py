@@ -157,8 +157,7 @@ def test_attack_the_key_pages_after_the_erasure_hold_no_secret(room):
 
 
 def test_attack_an_old_backup_of_the_keymaster_opens_the_erased_and_the_receipt_says_so(room, tmp_path):
-    """Before the epoch turns, a backup of the keymaster with the passphrase opens the person: the receipt is in force
-    and names what finality waits for."""
+    """Before the epoch turns, a backup with its passphrase opens the person: the receipt says so, and what it waits for."""
     backup = SmallRoom(tmp_path / "backup")
     shutil.copytree(room.keys, backup.keys)
     shutil.copytree(room.bucket, backup.bucket)
