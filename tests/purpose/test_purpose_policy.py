@@ -142,7 +142,7 @@ def test_stored_json_that_is_no_policy_is_an_integrity_error(text):
         ("[actors.bob]", '[actors."bob jr"]', "a name of an actor", "letters"),
         ("may_know_erased = true", 'may_know_erased = "yes"', "must be true or false", None),
         ('may = ["put", "compact", "check"]', 'may = ["compact"]', "must give put both ways", None),
-        ('may = ["put", "compact", "check"]', 'may = ["put", "erase"]', "unknown 'erase'", None),
+        ('may = ["put", "compact", "check"]', 'may = ["put", "vanish"]', "unknown 'vanish'", None),
         (
             'put = { tables = ["persons"], ',
             'put = { tables = ["person"], ',
