@@ -31,6 +31,7 @@ def path(request, monkeypatch):
 def _take(monkeypatch, rows):
     monkeypatch.setattr(cells, "LANES_ROWS_MIN", rows)
     monkeypatch.setattr(cells, "LANES_ROWS_MIN_LOADED", rows)
+    monkeypatch.setattr(cells, "DERIVE_ROWS_MIN_LOADED", rows)
 
 
 def _random_column(seed, rows, low, high, lead=0):
@@ -211,6 +212,20 @@ def test_derive_paths_agree(monkeypatch):
         assert (cells.batch_keys(secrets, b"c" * 16, labels) == two).all()
         results.append((two.tobytes(), cells.batch_keys(secrets, b"c" * 16, b"b" * 16).tobytes()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 40])
+@pytest.mark.parametrize("sets", [0, 1, 3])
+def test_several_compartments_at_once_are_each_alone(path, rows, sets):
+    """Keys of several compartments made together are those of each compartment made alone."""
+    rng = np.random.default_rng(9)
+    secrets, batches = (rng.integers(0, 256, (rows, w), dtype=np.uint8) for w in (32, 16))
+    compartments = [bytes([number]) * 16 for number in range(sets)]
+    found = cells.batch_keys_of(secrets, compartments, batches)
+    assert len(found) == sets
+    for keys, compartment in zip(found, compartments, strict=True):
+        assert (keys == cells.batch_keys(secrets, compartment, batches)).all()
+        assert keys.shape == (rows, 32)
 
 
 def test_misuse_is_refused():

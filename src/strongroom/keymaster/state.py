@@ -5,6 +5,8 @@ Rules it keeps:
 1. A transaction has the write lock from its start (BEGIN IMMEDIATE) and is on disk when it is left (synchronous=FULL).
 2. What is cached of the database is valid while nobody else wrote: `State.epoch` changes when somebody did, or when
    a transaction was undone. Counters are cached too; whatever writes one says so (`keys.rows.take` and `put`).
+   `recent_counter` may be RECENT_SECONDS old where another process wrote: it is for a first look at what stands. What
+   is charged or released is decided again inside its transaction.
 3. Deleted rows are overwritten (secure_delete).
 4. Only this file knows that the database is SQLite.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,7 @@ BUSY_SECONDS = 30.0
 JOBS_MAX = 256
 STATEMENTS_KEPT = 256
 CHECKPOINT_PAGES = 4000
+RECENT_SECONDS = 0.01
 
 T = TypeVar("T")
 
@@ -61,6 +65,10 @@ class State:
         # the counters as the writer sees them, and as last committed while nobody else can commit
         self._counters: dict[str, int] | None = None
         self._committed: dict[str, int] | None = None
+        # the counters as somebody here read them lately, with the time and the number of changes seen till then
+        self._recent: tuple[float, int, dict[str, int]] = (0.0, -1, {})
+        self._changes = 0
+        self._touched = False
         self._writer = self._connect()
         self._seen_version = -1
         self._closed = False
@@ -155,6 +163,17 @@ class State:
     def forget_counters(self) -> None:
         """Read the writer's counters again when they are next asked for."""
         self._counters = None
+        self._touched = True
+
+    def recent_counter(self, name: str) -> int:
+        """A counter as last committed, or as it was up to RECENT_SECONDS ago if another process wrote it since."""
+        taken, changes, known = self._recent
+        now = time.monotonic()
+        if changes != self._changes or now - taken > RECENT_SECONDS:
+            changes = self._changes  # before the rows are read: a commit meanwhile makes this reading stale
+            known = dict(self.read().execute("SELECT name, value FROM counter").fetchall())
+            self._recent = (now, changes, known)
+        return known[name]
 
     @contextmanager
     def write(self) -> Iterator[Rows]:
@@ -169,6 +188,7 @@ class State:
                 if version != self._seen_version:
                     self._seen_version = version
                     self._counters = None
+                    self._changes += 1
                     self.epoch += 1
                 self._committed = self.counters_for(self._writer)
                 if self.guard is not None:
@@ -176,6 +196,9 @@ class State:
                 with translated():
                     yield self._writer
                     self._writer.execute("COMMIT")
+                if self._touched:
+                    self._touched = False
+                    self._changes += 1
             except BaseException:
                 self.epoch += 1
                 self._counters = None
