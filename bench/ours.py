@@ -1,13 +1,15 @@
-"""Our side of every measure, through the public API only."""
+"""Our side of every measure: the public API, and one clock on the keymaster's transactions."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import strongroom
+from strongroom.keymaster.state import GroupCommit
 
 HERE = Path(__file__).parent
 PASSPHRASE = "measured, not secret"
@@ -55,13 +57,15 @@ def compact(base: str) -> dict[str, Any]:
 def find(base: str, mobiles: list[str], callers: int, room: str | None = None) -> dict[str, Any]:
     """Find persons by mobile, each noted and charged before it is answered; milliseconds of each find.
 
-    With one caller the parts are told apart: `bare` is a find without the time the keymaster takes to spend and
-    note (metering the look-up, release). With `room` the bucket is at that URL.
+    With one caller the parts are told apart: `bare` is a find without the transactions that spend and note; tokens,
+    index, record, persons' secrets, keys and opening are in it. With `room` the bucket is at that URL.
     """
     room_folder, keys_folder = _paths(base, room)
+    strongroom.prepare()
     with (
         strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
-        strongroom.open(room_folder, keys=(clocks := _Clocked(keymaster)), actor="ada") as opened,
+        strongroom.open(room_folder, keys=keymaster, actor="ada") as opened,
+        _Clocked() as clocks,
     ):
         shares = [mobiles[i::callers] for i in range(callers)]
         times: list[list[float]] = [[] for _ in range(callers)]
@@ -115,25 +119,26 @@ def finds_counted(base: str, mobiles: list[str], room: str) -> dict[str, Any]:
 
 
 class _Clocked:
-    """A keymaster whose spending and noting is timed; everything else is passed on."""
+    """Times what spends and notes: the transactions of the keymaster. One caller at a time."""
 
-    def __init__(self, keymaster: Any) -> None:
-        self._keymaster = keymaster
+    def __init__(self) -> None:
         self.seconds = 0.0
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._keymaster, name)
-        if name not in ("release", "value_tokens"):
-            return found
+    def __enter__(self) -> Self:
+        self._run, clock = GroupCommit.run, self
 
-        def timed(*given: Any, **named: Any) -> Any:
+        def timed(group: GroupCommit, work: Callable[[Any], Any]) -> Any:
             started = time.perf_counter()
             try:
-                return found(*given, **named)
+                return clock._run(group, work)
             finally:
-                self.seconds += time.perf_counter() - started
+                clock.seconds += time.perf_counter() - started
 
-        return timed
+        GroupCommit.run = timed  # type: ignore[method-assign, assignment]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        GroupCommit.run = self._run  # type: ignore[method-assign]
 
 
 def sql(base: str, questions: dict[str, str]) -> dict[str, Any]:

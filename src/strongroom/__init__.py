@@ -23,6 +23,7 @@ from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
 from strongroom.room import restore_room as restore
+from strongroom.seal.cells import prepare
 
 __all__ = [
     "BudgetError",
@@ -43,5 +44,6 @@ __all__ = [
     "create_keymaster",
     "open",
     "open_keymaster",
+    "prepare",
     "restore",
 ]

@@ -52,6 +52,7 @@ _HEX = {"reason": 64, "labels": 64, "request": 32}
 _NUMBERS = ("count", "policy", "time")
 _REQUIRED = frozenset({"act", "actor", "decision", "time", "v"})
 _KNOWN = frozenset({*_TEXTS, *_HEX, *_NUMBERS, "extras", "fields", "remaining", "v"})
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _HEX_DIGITS = re.compile(r"[0-9a-f]*")
 
 
@@ -136,7 +137,7 @@ def _no_constant(_name: str) -> NoReturn:
 
 def _encode(value: Mapping[str, object]) -> bytes | None:
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+        return _ENCODER.encode(value).encode("utf-8")
     except UnicodeEncodeError:
         return None
 

@@ -58,7 +58,12 @@ class Request:
 
 @dataclass
 class Core:
-    """The parts of an open keymaster."""
+    """The parts of an open keymaster.
+
+    `turn` is held by a thread while it works for many callers at once: among threads that compete, Python's lock changes
+    hands at every short call that lets go of it (each statement, each small read), and each change costs more than the
+    call. Whoever holds it waits for nothing but rows.
+    """
 
     room_id: bytes
     state: State
@@ -71,9 +76,10 @@ class Core:
     clock: Callable[[], float]
     entropy: Callable[[int], bytes]
     noted: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._group = GroupCommit(self.state, self.ledger.flush, self._undone)
+        self._group = GroupCommit(self.state, self.ledger.flush, self._undone, self.turn)
 
     def _undone(self) -> None:
         self.ledger.undone()

@@ -26,7 +26,7 @@ from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import Limit, limits
 from strongroom.schema.model import OPEN, Table
-from strongroom.seal.cells import batch_keys, derive
+from strongroom.seal.cells import batch_keys, batch_keys_of
 
 RELEASE_ROWS_MAX = 1_000_000
 BATCHES_KEPT_MAX = 65_536
@@ -67,8 +67,10 @@ class Releasing:
         model = core.standing.schema.table(ask.table)
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
+        turn = core.turn if len(ask.tokens) <= SMALL else contextlib.nullcontext()
         for _ in range(ATTEMPTS_MAX):
-            persons = self._persons(ask, model)
+            with turn:
+                persons = self._persons(ask, model)
 
             def work(rows: Rows, persons: _Persons = persons) -> Answer:
                 return self._decide_spend_note(rows, reading, ask, model, persons, said)
@@ -78,7 +80,8 @@ class Releasing:
                 break
         else:
             raise UnavailableError("persons keep being erased: ask again")
-        keys = self._keys(reading, ask, model, persons)
+        with turn:
+            keys = self._keys(reading, ask, model, persons)
         missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
 
@@ -225,9 +228,7 @@ def _batch_keys(
     size, sets = len(secrets), len(compartments)
     if size > SMALL or sets < 2:
         return [batch_keys(secrets, compartment, batches) for compartment in compartments]
-    labels = np.repeat(np.frombuffer(b"".join(compartments), np.uint8).reshape(sets, 16), size, axis=0)
-    found = derive(derive(np.tile(secrets, (sets, 1)), labels), np.tile(batches, (sets, 1)))
-    return [found[start : start + size] for start in range(0, sets * size, size)]
+    return batch_keys_of(secrets, compartments, batches)
 
 
 def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:

@@ -64,10 +64,14 @@ class Standing:
         return self._decider
 
     def refresh(self, rows: Rows | None = None) -> int:
-        """Read schema and policy if they changed; returns the number of the change in force."""
-        source = rows or self._state.read()
-        number = counter(source, "standing")
+        """Read schema and policy if they changed; returns the number of the change in force.
+
+        Args:
+            rows: A transaction, which sees every change. Without one this is a first look (`State.recent_counter`).
+        """
+        number = self._state.recent_counter("standing") if rows is None else counter(rows, "standing")
         if number != self.number:
+            source = rows or self._state.read()
             row = source.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
             schema = Schema.from_json(row[0])
             sql = "SELECT number, stored FROM policy_version ORDER BY number DESC LIMIT 1"

@@ -5,6 +5,8 @@ Rules it keeps:
 1. A transaction has the write lock from its start (BEGIN IMMEDIATE) and is on disk when it is left (synchronous=FULL).
 2. What is cached of the database is valid while nobody else wrote: `State.epoch` changes when somebody did, or when
    a transaction was undone. Counters are cached too; whatever writes one says so (`keys.rows.take` and `put`).
+   `recent_counter` may be RECENT_SECONDS old where another process wrote: it is for a first look at what stands. What
+   is charged or released is decided again inside its transaction.
 3. Deleted rows are overwritten (secure_delete).
 4. Only this file knows that the database is SQLite.
 """
@@ -14,8 +16,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -27,6 +30,7 @@ BUSY_SECONDS = 30.0
 JOBS_MAX = 256
 STATEMENTS_KEPT = 256
 CHECKPOINT_PAGES = 4000
+RECENT_SECONDS = 0.01
 
 T = TypeVar("T")
 
@@ -56,11 +60,16 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self._readers_lock = threading.Lock()  # its own: who connects may hold a turn that the writer waits for
         self._local = threading.local()
         self._readers: list[_Connection] = []
         # the counters as the writer sees them, and as last committed while nobody else can commit
         self._counters: dict[str, int] | None = None
         self._committed: dict[str, int] | None = None
+        # the counters as somebody here read them lately, with the time and the number of changes seen till then
+        self._recent: tuple[float, int, dict[str, int]] = (0.0, -1, {})
+        self._changes = 0
+        self._touched = False
         self._writer = self._connect()
         self._seen_version = -1
         self._closed = False
@@ -100,7 +109,7 @@ class State:
 
     def close(self) -> None:
         """Close every connection."""
-        with self._lock:
+        with self._lock, self._readers_lock:
             self._closed = True
             for connection in (*self._readers, self._writer):
                 connection.close()
@@ -131,7 +140,7 @@ class State:
         """Rows as last committed, for the calling thread."""
         connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            with self._lock:
+            with self._readers_lock:
                 if self._closed:
                     raise UnavailableError("the keymaster is closed")
                 connection = self._local.connection = self._connect()
@@ -155,6 +164,17 @@ class State:
     def forget_counters(self) -> None:
         """Read the writer's counters again when they are next asked for."""
         self._counters = None
+        self._touched = True
+
+    def recent_counter(self, name: str) -> int:
+        """A counter as last committed, or as it was up to RECENT_SECONDS ago if another process wrote it since."""
+        taken, changes, known = self._recent
+        now = time.monotonic()
+        if changes != self._changes or now - taken > RECENT_SECONDS:
+            changes = self._changes  # before the rows are read: a commit meanwhile makes this reading stale
+            known = dict(self.read().execute("SELECT name, value FROM counter").fetchall())
+            self._recent = (now, changes, known)
+        return known[name]
 
     @contextmanager
     def write(self) -> Iterator[Rows]:
@@ -169,6 +189,7 @@ class State:
                 if version != self._seen_version:
                     self._seen_version = version
                     self._counters = None
+                    self._changes += 1
                     self.epoch += 1
                 self._committed = self.counters_for(self._writer)
                 if self.guard is not None:
@@ -176,6 +197,9 @@ class State:
                 with translated():
                     yield self._writer
                     self._writer.execute("COMMIT")
+                if self._touched:
+                    self._touched = False
+                    self._changes += 1
             except BaseException:
                 self.epoch += 1
                 self._counters = None
@@ -226,10 +250,18 @@ class GroupCommit:
         state: The database.
         finish: Called before the commit: writes what was gathered over the parts.
         undone: Called when one part was undone: what it may have cached of its own rows must go.
+        turn: Held while the parts run, not while they are written to disk; see `Core.turn`.
     """
 
-    def __init__(self, state: State, finish: Callable[[Rows], None], undone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        finish: Callable[[Rows], None],
+        undone: Callable[[], None],
+        turn: AbstractContextManager[object],
+    ) -> None:
         self._state = state
+        self._turn = turn
         self._finish = finish
         self._undone = undone
         self._led = False
@@ -287,7 +319,7 @@ class GroupCommit:
 
     def _commit(self, jobs: list[_Job[object]]) -> None:
         try:
-            with self._state.write() as rows:
+            with self._state.write() as rows, self._turn:
                 for job in jobs:
                     if len(jobs) == 1:
                         job.result = job.work(rows)

@@ -191,11 +191,12 @@ class Reading:
         snapshot = self._finder.catalog.head.number
         tokens = self._keymaster.value_tokens(reading, model.name, name, values, snapshot)
         field = next(f for f in model.fields if f.name == name)
-        found_tokens, entries = self._finder.index_entries(model, field, tokens)
-        if not len(entries):
-            return []
-        hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
-        return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
+        with self._session.turn:
+            found_tokens, entries = self._finder.index_entries(model, field, tokens)
+            if not len(entries):
+                return []
+            hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
+            return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
 
     # -- release and open -----------------------------------------------------------------------
     def _open(
@@ -221,11 +222,12 @@ class Reading:
         released = self._keymaster.release(self._grant.reading_id, ask)
         chosen = None if fields is None else frozenset(fields)
         gone = set(released.missing)
-        return [
-            self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
-            for at, (_, entry) in enumerate(rows)
-            if at not in gone
-        ]
+        with self._session.turn:
+            return [
+                self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
+                for at, (_, entry) in enumerate(rows)
+                if at not in gone
+            ]
 
     def _record(
         self, model: Table, entry: RecordEntry, keys: Mapping[str, bytes], chosen: frozenset[str] | None

@@ -5,6 +5,7 @@ Nothing kept here opens a cell: tails hold tokens and places, catalogues hold na
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ class Session:
         keymaster: Releases keys.
         actor: Who asks.
         now: Seconds since 1970.
+
+    `turn` is held by a reading while it looks up and opens, never while it waits for the keymaster to note.
     """
 
     def __init__(
@@ -41,6 +44,10 @@ class Session:
         self.tails = TailCache()
         self.graves: Kept = {}
         self._newest: Catalog | None = None
+        # a store on this machine answers at once: threads that take turns are quicker than threads that compete
+        # for Python's lock. One behind a network is waited for, and meanwhile others go on
+        near = getattr(store, "local_path", None) is not None
+        self.turn: contextlib.AbstractContextManager[object] = threading.Lock() if near else contextlib.nullcontext()
         self._lock = threading.Lock()
 
     def catalog(self, block_keys: BlockKeys, snapshot: int | None = None) -> Catalog:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -49,12 +50,28 @@ def hchacha20(key: bytes, label: bytes) -> bytes:
     The library has ChaCha20 only. A ChaCha20 key stream block is rounds(state) + state; HChaCha20 is words 0-3
     and 12-15 of rounds(state), so the known initial words are subtracted again.
     """
-    ks = _WORDS.unpack(Cipher(algorithms.ChaCha20(key, label), mode=None).encryptor().update(_ZEROS))
-    known = _LABEL.unpack(label)
+    return _without_start(Cipher(algorithms.ChaCha20(key, label), mode=None).encryptor().update(_ZEROS), label)
+
+
+def hchacha20_each(key: bytes, labels: Sequence[bytes]) -> list[bytes]:
+    """`hchacha20` of one key with each of some labels: the key is set up once."""
+    stream = Cipher(algorithms.ChaCha20(key, labels[0]), mode=None).encryptor()
+    keys = [_without_start(stream.update(_ZEROS), labels[0])]
+    for label in labels[1:]:
+        stream.reset_nonce(label)
+        keys.append(_without_start(stream.update(_ZEROS), label))
+    return keys
+
+
+def _without_start(block: bytes, label: bytes) -> bytes:
+    k0, k1, k2, k3, _, _, _, _, _, _, _, _, k4, k5, k6, k7 = _WORDS.unpack(block)
+    c0, c1, c2, c3 = _CONSTANTS
+    l0, l1, l2, l3 = _LABEL.unpack(label)
+    low = 0xFFFFFFFF
     return _KEY.pack(
-        *[(ks[i] - word) & 0xFFFFFFFF for i, word in enumerate(_CONSTANTS)],
-        *[(ks[12 + i] - word) & 0xFFFFFFFF for i, word in enumerate(known)],
-    )
+        k0 - c0 & low, k1 - c1 & low, k2 - c2 & low, k3 - c3 & low,
+        k4 - l0 & low, k5 - l1 & low, k6 - l2 & low, k7 - l3 & low,
+    )  # fmt: skip
 
 
 def chacha20_poly1305_seal(key: bytes, nonce: bytes, plain: bytes, ad: bytes) -> bytes:

@@ -32,7 +32,7 @@ from strongroom.errors import IntegrityError, UsageError
 from strongroom.seal.blocks import TAG_BYTES, TAIL, block_key, block_keys, seal_block
 from strongroom.seal.scatter import PackedBlocks, Scattered, packed_blocks, use_kernels
 
-BLOCK_BYTES = 64 << 10
+BLOCK_BYTES = 32 << 10
 SHAPES_MAX = 1 << 24
 TOKEN_BYTES = 16
 _BLOCK_HEADER = 8
