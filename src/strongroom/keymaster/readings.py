@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.errors import DeniedError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import Hits, ReadingGrant
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
@@ -208,10 +208,12 @@ class Readings:
             raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
         field_id = model.field(field_name).id
         subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
-        good = ~bad
         if bad.any():
-            # an entry that does not open is no hit; `check` names it, and a swapped one must not look like a person
-            return Hits(subjects[good], sequences[good], ordinals[good])
+            # left out, it would make a person look absent
+            raise IntegrityError(
+                f"an index entry of table {table}, field {field_name}, does not open",
+                hint="the index was changed or swapped: run `strongroom check`",
+            )
         return Hits(subjects, sequences, ordinals)
 
     def _spend(self, reading: Reading, table: str, fields: tuple[str, ...], count: int) -> None:
