@@ -168,21 +168,25 @@ def test_attack_an_old_backup_of_the_keymaster_opens_the_erased_and_the_receipt_
         assert len(reads(backup, keymaster)) == 8
 
 
-def test_attack_a_put_under_way_brings_the_erased_back(room, monkeypatch):
-    """A put reads its file before the erasure and seals after it: nothing of the person is alive in any read."""
+def _put_around_an_erasure(room, keymaster, monkeypatch):
+    """Put the person again; the erasure falls between the reading of the file and the sealing."""
     from strongroom.keymaster.sealing import Sealing
 
-    real = Sealing.seal_subjects
+    real, kit = Sealing.seal_subjects, as_actor(room, keymaster, "kit")
+
+    def slow(self, *args):
+        monkeypatch.setattr(Sealing, "seal_subjects", real)
+        kit.erase(GONE, reason="r")
+        return real(self, *args)
+
+    monkeypatch.setattr(Sealing, "seal_subjects", slow)
+    kit.put("persons", persons(3, 6), again=True)
+
+
+def test_attack_a_put_under_way_brings_the_erased_back(room, monkeypatch):
+    """A put reads its file before the erasure and seals after it: nothing of the person is alive in any read."""
     with room.keymaster() as keymaster:
-        kit = as_actor(room, keymaster, "kit")
-
-        def slow(self, *args):
-            monkeypatch.setattr(Sealing, "seal_subjects", real)
-            kit.erase(GONE, reason="r")
-            return real(self, *args)
-
-        monkeypatch.setattr(Sealing, "seal_subjects", slow)
-        kit.put("persons", persons(3, 6), again=True)
+        _put_around_an_erasure(room, keymaster, monkeypatch)
         assert reads(room, keymaster) == []
         token = keymaster._core.subject.one(GONE.encode())
         assert keymaster._core.keys.one(token) is None
@@ -191,20 +195,10 @@ def test_attack_a_put_under_way_brings_the_erased_back(room, monkeypatch):
 def test_control_without_the_check_the_slow_put_brings_the_person_back(room, monkeypatch):
     """Control: with the look for erasures during the put switched off, the person has a secret again."""
     from strongroom.keymaster import racing
-    from strongroom.keymaster.sealing import Sealing
 
-    real = Sealing.seal_subjects
     monkeypatch.setattr(racing, "_newest", lambda *_a: 0)
     with room.keymaster() as keymaster:
-        kit = as_actor(room, keymaster, "kit")
-
-        def slow(self, *args):
-            monkeypatch.setattr(Sealing, "seal_subjects", real)
-            kit.erase(GONE, reason="r")
-            return real(self, *args)
-
-        monkeypatch.setattr(Sealing, "seal_subjects", slow)
-        kit.put("persons", persons(3, 6), again=True)
+        _put_around_an_erasure(room, keymaster, monkeypatch)
         token = keymaster._core.subject.one(GONE.encode())
         assert keymaster._core.keys.one(token) is not None
 

@@ -15,7 +15,8 @@ from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.errors import IntegrityError, StrongroomError, UsageError
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
-from strongroom.seal.run import Shape, gather, pack_block, parse_block, parse_tail, sort_entries
+from strongroom.seal.columns import gather, sort_entries
+from strongroom.seal.run import Shape, pack_block, parse_block, parse_tail
 from strongroom.store.base import object_name
 from strongroom.store.memory import MemoryStore
 

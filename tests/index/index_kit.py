@@ -6,7 +6,7 @@ import threading
 import numpy as np
 
 from strongroom.keymaster.api import FileKey
-from strongroom.seal.run import Columns
+from strongroom.seal.columns import Columns
 
 ROOM = b"r" * 16
 TABLE = b"t" * 16

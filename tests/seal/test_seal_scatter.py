@@ -6,7 +6,8 @@ import pytest
 from strongroom.errors import UsageError
 from strongroom.seal import _hazmat, run, scatter
 from strongroom.seal.blocks import block_key, block_keys
-from strongroom.seal.run import RunWriter, sort_entries
+from strongroom.seal.columns import sort_entries
+from strongroom.seal.run import RunWriter
 from strongroom.seal.scatter import scattered
 from strongroom.write import assemble
 

@@ -23,6 +23,7 @@ from typing import Self
 
 NEEDED = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool", "setpriv")
 START_SECONDS_MAX = 60
+STARTS_MAX = 3
 REGION = "us-east-1"
 
 CONFIGURATION = """[global]
@@ -119,11 +120,17 @@ class Radosgw:
         }
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+        for attempt in range(STARTS_MAX):
+            try:
+                self._start()
+            except BaseException as error:
+                self.stop()
+                # another server that starts at this moment may have taken one of the ports
+                if attempt == STARTS_MAX - 1 or not isinstance(error, (RuntimeError, subprocess.TimeoutExpired)):
+                    raise
+                shutil.rmtree(self.base)
+            else:
+                break
         return self
 
     def __exit__(self, *_: object) -> None:

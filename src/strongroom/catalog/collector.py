@@ -31,8 +31,9 @@ from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.catalog.spill import Segment, SpillFile
 from strongroom.errors import UsageError
 from strongroom.keymaster.api import FileKey
+from strongroom.seal.columns import I64, U8, Columns, sort_entries, token_changes, token_words
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import I64, U8, Columns, Shape, sort_entries, token_changes, token_words
+from strongroom.seal.run import Shape
 from strongroom.seal.scatter import Ordered, Scattered, scattered
 from strongroom.store.base import Store
 

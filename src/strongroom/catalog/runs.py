@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from strongroom.catalog.entries import ObjectEntry
 from strongroom.keymaster.api import FileKey
-from strongroom.seal.run import Columns, RunSummary, RunWriter, Shape
+from strongroom.seal.columns import Columns
+from strongroom.seal.run import RunSummary, RunWriter, Shape
 from strongroom.seal.scatter import Ordered
 from strongroom.store.base import Store, object_name
 

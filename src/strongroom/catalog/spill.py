@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from strongroom.errors import IntegrityError, UnavailableError
 from strongroom.seal.blocks import block_key, open_block, seal_block
-from strongroom.seal.run import U8, Columns
+from strongroom.seal.columns import U8, Columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

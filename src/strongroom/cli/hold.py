@@ -32,8 +32,7 @@ def hold(
     """Put a subject under a legal hold: it cannot be erased until another person lifts the hold."""
     identifier = from_stdin(subject, "subject")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
-        receipt = opened.hold(identifier, reason=reason)
-    say(f"the subject is held, log entry {receipt.leaf}")
+        say(f"the subject is held, log entry {opened.hold(identifier, reason=reason).leaf}")
 
 
 def unhold(
@@ -47,8 +46,7 @@ def unhold(
     """Lift a legal hold. Who set it cannot."""
     identifier = from_stdin(subject, "subject")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
-        receipt = opened.unhold(identifier, reason=reason)
-    say(f"the hold is lifted, log entry {receipt.leaf}")
+        say(f"the hold is lifted, log entry {opened.unhold(identifier, reason=reason).leaf}")
 
 
 def add_to(app: typer.Typer) -> None:

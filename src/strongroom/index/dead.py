@@ -18,7 +18,8 @@ import numpy.typing as npt
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
 from strongroom.keymaster.api import Buried
-from strongroom.seal.run import I64, U8, Shape, shapes_of
+from strongroom.seal.columns import I64, U8, shapes_of
+from strongroom.seal.run import Shape
 
 AskBuried = Callable[[bytes, bytes], Buried]
 """(first token, last token) -> what is dead in that range: the first tombstones of it, and the horizon."""

@@ -26,7 +26,7 @@ from strongroom.index.records import RecordEntry, parse_record
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import scan
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
-from strongroom.seal.run import U8, token_changes
+from strongroom.seal.columns import U8, token_changes
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Buried

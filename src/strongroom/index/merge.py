@@ -30,8 +30,9 @@ from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import GROUP_BYTES, Group, scan
 from strongroom.index.sums import EntrySum, Shapes, entry_sum
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.columns import Columns, gather, token_changes
 from strongroom.seal.entropy import random_bytes as real_random_bytes
-from strongroom.seal.run import Columns, RunWriter, Shape, gather, token_changes
+from strongroom.seal.run import RunWriter, Shape
 from strongroom.store.base import Store, object_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from strongroom.catalog.collector import PERSON_COLUMN, ROW_COLUMN
 from strongroom.errors import IntegrityError
-from strongroom.seal.run import I64, U8, token_changes
+from strongroom.seal.columns import I64, U8, token_changes
 
 if TYPE_CHECKING:
     import pyarrow as pa

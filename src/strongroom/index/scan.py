@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from strongroom.errors import IntegrityError
 from strongroom.index.runreader import RunReader
-from strongroom.seal.run import I64, U8, Columns, gather, join_columns, sort_entries, token_words
+from strongroom.seal.columns import I64, U8, Columns, gather, join_columns, sort_entries, token_words
 
 GROUP_BYTES = 32 << 20
 

@@ -17,7 +17,8 @@ from strongroom.errors import IntegrityError
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import Group, scan
 from strongroom.seal.blocks import KIND_RECORDS
-from strongroom.seal.run import Columns, Shape, shapes_of, write_shapes
+from strongroom.seal.columns import Columns, shapes_of, write_shapes
+from strongroom.seal.run import Shape
 
 _SUM_LIMIT = 1 << 128
 

@@ -23,8 +23,8 @@ from strongroom.keymaster.api import Ask
 from strongroom.read.sql import OpenFile, SqlAnswer, run
 from strongroom.read.sqlcheck import TableView, check_sql
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.columns import shapes_of
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.run import shapes_of
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ It leaves to others what the bytes mean: a store sees sealed bytes only.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -77,6 +78,32 @@ class Writer(Protocol):
 
     def sha256(self) -> bytes:
         """SHA-256 of what was written so far; UsageError unless the writer was opened with `hashed`."""
+
+
+class CountedWriter:
+    """What every writer counts of the bytes it takes: their number, and their SHA-256 where it is asked for."""
+
+    def __init__(self, *, hashed: bool) -> None:
+        self._length = 0
+        self._hash = hashlib.sha256() if hashed else None
+
+    @property
+    def length(self) -> int:
+        """Number of bytes written so far."""
+        return self._length
+
+    def sha256(self) -> bytes:
+        """SHA-256 of what was written so far; UsageError unless opened with `hashed`."""
+        if self._hash is None:
+            raise UsageError("this writer was not asked for a hash")
+        return self._hash.digest()
+
+    def _count(self, data: memoryview) -> int:
+        """Count bytes; returns their number."""
+        self._length += data.nbytes
+        if self._hash is not None:
+            self._hash.update(data)
+        return data.nbytes
 
 
 class Store(Protocol):

@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -35,7 +34,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
-from strongroom.store.base import check_name, check_prefix
+from strongroom.store.base import CountedWriter, check_name, check_prefix
 
 OPEN_FILES_MAX = 256
 WRITE_BEHIND_BYTES = 8 << 20
@@ -86,43 +85,28 @@ class _OpenFile:
             os.close(self.number)
 
 
-class FolderWriter:
+class FolderWriter(CountedWriter):
     """Writes one new object to a temporary file."""
 
     def __init__(self, file: int, name: str, *, hashed: bool) -> None:
+        super().__init__(hashed=hashed)
         self._file = file
         self._name = name
-        self._length = 0
         self._started = 0
-        self._hash = hashlib.sha256() if hashed else None
-
-    @property
-    def length(self) -> int:
-        """Number of bytes written so far."""
-        return self._length
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append bytes; returns their number."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        if self._hash is not None:
-            self._hash.update(rest)
+        whole = rest = memoryview(data).cast("B")
         try:
             while len(rest):
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             raise _unavailable(error, f"write of object {self._name}") from None
-        self._length += size
+        size = self._count(whole)
         if self._length - self._started >= WRITE_BEHIND_BYTES:
             _start_write_back()(self._file, self._started, self._length - self._started)
             self._started = self._length
         return size
-
-    def sha256(self) -> bytes:
-        """SHA-256 of what was written so far; UsageError unless opened with `hashed`."""
-        if self._hash is None:
-            raise UsageError("this writer was not asked for a hash")
-        return self._hash.digest()
 
 
 class FolderStore:

@@ -6,38 +6,24 @@ It keeps every rule of `store/base.py` but durability: nothing survives the proc
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Iterable, Iterator
 
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UsageError
-from strongroom.store.base import check_name, check_prefix
+from strongroom.store.base import CountedWriter, check_name, check_prefix
 
 
-class MemoryWriter:
+class MemoryWriter(CountedWriter):
     """Collects one new object."""
 
     def __init__(self, *, hashed: bool) -> None:
+        super().__init__(hashed=hashed)
         self._data = bytearray()
-        self._hash = hashlib.sha256() if hashed else None
-
-    @property
-    def length(self) -> int:
-        """Number of bytes written so far."""
-        return len(self._data)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append bytes; returns their number."""
         self._data += data
-        if self._hash is not None:
-            self._hash.update(data)
-        return len(data)
-
-    def sha256(self) -> bytes:
-        """SHA-256 of what was written so far; UsageError unless opened with `hashed`."""
-        if self._hash is None:
-            raise UsageError("this writer was not asked for a hash")
-        return self._hash.digest()
+        return self._count(memoryview(data))
 
     def taken(self) -> bytes:
         """The bytes written."""

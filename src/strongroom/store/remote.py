@@ -12,9 +12,8 @@ Rules it keeps beside those of `store/base.py`:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from strongroom.errors import (
     ConflictError,
@@ -24,7 +23,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
-from strongroom.store.base import Writer, check_name, check_prefix
+from strongroom.store.base import CountedWriter, Writer, check_name, check_prefix
 from strongroom.store.trouble import Patience, attempt
 
 T = TypeVar("T")
@@ -237,23 +236,20 @@ class RemoteStore:
         return _Streamed(self, name)
 
 
-class LargeWrite:
+class LargeWrite(Protocol):
     """Takes the parts of one long object, in order."""
 
     def part(self, data: bytes) -> None:
         """Send a part, or have it sent."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """Make the object visible."""
-        raise NotImplementedError
 
     def abandon(self) -> None:
         """Leave nothing; raises nothing of a store's."""
-        raise NotImplementedError
 
 
-class _Streamed(LargeWrite):
+class _Streamed:
     """A long object through obstore's own writer, each request once."""
 
     def __init__(self, store: RemoteStore, name: str) -> None:
@@ -282,7 +278,7 @@ class _Streamed(LargeWrite):
         attempt(self._what, call, replace(self._store.patience, attempts=1), bucket=self._store.bucket)
 
 
-class RemoteWriter:
+class RemoteWriter(CountedWriter):
     """Collects one new object: in memory up to a part's length, then in parts.
 
     Args:
@@ -294,38 +290,22 @@ class RemoteWriter:
     def __init__(
         self, short: Callable[[bytes], None], large: Callable[[], LargeWrite], *, hashed: bool
     ) -> None:
+        super().__init__(hashed=hashed)
         self._short = short
         self._begin = large
-        self._length = 0
         self._waiting = bytearray()
         self._large: LargeWrite | None = None
-        self._hash = hashlib.sha256() if hashed else None
-
-    @property
-    def length(self) -> int:
-        """Number of bytes written so far."""
-        return self._length
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append bytes; returns their number."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        if self._hash is not None:
-            self._hash.update(rest)
+        whole = rest = memoryview(data).cast("B")
         while len(rest):
             if len(self._waiting) == PART_BYTES:
                 self._send()
             taken = min(PART_BYTES - len(self._waiting), len(rest))
             self._waiting += rest[:taken]
             rest = rest[taken:]
-        self._length += size
-        return size
-
-    def sha256(self) -> bytes:
-        """SHA-256 of what was written so far; UsageError unless opened with `hashed`."""
-        if self._hash is None:
-            raise UsageError("this writer was not asked for a hash")
-        return self._hash.digest()
+        return self._count(whole)
 
     def finish(self) -> None:
         """Send what waits, and make the object visible."""

@@ -253,7 +253,7 @@ class S3Store(RemoteStore):
         return Upload(self, name)
 
 
-class Upload(LargeWrite):
+class Upload:
     """A multipart upload.
 
     Args:

@@ -26,8 +26,8 @@ from strongroom.index.merge import MergeInput, merge
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.columns import Columns, sort_entries
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.run import Columns, sort_entries
 from strongroom.write.commit import Change, commit_change
 
 if TYPE_CHECKING:
