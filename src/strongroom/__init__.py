@@ -23,7 +23,7 @@ from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
 from strongroom.room import restore_room as restore
-from strongroom.seal.cells import prepare
+from strongroom.write.prepare import prepare
 
 __all__ = [
     "BudgetError",

@@ -157,6 +157,11 @@ class SortedRuns:
             self._spill = None
         self._arena = _Arena(0)
 
+    @property
+    def spilled(self) -> bool:
+        """Whether some of it left the memory."""
+        return self._spill is not None
+
     def add(self, order: int, tokens: U8, payload: U8, offsets: I64, rows: pa.RecordBatch | None = None) -> None:
         """Take a chunk of entries; any thread, any order. The arrays are the collector's from now on.
 

@@ -17,6 +17,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ class State:
         self._path = path
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: list[_Connection] = []
+        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()  # a thread's own goes with the thread
         # the counters as the writer sees them, and as last committed while nobody else can commit
         self._counters: dict[str, int] | None = None
         self._committed: dict[str, int] | None = None
@@ -143,7 +144,7 @@ class State:
                 if self._closed:
                     raise UnavailableError("the keymaster is closed")
                 connection = self._local.connection = self._connect()
-                self._readers.append(connection)
+                self._readers.add(connection)
         return connection
 
     def counters_for(self, rows: Rows) -> dict[str, int] | None:

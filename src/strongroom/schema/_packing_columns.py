@@ -211,8 +211,8 @@ def _first_not_utf8(out: _U8, ends: _I64) -> int:
 def to_gbk() -> npt.NDArray[np.uint16]:
     """GBK code (lead byte low) of each code point below 65,536; 0 where it has none, and for ASCII."""
     table = np.zeros(0x10000, np.uint16)
-    for point, code in _pairs():
-        table[point] = code
+    points, codes = _pairs()
+    table[points] = codes
     return table
 
 
@@ -220,19 +220,16 @@ def to_gbk() -> npt.NDArray[np.uint16]:
 def from_gbk() -> npt.NDArray[np.uint16]:
     """Code point of each GBK code (lead byte low, without its highest bit); 0 where there is none."""
     table = np.zeros(0x10000, np.uint16)
-    for point, code in _pairs():
-        table[code & 0xFF7F] = point
+    points, codes = _pairs()
+    table[codes & 0xFF7F] = points
     return table
 
 
 @cache
-def _pairs() -> tuple[tuple[int, int], ...]:
-    pairs = []
-    for lead in range(0x81, 0xFF):
-        for second in range(0x40, 0xFF):
-            try:
-                text = bytes((lead, second)).decode("gbk")
-            except UnicodeDecodeError:
-                continue
-            pairs.append((ord(text), lead | second << 8))
-    return tuple(pairs)
+def _pairs() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Every code point that GBK writes in two bytes, and its code: all of them written at once, a line each."""
+    points = [*range(0x80, 0xD800), *range(0xE000, 0x10000)]
+    lines = "\n".join(map(chr, points)).encode("gbk", "replace").split(b"\n")
+    pairs = [(point, line) for point, line in zip(points, lines, strict=True) if len(line) == 2]
+    codes = np.frombuffer(b"".join(line for _, line in pairs), "<u2").astype(np.uint16)
+    return np.array([point for point, _ in pairs], np.uint16), codes

@@ -35,14 +35,6 @@ I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
-def prepare() -> None:
-    """Load the compiled kernels now, half a second, and not when the first large job needs them.
-
-    For processes that live long: with the kernels there, a small look-up derives its keys in a tenth of the time.
-    """
-    _hazmat.lanes()
-
-
 def cell_ad(room: bytes, table: bytes, compartment: bytes, version: int) -> bytes:
     """The associated data (53 B) of all cells of one compartment under one schema version.
 

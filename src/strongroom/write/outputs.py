@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +41,7 @@ ROLE = 0
 RECORDS_MEMORY_BYTES = 768 << 20
 INDEX_MEMORY_BYTES = 256 << 20
 REJECTS_PER_OBJECT = 500_000
+COLLECTORS_AT_ONCE = 2
 
 
 class Outputs:
@@ -109,10 +113,28 @@ class Outputs:
         if self._rejects:
             self._store_rejects()
         with self._open:
-            self._stored += self._records.finish(self._shapes)
             batches = [shape.batch for shape in self._shapes]
-            for collector in self._indexes.values():
-                self._stored += collector.finish(batches=batches)
+            jobs = [partial(self._records.finish, self._shapes)]
+            jobs += [partial(collector.finish, batches=batches) for collector in self._indexes.values()]
+            spilled = self._records.spilled or any(collector.spilled for collector in self._indexes.values())
+            # One waits for the disk while the other works. What was spilled comes back into memory: one by one then.
+            with ThreadPoolExecutor(1 if spilled else COLLECTORS_AT_ONCE) as pool:
+                self._take([pool.submit(job) for job in jobs])
+
+    def _take(self, running: Sequence[Future[list[ObjectEntry]]]) -> None:
+        """Keep what each collector stored, also where another failed, so that `discard` finds it."""
+        failed: BaseException | None = None
+        for future in running:
+            try:
+                self._stored += future.result()
+            except CancelledError:
+                continue
+            except BaseException as error:  # noqa: BLE001 - it is raised when the others are done
+                failed = failed or error
+                for other in running:
+                    other.cancel()
+        if failed is not None:
+            raise failed
 
     def hand_over(self) -> list[ObjectEntry]:
         """What was stored; from here on it is the commit's, and `discard` takes nothing back."""

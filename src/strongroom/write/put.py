@@ -19,7 +19,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +27,10 @@ import numpy as np
 from strongroom.errors import ConflictError, InputError
 from strongroom.schema.rejects import Rejects, rejects_from_batch, rejects_from_lines
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.scatter import load_kernels
 from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, Committed, commit_change
 from strongroom.write.outputs import Outputs
+from strongroom.write.prepare import prepare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,7 +128,7 @@ class PutJob:
     def run(self, sources: Sources, progress: Progress | None) -> None:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
         if (sources.bytes_total or 0) >= PRELOAD_BYTES_MIN:
-            threading.Thread(target=_preload, name="strongroom-load", daemon=True).start()
+            threading.Thread(target=_prepare, name="strongroom-load", daemon=True).start()
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool:
             pending: deque[Future[_Work]] = deque()
             try:
@@ -315,12 +314,10 @@ def leased(
         raise
 
 
-def _preload() -> None:
-    """Load the compiled kernels while the first batches are read; who needs them waits for this import."""
+def _prepare() -> None:
+    """Load what large jobs need while the first batches are read; who needs it meanwhile waits for the import."""
     with contextlib.suppress(ImportError):  # it is told where the kernels are used
-        load_kernels()
-        for name in ("strongroom.schema._packing_lanes", "strongroom.write._assemble_lanes"):
-            import_module(name)
+        prepare()
 
 
 def _refuse_second_put(keymaster: Keymaster, lease: Lease, sources: Sources) -> None:
