@@ -57,7 +57,18 @@ def table(report: Report) -> str:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         lines.append((row.measure, _number(row.ours), _number(row.peer), row.unit, ratio, row.target, reached))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    text = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*text, *_hindrances(report)])
+
+
+def _hindrances(report: Report) -> list[str]:
+    """Below the table: what stands in the way of each target that is not reached."""
+    missed: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.reached is False:
+            missed.setdefault(row.hindrance or "not known yet", []).append(row.measure)
+    lines = [f"  {'; '.join(measures)}: {why}" for why, measures in missed.items()]
+    return ["", "Not reached, and what stands in the way:", *lines] if lines else []
 
 
 def _number(value: float | None) -> str:

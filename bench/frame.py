@@ -37,7 +37,8 @@ class Row:
         target: The target in words.
         reached: Whether it is reached; None where there is no target.
         unit: Unit of `ours` and `peer`.
-        note: What stands in the way, or what to know.
+        note: What to know.
+        hindrance: What stands in the way, where the target is not reached.
     """
 
     measure: str
@@ -48,6 +49,7 @@ class Row:
     reached: bool | None
     unit: str
     note: str = ""
+    hindrance: str = ""
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Report:
     def add(self, measure: str, ours: float | None, **more: Any) -> None:
         """Add one line; leaves out nothing that fails to be measured."""
         base: dict[str, Any] = {"peer": None, "ratio": None, "target": "", "reached": None, "unit": "", "note": ""}
+        if more.get("reached"):
+            more.pop("hindrance", None)
         self.rows.append(Row(measure, ours, **(base | more)))
 
     def as_json(self) -> str:

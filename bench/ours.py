@@ -23,9 +23,13 @@ def _paths(base: str, room: str | None = None) -> tuple[str, str]:
 def put(csv: str, base: str, room: str | None = None) -> dict[str, Any]:
     """Make a room under `base` and put a CSV file into it; seconds from the file to the committed snapshot.
 
-    With `room` the bucket is at that URL, and only the keymaster lies under `base`.
+    Loading the code is before the clock, as with the rivals, and told apart (`loading`). With `room` the bucket is at
+    that URL, and only the keymaster lies under `base`.
     """
     room_folder, keys_folder = _paths(base, room)
+    started = time.perf_counter()
+    strongroom.prepare()
+    loading = time.perf_counter() - started
     keymaster = strongroom.create_keymaster(
         keys_folder,
         passphrase=PASSPHRASE,
@@ -39,7 +43,7 @@ def put(csv: str, base: str, room: str | None = None) -> dict[str, Any]:
             opened.put("persons", csv)
             seconds = time.perf_counter() - started
     (Path(keys_folder) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
-    return {"seconds": seconds, "bytes": _size(room_folder), "keys_bytes": _size(keys_folder)}
+    return {"seconds": seconds, "loading": loading, "bytes": _size(room_folder), "keys_bytes": _size(keys_folder)}
 
 
 def compact(base: str) -> dict[str, Any]:
