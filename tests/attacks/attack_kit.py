@@ -62,6 +62,33 @@ def search(blob: bytes, needles) -> set[bytes]:
     return {n for at in places.tolist() for n in starts[int(words[at])] if blob.startswith(n, at)}
 
 
+def too_often(blob: bytes, records) -> dict[bytes, str]:
+    """Values of two to four bytes that stand in the bytes more often than in as many random ones; needle -> field.
+
+    Such needles turn up by chance: what is looked at is how often. The bound is eight standard deviations and eight
+    more, so that of a thousand needles none passes it by chance.
+    """
+    found = {}
+    data = np.frombuffer(blob, np.uint8).astype(np.uint32)
+    for size in range(2, PREFIX):
+        needles = {}
+        for record in records:
+            for field, value in record.items():
+                for encoding in ("utf-8", "gb18030", "utf-16-le", "utf-16-be"):
+                    needle = b"" if value is None else str(value).encode(encoding)
+                    if len(needle) == size:
+                        needles[int.from_bytes(needle, "big")] = (needle, field)
+        words = np.zeros(len(data) - size + 1, np.uint32)
+        for at in range(size):
+            words = words << np.uint32(8) | data[at : at + len(words)]
+        expected = len(words) / 256**size
+        hits, counts = np.unique(words[np.isin(words, np.array(list(needles), np.uint32))], return_counts=True)
+        for word in hits[counts > expected + 8 * expected**0.5 + 8].tolist():
+            needle, field = needles[word]
+            found[needle] = field
+    return found
+
+
 def folder_bytes(*folders) -> bytes:
     """Every file of the folders, names too."""
     files = sorted(p for folder in folders for p in Path(folder).rglob("*") if p.is_file())

@@ -3,6 +3,8 @@
 import shutil
 import sqlite3
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.index.runreader import RunReader
 from strongroom.keymaster.filekeys import open_file_key
+from strongroom.keymaster.leases import Leases
+from strongroom.seal import blocks
 from strongroom.seal.passphrase import Argon2Params
 from strongroom.seal.run import RunWriter
+from strongroom.store.base import object_name
 from strongroom.store.open import open_store
 
 PASSPHRASE = "correct horse battery staple"
@@ -84,9 +89,10 @@ class SwapRoom:
     def keys(self) -> Path:
         return self.folder / "keys"
 
-    def create(self) -> "SwapRoom":
+    def create(self, schema=SCHEMA) -> "SwapRoom":
+        self.folder.mkdir(exist_ok=True)
         made = strongroom.create_keymaster(
-            str(self.keys), passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=CHEAP
+            str(self.keys), passphrase=PASSPHRASE, schema=schema, policy=POLICY, argon2=CHEAP
         )
         with made as keymaster:
             strongroom.create(str(self.bucket), keys=keymaster)
@@ -149,18 +155,32 @@ class Insider:
     def __init__(self, room: SwapRoom) -> None:
         self.room = room
 
-    def rewrite(self, change, kind=1, table="homes", which=-1, shapes=lambda shapes: shapes) -> None:
-        """Open a run, let `change` edit its list of (token, payload), and seal it again under its own key and name."""
-        path = self.room.files(kind, table)[which]
+    @contextmanager
+    def run(self, kind=1, table="homes", which=-1, field=None):
+        """A run of a table (and indexed field) as the insider has it: keymaster, reader, file key, path."""
         with self.room.keymaster() as keys:
             lease = keys.begin_maintenance(actor="kit", verb="compact")
             block_keys = lease_block_keys(keys, lease)
             store = open_store(str(self.room.bucket))
+            model = keys.schema().table(table)
             catalog = Catalog(store, keys.room_id, keys.head(), block_keys)
-            entry = next(e for e in catalog.objects() if e.object_id.hex() == path.name)
+            entry = catalog.objects(model.id, kind, None if field is None else model.field(field).id)[which]
             reader = RunReader(store, entry, keys.room_id, block_keys)
-            entries = [pair for block in reader.open_blocks(0, entry.blocks) for pair in _pairs(block)]
             file_key = open_file_key(keys._core.ring, keys._core.state.read(), entry.key_id).key
+            yield keys, reader, file_key, self.room.bucket / object_name(entry.object_id)
+            keys.abandon(lease)
+
+    def places(self, kind=1, table="homes", which=-1, field=None) -> list[tuple[int, int]]:
+        """Offset and length of each block of a run, its tail last."""
+        with self.run(kind, table, which, field) as (_keys, reader, _file_key, _path):
+            tail, entry = reader.tail(), reader.entry
+            return [*(tail.place(n)[:2] for n in range(entry.blocks)), (entry.tail_offset, entry.tail_length)]
+
+    def rewrite(self, change, kind=1, table="homes", which=-1, shapes=lambda shapes: shapes, field=None) -> None:
+        """Open a run, let `change` edit its list of (token, payload), and seal it again under its own key and name."""
+        with self.run(kind, table, which, field) as (keys, reader, file_key, path):
+            entry = reader.entry
+            entries = [pair for block in reader.open_blocks(0, entry.blocks) for pair in _pairs(block)]
             entries = change(entries)
             out = []
             writer = RunWriter(file_key, keys.room_id, entry.object_id, kind, out.append)
@@ -172,7 +192,6 @@ class Insider:
                 entry.length,
             ), "the forgery must fit, or it is found for another reason"
             path.write_bytes(b"".join(out))
-            keys.abandon(lease)
 
     def shapes(self, kind=1, table="homes", which=-1):
         """The shape table of a run."""
@@ -180,10 +199,10 @@ class Insider:
         self.rewrite(lambda entries: entries, kind, table, which, lambda shapes: found.extend(shapes) or shapes)
         return found
 
-    def entries(self, kind=1, table="homes", which=-1):
+    def entries(self, kind=1, table="homes", which=-1, field=None):
         """The entries of a run."""
         found = []
-        self.rewrite(lambda entries: found.extend(entries) or entries, kind, table, which)
+        self.rewrite(lambda entries: found.extend(entries) or entries, kind, table, which, field=field)
         return found
 
 
@@ -228,6 +247,22 @@ def everywhere(monkeypatch, original, replacement) -> None:
                 monkeypatch.setattr(module, name, replacement)
                 found += 1
     assert found, "nothing to switch off"
+
+
+def alike(monkeypatch) -> None:
+    """Switch off what tells objects apart: every file key is the same, and no object id is authenticated."""
+    real, one = Leases.mint_file_key, threading.Lock()  # two collectors mint at once
+
+    def mint(self, lease, kind, object_id, table):
+        with one:
+            entropy, self._core.entropy = self._core.entropy, lambda size: bytes(size) if size == 32 else entropy(size)
+            try:
+                return real(self, lease, kind, object_id, table)
+            finally:
+                self._core.entropy = entropy
+
+    monkeypatch.setattr(Leases, "mint_file_key", mint)
+    monkeypatch.setattr(blocks, "_ad", lambda room, object_id, kind: room + bytes([kind]))
 
 
 def database(room: SwapRoom):

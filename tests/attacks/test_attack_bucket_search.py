@@ -26,6 +26,26 @@ def test_attack_the_bucket_is_searched_for_every_value(room, needles):
     assert kit.search(kit.folder_bytes(room.bucket), needles) == set()
 
 
+def objects_bytes(room):
+    """Every object of the bucket, without names and the checkpoints beside them, which are text."""
+    files = sorted(p for p in room.bucket.rglob("*") if p.is_file() and "notes" not in p.parts)
+    return b"".join(p.read_bytes() for p in files)
+
+
+def test_attack_the_bucket_is_searched_for_short_values(room):
+    """A thief counts values of two to four bytes, as a sex or a year: none is there more often than by chance."""
+    records = [person(n) for n in range(PEOPLE)] + parcels(2 * PEOPLE, PEOPLE).to_pylist()
+    assert kit.too_often(objects_bytes(room), records) == {}
+
+
+def test_control_in_plain_records_short_values_are_told_from_chance():
+    """Control: in as many plain records the same count finds the fields that are so short."""
+    records = [person(n) for n in range(PEOPLE)]
+    plain = "\n".join(",".join(map(str, r.values())) for r in records)
+    for encoding, fields in (("utf-8", {"sex", "birth_year"}), ("gb18030", {"sex", "birth_year", "ethnicity"})):
+        assert set(kit.too_often(plain.encode(encoding), records).values()) >= fields
+
+
 def test_attack_bucket_and_keymaster_folder_without_the_passphrase(room, needles):
     """A thief of both folders without the passphrase finds no value: the keymaster keeps tokens and wrapped keys only."""
     with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="ada") as r:

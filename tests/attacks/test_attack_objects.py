@@ -3,10 +3,9 @@
 
 import attack_kit
 import pytest
-from swap_kit import SwapRoom, everywhere, record
+from swap_kit import Insider, SwapRoom, alike, everywhere, record
 
 from strongroom.errors import IntegrityError, StrongroomError
-from strongroom.keymaster.leases import Leases
 from strongroom.seal import blocks
 
 RECORDS, INDEX, OPEN, MANIFEST, SNAPSHOT = 1, 2, 3, 4, 5
@@ -16,7 +15,6 @@ PEOPLE = 200
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     room = SwapRoom(tmp_path_factory.mktemp("objects") / "room")
-    room.folder.mkdir()
     room.create()
     room.put("homes")
     room.put("offices")
@@ -108,26 +106,10 @@ def test_attack_an_object_is_put_in_place_of_another(room, kind, which):
         use(room, kind)
 
 
-def alike(monkeypatch):
-    """Switch off what tells objects apart: every file key is the same, and no object id is authenticated."""
-    real = Leases.mint_file_key
-
-    def mint(self, lease, kind, object_id, table):
-        entropy, self._core.entropy = self._core.entropy, lambda size: bytes(size) if size == 32 else entropy(size)
-        try:
-            return real(self, lease, kind, object_id, table)
-        finally:
-            self._core.entropy = entropy
-
-    monkeypatch.setattr(Leases, "mint_file_key", mint)
-    monkeypatch.setattr(blocks, "_ad", lambda room, object_id, kind: room + bytes([kind]))
-
-
 @pytest.mark.parametrize("kind", [RECORDS, INDEX], ids=["records", "index"])
 def test_control_with_one_key_for_all_objects_the_older_one_is_served(tmp_path, monkeypatch, kind):
     """Control: without a key and an id of its own in each object, the old run under the new name is read as the newest."""
     alike(monkeypatch)
-    (tmp_path / "room").mkdir()
     room = SwapRoom(tmp_path / "room").create()
     room.put("homes")
     room.put("homes", edition=1)
@@ -160,34 +142,14 @@ def test_attack_objects_change_names(room):
 def big(tmp_path_factory):
     """A room whose index run has several blocks of one length."""
     room = SwapRoom(tmp_path_factory.mktemp("blocks") / "room")
-    room.folder.mkdir()
     room.create()
     room.put("homes", range(6000))
     return room
 
 
-def block_places(room):
-    """(offset, length) of the blocks of the newest index run of table homes; the tail is sealed, a thief tries lengths."""
-    from swap_kit import Catalog, RunReader, lease_block_keys, open_store
-
-    path = room.files(INDEX)[-1]
-    with room.keymaster() as keys:
-        lease = keys.begin_maintenance(actor="kit", verb="compact")
-        block_keys = lease_block_keys(keys, lease)
-        store = open_store(str(room.bucket))
-        entry = next(
-            e
-            for e in Catalog(store, keys.room_id, keys.head(), block_keys).objects()
-            if e.object_id.hex() == path.name
-        )
-        tail = RunReader(store, entry, keys.room_id, block_keys).tail()
-        keys.abandon(lease)
-        return [tail.place(n)[:2] for n in range(entry.blocks)]
-
-
 def swap_blocks(room):
-    places = block_places(room)
-    (a, size), (b, other) = places[0], places[1]
+    places = Insider(room).places(INDEX)  # the tail is sealed: a thief tries lengths
+    (a, size), (b, other) = places[:2]
     assert size == other
     path = room.files(INDEX)[-1]
     data = bytearray(path.read_bytes())
@@ -219,7 +181,6 @@ def test_control_without_the_number_in_key_and_nonce_the_swap_hides_a_person(tmp
     everywhere(monkeypatch, blocks.block_keys, lambda key, kind, first, count: [real(key, kind, 0)] * count)
     everywhere(monkeypatch, real, lambda key, kind, number: real(key, kind, 0))
     monkeypatch.setattr(blocks, "_nonce", lambda number: bytes(12))
-    (tmp_path / "room").mkdir()
     room = SwapRoom(tmp_path / "room").create()
     room.put("homes", range(6000))
     number = phones_in_first_blocks(room)[0]
@@ -230,7 +191,6 @@ def test_control_without_the_number_in_key_and_nonce_the_swap_hides_a_person(tmp
 
 def test_attack_an_object_of_another_room_is_put_in(room, tmp_path):
     """A run of the same shape and size from another room gets the name of one of ours: room id and key are others."""
-    (tmp_path / "other").mkdir()
     other = SwapRoom(tmp_path / "other").create()
     other.put("homes", edition=1)
     path_of(room, RECORDS).write_bytes(path_of(other, RECORDS).read_bytes())
@@ -275,5 +235,3 @@ def test_control_untouched_everything_is_read(room):
         assert use(room, kind)
     whole(room)
     assert room.faults() == []
-
-

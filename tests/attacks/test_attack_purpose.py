@@ -1,6 +1,7 @@
 """An actor with one purpose tries to get more than it shows."""
 
 import sqlite3
+from dataclasses import replace
 
 import attack_kit as kit
 import numpy as np
@@ -10,9 +11,12 @@ from small_room import person, persons
 
 import strongroom
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError, UsageError
+from strongroom.keymaster.embedded import EmbeddedKeymaster
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.releasing import Releasing
+from strongroom.purpose import cedar
 from strongroom.purpose.cedar import Decision
+from strongroom.read import sqlplan
 from strongroom.seal.cells import cell_ad, open_cell, seal_cell
 
 READS_BY_SQL = (
@@ -143,6 +147,42 @@ def test_control_the_same_purpose_counts_it_and_lists_another_table(opened):
         assert desk.sql("select birth_year from persons limit 5").num_rows == 5
 
 
+def without_the_rule(monkeypatch):
+    """Take the rule about sensitive tables out of the rules, and out of the check of statements."""
+    without = cedar._ROOM_RULES.replace('resource.class == "sensitive"', "false", 1)
+    assert without != cedar._ROOM_RULES
+    monkeypatch.setattr(cedar, "_ROOM_RULES", without)
+    of = sqlplan.TableView.of.__func__
+    monkeypatch.setattr(sqlplan.TableView, "of", classmethod(lambda *args: replace(of(*args), sensitive=False)))
+
+
+def finds_a_case(room):
+    with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="ada") as r:
+        with r.read(purpose="case-work", reason="t") as desk, pytest.raises(DeniedError) as refused:
+            desk.find("cases", {"person_id": "P-000007"})
+    return refused.value.rule
+
+
+def lists_cases(room):
+    with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="lin") as r:
+        with r.read(purpose="statistics", reason="t") as desk:
+            return desk.sql("select year from cases limit 5").num_rows
+
+
+def test_attack_the_rule_about_sensitive_tables_refuses(room):
+    """A find and a list of rows of a sensitive table are refused by the rule about it, before anything else."""
+    assert finds_a_case(room) == "room.sensitive-table"
+    with pytest.raises(DeniedError, match="sensitive"):
+        lists_cases(room)
+
+
+def test_control_without_that_rule_rows_are_listed_and_a_find_meets_the_next(room, monkeypatch):
+    """Control: without the rule the rows are listed; a find meets the rule behind it, for no such field has an index."""
+    without_the_rule(monkeypatch)
+    assert lists_cases(room) == 5
+    assert finds_a_case(room) == "room.find-needs-index"
+
+
 def test_attack_a_sensitive_field_is_searched(opened):
     """A reader who may see a sensitive field looks for persons by it: it has no index and is refused in find."""
     with opened("ada") as r, r.read(purpose="case-work", reason="t") as desk:
@@ -200,7 +240,25 @@ def test_attack_hits_under_values_not_asked_for(master):
         with pytest.raises(DeniedError) as refused:
             master.open_hits(other, "persons", "mobile", tokens, entry)
         assert refused.value.rule == "room.hits-of-own-lookups"
-    assert len(master.open_hits(mine, "persons", "mobile", token, entry).ordinals) == 0
+    with pytest.raises(IntegrityError, match="index entry of table persons, field mobile"):
+        master.open_hits(mine, "persons", "mobile", token, entry)
+
+
+def test_control_without_that_check_another_reading_opens_them(opened, master, monkeypatch):
+    """Control: a reading that passes for having looked everything up opens what another one was given."""
+    given = []
+    real = EmbeddedKeymaster.open_hits
+    monkeypatch.setattr(
+        EmbeddedKeymaster, "open_hits", lambda self, *args: (given.append(args), real(self, *args))[1]
+    )
+    with opened("mei") as r, r.read(purpose="delivery", reason="t") as desk:
+        assert len(desk.find("persons", {"mobile": person(3)["mobile"]})) == 1
+    (_, table, field, tokens, entries), *_ = given
+    other = master.begin_reading(actor="crawler", purpose="delivery", reason="t").reading_id
+    with pytest.raises(DeniedError):
+        real(master, other, table, field, tokens, entries)
+    monkeypatch.setattr(Readings, "_looked_up", lambda *args: True)
+    assert len(real(master, other, table, field, tokens, entries).ordinals) == 1
 
 
 def test_control_a_looked_up_value_opens_its_hits(opened):

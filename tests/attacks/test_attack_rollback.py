@@ -65,6 +65,22 @@ def test_control_without_the_head_the_older_state_is_served(room, tmp_path):
     assert address(SmallRoom(before.folder)) == person(11)["address"]
 
 
+def test_control_when_the_bucket_says_what_is_newest_its_older_copy_is_served(room, tmp_path, monkeypatch):
+    """Control: a keymaster that takes what the bucket has for the head serves yesterday's copy, and nobody notices."""
+    import shutil
+
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
+
+    shutil.copytree(room.bucket, tmp_path / "yesterday")
+    with room.keymaster() as keymaster:
+        head = keymaster.head()
+    move_person(room)
+    shutil.rmtree(room.bucket)
+    shutil.copytree(tmp_path / "yesterday", room.bucket)
+    monkeypatch.setattr(EmbeddedKeymaster, "head", lambda self: head)
+    assert address(room) == person(11)["address"]
+
+
 def test_control_without_the_check_of_the_head_an_older_snapshot_passes(room, monkeypatch):
     """Control: with the look at the head switched off, the room opens on a bucket whose newest snapshot is gone."""
     from strongroom import room as module

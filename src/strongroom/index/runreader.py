@@ -84,8 +84,11 @@ class RunReader:
             kind = entry.kind | TAIL
             (key,) = self._block_keys(entry.key_id, kind, [0], entry.table)
             sealed = self._range(entry.tail_offset, entry.tail_length)
-            plain = open_block(key, self._room, entry.object_id, kind, 0, sealed)
-            tail = parse_tail(plain, blocks=entry.blocks, entries=entry.entries, tail_offset=entry.tail_offset)
+            try:
+                plain = open_block(key, self._room, entry.object_id, kind, 0, sealed)
+                tail = parse_tail(plain, blocks=entry.blocks, entries=entry.entries, tail_offset=entry.tail_offset)
+            except IntegrityError as error:
+                raise self._broken("the tail", error) from error
             self._tails.put(entry.object_id, tail)
         return tail
 
@@ -152,10 +155,19 @@ class RunReader:
 
     def _open(self, number: int, key: bytes, sealed: bytes, entries: int) -> Block:
         entry = self.entry
-        block = parse_block(open_block(key, self._room, entry.object_id, entry.kind, number, sealed))
+        try:
+            block = parse_block(open_block(key, self._room, entry.object_id, entry.kind, number, sealed))
+        except IntegrityError as error:
+            raise self._broken(f"block {number}", error) from error
         if block.entries_count != entries:
             raise IntegrityError(f"block {number} of run {entry.object_id.hex()} is not the one its tail names")
         return block
+
+    def _broken(self, part: str, error: IntegrityError) -> IntegrityError:
+        return IntegrityError(
+            f"{part} of run {self.entry.object_id.hex()}: {error}",
+            hint="the object was changed or swapped: run `strongroom check`",
+        )
 
     def _range(self, start: int, length: int) -> bytes:
         try:

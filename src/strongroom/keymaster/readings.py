@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.errors import DeniedError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import Hits, ReadingGrant
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasureapi import Buried
@@ -206,17 +206,26 @@ class Readings:
         """See `Keymaster.open_hits`."""
         reading = self.get(reading_id)
         model = self._decide(reading, ("find",), table, (), (field_name,))
-        if any(token.tobytes() not in reading.values for token in value_tokens):
+        if not self._looked_up(reading, value_tokens):
             raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
         field_id = model.field(field_name).id
         subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
+        if bad.any():
+            # left out, it would make a person look absent
+            raise IntegrityError(
+                f"an index entry of table {table}, field {field_name}, does not open",
+                hint="the index was changed or swapped: run `strongroom check`",
+            )
         buried = self._buried(model, subjects)
-        good = ~bad if buried is None else ~bad & (sequences > buried.of(subjects))
-        if not good.all():
-            # an entry that does not open is no hit; `check` names it, and a swapped one must not look like a person.
-            # Nor is one that is dead: its person is none of this reading's business
-            return Hits(subjects[good], sequences[good], ordinals[good], buried)
-        return Hits(subjects, sequences, ordinals, buried)
+        if buried is None:
+            return Hits(subjects, sequences, ordinals, None)
+        # one that is dead is no hit: its person is none of this reading's business
+        living = sequences > buried.of(subjects)
+        return Hits(subjects[living], sequences[living], ordinals[living], buried)
+
+    @staticmethod
+    def _looked_up(reading: Reading, value_tokens: npt.NDArray[np.uint8]) -> bool:
+        return all(token.tobytes() in reading.values for token in value_tokens)
 
     def _buried(self, model: Table, subjects: npt.NDArray[np.uint8]) -> Buried | None:
         """What is dead of some persons; None where nobody was ever erased and nothing expires."""

@@ -139,7 +139,7 @@ def open_chunks(
     number = first
     for start in range(0, len(view), CHUNK_BYTES):
         piece = view[start : start + CHUNK_BYTES]
-        opened.append(open_block(page_key, room_id, page_id, PAGE_KIND, number, piece))  # type: ignore[arg-type]
+        opened.append(_open(page_key, room_id, page_id, number, piece))
         number += 1
     expected = (min(number * CHUNK_ENTRIES, count) - first * CHUNK_ENTRIES) * ENTRY_BYTES
     if not opened or sum(map(len, opened)) != expected:
@@ -149,7 +149,14 @@ def open_chunks(
 
 def open_filter(page_key: bytes, room_id: bytes, page_id: bytes, sealed: bytes) -> bytes:
     """Open a page's filter; IntegrityError if it is not what was written."""
-    return open_block(page_key, room_id, page_id, PAGE_KIND, FILTER_NUMBER, sealed)
+    return _open(page_key, room_id, page_id, FILTER_NUMBER, sealed)
+
+
+def _open(page_key: bytes, room_id: bytes, page_id: bytes, number: int, sealed: bytes | memoryview) -> bytes:
+    try:
+        return open_block(page_key, room_id, page_id, PAGE_KIND, number, sealed)  # type: ignore[arg-type]
+    except IntegrityError as error:
+        raise IntegrityError(f"part {number} of key page {page_id.hex()}: {error}") from error
 
 
 def find_in_chunk(plain: bytes, token: bytes) -> int:

@@ -46,7 +46,10 @@ def _opened(session: Session, table: str, entry: ObjectEntry, block_keys: BlockK
         sealed = session.store.get(object_name(entry.object_id))
     except NotFoundError:
         raise IntegrityError(f"rejects {entry.object_id.hex()} are in the manifest and not in the store") from None
-    plain = open_block(key, session.keymaster.room_id, entry.object_id, KIND_REJECTS, 0, sealed)
+    try:
+        plain = open_block(key, session.keymaster.room_id, entry.object_id, KIND_REJECTS, 0, sealed)
+    except IntegrityError as error:
+        raise IntegrityError(f"rejects {entry.object_id.hex()}: {error}") from error
     return [
         {
             "put": entry.put_id.hex(),
