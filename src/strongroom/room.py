@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from strongroom.replicate.restore import RestoreReport
     from strongroom.replicate.status import CopyStatus
     from strongroom.schema.model import Schema
+    from strongroom.store.archive import Mode
     from strongroom.store.base import Store
     from strongroom.write.compact import CompactReport
     from strongroom.write.put import PutReceipt
@@ -238,21 +239,34 @@ class Room:
 
         return check(self._session, deep=deep)
 
-    def copy(self, *, to: str, again: bool = False, progress: Progress | None = None) -> CopyReport:
+    def copy(
+        self,
+        *,
+        to: str,
+        again: bool = False,
+        lock_days: int | None = None,
+        lock_mode: Mode = "governance",
+        progress: Progress | None = None,
+    ) -> CopyReport:
         """Copy the sealed objects to another place, and only those that are not there yet.
 
         Args:
             to: Folder or URL; empty, or an earlier copy of this room.
             again: Also read what is there, and copy again what is not as it was committed.
+            lock_days: In a bucket with Object Lock: for how many days nothing of this copy can be removed.
+            lock_mode: `governance` spares who may bypass it, `compliance` nobody.
             progress: Called with objects done, bytes done and bytes in all.
 
         Raises:
             ConflictError: The place holds something else.
+            UsageError: Locks are asked for, and the place has none.
             IntegrityError: An object of the room is not the one that was committed; it is not copied.
         """
         from strongroom.replicate.copy import copy
+        from strongroom.replicate.locked import Lock, open_target
 
-        target = open_store(to)
+        lock = None if lock_days is None else Lock(lock_days, lock_mode)
+        target = open_target(to, lock)
         try:
             return copy(self._store, self._keymaster, self._actor, target, again=again, progress=progress)
         finally:
@@ -260,9 +274,10 @@ class Room:
 
     def copies(self) -> list[CopyStatus]:
         """How old each copy is, and what it lacks; newest first."""
+        from strongroom.replicate.locked import open_copy
         from strongroom.replicate.status import copy_status
 
-        return copy_status(self._store, self._keymaster, self._actor, lambda url: open_store(url, create=False))
+        return copy_status(self._store, self._keymaster, self._actor, open_copy)
 
     def log(self, *, actor: str | None = None) -> list[dict[str, Any]]:
         """Entries of the log, oldest first; of one actor where one is named."""
@@ -359,11 +374,12 @@ def restore_room(
         NotFoundError: It is no copy of this room, or does not hold that snapshot.
         IntegrityError: An object of the copy is missing or not the one that was committed.
     """
+    from strongroom.replicate.locked import open_copy
     from strongroom.replicate.restore import restore
 
     if not actor:
         raise UsageError("actor is empty", hint="say who asks: it goes to the log")
-    copy, store = open_store(source, create=False), open_store(url)
+    copy, store = open_copy(source), open_store(url)
     try:
         return restore(copy, store, keys, actor, snapshot=snapshot, progress=progress)
     finally:

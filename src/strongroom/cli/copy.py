@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -25,6 +25,7 @@ from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
     from strongroom.replicate.status import CopyStatus
+    from strongroom.store.archive import Mode
 
 
 def copy(
@@ -34,6 +35,13 @@ def copy(
     again: Annotated[
         bool, typer.Option("--again", help="Read what is there too, and copy again what is damaged.")
     ] = False,
+    lock_days: Annotated[
+        int | None,
+        typer.Option("--lock-days", help="In a bucket with Object Lock: nothing goes for so many days.", metavar="N"),
+    ] = None,
+    lock_mode: Annotated[
+        str, typer.Option("--lock-mode", help="governance, or compliance, which binds everybody.", metavar="MODE")
+    ] = "governance",
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
@@ -47,7 +55,9 @@ def copy(
             _print_status(opened.copies(), as_json=as_json)
             return
         with progress_bar(sys.stderr, "objects") as progress:
-            report = opened.copy(to=to, again=again, progress=progress)
+            report = opened.copy(
+                to=to, again=again, lock_days=lock_days, lock_mode=cast("Mode", lock_mode), progress=progress
+            )
     if as_json:
         print_json(report.to_dict())
     else:

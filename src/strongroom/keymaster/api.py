@@ -308,6 +308,9 @@ class Keymaster(Protocol):
     def publish(self) -> str:
         """Derive tiles from noted leaves and sign a checkpoint; returns the checkpoint's text."""
 
+    def is_checkpoint(self, text: str) -> bool:
+        """Whether a text is a checkpoint that this room's log has signed, of whatever age."""
+
     def log_key(self) -> str:
         """The log's public key in force, as the line that C2SP verifiers read: name+id+key."""
 

@@ -294,6 +294,10 @@ class EmbeddedKeymaster:
         """See `Keymaster.check_checkpoint`."""
         self._publishing.check_known(text)
 
+    def is_checkpoint(self, text: str) -> bool:
+        """See `Keymaster.is_checkpoint`."""
+        return self._publishing.is_known(text)
+
     def log_key(self) -> str:
         """See `Keymaster.log_key`."""
         return verifier_key(self._publishing.origin, self._publishing.keys[-1].public_key)

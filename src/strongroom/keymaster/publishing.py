@@ -179,6 +179,15 @@ class Publishing:
         """The proofs that lead from the first signing key to the newest, in order."""
         return [self._store.get(bridge_name(number)).decode() for number in range(2, len(self.keys) + 1)]
 
+    def is_known(self, text: str) -> bool:
+        """Whether a text is a checkpoint that a key of this log has signed."""
+        self._load_keys()
+        try:
+            open_checkpoint(text, self.origin, self.keys)
+        except IntegrityError:
+            return False
+        return True
+
     def check_known(self, text: str) -> None:
         """Check a checkpoint kept elsewhere against this log.
 

@@ -22,6 +22,7 @@ from strongroom.catalog.freshness import NOTES
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import BucketCopy
+from strongroom.replicate.locked import LockedTarget
 from strongroom.replicate.plan import Item, Plan, plan_of
 from strongroom.replicate.transfer import Moved, Progress, missing, move, verify
 
@@ -66,7 +67,7 @@ def copy(
         store: The bucket.
         keymaster: Opens manifests, remembers the copy and notes it.
         actor: Who copies.
-        target: Where to.
+        target: Where to; a `LockedTarget` for an archive, where what is there already is locked anew.
         again: Read what is there already and copy again what is not as it was committed.
         progress: Called with objects done, bytes done and bytes in all.
         now: Seconds since 1970.
@@ -84,6 +85,8 @@ def copy(
         _copy_side(store, target, there)
         if again:
             _let_go_of_damaged(target, plan, there)
+        if isinstance(target, LockedTarget):
+            target.keep([item for item in plan.items() if there.get(item.name) == item.length])
         report = CopyReport(target.url, plan.newest, sum(1 for _ in plan.items()), plan.bytes())
         _move_all(store, target, plan, there, report, progress)
         _copy_side(store, target, there)  # those of commits made meanwhile

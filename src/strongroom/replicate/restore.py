@@ -13,18 +13,19 @@ Rules it keeps:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.entries import BlockKeys
-from strongroom.catalog.freshness import leave_note
+from strongroom.catalog.freshness import NOTES, leave_note
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.snapshot import seal_snapshot
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError
 from strongroom.replicate.copy import SIDE_FOLDERS
-from strongroom.replicate.plan import Plan, plan_of
+from strongroom.replicate.locked import fetch, settled
+from strongroom.replicate.plan import Item, Plan, plan_of
 from strongroom.replicate.transfer import Moved, Progress, missing, move
 from strongroom.seal.blocks import KIND_SNAPSHOT
 from strongroom.seal.entropy import random_bytes
@@ -85,7 +86,7 @@ def restore(
         plan = plan_of(Catalog(source, keymaster.room_id, wanted, block_keys))
         report = RestoreReport(restored=wanted.number, newest_lost=head.number - wanted.number)
         _refuse_short(source, plan)
-        _bring(source, store, plan, report, progress)
+        _bring(source, store, keymaster, plan, report, progress)
         if wanted == head:
             report.snapshot = head.number
             leave_note(store, head.number, keymaster.publish())
@@ -132,7 +133,7 @@ def _newest_held(source: Store, keymaster: Keymaster, head: Head) -> Head:
 def _refuse_short(source: Store, plan: Plan) -> None:
     """Say what a copy lacks before anything is written."""
     there: Mapping[str, int] = dict(source.list())
-    lost = missing(there, plan.items())
+    lost = [item for item in missing(there, plan.items()) if item.name not in there or not _settled(source, item)]
     if lost:
         absent = sum(item.name not in there for item in lost)
         raise IntegrityError(
@@ -142,16 +143,35 @@ def _refuse_short(source: Store, plan: Plan) -> None:
         )
 
 
-def _bring(source: Store, store: Store, plan: Plan, report: RestoreReport, progress: Progress | None) -> None:
+def _settled(source: Store, item: Item) -> bool:
+    try:
+        return settled(source, item)
+    except IntegrityError:
+        return False
+
+
+def _bring(
+    source: Store,
+    store: Store,
+    keymaster: Keymaster,
+    plan: Plan,
+    report: RestoreReport,
+    progress: Progress | None,
+) -> None:
     moved = Moved(plan.bytes(), progress)
     objects, manifests, snapshots = plan.stages()
     for folder in SIDE_FOLDERS:
         for name, _ in sorted(source.list(folder)):
-            store.put(name, source.get(name))
-    move(source, store, objects, moved)
-    move(source, store, manifests, moved)
+            if folder != NOTES or keymaster.is_checkpoint(source.get(name).decode("utf-8", "replace")):
+                store.put(name, source.get(name))  # what is no checkpoint of ours was put there by somebody else
+
+    def write(item: Item, _pieces: Iterable[bytes]) -> None:
+        fetch(source, store, item, moved)
+
+    move(source, store, objects, moved, write)
+    move(source, store, manifests, moved, write)
     for item in snapshots:
-        move(source, store, [item], moved)
+        move(source, store, [item], moved, write)
     report.objects, report.bytes = moved.objects, moved.bytes
 
 

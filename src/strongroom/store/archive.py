@@ -84,9 +84,8 @@ class Archive:
 
     def check_locking(self) -> None:
         """Raise UsageError unless the bucket was made with Object Lock."""
-        what = "look at the bucket's object lock"
         try:
-            found = self._tried(what, lambda core: core.get_object_lock_configuration(Bucket=self.store.bucket))
+            found = self._tried("object lock", lambda core: core.get_object_lock_configuration(Bucket=self.store.bucket))
         except NotFoundError:
             found = {}
         if found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
@@ -94,7 +93,9 @@ class Archive:
                 f"bucket {self.store.bucket} has no Object Lock", hint="Object Lock is chosen when a bucket is made."
             )
 
-    def put_locked(self, name: str, pieces: bytes | Iterable[bytes], *, until: float, mode: Mode) -> Version:
+    def put_locked(
+        self, name: str, pieces: bytes | Iterable[bytes], *, until: float, mode: Mode, over: bool = False
+    ) -> Version:
         """Create an object that cannot be removed before a date; durable and locked when this returns.
 
         Args:
@@ -102,13 +103,14 @@ class Archive:
             pieces: Its bytes, in order.
             until: Seconds since 1970.
             mode: See `Retention`.
+            over: Whether a newer version is laid over what a read by that name gives already.
 
         Raises:
             ConflictError: A read by that name gives something already.
             UsageError: The bucket takes no locks, or not this one.
             UnavailableError: The store does not answer; a version without a lock may be there.
         """
-        if self.store.exists(check_name(name)):
+        if not over and self.store.exists(check_name(name)):
             raise ConflictError(f"object {name} exists")
         extra = {"ObjectLockMode": mode.upper(), "ObjectLockRetainUntilDate": _date(until)}
         source = iter((pieces,) if isinstance(pieces, bytes) else pieces)
@@ -128,14 +130,13 @@ class Archive:
         """See to it that a version is locked at least until a date, in this mode or compliance.
 
         Raises:
-            NotFoundError: There is no such version.
-            DeniedError: It is locked in governance mode and compliance is asked for, without the right to change that.
+            DeniedError: It is locked in governance mode, and there is no right to make that compliance.
             UsageError: The store says it did and did not.
         """
         if self._is_locked(name, version, until, mode):
             return
         held = self.retention(name, version)
-        self.ask_lock(name, version, max(until, held.until if held else until), mode)
+        self.ask_lock(name, version, max(until, held.until) if held else until, mode)
         if not self._is_locked(name, version, until, mode):
             raise UsageError(
                 f"the store took a lock for object {name} and did not set it", hint="Keep archives on another store."
@@ -244,10 +245,9 @@ class Archive:
         return held is not None and held.until >= int(until) and held.mode in {mode, "compliance"}
 
     def _sha256(self, version: Version) -> bytes:
-        digest = hashlib.sha256()
-        for start in range(0, version.length, READ_BYTES):
-            size = min(READ_BYTES, version.length - start)
-            digest.update(self.get_version_range(version.name, version.id, start, size))
+        digest, size = hashlib.sha256(), version.length
+        for start in range(0, size, READ_BYTES):
+            digest.update(self.get_version_range(version.name, version.id, start, min(READ_BYTES, size - start)))
         return digest.digest()
 
     def _put_short(self, name: str, data: bytes, extra: dict[str, Any]) -> str:
@@ -294,20 +294,20 @@ class Originals:
 
     def get(self, name: str) -> bytes:
         """The whole object; NotFoundError if there is none."""
-        return self.archive.get_version(name, self._version(name).id)
+        return self.archive.get_version(name, self.version(name).id)
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start`; IntegrityError if it has fewer."""
-        return self.archive.get_version_range(name, self._version(name).id, start, length)
+        return self.archive.get_version_range(name, self.version(name).id, start, length)
 
     def size(self, name: str) -> int:
         """Length in bytes; NotFoundError if there is none."""
-        return self._version(name).length
+        return self.version(name).length
 
     def exists(self, name: str) -> bool:
         """Whether any version of it is there."""
         try:
-            self._version(name)
+            self.version(name)
         except NotFoundError:
             return False
         return True
@@ -345,7 +345,8 @@ class Originals:
         """Let go of connections."""
         self.archive.store.close()
 
-    def _version(self, name: str) -> Version:
+    def version(self, name: str) -> Version:
+        """The version that is read; NotFoundError if there is none."""
         with self._lock:
             known = self._chosen.get(check_name(name))
         if known is not None:
