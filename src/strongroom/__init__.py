@@ -19,6 +19,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.create import create_keymaster, open_keymaster
+from strongroom.keymaster.keyrestore import restore_keymaster
 from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
@@ -46,4 +47,5 @@ __all__ = [
     "open_keymaster",
     "prepare",
     "restore",
+    "restore_keymaster",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.catalog.freshness import verify_head, verify_notes
+from strongroom.catalog.freshness import catch_up, leave_act, verify_head, verify_openable
 from strongroom.errors import ConflictError, UsageError
 from strongroom.read.reading import Reading
 from strongroom.read.session import Session
@@ -217,11 +217,15 @@ class Room:
 
     def set_schema(self, text: str) -> Receipt:
         """Keep a new schema version from TOML text; older records still open under theirs."""
-        return self._keymaster.set_schema(self._actor, text)
+        receipt = self._keymaster.set_schema(self._actor, text)
+        leave_act(self._store, self._keymaster, receipt.leaf)
+        return receipt
 
     def set_policy(self, text: str) -> Receipt:
         """Keep a new policy version from TOML text."""
-        return self._keymaster.set_policy(self._actor, text)
+        receipt = self._keymaster.set_policy(self._actor, text)
+        leave_act(self._store, self._keymaster, receipt.leaf)
+        return receipt
 
     def cedar(self) -> str:
         """The Cedar rules generated from the policy in force."""
@@ -344,8 +348,9 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
     if not actor:
         raise UsageError("actor is empty", hint="say who asks: it goes to the log")
     store = open_store(url, create=False)
+    catch_up(store, keys)
     verify_head(store, keys.head())
-    verify_notes(store, keys)
+    verify_openable(keys, url)
     return Room(store, keys, actor)
 
 

@@ -47,3 +47,23 @@ def test_misuse_of_copy_and_restore_is_told(shell):
     assert "not empty" in occupied.err
     assert shell.run("copy", "--to", "elsewhere", "--actor", "ada").code == 3
     assert shell.run("restore", "--from", "elsewhere", "--keys", "nowhere", *KIT).code == 5
+
+
+def test_the_keymaster_is_copied_and_comes_home_on_the_command_line(shell, tmp_path):
+    """`keys copy`, `--status`, `keys restore`, `keys forget`: each says what it did, and the room opens with what came home."""
+    copy = str(tmp_path / "keys-copy")
+    result = shell.run("keys", "copy", "--to", copy, *KIT)
+    assert result.code == 0, result
+    assert "objects of pages" in result.out + result.err
+    listed = json.loads(shell.run("keys", "copy", "--status", *KIT, "--json").out)
+    assert [c["url"] for c in listed] == [copy]
+    home = str(tmp_path / "home")
+    result = shell.run("keys", "restore", "--from", copy, "--keys", home)
+    assert result.code == 0, result
+    result = shell.run("find", "persons", "--where", f"mobile={person(5)['mobile']}", "--keys", home, *CASE)
+    assert result.code == 0, result
+    assert shell.run("keys", "restore", "--from", copy, "--keys", home).code == 7
+    assert shell.run("keys", "copy", "--to", str(shell.room.bucket / "keys"), *KIT).code == 2
+    assert shell.run("keys", "copy", *KIT).code == 2
+    assert shell.run("keys", "forget", copy, *KIT).code == 0
+    assert shell.run("keys", "forget", copy, *KIT).code == 5

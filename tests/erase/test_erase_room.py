@@ -320,7 +320,7 @@ def test_when_the_second_place_fails_the_erasure_is_in_force_and_its_receipt_can
         raise UnavailableError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("strongroom.erase.erasing.leave_act_note", fails)
+        patch.setattr("strongroom.erase.erasing.leave_act", fails)
         with pytest.raises(UnavailableError, match="in force") as caught:
             kit.erase(GONE, reason="r")
     with case(opened) as desk, pytest.raises(NotFoundError):

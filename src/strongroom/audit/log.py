@@ -19,7 +19,7 @@ once could replace the checkpoint by an older one for a moment; they cannot fork
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -167,6 +167,26 @@ class TileLog:
         self._text, self._edge = text, edge
         self._prune(start, size)
         return text
+
+    def continued(self, read_entries: ReadEntries, more: Iterable[list[bytes]]) -> Checkpoint:
+        """The published tree as it would be with further entries; nothing is written.
+
+        Args:
+            read_entries: Reads durable entries.
+            more: What would follow the stored checkpoint, some at a time.
+
+        Raises:
+            IntegrityError: The stored log disagrees with the entries.
+        """
+        stored = self.stored_checkpoint()
+        edge = _Edge(Checkpoint(self._origin, 0, tree_root([])), [], [])
+        if stored is not None:
+            edge = _load_edge(self.reader(), stored[1], read_entries)
+        at = edge.checkpoint.size
+        for entries in more:
+            _grow(edge, at, entries)
+            at += len(entries)
+        return Checkpoint(self._origin, at, edge.root())
 
     def _is_signed(self, text: str) -> bool:
         """Whether every key that signs now has signed: right after the key changed one is missing."""

@@ -1,8 +1,9 @@
 """Is the newest snapshot the one that the keymaster knows, and the keymaster not older than the bucket?
 
 Both are answered without a key, before anything is asked for. After every commit a *note* is put beside the objects:
-the log's signed checkpoint, in plain, under the number of the snapshot. A keymaster that was set back, log and all, has
-fewer log entries than the newest note says.
+the log's signed checkpoint, in plain, under the number of the snapshot; before it the *tail*, sealed pieces of the log
+that it covers. A keymaster that was set back, log and all, has fewer log entries than the newest note says, and catches
+up from the tail before anything else.
 """
 
 from __future__ import annotations
@@ -17,10 +18,67 @@ from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Head, Keymaster
+    from strongroom.keymaster.tailapi import CaughtUp
     from strongroom.store.base import Store
 
 NOTES = "notes/"
+TAIL = "tail/"
 NOTES_KEPT = 16
+
+
+def leave_tail(store: Store, keymaster: Keymaster) -> str:
+    """Put every piece of the log that is in no second place yet beside the objects; returns a checkpoint they cover."""
+    checkpoint = keymaster.publish()
+    while (piece := keymaster.tails.next()) is not None:
+        with contextlib.suppress(ConflictError):  # it was put, and the answer was lost
+            store.put(piece.name, piece.sealed)
+        keymaster.tails.placed(piece.end)
+    return checkpoint
+
+
+def prune_tail(store: Store, keymaster: Keymaster) -> int:
+    """Remove pieces that every known copy of the keymaster is newer than; returns how many. Without copies all stay."""
+    needed, gone = keymaster.tails.needed_from(), 0
+    for name, _ in list(store.list(TAIL)):
+        end = name.rpartition("-")[2]
+        if end.isdecimal() and int(end) <= needed:
+            store.delete(name)
+            gone += 1
+    return gone
+
+
+def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> CaughtUp | None:
+    """Let a keymaster that was set back do again what the newest note covers; None where it was not.
+
+    Args:
+        store: The bucket, or a copy of it.
+        keymaster: The room's.
+        stolen: Whether somebody else may have put notes there: those that this log did not sign are passed over.
+
+    Raises:
+        IntegrityError: The newest note is not of this keymaster's log; or it was set back, and the tail does not lead
+            to the note.
+    """
+    for name in sorted((name for name, _ in store.list(NOTES)), reverse=True):
+        text = store.get(name).decode("utf-8", "replace")
+        if stolen and not keymaster.is_checkpoint(text):
+            continue
+        if keymaster.tails.is_behind(text):
+            return keymaster.tails.catch_up(text, [piece for piece, _ in store.list(TAIL)], store.get)
+        keymaster.check_checkpoint(text)
+        return None
+    return None
+
+
+def verify_openable(keymaster: Keymaster, url: str) -> None:
+    """Raise IntegrityError when the newest snapshot was sealed after the copy that the keymaster came home from."""
+    newest, last = keymaster.head().number, keymaster.tails.openable()
+    if last < newest:
+        raise IntegrityError(
+            f"snapshot {newest} was sealed with keys that this keymaster lacks: it came home from an older copy",
+            hint=f"bring a newer copy of it, or go on from snapshot {last}: `strongroom restore --from {url} "
+            f"--snapshot {last}` into an empty place, and put again what came since",
+        )
 
 
 def leave_note(store: Store, number: int, checkpoint: str) -> None:
@@ -33,31 +91,19 @@ def leave_note(store: Store, number: int, checkpoint: str) -> None:
         store.delete(name)
 
 
-def leave_act_note(store: Store, number: int, leaf: int, checkpoint: str) -> None:
-    """Put the checkpoint that covers an act other than a commit beside the objects.
+def leave_act(store: Store, keymaster: Keymaster, leaf: int) -> None:
+    """Put what covers an act other than a commit beside the objects, durable when this returns.
 
     Args:
         store: The bucket.
-        number: Number of the newest snapshot.
-        leaf: Entry of the act: its note sorts behind the snapshot's own and before the next one's.
-        checkpoint: Text of the signed checkpoint.
+        keymaster: The room's.
+        leaf: Entry of the act: its note sorts behind the newest snapshot's own and before the next one's.
     """
+    checkpoint = leave_tail(store, keymaster)
     with contextlib.suppress(ConflictError):
-        store.put(f"{NOTES}{number:012d}-{leaf:012d}", checkpoint.encode())
+        store.put(f"{NOTES}{keymaster.head().number:012d}-{leaf:012d}", checkpoint.encode())
     for name in sorted(name for name, _ in store.list(NOTES))[:-NOTES_KEPT]:
         store.delete(name)
-
-
-def verify_notes(store: Store, keymaster: Keymaster) -> None:
-    """Raise IntegrityError if the newest note covers more of the log than the keymaster has, or is not its own."""
-    newest = max((name for name, _ in store.list(NOTES)), default=None)
-    if newest is None:
-        return
-    try:
-        text = store.get(newest).decode()
-    except UnicodeDecodeError:
-        raise IntegrityError(f"{newest} is not a checkpoint of this room's log") from None
-    keymaster.check_checkpoint(text)
 
 
 def verify_head(store: Store, head: Head) -> None:

@@ -27,6 +27,7 @@ from strongroom.cli import (
     get,
     hold,
     key,
+    keys,
     log,
     policy,
     put,
@@ -53,7 +54,7 @@ app = typer.Typer(
 
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key,
+    erase, hold, retention, verify, schema, policy, key, keys,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

@@ -178,6 +178,16 @@ def local_folder(url: str) -> Path | None:
     return None if "://" in url else Path(url)
 
 
+def refuse_store(room: str, keys_store: str) -> None:
+    """The keymaster's pages never lie in the room's bucket, nor around it."""
+    folders = local_folder(room), local_folder(keys_store)
+    one, two = (str(f.resolve()) if f is not None else url for f, url in zip(folders, (room, keys_store), strict=True))
+    one, two = f"{one.rstrip('/')}/", f"{two.rstrip('/')}/"
+    if one.startswith(two) or two.startswith(one):
+        hint = "give each a bucket and rights of its own"
+        raise UsageError("the keymaster's store and the room may not lie in one another", hint=hint)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=None, default=_jsonable))

@@ -16,6 +16,7 @@ from strongroom.cli.common import (
     Where,
     ask_passphrase,
     local_folder,
+    refuse_store,
     say,
     token_of,
     where,
@@ -52,7 +53,7 @@ def create(
     schema_text, policy_text = read_text(schema), read_text(policy)
     _refuse_places(place)
     if keys_store is not None:
-        _refuse_store(place.room, keys_store)
+        refuse_store(place.room, keys_store)
     unlock = place.unlock()
     typed = place.token is None and place.passphrase_file is None
     if typed and ask_passphrase("the same passphrase again: ") != unlock["passphrase"]:
@@ -83,16 +84,6 @@ def _refuse_places(place: Where) -> None:
         raise NotFoundError(f"there is no folder {folder.parent} to make the room in")
     if room.exists() and (not room.is_dir() or any(item.name != ".tmp" for item in room.iterdir())):
         raise ConflictError(f"{place.room} is not empty", hint="a room is made in an empty folder or bucket")
-
-
-def _refuse_store(room: str, keys_store: str) -> None:
-    """The keymaster's pages never lie in the room's bucket, nor around it."""
-    folders = local_folder(room), local_folder(keys_store)
-    one, two = (str(f.resolve()) if f is not None else url for f, url in zip(folders, (room, keys_store), strict=True))
-    one, two = f"{one.rstrip('/')}/", f"{two.rstrip('/')}/"
-    if one.startswith(two) or two.startswith(one):
-        hint = "give each a bucket and rights of its own"
-        raise UsageError("the keymaster's store and the room may not lie in one another", hint=hint)
 
 
 def read_text(path: Path) -> str:

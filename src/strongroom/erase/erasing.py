@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from strongroom.catalog.freshness import leave_act_note
+from strongroom.catalog.freshness import leave_act
 from strongroom.erase.plan import ErasePlan, identifiers_of, make_plan
 from strongroom.erase.receipt import make_receipt
 from strongroom.errors import StrongroomError, UnavailableError, UsageError
@@ -82,18 +82,13 @@ def receipt_of(store: Store, keymaster: Keymaster, actor: str, leaves: Sequence[
     """
     proofs = keymaster.erasures.proofs(actor, leaves)
     try:
-        place(store, keymaster, max(leaves))
+        leave_act(store, keymaster, max(leaves))
     except StrongroomError as error:
         raise UnavailableError(
             f"the erasure is in force, by entry {leaves[0]} of the log, and could not be noted beside the objects",
             hint=f"`strongroom erase --receipt {leaves[0]}` notes it and writes the receipt",
         ) from error
     return make_receipt(f"strongroom/{keymaster.room_id.hex()}", proofs)
-
-
-def place(store: Store, keymaster: Keymaster, leaf: int) -> None:
-    """Leave what covers an entry of the log in the second place, durable when this returns."""
-    leave_act_note(store, keymaster.head().number, leaf, keymaster.publish())
 
 
 def hold(
@@ -103,5 +98,5 @@ def hold(
     ways = identifiers_of(keymaster, subjects)
     forms = [list(dict.fromkeys(form for form in alternatives if form)) for alternatives in zip(*ways, strict=True)]
     receipt = keymaster.erasures.hold(actor, forms, reason, lift=lift)
-    place(store, keymaster, receipt.leaf)
+    leave_act(store, keymaster, receipt.leaf)
     return receipt

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,7 @@ class Core:
     clock: Callable[[], float]
     entropy: Callable[[int], bytes]
     noted: threading.Event = field(default_factory=threading.Event)
+    catcher: int | None = None
 
     def __post_init__(self) -> None:
         self._group = GroupCommit(self.state, self.ledger.flush, self._undone)
@@ -78,6 +80,15 @@ class Core:
     def _undone(self) -> None:
         self.ledger.undone()
         self.journal.undone()
+
+    @contextmanager
+    def catching_up(self) -> Iterator[None]:
+        """Let this thread alone write, while the keymaster does again what it lost."""
+        self.catcher = threading.get_ident()
+        try:
+            yield
+        finally:
+            self.catcher = None
 
     def run(self, work: Callable[[Rows], Any]) -> Any:
         """Run work in a transaction that others may share; returns when it is durable."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strongroom.errors import ConflictError, IntegrityError, UsageError
+from strongroom.keymaster.catchup import shut
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.embedded import EmbeddedKeymaster
 from strongroom.keymaster.journal import Journal
@@ -72,7 +73,7 @@ def create_keymaster(
         UsageError: The store does not keep a promise that a keymaster relies on.
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
-    keepers = _keepers(passphrase, token, argon2)
+    keepers = keepers_of(passphrase, token, argon2)
     if not keepers:
         raise UsageError("a keymaster needs a passphrase or a token")
     for keeper in keepers:
@@ -80,8 +81,8 @@ def create_keymaster(
     _try_texts(schema, policy, random)
     if store is not None:
         store = store.rstrip("/") if "://" in store else str(Path(store).absolute())
-        _try_store(store, random)
-    base = _empty_folder(folder)
+        try_store(store, random)
+    base = empty_folder(folder)
     for name in FOLDERS if store is None else FOLDERS[:1]:
         (base / name).mkdir(mode=0o700, exist_ok=True)
     room_id, epoch_key = random(16), random(KEY_BYTES)
@@ -112,6 +113,7 @@ def _begin(rows: Rows, ring: KeyRing, now: float, random: Callable[[int], bytes]
     rows.execute("INSERT INTO epoch VALUES (?, ?, NULL)", (FIRST_EPOCH, now))
     _keep(rows, ring, "subject", random(SUBJECT_KEY_BYTES))
     _keep(rows, ring, "signing", seed)
+    _keep(rows, ring, "replay", random(KEY_BYTES))
     rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public,))
 
 
@@ -134,7 +136,7 @@ def open_keymaster(
     base = Path(folder)
     if not (base / DATABASE).is_file():
         raise UsageError(f"{base} holds no keymaster", hint="create_keymaster() makes one")
-    keepers = _keepers(passphrase, token)
+    keepers = keepers_of(passphrase, token)
     if len(keepers) != 1:
         raise UsageError("a keymaster is opened by passphrase or by token")
     state = State.open(base / DATABASE)
@@ -162,7 +164,6 @@ def _assemble(
 ) -> EmbeddedKeymaster:
     rows = state.read()
     ring.in_force = lambda: counter(state.read(), "epoch")
-    state.guard = lambda inside: ring.require(counter(inside, "epoch"))
     pages, log = _stores(base, rows.execute("SELECT url FROM place").fetchone()[0])
     keys = KeyStore(state, pages, ring, random, clock)
     core = Core(
@@ -177,11 +178,18 @@ def _assemble(
         clock=clock,
         entropy=random,
     )
+    state.guard = lambda inside: _guard(core, inside)
     standing.refresh()
     publishing = Publishing(core, log, base)
     publishing.check_start()
     publishing.start()
-    return EmbeddedKeymaster(core, publishing, base)
+    return EmbeddedKeymaster(core, publishing, base, pages, log)
+
+
+def _guard(core: Core, rows: Rows) -> None:
+    """Compared first in every transaction: the epoch in force, and that nothing of the log is missing."""
+    core.ring.require(counter(rows, "epoch"))
+    shut(rows, core.catcher)
 
 
 def _stores(base: Path, url: str) -> tuple[Store, Store]:
@@ -193,7 +201,7 @@ def _stores(base: Path, url: str) -> tuple[Store, Store]:
     return open_store(f"{url}/{FOLDERS[1]}"), open_store(f"{url}/{FOLDERS[2]}")
 
 
-def _try_store(url: str, random: Callable[[int], bytes]) -> None:
+def try_store(url: str, random: Callable[[int], bytes]) -> None:
     """Refuse a store that is in use, or that does not keep its promises, before anything is written."""
     store = open_store(url)
     try:
@@ -204,7 +212,10 @@ def _try_store(url: str, random: Callable[[int], bytes]) -> None:
         store.close()
 
 
-def _keepers(passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Params | None = None) -> list[Keeper]:
+def keepers_of(
+    passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Params | None = None
+) -> list[Keeper]:
+    """What opens or makes a slot, from what the caller gave."""
     found: list[Keeper] = []
     if passphrase is not None:
         found.append(PassphraseKeeper(passphrase, argon2 or Argon2Params()))
@@ -213,7 +224,8 @@ def _keepers(passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Pa
     return found
 
 
-def _empty_folder(folder: str | Path) -> Path:
+def empty_folder(folder: str | Path) -> Path:
+    """A keymaster's folder, made if it is absent; ConflictError if it holds something."""
     base = Path(folder)
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)

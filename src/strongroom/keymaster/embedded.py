@@ -33,9 +33,11 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.bucketcopies import BucketCopies
+from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
+from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
@@ -46,6 +48,7 @@ from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
+from strongroom.keymaster.tailapi import Tails
 from strongroom.keymaster.turning import Turning
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.rows import Rows
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
     from strongroom.purpose.policy import Policy
     from strongroom.schema.model import Schema, Table
+    from strongroom.store.base import Store
 
 
 class EmbeddedKeymaster:
@@ -66,9 +70,11 @@ class EmbeddedKeymaster:
         core: Keys and state.
         publishing: The published side of its log.
         folder: Where it lies.
+        pages: The store of its key pages.
+        log: The store of its log.
     """
 
-    def __init__(self, core: Core, publishing: Publishing, folder: Path) -> None:
+    def __init__(self, core: Core, publishing: Publishing, folder: Path, pages: Store, log: Store) -> None:
         self.room_id = core.room_id
         self.folder = folder
         self._core = core
@@ -81,7 +87,9 @@ class EmbeddedKeymaster:
         self._releasing = Releasing(core, self._readings)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
-        self.turning = Turning(core, self.slots, folder)
+        self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
+        self.tails: Tails = EmbeddedTails(core, publishing, self.key_copies.needed_from)
+        self.turning = Turning(core, self.slots, folder, self.key_copies)
         self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)

@@ -12,9 +12,10 @@ The arithmetic of windows and slots is in `purpose.budget`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 from strongroom.keymaster.state import State
 from strongroom.keys.rows import Rows, counter, put
@@ -156,6 +157,19 @@ class Ledger:
             ],
         )
         self._dirty.clear()
+
+    def raise_counts(self, rows: Rows, counts: Iterable[Sequence[Any]]) -> None:
+        """Raise counts (scope, period, slot, count) where they are lower; `forget` what is cached afterwards."""
+        for scope, period, slot, count in counts:
+            rows.execute(
+                "INSERT INTO spent VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (scope, period, slot) DO UPDATE SET count = max(count, excluded.count)",
+                (self._scope(rows, scope), period, slot, count),
+            )
+
+    def forget(self) -> None:
+        """Read scopes and counts again when they are next asked for."""
+        self._epoch = -1
 
     def prune(self, rows: Rows, now: float) -> None:
         """Forget, once a day, persons and slots that no window can count any more."""

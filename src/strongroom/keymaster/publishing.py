@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.audit.entry import parse_entry
 from strongroom.audit.log import TileLog
-from strongroom.audit.note import LogKey, open_checkpoint
+from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint
 from strongroom.audit.proof import make_proof
 from strongroom.audit.tlog import consistency_proof, verify_consistency
 from strongroom.audit.verify import verify
@@ -135,6 +135,13 @@ class Publishing:
         with self._mutex, self._locked():
             self._load_keys()
             return self._log.publish(self.read_entries, self.size())
+
+    def continued(self, more: Iterable[list[bytes]]) -> Checkpoint:
+        """The log as it would be with further entries, some at a time; nothing is written but what is committed."""
+        with self._mutex, self._locked():
+            self._load_keys()
+            self._log.publish(self.read_entries, self.size())
+            return self._log.continued(self.read_entries, more)
 
     def prove(self, leaves: Sequence[int]) -> list[str]:
         """C2SP tlog-proofs of entries under a checkpoint that covers all of the log."""

@@ -125,11 +125,16 @@ class Standing:
         for table in schema.tables.values():
             sql = "INSERT INTO table_version VALUES (?, ?, ?) ON CONFLICT (id, version) DO NOTHING"
             rows.execute(sql, (table.id, table.version, table_to_json(table)))
+        self.new_fields(rows, schema)
+        take(rows, "standing")
+        return schema
+
+    def new_fields(self, rows: Rows, schema: Schema) -> None:
+        """Make keys for fields that are indexed or shown as tokens and have none, within a transaction."""
+        for table in schema.tables.values():
             for field in table.fields:
                 if field.find or field.token:
                     self._new_field(rows, field.id)
-        take(rows, "standing")
-        return schema
 
     def set_policy(self, rows: Rows, text: str) -> tuple[int, Policy]:
         """Keep a new policy version within a transaction; returns its number."""

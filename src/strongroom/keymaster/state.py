@@ -147,6 +147,15 @@ class State:
                 self._readers.add(connection)
         return connection
 
+    def backup(self, target: sqlite3.Connection) -> None:
+        """Copy the database, as last committed, into another one."""
+        with translated():
+            connection = self._connect()
+            try:
+                connection.backup(target)
+            finally:
+                connection.close()
+
     def counters_for(self, rows: Rows) -> dict[str, int] | None:
         """The counters as these rows see them, where that is certain without a statement.
 

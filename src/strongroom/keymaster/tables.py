@@ -10,7 +10,8 @@ FORMAT = 1
 
 TABLES = f"""
 {PAGE_TABLES}
-INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1);
+INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
+  ('placed', 0), ('behind', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -59,6 +60,9 @@ CREATE TABLE erasure (leaf INTEGER PRIMARY KEY, persons INTEGER NOT NULL, epoch 
 CREATE TABLE hold (token BLOB PRIMARY KEY, actor TEXT NOT NULL, leaf INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE bucket_copy (url TEXT PRIMARY KEY, snapshot INTEGER NOT NULL, objects INTEGER NOT NULL,
+  bytes INTEGER NOT NULL, made REAL NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE key_copy (url TEXT PRIMARY KEY, leaf INTEGER NOT NULL, epoch INTEGER NOT NULL, pages INTEGER NOT NULL,
   bytes INTEGER NOT NULL, made REAL NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, head INTEGER NOT NULL,

@@ -99,11 +99,13 @@ class Turning:
         core: Keys and state.
         slots: Its slots.
         folder: Where the lock lies.
+        copies: The registered copies of the key store.
     """
 
-    def __init__(self, core: Core, slots: Slots, folder: Path) -> None:
+    def __init__(self, core: Core, slots: Slots, folder: Path, copies: KeyCopies) -> None:
         self._core = core
         self._slots = slots
+        self._copies = copies
         self._lock_path = folder / "turn.lock"
 
     def turn(
@@ -119,22 +121,22 @@ class Turning:
         Args:
             actor: Who turns.
             keepers: What opens each slot, by the slot's name.
-            copies: The registered copies of the key store.
+            copies: Other copies of the key store than the registered ones.
             after: Called with the name of each step (`STEPS`) that is done.
 
         Raises:
             DeniedError: The policy does not let the actor.
             UsageError, KeysError, UnavailableError: A slot or copy cannot be opened; nothing was destroyed.
         """
-        core = self._core
+        core, copies = self._core, self._copies if copies is None else copies
         self._slots.allowed(actor, "turn")
         with self._locked():
             made = wrapped = 0
             if not self._unfinished():
                 self._slots.all_open(keepers)
                 self._slots.clean(keepers)
-                for copy in copies.copies() if copies else ():
-                    copies.update_copy(copy.url)  # type: ignore[union-attr]
+                for copy in copies.copies():
+                    copies.update_copy(copy.url)
                 after("open")
                 made, wrapped = self._to_next(actor, keepers, after)
             self._slots.all_open(keepers)
@@ -228,11 +230,10 @@ class Turning:
             raise
         return wrapped
 
-    def _renew(self, copies: KeyCopies | None) -> int:
+    def _renew(self, copies: KeyCopies) -> int:
         """Step 4."""
-        found = copies.copies() if copies else ()
+        found = copies.copies()
         for copy in found:
-            assert copies is not None
             copies.update_copy(copy.url)
             copies.sample_copy(copy.url, self._core.ring)
         return len(found)

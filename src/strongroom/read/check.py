@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.catalog.catalog import Catalog
-from strongroom.catalog.freshness import NOTES, verify_head
+from strongroom.catalog.freshness import NOTES, TAIL, verify_head
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.openfile import open_parquet
 from strongroom.errors import IntegrityError, NotFoundError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema
 
 READ_BYTES = 4 << 20
-BESIDE = (NOTES, "tail/")
+BESIDE = (NOTES, TAIL)
 
 
 class Fault(NamedTuple):

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
-from strongroom.catalog.freshness import NOTES
+from strongroom.catalog.freshness import NOTES, TAIL
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import BucketCopy
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster
     from strongroom.store.base import Store
 
-SIDE_FOLDERS = (NOTES, "tail/")
+SIDE_FOLDERS = (NOTES, TAIL)
 """What lies beside the objects and no snapshot names: signed checkpoints, and the sealed tail of the log."""
 
 

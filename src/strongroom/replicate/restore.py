@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.entries import BlockKeys
-from strongroom.catalog.freshness import NOTES, leave_note
+from strongroom.catalog.freshness import NOTES, catch_up, leave_note, leave_tail
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.snapshot import seal_snapshot
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError
@@ -79,6 +79,7 @@ def restore(
     """
     if next(iter(store.list()), None) is not None:
         raise ConflictError(f"{store.url} is not empty", hint="restore into an empty folder or bucket")
+    catch_up(source, keymaster, stolen=True)
     lease = keymaster.begin_maintenance(actor=actor, verb="restore")
     try:
         block_keys = lease_block_keys(keymaster, lease)
@@ -89,7 +90,7 @@ def restore(
         _bring(source, store, keymaster, plan, report, progress)
         if wanted == head:
             report.snapshot = head.number
-            leave_note(store, head.number, keymaster.publish())
+            leave_note(store, head.number, leave_tail(store, keymaster))
             keymaster.abandon(lease)
         else:
             report.snapshot = _make_newest(store, keymaster, lease, wanted, block_keys, now)
@@ -200,5 +201,5 @@ def _make_newest(
     data, head = seal_snapshot(next_one, file_key, keymaster.room_id, object_id)
     store.put(object_name(object_id), data)
     keymaster.commit(lease, base, head, {"restored": wanted.number})
-    leave_note(store, head.number, keymaster.publish())
+    leave_note(store, head.number, leave_tail(store, keymaster))
     return head.number

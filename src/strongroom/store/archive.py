@@ -85,7 +85,7 @@ class Archive:
     def check_locking(self) -> None:
         """Raise UsageError unless the bucket was made with Object Lock."""
         try:
-            found = self._tried("object lock", lambda core: core.get_object_lock_configuration(Bucket=self.store.bucket))
+            found = self._tried("lock", lambda core: core.get_object_lock_configuration(Bucket=self.store.bucket))
         except NotFoundError:
             found = {}
         if found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":

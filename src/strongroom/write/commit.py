@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.commit import CommitBuilder
 from strongroom.catalog.entries import ObjectEntry
-from strongroom.catalog.freshness import leave_note
+from strongroom.catalog.freshness import leave_note, leave_tail
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import ConflictError, UnavailableError
 from strongroom.seal.blocks import KIND_RECORDS
@@ -116,7 +116,7 @@ def commit_change(
 def _noted(store: Store, keymaster: Keymaster, head: Head) -> bool:
     """Leave the note; the head has moved, so that a store which fails here undoes nothing."""
     try:
-        leave_note(store, head.number, keymaster.publish())
+        leave_note(store, head.number, leave_tail(store, keymaster))
     except UnavailableError:
         return False
     return True

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
+from strongroom.catalog.freshness import prune_tail
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
@@ -80,6 +81,7 @@ def compact(
         purge = Purge(store, keymaster, lease, block_keys, now())
         work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
         change = work.all(report)
+        prune_tail(store, keymaster)
         report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
         if change is not None:
             report.snapshot = commit_change(store, keymaster, lease, change, now).head.number
