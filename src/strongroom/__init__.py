@@ -20,10 +20,11 @@ from strongroom.errors import (
 )
 from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.keymaster.keyrestore import restore_keymaster
+from strongroom.replicate.home import repair_room as repair
+from strongroom.replicate.home import restore_room as restore
 from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
-from strongroom.room import restore_room as restore
 from strongroom.write.prepare import prepare
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "open",
     "open_keymaster",
     "prepare",
+    "repair",
     "restore",
     "restore_keymaster",
 ]

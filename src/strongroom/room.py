@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from strongroom.purpose.explain import Explanation
     from strongroom.read.check import CheckReport
     from strongroom.replicate.copy import CopyReport
-    from strongroom.replicate.restore import RestoreReport
     from strongroom.replicate.status import CopyStatus
     from strongroom.schema.model import Schema
     from strongroom.store.archive import Mode
@@ -352,41 +351,3 @@ def open_room(url: str, *, keys: Keymaster, actor: str) -> Room:
     verify_head(store, keys.head())
     verify_openable(keys, url)
     return Room(store, keys, actor)
-
-
-
-def restore_room(
-    url: str,
-    *,
-    source: str,
-    keys: Keymaster,
-    actor: str,
-    snapshot: int | None = None,
-    progress: Progress | None = None,
-) -> RestoreReport:
-    """Bring a room home from a copy, into an empty place.
-
-    Args:
-        url: The new bucket: an empty folder or URL.
-        source: Folder or URL of the copy.
-        keys: The keymaster that goes with the room.
-        actor: Who restores.
-        snapshot: Number of an older snapshot; None for the newest, which the copy must hold.
-        progress: Called with objects done, bytes done and bytes in all.
-
-    Raises:
-        ConflictError: The place is not empty, or the copy does not reach the newest snapshot and none was named.
-        NotFoundError: It is no copy of this room, or does not hold that snapshot.
-        IntegrityError: An object of the copy is missing or not the one that was committed.
-    """
-    from strongroom.replicate.locked import open_copy
-    from strongroom.replicate.restore import restore
-
-    if not actor:
-        raise UsageError("actor is empty", hint="say who asks: it goes to the log")
-    copy, store = open_copy(source), open_store(url)
-    try:
-        return restore(copy, store, keys, actor, snapshot=snapshot, progress=progress)
-    finally:
-        copy.close()
-        store.close()

@@ -67,3 +67,16 @@ def test_the_keymaster_is_copied_and_comes_home_on_the_command_line(shell, tmp_p
     assert shell.run("keys", "copy", *KIT).code == 2
     assert shell.run("keys", "forget", copy, *KIT).code == 0
     assert shell.run("keys", "forget", copy, *KIT).code == 5
+
+
+def test_check_mends_from_a_copy(shell):
+    """`check --repair --from`: what was damaged is fetched again, and the check that follows finds nothing."""
+    shell.run("copy", "--to", "elsewhere", *KIT)
+    victim = next(p for p in sorted(shell.room.bucket.glob("??/*")))
+    victim.write_bytes(b"pay us")
+    assert shell.run("check", *KIT).code == 4
+    result = shell.run("check", "--repair", "--from", "elsewhere", *KIT)
+    assert result.code == 0, result
+    assert "1 object mended" in result.err
+    assert shell.run("check", "--repair", *KIT).code == 2
+    assert shell.run("check", "--from", "elsewhere", *KIT).code == 2

@@ -253,3 +253,76 @@ def test_a_copy_goes_to_and_comes_from_a_store_that_is_no_folder(room, tmp_path)
     assert isinstance(open_store(url), MemoryStore)
     assert found.entries > 0
     assert report.objects > 0
+
+
+# -- mending ------------------------------------------------------------------------------------------
+
+
+def damage(room):
+    """One object missing, one changed, one with other bytes, the newest snapshot gone; returns their names."""
+    there = {n: len(d) for n, d in files(room.bucket).items() if not n.startswith(("notes/", "tail/"))}
+    names = sorted(there, key=lambda name: -there[name])  # the largest are runs: what names objects is small
+    head = newest_snapshot(room)
+    first, second, third = [n for n in names if n != head][:3]
+    (room.bucket / first).unlink()
+    data = (room.bucket / second).read_bytes()
+    (room.bucket / second).write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+    (room.bucket / third).write_bytes(b"pay us")
+    (room.bucket / head).unlink()
+    return {first, second, third, head}
+
+
+def newest_snapshot(room):
+    with room.keymaster() as keys:
+        ident = keys.head().object_id.hex()
+    return f"{ident[:2]}/{ident}"
+
+
+def test_repair_fetches_what_is_missing_or_changed_and_nothing_else(room, tmp_path):
+    """Four objects are mended from the copy, byte for byte; `check` finds nothing; the second time nothing is done."""
+    with opened_room(room) as opened:
+        opened.copy(to=str(tmp_path / "copy"))
+    before = files(room.bucket)
+    hurt = damage(room)
+    with room.keymaster() as keys:
+        with pytest.raises(IntegrityError):
+            strongroom.open(str(room.bucket), keys=keys, actor="kit")
+        done = strongroom.repair(str(room.bucket), source=str(tmp_path / "copy"), keys=keys, actor="kit")
+        assert (set(done.mended), done.lost) == (hurt, [])
+        assert files(room.bucket) == before
+        assert strongroom.repair(str(room.bucket), source=str(tmp_path / "copy"), keys=keys, actor="kit").mended == []
+    with opened_room(room) as opened:
+        assert opened.check().faults == []
+
+
+def test_repair_tells_what_the_copy_lacks_too(room, tmp_path):
+    """An object that is damaged in both places is named; the others are mended, and the copy is as it was."""
+    with opened_room(room) as opened:
+        opened.copy(to=str(tmp_path / "copy"))
+    hurt = sorted(damage(room) - {newest_snapshot(room)})
+    lost = tmp_path / "copy" / hurt[0]
+    lost.write_bytes(lost.read_bytes()[:-1])
+    there = files(tmp_path / "copy")
+    with room.keymaster() as keys:
+        done = strongroom.repair(str(room.bucket), source=str(tmp_path / "copy"), keys=keys, actor="kit")
+        assert done.lost == [hurt[0]]
+        assert len(done.mended) == 3
+        with pytest.raises(DeniedError):
+            strongroom.repair(str(room.bucket), source=str(tmp_path / "copy"), keys=keys, actor="ada")
+        with pytest.raises(NotFoundError):
+            strongroom.repair(str(room.bucket), source=str(tmp_path / "absent"), keys=keys, actor="kit")
+    assert files(tmp_path / "copy") == there
+
+
+def test_a_long_copy_renews_its_lease(room, tmp_path, monkeypatch):
+    """A copy that takes longer than a lease lasts is remembered all the same."""
+    from strongroom.replicate import transfer
+
+    renewed = []
+    monkeypatch.setattr(transfer, "RENEW_SECONDS", -1.0)
+    with opened_room(room) as opened:
+        real = type(opened._keymaster).renew
+        monkeypatch.setattr(type(opened._keymaster), "renew", lambda self, lease: renewed.append(1) or real(self, lease))
+        opened.copy(to=str(tmp_path / "copy"))
+        assert len(opened.copies()) == 1
+    assert renewed

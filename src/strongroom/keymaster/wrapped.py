@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. What `KeyRing.wrap` makes is stored in a column of this list, or in the manifest of a copy of the keymaster, which a
-   turn makes anew, and nowhere else; a test holds the list against the tables. Day keys lie under month keys, and their wrap names the epoch: they follow by `rewrap_days`.
+   turn makes anew, and nowhere else; a test holds the list against the tables. Day keys lie under month keys, and their
+   wrap names the epoch: they follow by `rewrap_days`.
 2. A pass runs in the caller's transaction: all of it or nothing. Memory is that of ROWS_AT_ONCE rows.
 3. Whatever does not open under the old key stops the pass: it would be lost for good otherwise.
 """

@@ -24,7 +24,7 @@ from strongroom.errors import ConflictError, IntegrityError, NotFoundError, Usag
 from strongroom.keymaster.api import BucketCopy
 from strongroom.replicate.locked import LockedTarget
 from strongroom.replicate.plan import Item, Plan, plan_of
-from strongroom.replicate.transfer import Moved, Progress, missing, move, verify
+from strongroom.replicate.transfer import Kept, Moved, Progress, missing, move, verify
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster
@@ -75,6 +75,7 @@ def copy(
     if target.url == store.url:
         raise UsageError("a copy goes to another place than the room itself")
     lease = keymaster.begin_maintenance(actor=actor, verb="copy")
+    kept = Kept(keymaster, lease)
     try:
         newest = Catalog(store, keymaster.room_id, keymaster.head(), lease_block_keys(keymaster, lease))
         if not newest.head.number:
@@ -88,21 +89,27 @@ def copy(
         if isinstance(target, LockedTarget):
             target.keep([item for item in plan.items() if there.get(item.name) == item.length])
         report = CopyReport(target.url, plan.newest, sum(1 for _ in plan.items()), plan.bytes())
-        _move_all(store, target, plan, there, report, progress)
+        _move_all(store, target, plan, there, report, progress, kept)
         _copy_side(store, target, there)  # those of commits made meanwhile
         held = BucketCopy(target.url, plan.newest, report.objects, report.bytes, now())
-        report.leaf = keymaster.note_copy(lease, held).leaf
+        report.leaf = keymaster.note_copy(kept.lease, held).leaf
     except BaseException:
-        keymaster.abandon(lease)
+        keymaster.abandon(kept.lease)
         raise
     return report
 
 
 def _move_all(
-    store: Store, target: Store, plan: Plan, there: dict[str, int], report: CopyReport, progress: Progress | None
+    store: Store,
+    target: Store,
+    plan: Plan,
+    there: dict[str, int],
+    report: CopyReport,
+    progress: Progress | None,
+    kept: Kept,
 ) -> None:
     stages = [missing(there, stage) for stage in plan.stages()]
-    moved = Moved(sum(item.length for stage in stages for item in stage), progress)
+    moved = Moved(sum(item.length for stage in stages for item in stage), progress, kept=kept)
     objects, manifests, snapshots = stages
     move(store, target, objects, moved)
     move(store, target, manifests, moved)

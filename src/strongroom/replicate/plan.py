@@ -74,18 +74,18 @@ def plan_of(newest: Catalog) -> Plan:
     catalog = newest
     while catalog.head.number:
         plan.oldest = catalog.head.number
-        plan.snapshots.append(_item(catalog.head))
+        plan.snapshots.append(item_of(catalog.head))
         for reference in catalog.snapshot.manifests:
             if reference.object_id in seen:
                 continue  # the entries of a manifest never change
             seen.add(reference.object_id)
-            plan.manifests.append(_item(reference))
+            plan.manifests.append(item_of(reference))
             for entry in catalog.manifest(reference):
                 if entry.object_id not in seen:
                     seen.add(entry.object_id)
                     plan.objects.append(Item(object_name(entry.object_id), entry.length, entry.sha256))
         if catalog.snapshot.tombstones is not None:
-            plan.objects.append(_item(catalog.snapshot.tombstones))
+            plan.objects.append(item_of(catalog.snapshot.tombstones))
         parent = catalog.snapshot.parent
         if parent is None or not catalog.store.exists(object_name(parent.object_id)):
             break  # the first of the room, or what a compaction has let go of
@@ -94,5 +94,6 @@ def plan_of(newest: Catalog) -> Plan:
     return plan
 
 
-def _item(reference: ObjectRef | Head) -> Item:
+def item_of(reference: ObjectRef | Head) -> Item:
+    """The object that a reference names."""
     return Item(object_name(reference.object_id), reference.length, reference.sha256)

@@ -26,7 +26,7 @@ from strongroom.errors import ConflictError, IntegrityError, NotFoundError
 from strongroom.replicate.copy import SIDE_FOLDERS
 from strongroom.replicate.locked import fetch, settled
 from strongroom.replicate.plan import Item, Plan, plan_of
-from strongroom.replicate.transfer import Moved, Progress, missing, move
+from strongroom.replicate.transfer import Kept, Moved, Progress, missing, move
 from strongroom.seal.blocks import KIND_SNAPSHOT
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
@@ -81,21 +81,22 @@ def restore(
         raise ConflictError(f"{store.url} is not empty", hint="restore into an empty folder or bucket")
     catch_up(source, keymaster, stolen=True)
     lease = keymaster.begin_maintenance(actor=actor, verb="restore")
+    kept = Kept(keymaster, lease)
     try:
         block_keys = lease_block_keys(keymaster, lease)
         head, wanted = keymaster.head(), _wanted(source, keymaster, snapshot)
         plan = plan_of(Catalog(source, keymaster.room_id, wanted, block_keys))
         report = RestoreReport(restored=wanted.number, newest_lost=head.number - wanted.number)
         _refuse_short(source, plan)
-        _bring(source, store, keymaster, plan, report, progress)
+        _bring(source, store, keymaster, plan, report, Moved(plan.bytes(), progress, kept=kept))
         if wanted == head:
             report.snapshot = head.number
             leave_note(store, head.number, leave_tail(store, keymaster))
-            keymaster.abandon(lease)
+            keymaster.abandon(kept.lease)
         else:
-            report.snapshot = _make_newest(store, keymaster, lease, wanted, block_keys, now)
+            report.snapshot = _make_newest(store, keymaster, kept.lease, wanted, block_keys, now)
     except BaseException:
-        keymaster.abandon(lease)
+        keymaster.abandon(kept.lease)
         raise
     return report
 
@@ -152,14 +153,8 @@ def _settled(source: Store, item: Item) -> bool:
 
 
 def _bring(
-    source: Store,
-    store: Store,
-    keymaster: Keymaster,
-    plan: Plan,
-    report: RestoreReport,
-    progress: Progress | None,
+    source: Store, store: Store, keymaster: Keymaster, plan: Plan, report: RestoreReport, moved: Moved
 ) -> None:
-    moved = Moved(plan.bytes(), progress)
     objects, manifests, snapshots = plan.stages()
     for folder in SIDE_FOLDERS:
         for name, _ in sorted(source.list(folder)):
