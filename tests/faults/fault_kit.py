@@ -106,7 +106,7 @@ class MortalKeymaster:
 
     def __getattr__(self, name):
         found = getattr(self._inner, name)
-        if name == "erasures":
+        if name in {"erasures", "tails"}:
             return MortalKeymaster(found, self._fault)
         if not callable(found):
             return found

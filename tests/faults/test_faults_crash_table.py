@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_kit import MODES, Fault, FaultyStore, Killed, MortalKeymaster
@@ -37,12 +38,14 @@ PEOPLE = 300
 SIDE = (NOTES, "tail/")
 LEASE_SECONDS = 3600.0
 WRITES = ("put", "replace", "writer", "delete")
-READS_TRIED = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 4  # reads change nothing: a quarter of them will do
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+READS_TRIED = 1 if LONG else 4  # reads change nothing: a quarter of them will do
+WRITES_TRIED_ON_S3 = 1 if LONG else 6
 
 
-def clone(store) -> MemoryStore:
-    """The same objects in a store of its own."""
-    made = MemoryStore(f"memory://clone-of-{store.url.rsplit('/', 1)[-1]}")
+def clone(store, made=None):
+    """The same objects in a store of its own, in memory if none is given."""
+    made = MemoryStore(f"memory://clone-of-{store.url.rsplit('/', 1)[-1]}") if made is None else made
     for name, _ in store.list():
         made.put(name, store.get(name))
     return made
@@ -63,8 +66,8 @@ class Bench:
     """One trial's room: its bucket in memory, its keymaster in a folder of its own, a second store, and a clock."""
 
     folder: Path
-    bucket: MemoryStore
-    other: MemoryStore
+    bucket: Any
+    other: Any
     clock: Clock
 
     @contextlib.contextmanager
@@ -305,3 +308,47 @@ def test_a_fault_at_any_call_of_an_erasure_leaves_it_in_force_or_not_begun(count
                     with pytest.raises(strongroom.NotFoundError):
                         desk.get("persons", f"P-{number:06d}")
         shutil.rmtree(trial_folder)
+
+
+# -- the same on a real S3 server: the calls that write, of which a share where the run is not a long one ---
+
+
+@pytest.fixture
+def places(s3_bucket):
+    """Two new places on the server for each trial."""
+    made = []
+
+    def of(at):
+        made.extend(open_store(f"s3://{s3_bucket}/{at}-{name}") for name in ("bucket", "other"))
+        return made[-2:]
+
+    yield of
+    for store in made:
+        store.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("act", ["put", "compact", "erase", "copy", "restore"])
+def test_the_same_faults_on_s3(counted, start, places, act, mode, tmp_path):
+    """After a fault at a write the room on S3 has no fault, everybody is there, and the act is done when it is done again."""
+    writes = [(at, call) for at, call in counted(act) if call[0] in WRITES]
+    shift = MODES.index(mode)  # each mode meets other calls
+    for at, call in writes[shift::WRITES_TRIED_ON_S3]:
+        folder = tmp_path / f"{act}-{at}"
+        shutil.copytree(start.keys, folder / "keys")
+        bucket, other = places(at)
+        one = Bench(folder, clone(open_store(str(start.bucket)), bucket), other, Clock())
+        before = names_of(bucket)
+        fault, _done = trial(one, act, at, mode)
+        assert fault.fired is not None, call
+        with one.keymaster() as keys:
+            judge(keys, bucket, names_of(bucket) - before)
+            if act == "restore":
+                newest = object_name(keys.head().object_id)
+                assert newest not in names_of(other) or names_of(other) == reached(keys, bucket), call
+                continue
+            with contextlib.suppress(strongroom.ConflictError):  # erased already: that is what it says then
+                ACTS[act](bucket, other, keys)
+            assert Room(bucket, keys, "kit").check().faults == [], call
+            if act == "copy":
+                assert names_of(other) == reached(keys, bucket), call

@@ -321,3 +321,53 @@ def test_pieces_go_with_compaction_when_every_copy_is_newer(room, copy_of):
         before = set((room.bucket / "tail").iterdir())
         kit.compact()
     assert len(set((room.bucket / "tail").iterdir()) & before) < len(before)
+
+
+# -- a tail that is lost for good ------------------------------------------------------------------
+
+
+def test_two_people_accept_a_gap_and_the_room_goes_on(room, copy_of, tmp_path):
+    """The tail is lost: one asks, the same cannot agree, another does; the log names the gap and verifies, the room opens."""
+    from strongroom.replicate.home import accept_gap
+
+    erase(room, 7)
+    keys, kit = opened(room)
+    with keys, kit:
+        kit.set_policy(POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["analyst"]'))
+    there = home(room, copy_of, tmp_path / "home")
+    shutil.rmtree(room.bucket / "tail")
+    with there.keymaster() as keys:
+        keys.set_policy("kit", POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]'))
+        with pytest.raises(DeniedError):
+            accept_gap(str(room.bucket), keys=keys, actor="ada")
+        asked = accept_gap(str(room.bucket), keys=keys, actor="kit")
+        assert not asked.accepted
+        with pytest.raises(DeniedError, match="another person"):
+            accept_gap(str(room.bucket), keys=keys, actor="kit")
+        with pytest.raises(IntegrityError):
+            strongroom.open(str(room.bucket), keys=keys, actor="kit")
+        agreed = accept_gap(str(room.bucket), keys=keys, actor="nan")
+        assert agreed.accepted
+        with strongroom.open(str(room.bucket), keys=keys, actor="kit") as kit:
+            said = [e for e in kit.log() if e["act"] in ("ask-gap", "accept-gap") and e["decision"] == "allowed"]
+            assert [(e["actor"], e["extras"]["from"]) for e in said] == [("kit", asked.first), ("nan", asked.first)]
+            assert kit.check().faults == []
+            assert kit.put("persons", persons(5, 700)).records == 5
+        with pytest.raises(strongroom.StrongroomError):
+            accept_gap(str(room.bucket), keys=keys, actor="kit")  # nothing is missing any more
+    assert read_one(there, 7) == person(7)  # what the gap held is gone with it, and the command says so
+    with pytest.raises(IntegrityError):
+        read_one(room, 9)  # the keymaster that had the lost part is of another history now
+
+
+def test_a_damaged_database_is_told_and_a_copy_brings_it_back(room, copy_of, tmp_path):
+    """Cut, overwritten or emptied: a clear error and no answer; from the copy the room opens again."""
+    path = room.keys / "keymaster.db"
+    data = path.read_bytes()
+    for forged in (b"", data[: len(data) // 2], b"x" * len(data), data[:100] + bytes(4096) + data[4196:]):
+        path.write_bytes(forged)
+        with pytest.raises((IntegrityError, strongroom.UsageError)) as told:
+            read_one(room, 9)
+        assert "Traceback" not in str(told.value)
+    there = home(room, copy_of, tmp_path / "home")
+    assert read_one(there, 9) == person(9)

@@ -13,12 +13,13 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
+from strongroom.audit.note import size_of
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Head, Keymaster
-    from strongroom.keymaster.tailapi import CaughtUp
+    from strongroom.keymaster.tailapi import CaughtUp, Gap
     from strongroom.store.base import Store
 
 NOTES = "notes/"
@@ -68,6 +69,33 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
         keymaster.check_checkpoint(text)
         return None
     return None
+
+
+def accept_gap(store: Store, keymaster: Keymaster, actor: str) -> Gap:
+    """Ask to go on without what the newest note covers and the keymaster lacks, or agree to it as a second person.
+
+    When it is agreed to, the notes and pieces of the lost part are removed.
+
+    Raises:
+        NotFoundError: There is no note.
+        UsageError: Nothing is missing.
+        DeniedError: The actor may not restore, or is the one who asked.
+    """
+    notes = {name: store.get(name).decode("utf-8", "replace") for name, _ in list(store.list(NOTES))}
+    own = sorted(name for name, text in notes.items() if keymaster.is_checkpoint(text))
+    if not own:
+        raise NotFoundError("no checkpoint of this room's log lies beside the objects")
+    gap = keymaster.tails.accept_gap(actor, notes[own[-1]])
+    if gap.accepted:
+        for piece, _ in list(store.list(TAIL)):
+            end = piece.rpartition("-")[2]
+            if end.isdecimal() and int(end) > gap.first:
+                store.delete(piece)
+        for name in own:  # the newest last: until it is gone the room does not open, and this is done again
+            if size_of(notes[name]) > gap.first:
+                store.delete(name)
+        leave_act(store, keymaster, gap.leaf)
+    return gap
 
 
 def verify_openable(keymaster: Keymaster, url: str) -> None:

@@ -110,6 +110,28 @@ def restore(
         say("the next command that opens the room lets it catch up with what the room knows of its log")
 
 
+def accept_gap(
+    actor: ActorOption,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on without a part of the log that is lost for good. One person asks, another runs the same to agree."""
+    from strongroom.replicate.home import accept_gap as accept
+
+    place = where(room, keys, passphrase_file)
+    with open_keys(place) as (keymaster, _):
+        gap = accept(place.room, keys=keymaster, actor=actor)
+    if as_json:
+        print_json(gap.to_dict())
+    elif gap.accepted:
+        say(f"entries {gap.first} to {gap.end - 1} of the log are given up, by entry {gap.leaf}")
+        say("who was erased or held in that time is not any more: erase and hold again, and look at policy and roles")
+    else:
+        say(f"asked to give up entries {gap.first} to {gap.end - 1} of the log: another person runs the same to agree")
+
+
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
@@ -119,4 +141,5 @@ def add_to(app: typer.Typer) -> None:
     keys_app.command("copy")(copy)
     keys_app.command("forget")(forget)
     keys_app.command("restore")(restore)
+    keys_app.command("accept-gap")(accept_gap)
     app.add_typer(keys_app, name="keys")

@@ -28,8 +28,9 @@ from strongroom.audit.note import open_checkpoint
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.keymaster import tail
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.gaps import accept_gap, leap
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.tailapi import CaughtUp, Piece
+from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.tombstones import bury
 from strongroom.keys.pages import halves
 from strongroom.keys.rows import Rows, counter, put, take
@@ -40,10 +41,6 @@ from strongroom.schema.stored import table_to_json
 if TYPE_CHECKING:
     from strongroom.keymaster.tail import Content
     from strongroom.keys.pages import U64, Bytes2D
-
-GAPS = {"batch": 1 << 20, "ordinal": 1 << 24, "generation": 1 << 10}
-"""How far a counter goes beyond the last one known: more than can have been given out between two notes."""
-
 
 class EmbeddedTails:
     """See `keymaster.tailapi.Tails`.
@@ -75,6 +72,10 @@ class EmbeddedTails:
         """See `Tails.openable`."""
         sql = "SELECT max(number) FROM head JOIN file_key ON file_key.id = head.key WHERE wrapped IS NOT NULL"
         return int(self._core.state.read().execute(sql).fetchone()[0] or 0)
+
+    def accept_gap(self, actor: str, checkpoint: str) -> Gap:
+        """See `Tails.accept_gap`."""
+        return accept_gap(self._core, self._publishing, actor, checkpoint)
 
     def is_behind(self, checkpoint: str) -> bool:
         """See `Tails.is_behind`."""
@@ -188,8 +189,7 @@ class EmbeddedTails:
         rows.executemany(policy, given["policy_version"])
         core.ledger.raise_counts(rows, given["spent"])
         for name, value in content.counters.items():
-            if name in GAPS or counter(rows, name) < value:
-                put(rows, name, max(counter(rows, name), value))
+            put(rows, name, max(counter(rows, name), value))
         take(rows, "standing")
         take(rows, "pages")  # whoever holds a table of pages compares the number of removals in it
         core.journal.undone()
@@ -202,8 +202,7 @@ class EmbeddedTails:
 
     def _open(self, rows: Rows, start: int, erased: int) -> int:
         core = self._core
-        for name, gap in GAPS.items():
-            put(rows, name, counter(rows, name) + gap)
+        leap(rows)
         core.standing.refresh(rows)
         extras: dict[str, Any] = {"from": start, "erased": erased}
         leaf = core.journal.note(rows, core.journal.entry(rows, "catch-up", "keymaster", extras=extras))

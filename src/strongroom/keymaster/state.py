@@ -32,6 +32,7 @@ JOBS_MAX = 256
 STATEMENTS_KEPT = 256
 CHECKPOINT_PAGES = 4000
 RECENT_SECONDS = 0.01
+_COPY = "`strongroom keys restore --from COPY` makes a keymaster from a copy of it"
 
 T = TypeVar("T")
 
@@ -226,10 +227,12 @@ def translated() -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise ConflictError("the keymaster's database refuses: this is there already") from None
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column that this version writes is not there
+            raise IntegrityError("the keymaster's database is damaged, or of another format", hint=_COPY) from None
         raise UnavailableError("the keymaster's database does not answer, or another process holds it") from None
     except sqlite3.DatabaseError:
-        raise IntegrityError("the keymaster's database is damaged") from None
+        raise IntegrityError("the keymaster's database is damaged", hint=_COPY) from None
 
 
 class _Job(Generic[T]):

@@ -47,6 +47,20 @@ class CaughtUp:
         return {n: getattr(self, n) for n in ("start", "end", "erased", "snapshots", "leaf")}
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Entries `first` to `end` of the log, lost for good: asked for, or `accepted` by a second person."""
+
+    first: int
+    end: int
+    accepted: bool
+    leaf: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {n: getattr(self, n) for n in ("first", "end", "accepted", "leaf")}
+
+
 class Tails(Protocol):
     """The tail of one keymaster's log. See the module's rules."""
 
@@ -73,6 +87,14 @@ class Tails(Protocol):
         Raises:
             IntegrityError: Pieces are missing, do not open, or have another history than the checkpoint; nothing was
                 changed then.
+        """
+
+    def accept_gap(self, actor: str, checkpoint: str) -> Gap:
+        """Ask to go on without the entries that a checkpoint covers and this keymaster lacks, or agree to it.
+
+        Raises:
+            DeniedError: The actor may not restore, or is the one who asked.
+            UsageError: Nothing is missing.
         """
 
     def openable(self) -> int:

@@ -9,6 +9,7 @@ from strongroom.store.open import open_store
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster
+    from strongroom.keymaster.tailapi import Gap
     from strongroom.replicate.repair import RepairReport
     from strongroom.replicate.restore import RestoreReport
     from strongroom.replicate.transfer import Progress
@@ -74,4 +75,27 @@ def repair_room(
         return repair(copy, store, keys, actor, progress)
     finally:
         copy.close()
+        store.close()
+
+
+def accept_gap(url: str, *, keys: Keymaster, actor: str) -> Gap:
+    """Go on without a part of the log that is lost for good: one actor asks, another agrees.
+
+    What was erased, held or revoked in that part is not any more: it must be done again by hand.
+
+    Args:
+        url: The bucket.
+        keys: The keymaster that was set back.
+        actor: Who asks or agrees; needs the act `restore`.
+
+    Raises:
+        UsageError: Nothing is missing.
+        DeniedError: The actor may not, or is the one who asked.
+    """
+    from strongroom.catalog.freshness import accept_gap as accept
+
+    store = open_store(url, create=False)
+    try:
+        return accept(store, keys, actor)
+    finally:
         store.close()
