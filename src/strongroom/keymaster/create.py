@@ -22,7 +22,7 @@ from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.slotting import insert_slot
 from strongroom.keymaster.standing import Standing
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state import State, translated
 from strongroom.keymaster.tables import FORMAT
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
@@ -139,10 +139,17 @@ def open_keymaster(
     keepers = keepers_of(passphrase, token)
     if len(keepers) != 1:
         raise UsageError("a keymaster is opened by passphrase or by token")
+    with translated():
+        return _open(base, keepers[0], random, clock)
+
+
+def _open(
+    base: Path, keeper: Keeper, random: Callable[[int], bytes], clock: Callable[[], float]
+) -> EmbeddedKeymaster:
     state = State.open(base / DATABASE)
     try:
         room_id, epoch = state.read().execute("SELECT id, epoch FROM room").fetchone()
-        ring = open_any(base / "slots", keepers[0], epoch)
+        ring = open_any(base / "slots", keeper, epoch)
         if ring.room_id != room_id or counter(state.read(), "epoch") != epoch:
             raise IntegrityError("the slot is of another room or epoch than the database")
         standing = Standing(state, ring, random)
