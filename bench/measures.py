@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import postgres
+from bench.copies import measure_copies
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
@@ -295,6 +296,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "sql": measure_sql,
     "cold": measure_cold,
     "s3": measure_s3,
+    "copies": measure_copies,
     "erase": measure_erase,
     "large": measure_large,
 }

@@ -296,7 +296,7 @@ elif step == "commit":
 elif step == "publish":
     acts.receipt_of = die
 elif step == "note":
-    acts.leave_act_note = die
+    acts.leave_act = die
 opened.erase(["P-000007", "P-000008"], reason="crash")
 os._exit(0)
 """

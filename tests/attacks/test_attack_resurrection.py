@@ -1,5 +1,6 @@
 """The resurrection drill: everything is lost and comes home from copies, and nobody who was erased comes with it."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "keys"))
 from token_kit import make_token, needs_tokens
 
 import strongroom
+from strongroom.erase.receipt import verify_receipt
 from strongroom.errors import ErasedError, IntegrityError, KeysError, NotFoundError
 
 assert attack_kit
@@ -51,9 +53,11 @@ class Drill:
                 keys.key_copies.copy("kit", str(folder / "keys-copy"))
                 shutil.copytree(folder / "keys-copy", folder / "keys-copy-of-before")
                 who = [f"P-{n:06d}" for n in range(ERASED)]
-                self.receipt = room.erase(who, reason="art. 17").receipt
+                report = room.erase(who, reason="art. 17")
+                self.receipt, self.log_key = report.receipt, room.log_key()
                 if turn:
                     self.turned = keys.turning.turn("kit", {"pkcs11-1": self.one, "pkcs11-2": self.two})
+                    self.final = room.erasure_receipt(*report.leaves)
         shutil.copytree(self.bucket / "tail", folder / "tail")
 
     def destroy(self):
@@ -73,6 +77,8 @@ def test_attack_everything_is_lost_and_nobody_erased_comes_home(tmp_path):
     """1,000 erased, the epoch turned, all lost: from the old bucket copy and one token none of them opens, all others do."""
     drill = Drill(tmp_path)
     assert (drill.turned.copies, drill.turned.waits) == (1, ())
+    assert (drill.receipt["state"], drill.final["state"]) == ("in force", "final")
+    assert verify_receipt(json.dumps(drill.final), drill.log_key).persons == ERASED
     drill.destroy()
     drill.come_home("keys-copy")
     with strongroom.open_keymaster(drill.keys, token=drill.two) as keys:

@@ -71,9 +71,16 @@ EXAMPLES = {
     ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": ["strongroom log --actor kit --last 50"],
-    "check": ["strongroom check --actor kit"],
+    "check": [
+        "strongroom check --actor kit",
+        "strongroom check --repair --from ../elsewhere/acme --actor kit",
+    ],
     "compact": ["strongroom compact --actor kit"],
-    "copy": ["strongroom copy --to ../elsewhere/acme --actor kit", "strongroom copy --status --actor kit"],
+    "copy": [
+        "strongroom copy --to ../elsewhere/acme --actor kit",
+        "strongroom copy --to s3://archive/acme --lock-days 30 --lock-mode compliance --actor kit",
+        "strongroom copy --status --actor kit",
+    ],
     "restore": [
         "strongroom restore --from ../elsewhere/acme --room ./bucket-2 --actor kit",
         "strongroom restore --from ../elsewhere/acme --room ./bucket-2 --snapshot 41 --actor kit",
@@ -83,6 +90,13 @@ EXAMPLES = {
         'strongroom rejects --actor ada --purpose case-work --reason "load 7" --json > rejects.json',
     ],
     "schema": ["strongroom schema --actor kit", "strongroom schema --actor kit --set schema.toml"],
+    "keys copy": [
+        "strongroom keys copy --to ../elsewhere/keys --actor kit",
+        "strongroom keys copy --status --actor kit",
+    ],
+    "keys forget": ["strongroom keys forget ../elsewhere/keys --actor kit"],
+    "keys restore": ["strongroom keys restore --from ../elsewhere/keys --keys ./keys"],
+    "keys accept-gap": ["strongroom keys accept-gap --actor kit"],
     "key slots": ["strongroom key slots --actor kit"],
     "key add-slot": [
         "strongroom key add-slot spare --new-passphrase-file spare.txt --actor kit",

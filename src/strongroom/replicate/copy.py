@@ -82,7 +82,7 @@ def copy(
             raise NotFoundError("the room has no snapshot yet: there is nothing to copy")
         plan = plan_of(newest)
         there = dict(target.list())
-        _refuse_other(target, keymaster, plan, there)
+        _refuse_other(store, target, keymaster, plan, there)
         _copy_side(store, target, there)
         if again:
             _let_go_of_damaged(target, plan, there)
@@ -118,10 +118,10 @@ def _move_all(
     report.copied_objects, report.copied_bytes = moved.objects, moved.bytes
 
 
-def _refuse_other(target: Store, keymaster: Keymaster, plan: Plan, there: dict[str, int]) -> None:
+def _refuse_other(store: Store, target: Store, keymaster: Keymaster, plan: Plan, there: dict[str, int]) -> None:
     """Refuse a place that holds another room's copy, or anything else."""
-    if not there:
-        return
+    if there.items() <= dict(store.list(TAIL)).items():
+        return  # nothing, or the beginning of a copy that was cut short
     notes = sorted(name for name in there if name.startswith(NOTES))
     for name in notes[-1:]:
         try:

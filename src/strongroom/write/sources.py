@@ -14,7 +14,6 @@ Types and what the schema asks are left to `strongroom.schema.check`, sealing of
 from __future__ import annotations
 
 import glob
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from strongroom.write.sources_base import (
     SourceDigest,
     check_names,
 )
-from strongroom.write.sources_bytes import PARQUET, STDIN, ByteSource, digest_file
+from strongroom.write.sources_bytes import PARQUET, STDIN, ByteSource, StandardInput, digest_file
 from strongroom.write.sources_csv import DELIMITERS, CsvPart
 from strongroom.write.sources_encoding import known_encoding
 from strongroom.write.sources_flow import PARSE_THREADS, ahead
@@ -126,7 +125,7 @@ class Sources:
     def _all(self) -> Iterator[SourceBatch]:
         for own_thread, parts in self._runs():
             batches = chain.from_iterable(part.batches(self._pool) for part in parts)
-            yield from ahead(partial(iter, batches)) if own_thread else batches
+            yield from ahead(partial(iter, batches), partial(_stop, parts)) if own_thread else batches
 
     def _runs(self) -> Iterator[tuple[bool, list[Part]]]:
         """Neighbouring parts that are all read in a thread of their own, or all not."""
@@ -239,6 +238,11 @@ def sample_tables(files: Iterable[str | Path], *, rows: int = 20_000, **how: Any
     return tables
 
 
+def _stop(parts: Iterable[Part]) -> None:
+    for part in parts:
+        part.stop()
+
+
 def _parts(what: Any, how: _How) -> list[Part]:
     import pyarrow as pa
 
@@ -286,7 +290,7 @@ def _files(what: Iterable[Any], how: _How) -> list[Part]:
         if not isinstance(one, str | Path):
             raise UsageError("a list of paths must hold nothing else")
         if str(one) == "-":
-            parts.append(_text(ByteSource(STDIN, stream=sys.stdin.buffer), how))
+            parts.append(_text(ByteSource(STDIN, stream=cast("BinaryIO", StandardInput())), how))
         else:
             parts += [_file(path, how) for path in _matching(str(one))]
         if len(parts) > FILES_MAX:

@@ -76,6 +76,9 @@ class ParquetPart:
 
         return pq.ParquetFile(self._path)
 
+    def stop(self) -> None:
+        """See `Part.stop`: nothing here waits."""
+
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:
         """Its batches, in order; the file is digested in the pool meanwhile."""
         digest = pool.submit(digest_file, self._path)
@@ -141,6 +144,9 @@ class ArrowPart:
         self.bytes_done, self.bytes_total = 0, size
         self._batches, self._selection, self._columns, self._rows = batches, selection, columns, rows_per_batch
 
+    def stop(self) -> None:
+        """See `Part.stop`: nothing here waits."""
+
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:  # noqa: ARG002 - nothing to parse
         """Its batches, in order."""
         import pyarrow as pa
@@ -175,6 +181,9 @@ class DictPart:
         self.digest: SourceDigest | None = None
         self.bytes_done, self.bytes_total = 0, None
         self._records, self._selection, self._rows = records, selection, rows_per_batch
+
+    def stop(self) -> None:
+        """See `Part.stop`: nothing here waits."""
 
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:  # noqa: ARG002 - nothing to parse
         """Its batches, in order."""

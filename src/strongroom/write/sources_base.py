@@ -128,6 +128,9 @@ class Part(Protocol):
     def bytes_total(self) -> int | None:
         """Bytes there are, where that is known."""
 
+    def stop(self) -> None:
+        """End a wait for bytes in another thread; nothing is read from it any more."""
+
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:
         """Its batches, in order; `digest` is set when they are used up, where there are bytes to digest."""
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import select
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,6 +23,7 @@ from strongroom.write.sources_base import SourceDigest
 READ_BYTES = 1 << 20
 HEAD_BYTES = 1 << 20
 STDIN = "<stdin>"
+WAIT_SECONDS = 0.1
 
 _GZIP, _ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _UTF8_BOM, _GB_BOM = b"\xef\xbb\xbf", b"\x84\x31\x95\x33"
@@ -63,6 +66,36 @@ class DigestingReader(io.RawIOBase):
         if not self.closed and self._raw is not getattr(sys.stdin, "buffer", None):
             self._raw.close()
         super().close()
+
+
+class StandardInput:
+    """Standard input, read so that a thread which waits for bytes can be let go.
+
+    A read that blocks in the system ends when bytes come or the other end closes, and that may be never.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        stream = sys.stdin.buffer
+        self._raw: Any = getattr(stream, "raw", stream)
+        try:
+            self._number: int | None = self._raw.fileno()
+        except (OSError, AttributeError, ValueError):
+            self._number = None  # no file of the system: something in memory that stands for it
+
+    def readinto(self, view: memoryview) -> int:
+        """Read what is there; 0 at the end. InputError once it was stopped."""
+        while self._number is not None and not select.select([self._number], [], [], WAIT_SECONDS)[0]:
+            if self._stopped.is_set():
+                raise InputError(f"{STDIN}: reading was stopped")
+        return int(self._raw.readinto(view) or 0)
+
+    def stop(self) -> None:
+        """Let whoever waits for bytes go."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Nothing: it is the process's."""
 
 
 class ByteSource:
@@ -127,6 +160,11 @@ class ByteSource:
         if self.head.startswith(_UTF8_BOM):
             return "utf-8"
         return "gb18030" if self.head.startswith(_GB_BOM) else None
+
+    def stop(self) -> None:
+        """Let a thread that waits for its bytes go; nothing is read from it any more."""
+        if isinstance(self._stream, StandardInput):
+            self._stream.stop()
 
     def stream(self) -> TextStream:
         """The whole of it, from the first byte."""

@@ -149,6 +149,10 @@ class CsvPart:
                 hint="name the encoding, for example --encoding gb18030.",
             ) from None
 
+    def stop(self) -> None:
+        """See `Part.stop`."""
+        self._source.stop()
+
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:
         """Its batches, in order, parsed in the pool."""
         stream = self._source.stream()

@@ -62,8 +62,14 @@ def in_order(items: Iterator[T], work: Callable[[T], U], pool: ThreadPoolExecuto
             future.cancel()
 
 
-def ahead(make: Callable[[], Iterator[T]], depth: int = DEPTH) -> Iterator[T]:
-    """The items of `make()`, made in a thread up to `depth` ahead of the consumer."""
+def ahead(make: Callable[[], Iterator[T]], let_go: Callable[[], None], depth: int = DEPTH) -> Iterator[T]:
+    """The items of `make()`, made in a thread up to `depth` ahead of the consumer.
+
+    Args:
+        make: Called in the thread.
+        let_go: Called when the consumer stops: ends a wait for bytes that may never come.
+        depth: How many items may wait.
+    """
     ready: queue.Queue[T | _Failed | _Done] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -98,6 +104,7 @@ def ahead(make: Callable[[], Iterator[T]], depth: int = DEPTH) -> Iterator[T]:
             yield item
     finally:
         stop.set()
+        let_go()
         while thread.is_alive():
             _drain(ready)
             thread.join(_POLL_SECONDS)

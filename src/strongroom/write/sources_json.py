@@ -87,6 +87,10 @@ class JsonPart:
         """Bytes of the file, or None for standard input."""
         return self._source.bytes_total
 
+    def stop(self) -> None:
+        """See `Part.stop`."""
+        self._source.stop()
+
     def batches(self, pool: ThreadPoolExecutor) -> Iterator[SourceBatch]:
         """Its batches, in order, parsed in the pool."""
         stream = self._source.stream()
