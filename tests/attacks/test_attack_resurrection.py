@@ -54,7 +54,7 @@ class Drill:
                 shutil.copytree(folder / "keys-copy", folder / "keys-copy-of-before")
                 who = [f"P-{n:06d}" for n in range(ERASED)]
                 report = room.erase(who, reason="art. 17")
-                self.receipt, self.log_key = report.receipt, room.log_key()
+                self.receipt, self.log_keys = report.receipt, keys._publishing.keys
                 if turn:
                     self.turned = keys.turning.turn("kit", {"pkcs11-1": self.one, "pkcs11-2": self.two})
                     self.final = room.erasure_receipt(*report.leaves)
@@ -78,7 +78,7 @@ def test_attack_everything_is_lost_and_nobody_erased_comes_home(tmp_path):
     drill = Drill(tmp_path)
     assert (drill.turned.copies, drill.turned.waits) == (1, ())
     assert (drill.receipt["state"], drill.final["state"]) == ("in force", "final")
-    assert verify_receipt(json.dumps(drill.final), drill.log_key).persons == ERASED
+    assert verify_receipt(json.dumps(drill.final), drill.log_keys).persons == ERASED
     drill.destroy()
     drill.come_home("keys-copy")
     with strongroom.open_keymaster(drill.keys, token=drill.two) as keys:
