@@ -1,6 +1,8 @@
 """Finding and merging across runs equals brute force over all entries."""
 
 import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +10,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index_kit import ROOM, TABLE, Keys, columns, pairs, record
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "catalog"))
+
+from catalog_kit import ROOM, TABLE, Keys, columns, pairs, record
 
 from strongroom.catalog.catalog import EMPTY_HEAD, Catalog
 from strongroom.catalog.commit import CommitBuilder
