@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from strongroom.catalog.freshness import catch_up, leave_act, verify_head, verify_openable
-from strongroom.errors import ConflictError, UsageError
+from strongroom.errors import ConflictError, StrongroomError, UnavailableError, UsageError
 from strongroom.read.reading import Reading
 from strongroom.read.session import Session
 from strongroom.seal.entropy import random_bytes
@@ -216,14 +216,21 @@ class Room:
 
     def set_schema(self, text: str) -> Receipt:
         """Keep a new schema version from TOML text; older records still open under theirs."""
-        receipt = self._keymaster.set_schema(self._actor, text)
-        leave_act(self._store, self._keymaster, receipt.leaf)
-        return receipt
+        return self._noted(self._keymaster.set_schema(self._actor, text))
 
     def set_policy(self, text: str) -> Receipt:
         """Keep a new policy version from TOML text."""
-        receipt = self._keymaster.set_policy(self._actor, text)
-        leave_act(self._store, self._keymaster, receipt.leaf)
+        return self._noted(self._keymaster.set_policy(self._actor, text))
+
+    def _noted(self, receipt: Receipt) -> Receipt:
+        """The receipt of a change, once a second place knows of it."""
+        try:
+            leave_act(self._store, self._keymaster, receipt.leaf)
+        except StrongroomError as error:
+            raise UnavailableError(
+                f"the change is in force, by entry {receipt.leaf} of the log, and is not noted beside the objects yet",
+                hint="the next put, erasure or change notes it",
+            ) from error
         return receipt
 
     def cedar(self) -> str:

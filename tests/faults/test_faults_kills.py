@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
-from small_room import PASSPHRASE, POLICY, SCHEMA, SmallRoom, person
+from small_room import PASSPHRASE, POLICY, SmallRoom, person
 
 import strongroom
 from strongroom.errors import ErasedError, NotFoundError
-from strongroom.seal.passphrase import Argon2Params
 
 KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 10
 PEOPLE_A_PUT = 20
@@ -53,12 +52,7 @@ for turn in range(1000):
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
     room = SmallRoom(tmp_path_factory.mktemp("kills"))
-    cheap = Argon2Params(memory_kib=19 * 1024, passes=2, lanes=1)
-    made = strongroom.create_keymaster(
-        str(room.keys), passphrase=PASSPHRASE, schema=SCHEMA, policy=LARGE, argon2=cheap
-    )
-    with made as keys:
-        strongroom.create(str(room.bucket), keys=keys)
+    room.create(policy=LARGE)
     return room
 
 

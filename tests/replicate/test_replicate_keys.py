@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
-from small_room import PASSPHRASE, POLICY, SCHEMA, SmallRoom, person, persons
+from small_room import CHEAP, PASSPHRASE, POLICY, SCHEMA, SmallRoom, person, persons
 
 import strongroom
 from strongroom.errors import (
@@ -19,9 +19,6 @@ from strongroom.errors import (
     KeysError,
     NotFoundError,
 )
-from strongroom.seal.passphrase import Argon2Params
-
-CHEAP = Argon2Params(memory_kib=19 * 1024, passes=2, lanes=1)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def accept_gap(store: Store, keymaster: Keymaster, actor: str) -> Gap:
         for name in own:  # the newest last: until it is gone the room does not open, and this is done again
             if size_of(notes[name]) > gap.first:
                 store.delete(name)
-        leave_act(store, keymaster, gap.leaf)
+        leave_act(store, keymaster, max(gap.leaf, gap.first))
     return gap
 
 

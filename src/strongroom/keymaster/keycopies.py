@@ -49,6 +49,7 @@ MANIFEST = "manifest"
 MANIFEST_BYTES_MAX = 1 << 16
 SAMPLE_PAGES = 8
 CUTS_MAX = 8
+DAY_SECONDS = 24 * 3600.0
 _FORMAT = 1
 
 
@@ -129,7 +130,7 @@ class KeyCopies:
             ConflictError: The place holds something else.
         """
         self._slots.allowed(actor, "copy")
-        made = self._make(url)
+        made = self._make(whole_url(url))
         self._remember(actor, made)
         return made
 
@@ -139,7 +140,7 @@ class KeyCopies:
 
     def forget_copy(self, actor: str, url: str) -> None:
         """Take a copy off the list: it is not renewed any more, and a turn does not wait for it."""
-        core = self._core
+        core, url = self._core, whole_url(url)
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "copy"))
@@ -235,7 +236,11 @@ class KeyCopies:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[IO[bytes]]:
-        """A file beside the database, with no name for others, gone when it is closed."""
+        """A file beside the database, as private as it is, gone when closed; what a crash left long ago goes too."""
+        for left in self._folder.glob("cut-*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < self._core.clock() - DAY_SECONDS:
+                    left.unlink()
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix="cut-", suffix=".tmp") as file:
             yield file
 
