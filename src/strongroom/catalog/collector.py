@@ -338,11 +338,16 @@ class SortedRuns:
     ) -> list[ObjectEntry]:
         found, start, end = job()
         order = found.order[start:end]
-        run = store_run(self._store, self._plan, object_id, file_key, Ordered(found.entries, order), shapes, batches)
-        if self._on_run is None or found.rows is None:
-            return [run]
-        beside = self._on_run(run, run_rows(found.rows, order, found.entries.tokens[order]))
-        return [run] if beside is None else [run, beside]
+        besides: list[ObjectEntry] = []
+
+        def write_beside(run: ObjectEntry) -> None:
+            if self._on_run is not None and found.rows is not None:
+                beside = self._on_run(run, run_rows(found.rows, order, found.entries.tokens[order]))
+                besides.extend([] if beside is None else [beside])
+
+        ordered = Ordered(found.entries, order)
+        run = store_run(self._store, self._plan, object_id, file_key, ordered, shapes, batches, write_beside)
+        return [run, *besides]
 
 
 def run_rows(rows: pa.Table, order: I64, tokens: U8) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from strongroom.catalog.entries import ObjectEntry
@@ -42,6 +42,7 @@ def store_run(
     pieces: Iterable[Columns] | Ordered,
     shapes: Sequence[Shape] = (),
     batches: Sequence[bytes] = (),
+    before_durable: Callable[[ObjectEntry], object] | None = None,
 ) -> ObjectEntry:
     """Write one run from sorted pieces, durable when this returns.
 
@@ -53,6 +54,8 @@ def store_run(
         pieces: Sorted columns of entries, in order; or entries in any order, and the order that sorts them.
         shapes: The shape table of a records run.
         batches: Batch ids of the rows; taken from the shapes if there are any.
+        before_durable: Called with the run's entry when all of it is written and the disk is not done with it yet:
+            what else is to be written is written meanwhile. What it raises takes the run back.
 
     Returns:
         What the manifest keeps of it.
@@ -65,8 +68,11 @@ def store_run(
             for piece in pieces:
                 writer.add_sorted(*piece)
         summary = writer.finish(shapes)
-    named = tuple(dict.fromkeys(shape.batch for shape in shapes)) or tuple(batches)
-    return run_entry(plan, object_id, file_key.key_id, summary, named)
+        named = tuple(dict.fromkeys(shape.batch for shape in shapes)) or tuple(batches)
+        entry = run_entry(plan, object_id, file_key.key_id, summary, named)
+        if before_durable is not None:
+            before_durable(entry)
+    return entry
 
 
 def run_entry(
