@@ -30,7 +30,7 @@ from strongroom.write.commit import Change, commit_change
 from strongroom.write.purging import Marks, Purge
 
 if TYPE_CHECKING:
-    from strongroom.catalog.entries import ObjectEntry
+    from strongroom.catalog.entries import BlockKeys, ObjectEntry
     from strongroom.keymaster.api import FileKey, Keymaster, Lease
     from strongroom.schema.model import Table
     from strongroom.store.base import Store
@@ -82,7 +82,7 @@ def compact(
         work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
         change = work.all(report)
         prune_tail(store, keymaster)
-        report.removed = _remove_unreached(store, keymaster, lease, catalog, keep_seconds, now)
+        report.removed = _remove_unreached(store, keymaster, lease, block_keys, catalog, keep_seconds, now)
         if change is not None:
             report.snapshot = commit_change(store, keymaster, lease, change, now).head.number
             return report
@@ -194,11 +194,30 @@ def _remove_unreached(
     store: Store,
     keymaster: Keymaster,
     lease: Lease,
-    newest: Catalog,
+    block_keys: BlockKeys,
+    known: Catalog,
     keep_seconds: float,
     now: Callable[[], float],
 ) -> int:
-    """Remove objects that no kept snapshot reaches and no open lease made; returns how many."""
+    """Remove objects that no kept snapshot reaches and no open lease made; returns how many.
+
+    The order matters: objects that are there, then those whose lease has ended, then what the head of *after that*
+    reaches. A put that commits meanwhile has moved the head when its lease ends.
+    """
+    there = [name for name, _ in store.list() if _is_object(name)]
+    ids = {bytes.fromhex(name.partition("/")[2]): name for name in there}
+    ended = keymaster.ended_objects(lease, list(ids))
+    kept = _kept(Catalog(store, keymaster.room_id, keymaster.head(), block_keys, previous=known), keep_seconds, now)
+    loose = [object_id for object_id in ended if ids[object_id] not in kept]
+    if loose:
+        keymaster.erasures.destroy_keys(lease, loose)
+    for object_id in loose:
+        store.delete(ids[object_id])
+    return len(loose)
+
+
+def _kept(newest: Catalog, keep_seconds: float, now: Callable[[], float]) -> set[str]:
+    """Names of all objects that the kept snapshots reach."""
     oldest = (now() - keep_seconds) * 1e6
     kept = newest.names()
     catalog = newest
@@ -211,14 +230,7 @@ def _remove_unreached(
         except IntegrityError:
             break  # removed by an earlier compaction
         kept |= catalog.names()
-    loose = [name for name, _ in store.list() if name not in kept]
-    ids = {bytes.fromhex(name.partition("/")[2]): name for name in loose if _is_object(name)}
-    ended = keymaster.ended_objects(lease, list(ids))
-    if ended:
-        keymaster.erasures.destroy_keys(lease, ended)
-    for object_id in ended:
-        store.delete(ids[object_id])
-    return len(ended)
+    return kept
 
 
 def _is_object(name: str) -> bool:
