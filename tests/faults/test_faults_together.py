@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
 from small_room import PASSPHRASE, person, persons
 
 import strongroom
-from strongroom.errors import ConflictError
+from strongroom.errors import ConflictError, IntegrityError
 
 PUTS = 12
 DAY = 86_400.0
@@ -149,3 +149,22 @@ def test_a_put_that_commits_while_compaction_looks_for_leftovers_is_not_taken_fo
     keys, ada = opened(room, "ada")
     with keys, ada, ada.read(purpose="case-work", reason="r") as desk:
         assert dict(desk.get("persons", "P-001005")) == person(1005)
+
+
+def test_compaction_removes_nothing_while_an_older_snapshot_is_damaged(room):
+    """What a damaged snapshot alone names is no leftover: compaction stops and says what mends it; a copy mends it."""
+    keys, kit = opened(room, "kit")
+    with keys, kit:
+        kit.copy(to=str(room.folder / "copy"))
+        kit.compact()  # from here on some objects are of older snapshots alone
+        older = keys.head_at(keys.head().number - 1).object_id.hex()
+        path = room.bucket / older[:2] / older
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        before = sorted(p.name for p in room.bucket.rglob("*") if p.is_file())
+        with pytest.raises(IntegrityError) as told:
+            kit.compact()
+        assert "--repair" in told.value.hint
+        assert sorted(p.name for p in room.bucket.rglob("*") if p.is_file()) == before
+        strongroom.repair(str(room.bucket), source=str(room.folder / "copy"), keys=keys, actor="kit")
+        kit.compact()
+        assert kit.check().faults == []

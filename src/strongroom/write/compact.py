@@ -26,6 +26,7 @@ from strongroom.index.merge import MERGE_RUNS_MAX, Merged, MergeInput, merge
 from strongroom.index.sums import EntrySum, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
+from strongroom.store.base import object_name
 from strongroom.write.commit import Change, commit_change
 from strongroom.write.purging import Marks, Purge
 
@@ -227,7 +228,12 @@ def _kept(newest: Catalog, keep_seconds: float, now: Callable[[], float]) -> set
             break
         try:
             catalog = catalog.parent()
-        except IntegrityError:
+        except IntegrityError as error:
+            parent = catalog.snapshot.parent
+            if parent is not None and catalog.store.exists(object_name(parent.object_id)):
+                # damaged: what it alone names must not be taken for left over
+                hint = "`strongroom check --repair --from COPY` mends it; until then nothing is removed"
+                raise IntegrityError(str(error), hint=hint) from error
             break  # removed by an earlier compaction
         kept |= catalog.names()
     return kept
