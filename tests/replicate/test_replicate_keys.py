@@ -1,7 +1,10 @@
 """Copies of the keymaster: a consistent cut, incremental, home by a slot, and what the room makes it catch up with."""
 
+import hashlib
+import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,11 @@ from strongroom.errors import (
     IntegrityError,
     KeysError,
     NotFoundError,
+    UsageError,
 )
+from strongroom.keymaster import keycopies
+
+TWO_CLERKS = POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]')
 
 
 @pytest.fixture
@@ -186,13 +193,137 @@ def test_control_without_the_tail_the_keymaster_is_refused(room, copy_of, tmp_pa
 
 
 def test_control_without_catching_up_the_erased_opens(room, copy_of, tmp_path, monkeypatch):
-    """Control: a room that does not look at its notes lets the older keymaster open who was erased."""
+    """Control: a room that does not look at its notes, and a keymaster that does not wait, open who was erased."""
     from strongroom import room as module
+    from strongroom.keymaster import create
 
     erase(room, 7)
     there = home(room, copy_of, tmp_path / "home")
     monkeypatch.setattr(module, "catch_up", lambda store, keys: None)
+    with pytest.raises(IntegrityError, match="has not caught up"):
+        read_one(there, 7)
+    monkeypatch.setattr(create, "shut", lambda rows, replayer: None)
     assert read_one(there, 7) == person(7)
+
+
+def test_what_came_home_does_nothing_before_its_room_is_opened(room, copy_of, tmp_path):
+    """No copy, no policy, no put by itself: what it did alone would be another history than the room's."""
+    there = home(room, copy_of, tmp_path / "home")
+    with there.keymaster() as keys:
+        for act in (
+            lambda: keys.key_copies.copy("kit", str(tmp_path / "another")),
+            lambda: keys.set_policy("kit", POLICY),
+            lambda: keys.begin_put(actor="kit", table="persons", request_id=b"1" * 16),
+        ):
+            with pytest.raises(IntegrityError, match="has not caught up"):
+                act()
+    assert read_one(there, 9) == person(9)
+    with there.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "another"))
+
+
+def test_the_keymaster_of_an_empty_room_comes_home(tmp_path):
+    """Nothing was ever put, so no checkpoint lies anywhere: the room opens with the keymaster from the copy."""
+    room = SmallRoom(tmp_path / "empty")
+    (tmp_path / "empty").mkdir()
+    room.create()
+    with room.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+    there = home(room, str(tmp_path / "copy"), tmp_path / "home")
+    keys, kit = opened(there)
+    with keys, kit:
+        assert kit.put("persons", persons(5)).records == 5
+
+
+def test_without_any_checkpoint_two_people_say_so(room, copy_of, tmp_path):
+    """The notes are gone: what came home cannot know what it lacks, and the room opens when two people accept that."""
+    from strongroom.replicate.home import accept_gap
+
+    with room.keymaster() as keys:
+        keys.set_policy("kit", TWO_CLERKS)
+        keys.key_copies.copy("kit", copy_of)
+    shutil.rmtree(room.bucket / "notes")
+    there = home(room, copy_of, tmp_path / "home")
+    with pytest.raises(IntegrityError, match="no checkpoint lies beside"):
+        read_one(there, 9)
+    with there.keymaster() as keys:
+        asked = accept_gap(str(room.bucket), keys=keys, actor="kit")
+        assert asked.first == asked.end
+        with pytest.raises(IntegrityError, match="no checkpoint lies beside"):
+            strongroom.open(str(room.bucket), keys=keys, actor="kit")
+        assert accept_gap(str(room.bucket), keys=keys, actor="nan").accepted
+    assert read_one(there, 9) == person(9)
+    with there.keymaster() as keys, pytest.raises(UsageError):
+        accept_gap(str(room.bucket), keys=keys, actor="kit")
+
+
+def test_a_keymaster_that_went_its_own_way_is_told_and_can_be_accepted(room, tmp_path):
+    """A folder put back from a plain backup acts before the room is opened: as long a log, and another history."""
+    from strongroom.replicate.home import accept_gap
+
+    keys, kit = opened(room)
+    with keys, kit:
+        kit.set_policy(TWO_CLERKS)
+    shutil.copytree(room.keys, tmp_path / "backup")
+    erase(room, 7)
+    shutil.rmtree(room.keys)
+    shutil.copytree(tmp_path / "backup", room.keys)
+    with room.keymaster() as keys:
+        for _ in range(3):
+            keys.set_policy("kit", TWO_CLERKS)
+            keys.set_policy("kit", TWO_CLERKS + "# again\n")
+        with pytest.raises(IntegrityError, match="another history"):
+            strongroom.open(str(room.bucket), keys=keys, actor="kit")
+        asked = accept_gap(str(room.bucket), keys=keys, actor="kit")
+        assert asked.first < asked.end
+        assert accept_gap(str(room.bucket), keys=keys, actor="nan").accepted
+        with strongroom.open(str(room.bucket), keys=keys, actor="kit") as kit:
+            assert kit.check().faults == []
+    # the tail beside the objects is that of the history that goes on: an older keymaster catches up with it
+    shutil.rmtree(room.keys)
+    shutil.copytree(tmp_path / "backup", room.keys)
+    keys, kit = opened(room)
+    with keys, kit:
+        acts = [entry["act"] for entry in kit.log()]
+    assert acts[-1] == "catch-up"
+    assert "accept-gap" in acts
+
+
+def test_a_copy_cut_at_a_piece_is_refused(room, tmp_path, monkeypatch):
+    """Whoever keeps the copy cannot leave pieces of the database out: its key opens beside all of them only."""
+    monkeypatch.setattr(keycopies, "PIECE_BYTES", 1 << 15)
+    url = tmp_path / "copy"
+    with room.keymaster() as keys:
+        keys.key_copies.copy("kit", str(url))
+    manifest = json.loads((url / "manifest").read_bytes())
+    database = url / "database" / manifest["object"]
+    whole, piece = database.read_bytes(), (1 << 15) + 16
+    assert len(whole) > piece
+    for said in (
+        {"length": piece, "sha256": hashlib.sha256(whole[:piece]).hexdigest()},
+        {"leaf": manifest["leaf"] + 5},
+    ):
+        (url / "manifest").write_text(json.dumps({**manifest, **said}))
+        database.write_bytes(whole[: said.get("length", len(whole))])
+        with pytest.raises(IntegrityError):
+            strongroom.restore_keymaster(tmp_path / "home", source=str(url), passphrase=PASSPHRASE)
+    (url / "manifest").write_text(json.dumps(manifest))
+    database.write_bytes(whole)
+    strongroom.restore_keymaster(tmp_path / "home", source=str(url), passphrase=PASSPHRASE)
+
+
+def test_two_that_copy_to_one_place_leave_a_whole_copy(room, copy_of, tmp_path):
+    """They take turns: neither takes the other's newest database for a leftover."""
+
+    def one(_number):
+        with room.keymaster() as keys:
+            return keys.key_copies.copy("kit", copy_of).leaf
+
+    with ThreadPoolExecutor(4) as pool:
+        leaves = list(pool.map(one, range(8)))
+    assert len(set(leaves)) == 8
+    assert len(list((Path(copy_of) / "database").iterdir())) == 1
+    assert read_one(home(room, copy_of, tmp_path / "home"), 9) == person(9)
 
 
 def test_holds_policies_schemas_and_spends_are_done_again(room, copy_of, tmp_path):
@@ -327,6 +458,9 @@ def test_two_people_accept_a_gap_and_the_room_goes_on(room, copy_of, tmp_path):
     """The tail is lost: one asks, the same cannot agree, another does; the log names the gap and verifies, the room opens."""
     from strongroom.replicate.home import accept_gap
 
+    with room.keymaster() as keys:
+        keys.set_policy("kit", TWO_CLERKS)
+        keys.key_copies.copy("kit", copy_of)
     erase(room, 7)
     keys, kit = opened(room)
     with keys, kit:
@@ -334,7 +468,6 @@ def test_two_people_accept_a_gap_and_the_room_goes_on(room, copy_of, tmp_path):
     there = home(room, copy_of, tmp_path / "home")
     shutil.rmtree(room.bucket / "tail")
     with there.keymaster() as keys:
-        keys.set_policy("kit", POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]'))
         with pytest.raises(DeniedError):
             accept_gap(str(room.bucket), keys=keys, actor="ada")
         asked = accept_gap(str(room.bucket), keys=keys, actor="kit")

@@ -81,14 +81,6 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{_b64(self.root)}\n"
 
 
-def size_of(text: str) -> int:
-    """How many entries a checkpoint says that it covers; nothing is verified. IntegrityError if it is none."""
-    lines = text.split("\n", 2)
-    if len(lines) < 3 or not lines[1].isdecimal():
-        raise IntegrityError("the text is no checkpoint")
-    return int(lines[1])
-
-
 def key_id(name: str, public_key: bytes) -> bytes:
     """The 4 bytes that name a key in signature lines: of SHA-256 over name, newline, algorithm, key."""
     return hashlib.sha256(name.encode() + b"\n" + bytes([ED25519]) + public_key).digest()[:4]

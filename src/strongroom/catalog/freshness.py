@@ -13,8 +13,8 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from strongroom.audit.note import size_of
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError
+from strongroom.keymaster.tailapi import span_of
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def prune_tail(store: Store, keymaster: Keymaster) -> int:
     """Remove pieces that every known copy of the keymaster is newer than; returns how many. Without copies all stay."""
     needed, gone = keymaster.tails.needed_from(), 0
     for name, _ in list(store.list(TAIL)):
-        end = name.rpartition("-")[2]
-        if end.isdecimal() and int(end) <= needed:
+        span = span_of(name)
+        if span is not None and span[1] <= needed:
             store.delete(name)
             gone += 1
     return gone
@@ -58,7 +58,7 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
 
     Raises:
         IntegrityError: The newest note is not of this keymaster's log; or it was set back, and the tail does not lead
-            to the note.
+            to the note; or it came home from a copy, and there is no note.
     """
     for name in sorted((name for name, _ in store.list(NOTES)), reverse=True):
         text = store.get(name).decode("utf-8", "replace")
@@ -68,7 +68,15 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
             return keymaster.tails.catch_up(text, [piece for piece, _ in store.list(TAIL)], store.get)
         keymaster.check_checkpoint(text)
         return None
-    return None
+    own = keymaster.publish()
+    if not keymaster.tails.is_behind(own):
+        return None
+    if keymaster.head().number:
+        raise IntegrityError(
+            "no checkpoint lies beside the objects, so that nobody can say what this keymaster lacks",
+            hint="restore the room from a copy that has them, or see `strongroom keys accept-gap`",
+        )
+    return keymaster.tails.catch_up(own, [], store.get)
 
 
 def accept_gap(store: Store, keymaster: Keymaster, actor: str) -> Gap:
@@ -77,22 +85,23 @@ def accept_gap(store: Store, keymaster: Keymaster, actor: str) -> Gap:
     When it is agreed to, the notes and pieces of the lost part are removed.
 
     Raises:
-        NotFoundError: There is no note.
         UsageError: Nothing is missing.
         DeniedError: The actor may not restore, or is the one who asked.
     """
     notes = {name: store.get(name).decode("utf-8", "replace") for name, _ in list(store.list(NOTES))}
     own = sorted(name for name, text in notes.items() if keymaster.is_checkpoint(text))
-    if not own:
-        raise NotFoundError("no checkpoint of this room's log lies beside the objects")
-    gap = keymaster.tails.accept_gap(actor, notes[own[-1]])
+    gap = keymaster.tails.accept_gap(actor, notes[own[-1]] if own else None)
     if gap.accepted:
-        for piece, _ in list(store.list(TAIL)):
-            end = piece.rpartition("-")[2]
-            if end.isdecimal() and int(end) > gap.first:
-                store.delete(piece)
+        piece = keymaster.tails.next()
+        start = gap.first if piece is None else piece.start
+        for name, _ in list(store.list(TAIL)):
+            span = span_of(name)
+            if span is not None and span[1] > start:
+                store.delete(name)
         for name in own:  # the newest last: until it is gone the room does not open, and this is done again
-            if size_of(notes[name]) > gap.first:
+            try:
+                keymaster.check_checkpoint(notes[name])
+            except IntegrityError:
                 store.delete(name)
         leave_act(store, keymaster, max(gap.leaf, gap.first))
     return gap
@@ -113,10 +122,7 @@ def leave_note(store: Store, number: int, checkpoint: str) -> None:
     """Put the checkpoint that covers a commit beside its objects; the oldest notes go."""
     # A note of this number that is there already was left by a keymaster with more history than this one has: it stays,
     # and the next opening finds it.
-    with contextlib.suppress(ConflictError):
-        store.put(f"{NOTES}{number:012d}", checkpoint.encode())
-    for name in sorted(name for name, _ in store.list(NOTES))[:-NOTES_KEPT]:
-        store.delete(name)
+    _leave(store, f"{NOTES}{number:012d}", checkpoint)
 
 
 def leave_act(store: Store, keymaster: Keymaster, leaf: int) -> None:
@@ -128,10 +134,14 @@ def leave_act(store: Store, keymaster: Keymaster, leaf: int) -> None:
         leaf: Entry of the act: its note sorts behind the newest snapshot's own and before the next one's.
     """
     checkpoint = leave_tail(store, keymaster)
+    _leave(store, f"{NOTES}{keymaster.head().number:012d}-{leaf:012d}", checkpoint)
+
+
+def _leave(store: Store, name: str, checkpoint: str) -> None:
     with contextlib.suppress(ConflictError):
-        store.put(f"{NOTES}{keymaster.head().number:012d}-{leaf:012d}", checkpoint.encode())
-    for name in sorted(name for name, _ in store.list(NOTES))[:-NOTES_KEPT]:
-        store.delete(name)
+        store.put(name, checkpoint.encode())
+    for old in sorted(old for old, _ in store.list(NOTES))[:-NOTES_KEPT]:
+        store.delete(old)
 
 
 def verify_head(store: Store, head: Head) -> None:

@@ -38,7 +38,7 @@ from strongroom.cli import (
     sql,
     verify,
 )
-from strongroom.errors import IntegrityError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import StrongroomError, UnavailableError, UsageError
 
 EXIT_INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -131,10 +131,6 @@ def _defect(error: Exception) -> int:
         _tell("error", "the disk is full")
         _tell("hint", "free some space, then try again")
         return UnavailableError.exit_code
-    if type(error).__module__ == "sqlite3":
-        _tell("error", "the keymaster's database is damaged")
-        _tell("hint", "`strongroom keys restore --from COPY` makes a keymaster from a copy of it")
-        return IntegrityError.exit_code
     last = traceback.extract_tb(error.__traceback__)[-1]
     _tell("error", f"a defect of strongroom: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}")
     _tell("hint", "please report this line; it holds no value of a record")

@@ -15,13 +15,13 @@ from strongroom.cli.common import (
     RoomOption,
     Where,
     counted,
+    open_keys,
     open_room,
     print_json,
     print_table,
     say,
     where,
 )
-from strongroom.cli.key import open_keys
 from strongroom.cli.progress import progress_bar
 from strongroom.errors import IntegrityError, UsageError
 

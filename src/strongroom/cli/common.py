@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -22,7 +22,9 @@ import typer
 from strongroom.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
     from strongroom.keys.slot_pkcs11 import TokenKeeper
+    from strongroom.keys.slots import Keeper
     from strongroom.room import Room
 
 CONFIG = "strongroom.toml"
@@ -170,6 +172,20 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
         yield room
 
 
+@contextmanager
+def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
+    """The keymaster, open for one command, and the keeper that opened it."""
+    import strongroom
+    from strongroom.keys.slot_passphrase import PassphraseKeeper
+
+    if not (Path(place.keys) / "keymaster.db").is_file():
+        raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
+    unlock = place.unlock()
+    keeper: Keeper = unlock["token"] if "token" in unlock else PassphraseKeeper(unlock["passphrase"])
+    with strongroom.open_keymaster(place.keys, **unlock) as keymaster:
+        yield keymaster, keeper
+
+
 def local_folder(url: str) -> Path | None:
     """The folder that a room's URL names; None for other kinds of store."""
     parts = urlsplit(url)
@@ -250,6 +266,11 @@ def hides_values(*, show: bool) -> bool:
 def refuse_terminal() -> UsageError:
     """The error for values that would go to a terminal."""
     return UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
+
+
+def minute(seconds: float) -> str:
+    """Seconds since 1970 as a minute of UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def say(text: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +19,8 @@ from strongroom.cli.common import (
     Where,
     ask_passphrase,
     counted,
+    minute,
+    open_keys,
     open_room,
     print_json,
     print_table,
@@ -50,20 +50,6 @@ SlotsOption = Annotated[
 ]
 
 
-@contextmanager
-def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
-    """The keymaster, open for one command, and the keeper that opened it."""
-    import strongroom
-    from strongroom.keys.slot_passphrase import PassphraseKeeper
-
-    if not (Path(place.keys) / "keymaster.db").is_file():
-        raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
-    unlock = place.unlock()
-    keeper: Keeper = unlock["token"] if "token" in unlock else PassphraseKeeper(unlock["passphrase"])
-    with strongroom.open_keymaster(place.keys, **unlock) as keymaster:
-        yield keymaster, keeper
-
-
 def slots(
     actor: ActorOption,
     room: RoomOption = None,
@@ -81,7 +67,7 @@ def slots(
     print_table(
         ("slot", "kind", "epoch", "made", "tested", "state"),
         [
-            (s.name, s.kind, s.epoch, _day(s.made), _day(s.tested), "there" if s.there else "its file is missing")
+            (s.name, s.kind, s.epoch, minute(s.made), minute(s.tested), "there" if s.there else "its file is missing")
             for s in states
         ],
     )
@@ -305,10 +291,6 @@ def _name_and_file(word: str) -> tuple[str, Path]:
     if not name or not equals or not file:
         raise UsageError("--slot takes NAME=FILE", hint="the file holds the passphrase or PIN of that slot")
     return name, Path(file)
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def add_to(app: typer.Typer) -> None:

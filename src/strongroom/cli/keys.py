@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,17 +13,19 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     RoomOption,
+    minute,
+    open_keys,
     print_json,
     print_table,
     refuse_store,
     say,
     where,
 )
-from strongroom.cli.key import open_keys
 from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.keycopies import KeyCopy
+    from strongroom.keymaster.tailapi import Gap
 
 keys_app = typer.Typer(
     name="keys",
@@ -69,7 +70,7 @@ def _print_status(found: list[KeyCopy], *, as_json: bool) -> None:
     elif not found:
         say("no copy was made yet: `strongroom keys copy --to URL` makes one")
     else:
-        rows = [(c.url, c.leaf, c.epoch, c.pages, _day(c.made)) for c in found]
+        rows = [(c.url, c.leaf, c.epoch, c.pages, minute(c.made)) for c in found]
         print_table(("copy", "entries", "epoch", "pages", "made"), rows)
 
 
@@ -126,14 +127,16 @@ def accept_gap(
     if as_json:
         print_json(gap.to_dict())
     elif gap.accepted:
-        say(f"entries {gap.first} to {gap.end - 1} of the log are given up, by entry {gap.leaf}")
+        say(f"{_gap(gap)} given up, by entry {gap.leaf}")
         say("who was erased or held in that time is not any more: erase and hold again, and look at policy and roles")
     else:
-        say(f"asked to give up entries {gap.first} to {gap.end - 1} of the log: another person runs the same to agree")
+        say(f"{_gap(gap)} to be given up: another person who may restore runs the same to agree")
 
 
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+def _gap(gap: Gap) -> str:
+    if gap.end > gap.first:
+        return f"entries {gap.first} to {gap.end - 1} of the log are"
+    return f"whatever came after entry {gap.first - 1} of the log is"
 
 
 def add_to(app: typer.Typer) -> None:

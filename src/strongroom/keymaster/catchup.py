@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strongroom.audit.note import open_checkpoint
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.keymaster import tail
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.gaps import accept_gap, leap
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
+from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece, span_of
 from strongroom.keymaster.tombstones import bury
 from strongroom.keys.pages import halves
 from strongroom.keys.rows import Rows, counter, put, take
@@ -39,8 +38,15 @@ from strongroom.schema.model import Schema
 from strongroom.schema.stored import table_to_json
 
 if TYPE_CHECKING:
+    from strongroom.audit.note import Checkpoint
     from strongroom.keymaster.tail import Content
     from strongroom.keys.pages import U64, Bytes2D
+
+_OTHER = (
+    "what this keymaster did since it was set back is not in that history: make it again from its copy "
+    "(`strongroom keys restore`) and open the room with it before anything else"
+)
+
 
 class EmbeddedTails:
     """See `keymaster.tailapi.Tails`.
@@ -73,7 +79,7 @@ class EmbeddedTails:
         sql = "SELECT max(number) FROM head JOIN file_key ON file_key.id = head.key WHERE wrapped IS NOT NULL"
         return int(self._core.state.read().execute(sql).fetchone()[0] or 0)
 
-    def accept_gap(self, actor: str, checkpoint: str) -> Gap:
+    def accept_gap(self, actor: str, checkpoint: str | None) -> Gap:
         """See `Tails.accept_gap`."""
         return accept_gap(self._core, self._publishing, actor, checkpoint)
 
@@ -81,22 +87,20 @@ class EmbeddedTails:
         """See `Tails.is_behind`."""
         shut = counter(self._core.state.read(), "behind") > 0
         known = self._publishing.is_known(checkpoint)
-        return known and (shut or self._size_of(checkpoint) > self._publishing.size())
-
-    def _size_of(self, checkpoint: str) -> int:
-        return open_checkpoint(checkpoint, self._publishing.origin, self._publishing.keys).size
+        return known and (shut or self._publishing.checkpoint_of(checkpoint).size > self._publishing.size())
 
     def catch_up(self, checkpoint: str, pieces: Sequence[str], fetch: Callable[[str], bytes]) -> CaughtUp:
         """See `Tails.catch_up`."""
         if not self.is_behind(checkpoint):
             raise UsageError("this keymaster is not behind that checkpoint")
         core, start = self._core, self._publishing.size()
-        chosen = self._chosen(pieces, start, self._size_of(checkpoint))
-        self._judge(checkpoint, chosen, fetch)
+        known = self._publishing.checkpoint_of(checkpoint)
+        chosen = _chosen(pieces, start, known.size)
+        self._judge(known, chosen, fetch)
         with core.catching_up():
             # not as one of a group (`Core.run`): nobody else's part may come along
             with core.state.write() as rows:
-                put(rows, "behind", self._size_of(checkpoint))
+                put(rows, "behind", known.size)
             erased = snapshots = 0
             for name in chosen:
                 content = tail.open_piece(core, name, fetch(name))
@@ -109,35 +113,14 @@ class EmbeddedTails:
                 leaf = self._open(rows, start, erased)
         self._forget()
         core.noted.set()
-        return CaughtUp(start, self._size_of(checkpoint), erased, snapshots, leaf)
+        return CaughtUp(start, max(start, known.size), erased, snapshots, leaf)
 
     # -- judging --------------------------------------------------------------------------------
-    def _chosen(self, pieces: Sequence[str], start: int, size: int) -> list[str]:
-        """The pieces that lead from `start` to `size` entries, in order."""
-        spans = []
-        for name in pieces:
-            first, dash, last = name.rpartition("/")[2].partition("-")
-            if dash and first.isdecimal() and last.isdecimal():
-                spans.append((int(first), int(last), name))
-        found, at = [], start
-        while at < size:
-            # of those that go on where we are, the one that reaches farthest
-            reach = max((s for s in spans if s[0] <= at < s[1]), key=lambda span: span[1], default=None)
-            if reach is None:
-                raise IntegrityError(
-                    f"the keymaster was set back: it has {start} of {size} entries, and no second place has entry {at}",
-                    hint="bring the newest copy of the keymaster: `strongroom keys restore`",
-                )
-            found.append(reach[2])
-            at = reach[1]
-        return found
-
-    def _judge(self, checkpoint: str, chosen: Sequence[str], fetch: Callable[[str], bytes]) -> None:
+    def _judge(self, known: Checkpoint, chosen: Sequence[str], fetch: Callable[[str], bytes]) -> None:
         """Compare the log as it would be with the checkpoint, before anything changes."""
-        known = open_checkpoint(checkpoint, self._publishing.origin, self._publishing.keys)
         own = self._publishing.size()
-        if own >= known.size:  # a crash came between: what is here is judged as it always is
-            self._publishing.check_known(checkpoint)
+        if own >= known.size:  # nothing is missing, or a crash came between
+            self._publishing.check_holds(known)
             return
 
         def entries() -> Iterator[list[bytes]]:
@@ -146,13 +129,13 @@ class EmbeddedTails:
                 content = tail.open_piece(self._core, name, fetch(name))
                 mine = self._publishing.read_entries(content.start, min(own, content.end))
                 if content.entries[: len(mine)] != mine:
-                    raise IntegrityError(f"{name} tells another history than this keymaster")
+                    raise IntegrityError(f"{name} tells another history than this keymaster", hint=_OTHER)
                 upto = min(content.end, known.size)
                 yield content.entries[at - content.start : upto - content.start]
                 at = upto
 
         if self._publishing.continued(entries()) != known:
-            raise IntegrityError("the tail of the log is not the one that its checkpoint was signed over")
+            raise IntegrityError("the tail of the log is not the one that its checkpoint was signed over", hint=_OTHER)
 
     # -- doing it again -------------------------------------------------------------------------
     def _bury(self, content: Content) -> int:
@@ -215,6 +198,26 @@ class EmbeddedTails:
         self._core.ledger.forget()
 
 
+def _chosen(pieces: Sequence[str], start: int, size: int) -> list[str]:
+    """The pieces that lead from `start` to `size` entries, in order."""
+    spans = sorted((span, name) for name in pieces if (span := span_of(name)) is not None)
+    found, at, reach = [], start, (start, "")
+    for (first, end), name in [*spans, ((size, size), "")]:
+        # past the last piece that goes on where we are: of those, the one that reaches farthest is taken
+        if at < first and at < reach[0]:
+            found.append(reach[1])
+            at = reach[0]
+        if at >= size or first > at:
+            break
+        reach = max(reach, (end, name))
+    if at < size:
+        raise IntegrityError(
+            f"the keymaster was set back: it has {start} of {size} entries, and no second place has entry {at}",
+            hint="bring the newest copy of the keymaster: `strongroom keys restore`",
+        )
+    return found
+
+
 def _raise_tombs(rows: Rows, tombs: Sequence[tuple[Any, ...]]) -> None:
     by_act: dict[tuple[int, int, float], list[bytes]] = {}
     for token, sequence, leaf, at in tombs:
@@ -227,5 +230,6 @@ def shut(rows: Rows, replayer: int | None) -> None:
     """Raise unless the keymaster is whole, or it is the thread that makes it whole who asks."""
     if counter(rows, "behind") and replayer != threading.get_ident():
         raise IntegrityError(
-            "the keymaster was set back and has not caught up", hint="open the room: it catches up from there"
+            "the keymaster came home from a copy or was set back, and has not caught up",
+            hint="open the room with it first, or restore the room: it catches up from there",
         )

@@ -94,6 +94,12 @@ class Core:
         """Run work in a transaction that others may share; returns when it is durable."""
         return self._group.run(work)
 
+    def _run_alone(self, work: Callable[[Rows], Any]) -> Any:
+        with self.catching_up(), self.state.write() as rows:
+            done = work(rows)
+            self.ledger.flush(rows)
+            return done
+
     def act(
         self,
         act: str,
@@ -101,6 +107,7 @@ class Core:
         work: Callable[[Rows], Answer],
         *,
         once: Request | None = None,
+        alone: bool = False,
         **parts: object,
     ) -> Answer:
         """Decide, spend and note in one transaction.
@@ -110,6 +117,7 @@ class Core:
             actor: Who asks.
             work: Decides, spends and notes; returns the answer, or raises DeniedError.
             once: Under which request id the answer is remembered.
+            alone: In a transaction of its own, which a keymaster that has not caught up does not refuse.
             parts: What an entry of a refusal says besides.
 
         Raises:
@@ -135,7 +143,7 @@ class Core:
                 rows.execute(sql, (once.id, once.digest, json.dumps(answer), now))
             return answer
 
-        answer: Answer = self.run(job)
+        answer: Answer = self._run_alone(job) if alone else self.run(job)
         self.noted.set()
         if "refused" in answer:
             raise _refused(answer)

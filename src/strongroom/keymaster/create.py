@@ -22,7 +22,7 @@ from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.slotting import insert_slot
 from strongroom.keymaster.standing import Standing
-from strongroom.keymaster.state import State, translated
+from strongroom.keymaster.state import State
 from strongroom.keymaster.tables import FORMAT
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
@@ -35,7 +35,7 @@ from strongroom.seal.passphrase import Argon2Params
 from strongroom.seal.sign import public_key
 from strongroom.store.base import Store
 from strongroom.store.folder import FolderStore
-from strongroom.store.open import open_store
+from strongroom.store.open import open_store, whole_url
 from strongroom.store.probe import is_empty, probe
 
 DATABASE = "keymaster.db"
@@ -80,7 +80,7 @@ def create_keymaster(
         keeper.describe(random)
     _try_texts(schema, policy, random)
     if store is not None:
-        store = store.rstrip("/") if "://" in store else str(Path(store).absolute())
+        store = whole_url(store)
         try_store(store, random)
     base = empty_folder(folder)
     for name in FOLDERS if store is None else FOLDERS[:1]:
@@ -139,8 +139,7 @@ def open_keymaster(
     keepers = keepers_of(passphrase, token)
     if len(keepers) != 1:
         raise UsageError("a keymaster is opened by passphrase or by token")
-    with translated():
-        return _open(base, keepers[0], random, clock)
+    return _open(base, keepers[0], random, clock)
 
 
 def _open(

@@ -18,33 +18,34 @@ Rules it keeps:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.state import Cut, open_cut
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pagetable import Page
 from strongroom.keys.reader import PageReader
 from strongroom.keys.rows import Rows
 from strongroom.keys.slots import slots_of
 from strongroom.seal.blocks import TAG_BYTES, block_key, open_block, seal_block
-from strongroom.store.open import open_store
+from strongroom.store.base import PIECE_BYTES, in_pieces
+from strongroom.store.open import open_store, whole_url
 
 if TYPE_CHECKING:
     from strongroom.keymaster.slotting import Slots
     from strongroom.store.base import Store
 
 KIND_DATABASE = 0x30
-PIECE_BYTES = 4 << 20
 MANIFEST = "manifest"
 MANIFEST_BYTES_MAX = 1 << 16
 SAMPLE_PAGES = 8
@@ -71,7 +72,7 @@ class KeyCopy:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a copy says of itself; only the database behind `wrapped` vouches for it."""
+    """What a copy says of itself; `wrapped` opens only beside the very leaf, length and hash it was made with."""
 
     room: bytes
     epoch: int
@@ -130,13 +131,15 @@ class KeyCopies:
             ConflictError: The place holds something else.
         """
         self._slots.allowed(actor, "copy")
-        made = self._make(whole_url(url))
-        self._remember(actor, made)
+        with self._one_at_a_time():
+            made = self._make(whole_url(url))
+            self._remember(actor, made)
         return made
 
     def update_copy(self, url: str) -> None:
         """Bring a registered copy up to date, for a turn of the epoch."""
-        self._remember("keymaster", self._make(url))
+        with self._one_at_a_time():
+            self._remember("keymaster", self._make(url))
 
     def forget_copy(self, actor: str, url: str) -> None:
         """Take a copy off the list: it is not renewed any more, and a turn does not wait for it."""
@@ -216,8 +219,8 @@ class KeyCopies:
                 number += 1
                 yield sealed
 
-        wrapped = core.ring.wrap("key-copy", object_id, key)
         target.put(f"database/{object_id.hex()}", pieces())
+        wrapped = core.ring.wrap("key-copy", object_id, key, _bound(leaf, length, digest.digest()))
         return Manifest(core.room_id, epoch, leaf, object_id, length, digest.digest(), wrapped)
 
     def _remember(self, actor: str, made: KeyCopy) -> None:
@@ -235,6 +238,16 @@ class KeyCopies:
         core.act("copy", actor, work)
 
     @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Two that write one place would take each other's newest objects for leftovers; a crash lets go."""
+        handle = os.open(self._folder / "copy.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
     def _scratch(self) -> Iterator[IO[bytes]]:
         """A file beside the database, as private as it is, gone when closed; what a crash left long ago goes too."""
         for left in self._folder.glob("cut-*.tmp"):
@@ -247,15 +260,10 @@ class KeyCopies:
 
 def _backup(core: Core, file: IO[bytes]) -> tuple[list[str], int, int]:
     """Cut the database into a file; returns the page objects it names, its number of entries and its epoch."""
-    cut = sqlite3.connect(file.name)
-    try:
-        core.state.backup(cut)
-        cut.execute("PRAGMA journal_mode=DELETE")
+    with contextlib.closing(core.state.cut(Path(file.name))) as cut:
         names = [row[0] for row in cut.execute("SELECT DISTINCT object FROM page").fetchall()]
         leaf = cut.execute("SELECT max(number) FROM leaf").fetchone()[0] + 1
         epoch = cut.execute("SELECT epoch FROM room").fetchone()[0]
-    finally:
-        cut.close()
     if epoch != core.ring.epoch:
         raise NotFoundError("the epoch is being turned")
     return names, leaf, epoch
@@ -294,20 +302,19 @@ def read_manifest(store: Store) -> Manifest:
         raise IntegrityError("the manifest of the keymaster's copy cannot be read") from None
 
 
-def fetch_database(store: Store, manifest: Manifest, ring: KeyRing, path: Path) -> sqlite3.Connection:
+def fetch_database(store: Store, manifest: Manifest, ring: KeyRing, path: Path) -> Cut:
     """Open a copy's database into a file, which is there already and not readable by others.
 
     Raises:
-        IntegrityError: It is not the one that was sealed for this room and epoch.
-        KeysError: It lies under another epoch.
+        IntegrityError: It is not the one that was sealed for this room and epoch, or not all of it.
     """
     if not hmac.compare_digest(manifest.room, ring.room_id) or manifest.epoch != ring.epoch:
         raise IntegrityError("the copy of the keymaster is of another room or epoch")
-    key = ring.unwrap("key-copy", manifest.object, manifest.wrapped)
+    bound = _bound(manifest.leaf, manifest.length, manifest.sha256)
+    key = ring.unwrap("key-copy", manifest.object, manifest.wrapped, bound)
     digest, number = hashlib.sha256(), 0
     with path.open("r+b") as file:
-        for start in range(0, manifest.length, PIECE_BYTES + TAG_BYTES):
-            sealed = store.get_range(manifest.name, start, min(PIECE_BYTES + TAG_BYTES, manifest.length - start))
+        for sealed in in_pieces(store, manifest.name, manifest.length, PIECE_BYTES + TAG_BYTES):
             digest.update(sealed)
             own = block_key(key, KIND_DATABASE, number)
             file.write(open_block(own, ring.room_id, manifest.object, KIND_DATABASE, number, sealed))
@@ -316,20 +323,17 @@ def fetch_database(store: Store, manifest: Manifest, ring: KeyRing, path: Path) 
         os.fsync(file.fileno())
     if not hmac.compare_digest(digest.digest(), manifest.sha256) or not number:
         raise IntegrityError("the copy of the keymaster's database was changed")
-    return sqlite3.connect(path)
+    return open_cut(path)
 
 
 def copy_object(source: Store, name: str, target: Store, new_name: str) -> int:
     """Copy one object, a piece at a time; returns its length. One that is there already is let be."""
     size = source.size(name)
-    pieces = (source.get_range(name, at, min(PIECE_BYTES, size - at)) for at in range(0, size, PIECE_BYTES))
     with contextlib.suppress(ConflictError):
-        target.put(new_name, pieces)
+        target.put(new_name, in_pieces(source, name, size))
     return size
 
 
-def whole_url(url: str) -> str:
-    """A place as it is remembered: a folder by its full path."""
-    if not url:
-        raise UsageError("no place named")
-    return url if "://" in url else str(Path(url).absolute())
+def _bound(leaf: int, length: int, sha256: bytes) -> bytes:
+    """What the database's key vouches for besides its id: how far the log had come, and every byte."""
+    return leaf.to_bytes(8, "little") + length.to_bytes(8, "little") + sha256

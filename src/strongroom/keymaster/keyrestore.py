@@ -6,8 +6,8 @@ Rules it keeps:
    the database, and the database names the pages.
 2. The database is put in its place last: a folder without one holds no keymaster, and a restore cut short leaves such a
    folder; what it made is taken away again where that can be done.
-3. What happened since the copy is not known here. The room that is opened with it next knows how far the log had come,
-   and the keymaster catches up from there before any key works.
+3. What happened since the copy is not known here. What came home does nothing until its room is opened with it: the
+   room knows how far the log had come, and the keymaster catches up from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +24,12 @@ from typing import Any
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.keymaster.create import DATABASE, FOLDERS, empty_folder, keepers_of, try_store
 from strongroom.keymaster.keycopies import Manifest, copy_object, fetch_database, read_manifest
+from strongroom.keymaster.state import Cut
 from strongroom.keys.slot_pkcs11 import TokenKeeper
 from strongroom.keys.slots import SLOT_FILE_BYTES_MAX, Keeper, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import Store
-from strongroom.store.open import open_store
+from strongroom.store.open import open_store, whole_url
 
 _SLOT = re.compile(r"slots/([a-z0-9-]{1,40}(?:\.e[0-9]{1,9})?\.json)")
 
@@ -76,7 +76,7 @@ def restore_keymaster(
     if len(keepers) != 1:
         raise UsageError("a copy of a keymaster is opened by passphrase or by token")
     if store is not None:
-        store = store.rstrip("/") if "://" in store else str(Path(store).absolute())
+        store = whole_url(store)
         try_store(store, random)
     with contextlib.closing(open_store(source, create=False)) as there:
         manifest = read_manifest(there)
@@ -127,16 +127,13 @@ def _bring_slots(there: Store, folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _settle(database: sqlite3.Connection, store: str) -> list[str]:
+def _settle(database: Cut, store: str) -> list[str]:
     """Give the database its new place and its mode; returns the page objects it names."""
-    try:
-        if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise IntegrityError("the database in the copy of the keymaster is damaged")
-        with database:
-            database.execute("UPDATE place SET url = ?", (store,))
-        database.execute("PRAGMA journal_mode=WAL")
-        names = [row[0] for row in database.execute("SELECT DISTINCT object FROM page ORDER BY object").fetchall()]
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.DatabaseError:
-        raise IntegrityError("the database in the copy of the keymaster cannot be read") from None
+    if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+        raise IntegrityError("the database in the copy of the keymaster is damaged")
+    database.execute("UPDATE place SET url = ?", (store,))
+    database.execute("UPDATE counter SET value = 1 WHERE name = 'behind' AND value = 0")
+    database.execute("PRAGMA journal_mode=WAL")
+    names = [row[0] for row in database.execute("SELECT DISTINCT object FROM page ORDER BY object").fetchall()]
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return names

@@ -176,7 +176,7 @@ class Publishing:
         Both keys have signed that checkpoint: see `audit.keychange`.
         """
         text = self.publish()
-        size = open_checkpoint(text, self.origin, self.keys).size
+        size = self.checkpoint_of(text).size
         (entry,) = self.read_entries(leaf, leaf + 1)
         proof = make_proof(self._log.reader(), leaf, size, text, entry)
         self._store.replace(bridge_name(number), proof.encode())
@@ -190,10 +190,15 @@ class Publishing:
         """Whether a text is a checkpoint that a key of this log has signed."""
         self._load_keys()
         try:
-            open_checkpoint(text, self.origin, self.keys)
+            self.checkpoint_of(text)
         except IntegrityError:
             return False
         return True
+
+    def checkpoint_of(self, text: str) -> Checkpoint:
+        """Open a checkpoint of this log; IntegrityError when no key of it has signed the text."""
+        self._load_keys()
+        return open_checkpoint(text, self.origin, self.keys)
 
     def check_known(self, text: str) -> None:
         """Check a checkpoint kept elsewhere against this log.
@@ -201,8 +206,14 @@ class Publishing:
         Raises:
             IntegrityError: It is not of this log, the log is shorter, or has another history.
         """
-        self._load_keys()
-        known = open_checkpoint(text, self.origin, self.keys)
+        self.check_holds(self.checkpoint_of(text))
+
+    def check_holds(self, known: Checkpoint) -> None:
+        """Check that this log continues a checkpoint of its own.
+
+        Raises:
+            IntegrityError: It is shorter, or has another history.
+        """
         size = self.size()
         if known.size > size:
             raise IntegrityError(
@@ -215,9 +226,25 @@ class Publishing:
             published = self._log.stored_checkpoint()
         if published is None:
             raise IntegrityError("the log's checkpoint has disappeared")
-        own = published[1]
+        if not self._continues(known, published[1]):
+            raise IntegrityError(
+                f"the log has another history than a checkpoint of {known.size} entries that is known",
+                hint="what the keymaster did since it was set back is not in that history: bring the newest copy of it",
+            )
+
+    def is_forked(self, known: Checkpoint) -> bool:
+        """Whether this log is as long as a checkpoint of its own, and has another history."""
+        self.publish()
+        published = self._log.stored_checkpoint()
+        return published is not None and known.size <= published[1].size and not self._continues(known, published[1])
+
+    def _continues(self, known: Checkpoint, own: Checkpoint) -> bool:
         proof = consistency_proof(self._log.reader(), known.size, own.size)
-        verify_consistency(known.size, own.size, known.root, own.root, proof)
+        try:
+            verify_consistency(known.size, own.size, known.root, own.root, proof)
+        except IntegrityError:
+            return False
+        return True
 
 
 def bridge_name(number: int) -> str:

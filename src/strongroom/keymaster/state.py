@@ -19,9 +19,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from strongroom.errors import ConflictError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.tables import FORMAT, TABLES
@@ -37,10 +37,44 @@ _COPY = "`strongroom keys restore --from COPY` makes a keymaster from a copy of 
 T = TypeVar("T")
 
 
+class _Cursor(sqlite3.Cursor):
+    """A cursor whose errors are this library's."""
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except sqlite3.Error as error:
+            raise _translated(error) from None
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error) from None
+
+
 class _Connection(sqlite3.Connection, CountedRows):
     """A connection; `state` is set once it belongs to one."""
 
     state: State | None = None
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        """What a statement's rows are fetched from."""
+        return super().cursor(factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        """Run a statement; its errors are this library's."""
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise _translated(error) from None
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        """Run a statement for each parameter row; its errors are this library's."""
+        try:
+            return super().executemany(sql, parameters)
+        except sqlite3.Error as error:
+            raise _translated(error) from None
 
     def known_counters(self) -> dict[str, int] | None:
         """See `CountedRows.known_counters`."""
@@ -50,6 +84,10 @@ class _Connection(sqlite3.Connection, CountedRows):
         """See `CountedRows.counters_changed`."""
         if self.state is not None:
             self.state.forget_counters()
+
+
+Cut = _Connection
+"""A database in a file by itself: a copy, not shared with anybody."""
 
 
 class State:
@@ -86,7 +124,7 @@ class State:
         except FileExistsError:
             raise ConflictError(f"{path.name} exists") from None
         state = cls(path)
-        with translated():
+        with _translating():
             state._writer.execute("PRAGMA journal_mode=WAL")
             state._writer.executescript(f"BEGIN; {TABLES} COMMIT;")
         return state
@@ -97,8 +135,7 @@ class State:
         if not path.is_file():
             raise IntegrityError("the keymaster's folder has no database")
         state = cls(path)
-        with translated():
-            row = state._writer.execute("SELECT format FROM room").fetchone()
+        row = state._writer.execute("SELECT format FROM room").fetchone()
         if row is None or row[0] != FORMAT:
             raise IntegrityError("the keymaster's database is of another format")
         return state
@@ -148,14 +185,17 @@ class State:
                 self._readers.add(connection)
         return connection
 
-    def backup(self, target: sqlite3.Connection) -> None:
-        """Copy the database, as last committed, into another one."""
-        with translated():
-            connection = self._connect()
-            try:
-                connection.backup(target)
-            finally:
-                connection.close()
+    def cut(self, path: Path) -> Cut:
+        """Copy the database, as last committed, into a file that is there and empty; returns it open."""
+        cut = open_cut(path)
+        try:
+            with _translating(), closing(self._connect()) as connection:
+                connection.backup(cut)
+            cut.execute("PRAGMA journal_mode=DELETE")
+        except BaseException:
+            cut.close()
+            raise
+        return cut
 
     def counters_for(self, rows: Rows) -> dict[str, int] | None:
         """The counters as these rows see them, where that is certain without a statement.
@@ -192,8 +232,7 @@ class State:
         with self._lock:
             if self._closed:
                 raise UnavailableError("the keymaster is closed")
-            with translated():
-                self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute("BEGIN IMMEDIATE")
             try:
                 version = self._writer.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._seen_version:
@@ -204,9 +243,8 @@ class State:
                 self._committed = self.counters_for(self._writer)
                 if self.guard is not None:
                     self.guard(self._writer)
-                with translated():
-                    yield self._writer
-                    self._writer.execute("COMMIT")
+                yield self._writer
+                self._writer.execute("COMMIT")
                 if self._touched:
                     self._touched = False
                     self._changes += 1
@@ -220,19 +258,33 @@ class State:
             self._committed = None
 
 
+def open_cut(path: Path) -> Cut:
+    """Open a database that lies in a file by itself."""
+    return sqlite3.connect(path, isolation_level=None, factory=_Connection)
+
+
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the database's errors into this library's; their texts may name values, so they are left out."""
+def _translating() -> Iterator[None]:
+    """For what no cursor runs."""
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise ConflictError("the keymaster's database refuses: this is there already") from None
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column that this version writes is not there
-            raise IntegrityError("the keymaster's database is damaged, or of another format", hint=_COPY) from None
-        raise UnavailableError("the keymaster's database does not answer, or another process holds it") from None
-    except sqlite3.DatabaseError:
-        raise IntegrityError("the keymaster's database is damaged", hint=_COPY) from None
+    except sqlite3.Error as error:
+        raise _translated(error) from None
+
+
+def _translated(error: sqlite3.Error) -> StrongroomError:
+    """This library's error for one of the database; its text may name values, so it is left out."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return UnavailableError("the keymaster is closed")
+    if isinstance(error, sqlite3.IntegrityError):
+        return ConflictError("the keymaster's database refuses: this is there already")
+    if not isinstance(error, sqlite3.OperationalError):
+        return IntegrityError("the keymaster's database is damaged", hint=_COPY)
+    if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column that this version writes is not there
+        return IntegrityError("the keymaster's database is damaged, or of another format", hint=_COPY)
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return UnavailableError("the disk is full", hint="free some space, then try again")
+    return UnavailableError("the keymaster's database does not answer, or another process holds it")
 
 
 class _Job(Generic[T]):

@@ -18,8 +18,7 @@ from strongroom.audit.entry import parse_entry
 from strongroom.errors import IntegrityError
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.tailapi import CaughtUp as CaughtUp  # noqa: PLC0414 - for who catches up
-from strongroom.keymaster.tailapi import Piece
+from strongroom.keymaster.tailapi import Piece, span_of
 from strongroom.keys.hierarchy import KEY_BYTES
 from strongroom.keys.rows import Rows, counter, put
 from strongroom.purpose.budget import SLOT_SECONDS
@@ -30,7 +29,7 @@ TOMBSTONES_MAX = 200_000
 PLAIN_BYTES_MAX = 1 << 30
 COUNTERS = ("batch", "ordinal", "generation", "frozen")
 _VERSION = 1
-_LARGE = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
+_WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -100,9 +99,16 @@ def open_piece(core: Core, name: str, sealed: bytes) -> Content:
         IntegrityError: It is not the piece of that name, or of another room.
     """
     wrong = IntegrityError(f"{name} is not a piece of this room's log")
+    span = span_of(name)
+    if span is None:
+        raise wrong
+    start, end = span
+    key = replay_key(core, core.state.read())
     try:
-        start, end = (int(part) for part in name.rpartition("/")[2].split("-"))
-        plain = unwrap(replay_key(core, core.state.read()), sealed, _bound(core.room_id, start, end))
+        plain = unwrap(key, sealed, _bound(core.room_id, start, end))
+    except IntegrityError:
+        raise wrong from None
+    try:
         reader = zlib.decompressobj()
         value = json.loads(reader.decompress(plain, PLAIN_BYTES_MAX))
         entries = [_bytes(text) for text in value["entries"]]
@@ -128,7 +134,7 @@ def _end(rows: Rows, start: int, size: int) -> int:
 
 def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, list[list[Any]]]:
     """Rows that entries start to end wrote, by table."""
-    said = [parse_entry(entry) for _, entry in leaves if any(mark in entry for mark in _LARGE)]
+    said = [parse_entry(entry) for _, entry in leaves if any(mark in entry for mark in _WITH_ROWS)]
     allowed = [entry for entry in said if entry.decision == "allowed"]
 
     def numbers(act: str, name: str) -> list[int]:

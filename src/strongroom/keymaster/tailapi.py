@@ -4,18 +4,27 @@ Rules every keymaster keeps:
 
 1. A piece is sealed under a key that every copy of the keymaster has, and holds no key. It names actors, so it is never
    in plain where the room's objects lie.
-2. A keymaster that learns of a longer log of its own does nothing until it has caught up: no key is released, nothing
-   is charged, before every erasure, hold, policy, schema, spend and head of the missing part is in force.
+2. A keymaster that learns of a longer log of its own, or came home from a copy, does nothing until it has caught up: no
+   key is released, nothing is charged, before every erasure, hold, policy, schema, spend and head of the missing part
+   is in force.
 3. What it catches up with is the very history that the signed checkpoint vouches for, or nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 PREFIX = "tail/"
+_NAME = re.compile(PREFIX + r"([0-9]{12})-([0-9]{12})")
+
+
+def span_of(name: str) -> tuple[int, int] | None:
+    """Start and end of the piece of this name; None for a name that no piece has."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,10 @@ class CaughtUp:
 
 @dataclass(frozen=True)
 class Gap:
-    """Entries `first` to `end` of the log, lost for good: asked for, or `accepted` by a second person."""
+    """Entries `first` to `end` of the log, lost for good: asked for, or `accepted` by a second person.
+
+    `end` is `first` where nobody knows how far the log had come.
+    """
 
     first: int
     end: int
@@ -74,7 +86,7 @@ class Tails(Protocol):
         """The first entry that the oldest known copy of the keymaster lacks; 0 where no copy is known."""
 
     def is_behind(self, checkpoint: str) -> bool:
-        """Whether a checkpoint that this log has signed covers more entries than this keymaster has."""
+        """Whether this log has signed the checkpoint, and the keymaster lacks entries of it or never looked for any."""
 
     def catch_up(self, checkpoint: str, pieces: Sequence[str], fetch: Callable[[str], bytes]) -> CaughtUp:
         """Do again what the log says up to a checkpoint.
@@ -89,8 +101,12 @@ class Tails(Protocol):
                 changed then.
         """
 
-    def accept_gap(self, actor: str, checkpoint: str) -> Gap:
+    def accept_gap(self, actor: str, checkpoint: str | None) -> Gap:
         """Ask to go on without the entries that a checkpoint covers and this keymaster lacks, or agree to it.
+
+        Args:
+            actor: Who asks or agrees.
+            checkpoint: Text of a signed checkpoint; None where none is left and the keymaster came home from a copy.
 
         Raises:
             DeniedError: The actor may not restore, or is the one who asked.

@@ -26,14 +26,13 @@ from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
 from strongroom.read.checksums import check_sums
 from strongroom.seal.blocks import KIND_INDEX, KIND_MANIFEST, KIND_NAMES, KIND_OPEN_COLUMNS, KIND_RECORDS
-from strongroom.store.base import object_name
+from strongroom.store.base import in_pieces, object_name
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys, ManifestRef, ObjectEntry
     from strongroom.read.session import Session
     from strongroom.schema.model import Schema
 
-READ_BYTES = 4 << 20
 BESIDE = (NOTES, TAIL)
 
 
@@ -267,6 +266,6 @@ class _Check:
 
 def _digest(session: Session, name: str, size: int) -> bytes:
     digest = hashlib.sha256()
-    for start in range(0, size, READ_BYTES):
-        digest.update(session.store.get_range(name, start, min(READ_BYTES, size - start)))
+    for piece in in_pieces(session.store, name, size):
+        digest.update(piece)
     return digest.digest()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError, IntegrityError, UsageError
-from strongroom.replicate.transfer import WORKERS, Moved, pieces_of
+from strongroom.replicate.transfer import WORKERS, Moved, verified
 from strongroom.store.archive import Archive, Mode, Originals
 from strongroom.store.open import open_archive, open_store
 from strongroom.store.s3 import S3Store
@@ -184,8 +184,8 @@ def settled(source: Store, item: Item) -> bool:
 def fetch(source: Store, target: Store, item: Item, moved: Moved) -> None:
     """Copy one object out of an archive or any other copy; IntegrityError if no version is the one committed."""
     try:
-        target.put(item.name, pieces_of(source, item, moved))
+        target.put(item.name, verified(source, item, moved))
     except IntegrityError:
         if not settled(source, item):
             raise
-        target.put(item.name, pieces_of(source, item, moved))
+        target.put(item.name, verified(source, item, moved))

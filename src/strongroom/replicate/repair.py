@@ -19,7 +19,7 @@ from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.replicate.locked import settled
 from strongroom.replicate.plan import Item, item_of
-from strongroom.replicate.transfer import Kept, Moved, Progress, pieces_of, verify
+from strongroom.replicate.transfer import Kept, Moved, Progress, verified, verify
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class _Repair:
             self.report.lost.append(item.name)
             return False
         self.store.delete(item.name)
-        self.store.put(item.name, pieces_of(self.source, item, self.moved))
+        self.store.put(item.name, verified(self.source, item, self.moved))
         self.report.mended.append(item.name)
         return True
 

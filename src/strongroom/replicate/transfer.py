@@ -4,7 +4,7 @@ Rules it keeps:
 
 1. An object that does not have the length and SHA-256 it must have is not written: the writer is left by an exception.
 2. An object that is there is not written again; one of another length under its name is damage, and is replaced.
-3. Memory holds WORKERS pieces of PIECE_BYTES, whatever the objects are.
+3. Memory holds WORKERS pieces of `store.base.PIECE_BYTES`, whatever the objects are.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, IntegrityError
+from strongroom.store.base import in_pieces
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.replicate.plan import Item
     from strongroom.store.base import Store
 
-PIECE_BYTES = 4 << 20
 RENEW_SECONDS = 60.0
 WORKERS = 4
 
@@ -80,8 +80,8 @@ class Moved:
                 self.progress(self.objects, self.bytes, self.total)
 
 
-def pieces_of(source: Store, item: Item, moved: Moved | None = None) -> Iterable[bytes]:
-    """The bytes of an object, a piece at a time.
+def verified(source: Store, item: Item, moved: Moved | None = None) -> Iterable[bytes]:
+    """The bytes of an object, a piece at a time, verified at their end.
 
     Raises:
         IntegrityError: After the last piece, when they were not those that were committed; or it is too short or long.
@@ -91,8 +91,7 @@ def pieces_of(source: Store, item: Item, moved: Moved | None = None) -> Iterable
     if size != item.length:
         raise IntegrityError(f"object {item.name} has {size} bytes where {item.length} were committed")
     digest = hashlib.sha256()
-    for start in range(0, item.length, PIECE_BYTES):
-        piece = source.get_range(item.name, start, min(PIECE_BYTES, item.length - start))
+    for piece in in_pieces(source, item.name, item.length):
         digest.update(piece)
         yield piece
         if moved is not None:
@@ -103,7 +102,7 @@ def pieces_of(source: Store, item: Item, moved: Moved | None = None) -> Iterable
 
 def verify(store: Store, item: Item) -> None:
     """Raise IntegrityError or NotFoundError unless the store holds the object as it was committed."""
-    for _ in pieces_of(store, item):
+    for _ in verified(store, item):
         pass
 
 
@@ -134,7 +133,7 @@ def move(source: Store, target: Store, items: Sequence[Item], moved: Moved, writ
 
     def one(item: Item) -> None:
         if write is not None:
-            write(item, pieces_of(source, item, moved))
+            write(item, verified(source, item, moved))
         else:
             _put(target, item, source, moved)
         moved.add(0, 1)
@@ -156,9 +155,9 @@ def move(source: Store, target: Store, items: Sequence[Item], moved: Moved, writ
 
 def _put(target: Store, item: Item, source: Store, moved: Moved) -> None:
     try:
-        target.put(item.name, pieces_of(source, item, moved))
+        target.put(item.name, verified(source, item, moved))
     except ConflictError:
         # Taken: another copy at the same time was faster, or something else lies under this name.
         if target.size(item.name) != item.length:
             target.delete(item.name)
-            target.put(item.name, pieces_of(source, item, moved))
+            target.put(item.name, verified(source, item, moved))

@@ -34,6 +34,7 @@ from typing import Protocol
 from strongroom.errors import UsageError
 
 NAME_LENGTH_MAX = 200
+PIECE_BYTES = 4 << 20
 _SEGMENT = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _PREFIX = re.compile(rf"(?:{_SEGMENT}/)*(?:{_SEGMENT})?")
@@ -104,6 +105,19 @@ class CountedWriter:
         if self._hash is not None:
             self._hash.update(data)
         return data.nbytes
+
+
+def in_pieces(store: Store, name: str, length: int, piece: int = PIECE_BYTES) -> Iterator[bytes]:
+    """The bytes of an object, some at a time, so that memory does not grow with it.
+
+    Args:
+        store: Where it lies.
+        name: Its name.
+        length: How many of its bytes, from the first.
+        piece: Bytes at a time.
+    """
+    for start in range(0, length, piece):
+        yield store.get_range(name, start, min(piece, length - start))
 
 
 class Store(Protocol):

@@ -98,3 +98,12 @@ def _folder(path: str, *, create: bool) -> FolderStore:
     if not create and not Path(path).is_dir():
         raise NotFoundError(f"there is no folder {path}", hint="`strongroom create` makes a room")
     return FolderStore(path)
+
+
+def whole_url(url: str) -> str:
+    """A place as it is remembered: a folder by its full path, a URL without a slash at its end."""
+    if not url:
+        raise UsageError("no store named", hint=f"Supported: {SUPPORTED}.")
+    if "://" not in url:
+        return str(Path(url).absolute())
+    return url if url.endswith("://") else url.rstrip("/")
