@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import strongroom
-from strongroom.keymaster.state import GroupCommit
+from strongroom.keymaster.groupcommit import GroupCommit
 
 HERE = Path(__file__).parent
 PASSPHRASE = "measured, not secret"

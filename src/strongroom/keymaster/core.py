@@ -19,10 +19,11 @@ from typing import Any
 
 from strongroom.errors import BudgetError, ConflictError, DeniedError, UsageError
 from strongroom.keymaster.api import Head
+from strongroom.keymaster.groupcommit import GroupCommit
 from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.standing import Standing
-from strongroom.keymaster.state import GroupCommit, State
+from strongroom.keymaster.state import State
 from strongroom.keys.hierarchy import KeyRing, TokenKeys
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows

@@ -1,4 +1,4 @@
-"""The keymaster's database: one writer at a time, durable when a transaction is left, many requests to one commit.
+"""The keymaster's database: one writer at a time, durable when a transaction is left.
 
 Rules it keeps:
 
@@ -21,21 +21,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from strongroom.errors import ConflictError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.tables import FORMAT, TABLES
 from strongroom.keys.rows import CountedRows, Rows
 
 BUSY_SECONDS = 30.0
-JOBS_MAX = 256
 STATEMENTS_KEPT = 256
 CHECKPOINT_PAGES = 4000
 RECENT_SECONDS = 0.01
 _COPY = "`strongroom keys restore --from COPY` makes a keymaster from a copy of it"
-
-T = TypeVar("T")
-
 
 class _Cursor(sqlite3.Cursor):
     """A cursor whose errors are this library's."""
@@ -285,118 +281,3 @@ def _translated(error: sqlite3.Error) -> StrongroomError:
     if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
         return UnavailableError("the disk is full", hint="free some space, then try again")
     return UnavailableError("the keymaster's database does not answer, or another process holds it")
-
-
-class _Job(Generic[T]):
-    """One caller's part of a transaction, and what became of it; `wake` is held until the caller may go on."""
-
-    __slots__ = ("done", "error", "leads", "result", "wake", "work")
-
-    def __init__(self, work: Callable[[Rows], T]) -> None:
-        self.work = work
-        self.done = False
-        self.leads = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
-        self.result: T | None = None
-        self.error: BaseException | None = None
-
-
-class GroupCommit:
-    """Lets callers that come together share one transaction and one write to disk.
-
-    Who comes while nobody leads takes the lead: everybody who waits is taken along, their parts run one after the
-    other, and only when they are durable is each let go. Whoever came meanwhile waits for the next lead, which the
-    first of them gets. A part that raises one of this library's errors is undone alone: it must raise before it
-    changes what is cached in memory.
-
-    Args:
-        state: The database.
-        finish: Called before the commit: writes what was gathered over the parts.
-        undone: Called when one part was undone: what it may have cached of its own rows must go.
-    """
-
-    def __init__(self, state: State, finish: Callable[[Rows], None], undone: Callable[[], None]) -> None:
-        self._state = state
-        self._finish = finish
-        self._undone = undone
-        self._led = False
-        self._queue: list[_Job[object]] = []
-        self._queue_lock = threading.Lock()
-
-    def run(self, work: Callable[[Rows], T]) -> T:
-        """Run one part; returns when it is durable, or raises what it raised."""
-        job = _Job(work)
-        try:
-            with self._queue_lock:
-                self._queue.append(job)  # type: ignore[arg-type]
-                if not self._led:
-                    self._led = job.leads = True
-            if not job.leads:
-                job.wake.acquire()
-            if not job.done:
-                self._lead()
-        except BaseException:
-            self._leave(job)  # type: ignore[arg-type]
-            raise
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[return-value]
-
-    def _lead(self) -> None:
-        jobs: list[_Job[object]] = []
-        try:
-            with self._queue_lock:
-                jobs, self._queue = self._queue[:JOBS_MAX], self._queue[JOBS_MAX:]
-            self._commit(jobs)
-        finally:
-            for job in jobs:
-                job.done = True
-            self._pass_on()
-            for job in jobs:
-                job.wake.release()
-
-    def _pass_on(self) -> None:
-        """Give the lead to the first who waits."""
-        with self._queue_lock:
-            self._led = bool(self._queue)
-            if self._queue:
-                self._queue[0].leads = True
-                self._queue[0].wake.release()
-
-    def _leave(self, job: _Job[object]) -> None:
-        """Take an interrupted caller out of the queue; a lead that it was given goes to the next."""
-        with self._queue_lock:
-            if job not in self._queue:
-                return
-            self._queue.remove(job)
-        if job.leads:
-            self._pass_on()
-
-    def _commit(self, jobs: list[_Job[object]]) -> None:
-        try:
-            with self._state.write() as rows:
-                for job in jobs:
-                    if len(jobs) == 1:
-                        job.result = job.work(rows)
-                    else:
-                        self._part(rows, job)
-                self._finish(rows)
-        except BaseException as error:
-            # nothing is durable: nobody may think it is, not even who had been refused
-            for job in jobs:
-                job.error = error if isinstance(error, StrongroomError) else UnavailableError("a commit failed")
-            if not isinstance(error, Exception):
-                raise
-
-    def _part(self, rows: Rows, job: _Job[object]) -> None:
-        rows.execute("SAVEPOINT part")
-        try:
-            job.result = job.work(rows)
-        except StrongroomError as error:
-            # refused before it changed anything that is cached; any other error undoes the whole transaction
-            job.error = error
-            rows.execute("ROLLBACK TO part")
-            self._state.forget_counters()
-            self._undone()
-        rows.execute("RELEASE part")
