@@ -27,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     rows = options.rows or (100_000 if options.quick else 1_000_000)
     rounds = options.rounds or (2 if options.quick else 5)
-    chosen = options.only or [m for m in MEASURES if not (options.quick and m == "large")]
+    chosen = options.only or [m for m in MEASURES if not (options.quick and m in {"large", "bulk"})]
     OUT.mkdir(parents=True, exist_ok=True)
     report = Report()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))

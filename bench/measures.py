@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import postgres
-from bench.copies import measure_copies
+from bench.copies import measure_bulk, measure_copies
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
@@ -305,4 +305,5 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "copies": measure_copies,
     "erase": measure_erase,
     "large": measure_large,
+    "bulk": measure_bulk,
 }

@@ -20,6 +20,19 @@ def _paths(base: str, room: str | None = None) -> tuple[str, str]:
     return room or str(Path(base) / "room"), str(Path(base) / "keys")
 
 
+def make(base: str, room: str | None = None) -> Any:
+    """Make a room and its keymaster under `base`; returns the keymaster, open."""
+    room_folder, keys_folder = _paths(base, room)
+    keymaster = strongroom.create_keymaster(
+        keys_folder,
+        passphrase=PASSPHRASE,
+        schema=(HERE / "schema.toml").read_text(encoding="utf-8"),
+        policy=(HERE / "policy.toml").read_text(encoding="utf-8"),
+    )
+    strongroom.create(room_folder, keys=keymaster)
+    return keymaster
+
+
 def put(csv: str, base: str, room: str | None = None) -> dict[str, Any]:
     """Make a room under `base` and put a CSV file into it; seconds from the file to the committed snapshot.
 
@@ -30,18 +43,10 @@ def put(csv: str, base: str, room: str | None = None) -> dict[str, Any]:
     started = time.perf_counter()
     strongroom.prepare()
     loading = time.perf_counter() - started
-    keymaster = strongroom.create_keymaster(
-        keys_folder,
-        passphrase=PASSPHRASE,
-        schema=(HERE / "schema.toml").read_text(encoding="utf-8"),
-        policy=(HERE / "policy.toml").read_text(encoding="utf-8"),
-    )
-    with keymaster:
-        strongroom.create(room_folder, keys=keymaster)
-        with strongroom.open(room_folder, keys=keymaster, actor="kit") as opened:
-            started = time.perf_counter()
-            opened.put("persons", csv)
-            seconds = time.perf_counter() - started
+    with make(base, room) as keymaster, strongroom.open(room_folder, keys=keymaster, actor="kit") as opened:
+        started = time.perf_counter()
+        opened.put("persons", csv)
+        seconds = time.perf_counter() - started
     (Path(keys_folder) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
     return {"seconds": seconds, "loading": loading, "bytes": _size(room_folder), "keys_bytes": _size(keys_folder)}
 

@@ -53,6 +53,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "put": _call("ours", "put"),
     "compact": _call("ours", "compact"),
     "erase": _call("erase", "erase"),
+    "fill": _call("copies", "fill"),
     "copy": _call("copies", "copy"),
     "copy again": _call("copies", "copy_again"),
     "restore": _call("copies", "restore"),
