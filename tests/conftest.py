@@ -71,3 +71,18 @@ def filled_template(tmp_path_factory: pytest.TempPathFactory):
 def room(filled_template, tmp_path: Path):
     """A filled small room of the test's own: 300 persons, 600 parcels, 42 cases."""
     return filled_template.copy_to(tmp_path / "room")
+
+
+@pytest.fixture(params=["embedded", "served"])
+def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The keymaster of a test's room in the test's own process, and behind its server: a room notices no difference."""
+    if request.param == "served":
+        import served_room
+        import small_room
+
+        import strongroom
+
+        embedded = small_room.SmallRoom.keymaster
+        monkeypatch.setattr(small_room.SmallRoom, "keymaster", lambda self: served_room.Served(embedded(self)))
+        monkeypatch.setattr(strongroom, "open", served_room.open_served())
+    return request.param

@@ -17,6 +17,8 @@ from strongroom.errors import ConflictError, DeniedError, ErasedError, Integrity
 
 GONE, OTHER = "P-000007", "P-000008"
 
+pytestmark = pytest.mark.usefixtures("either_keymaster")
+
 
 @pytest.fixture
 def opened(room):

@@ -8,6 +8,8 @@ from small_room import PASSPHRASE, SmallRoom, fill, parcels, person, persons
 
 import strongroom
 
+pytestmark = pytest.mark.usefixtures("either_keymaster")
+
 
 @pytest.fixture
 def opened(room):

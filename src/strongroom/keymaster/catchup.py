@@ -89,6 +89,10 @@ class EmbeddedTails:
         known = self._publishing.is_known(checkpoint)
         return known and (shut or self._publishing.checkpoint_of(checkpoint).size > self._publishing.size())
 
+    def chosen(self, checkpoint: str, pieces: Sequence[str]) -> list[str]:
+        """Of some pieces, by name, those that lead from this keymaster's entries to the checkpoint's, in order."""
+        return _chosen(pieces, self._publishing.size(), self._publishing.checkpoint_of(checkpoint).size)
+
     def catch_up(self, checkpoint: str, pieces: Sequence[str], fetch: Callable[[str], bytes]) -> CaughtUp:
         """See `Tails.catch_up`."""
         if not self.is_behind(checkpoint):
@@ -163,6 +167,9 @@ class EmbeddedTails:
         rows.executemany("INSERT INTO erasure VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", given["erasure"])
         rows.execute("DELETE FROM hold")
         rows.executemany("INSERT INTO hold VALUES (?, ?, ?, ?)", [tail.blobs(row, 0) for row in given["hold"]])
+        rows.execute("DELETE FROM credential")
+        known = "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        rows.executemany(known, [tail.blobs(row, 2) for row in given["credential"]])
         heads = [tail.blobs(row, 1, 2, 4) for row in given["head"]]
         rows.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", heads)
         for row in given["schema_version"]:

@@ -35,6 +35,7 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.credentials import Credentials
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.keycopies import KeyCopies
@@ -93,6 +94,7 @@ class EmbeddedKeymaster:
         self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
+        self.credentials = Credentials(core)
 
     @property
     def ring(self) -> KeyRing:
@@ -124,6 +126,34 @@ class EmbeddedKeymaster:
             core.keys.close()
             core.ring.forget()
             core.state.close()
+
+    # -- for whoever serves it ------------------------------------------------------------------
+    def lease_of(self, lease_id: bytes) -> Lease:
+        """A lease as it was granted, by its id."""
+        return self._leases.held(lease_id)
+
+    def reader_of(self, reading_id: bytes) -> str:
+        """Whose an open reading is."""
+        return self._readings.get(reading_id).actor
+
+    @property
+    def log_size(self) -> int:
+        """Number of entries noted."""
+        return self._publishing.size()
+
+    def require_one_of(self, actor: str, acts: Sequence[str]) -> None:
+        """Raise DeniedError unless the policy lets an actor do one of some acts somewhere."""
+        standing = self._core.standing
+        standing.refresh()
+        roles = standing.policy.actors[actor].roles if actor in standing.policy.actors else ()
+        may = {act for role in roles for act in standing.policy.roles[role].may}
+        if standing.frozen or not may & set(acts):
+            raise DeniedError(f"the actor may do none of {', '.join(acts)}", rule="room.may")
+
+    @property
+    def standing_number(self) -> int:
+        """Counts every change of schema, policy, credentials and index keys."""
+        return self._core.standing.refresh()
 
     # -- what it keeps --------------------------------------------------------------------------
     def schema(self) -> Schema:

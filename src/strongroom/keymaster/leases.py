@@ -107,6 +107,16 @@ class Leases:
         model = None if table is None else core.standing.table_version(table_id, version)
         return Lease(lease, actor, verb, model, self.head_at(answer["base"]), expires)
 
+    def held(self, lease_id: bytes) -> Lease:
+        """The lease of an id, as it was granted; ConflictError when there never was one."""
+        sql = "SELECT actor, verb, table_id, table_version, base, expires FROM lease WHERE id = ?"
+        row = self._core.state.read().execute(sql, (lease_id,)).fetchone()
+        if row is None:
+            raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
+        actor, verb, table_id, version, base, expires = row
+        model = None if table_id is None else self._core.standing.table_version(table_id, version)
+        return Lease(lease_id, actor, verb, model, self.head_at(base), expires)
+
     def head_at(self, number: int) -> Head:
         """The head of a number."""
         if number == 0:

@@ -1,12 +1,12 @@
 """The tables of a keymaster, in one place.
 
-What stands here in plain: actors, purposes, times, counts, ids, and which schema and policy are in force. Keys lie
-wrapped, reasons and labels sealed. SQLite's dialect, kept to what PostgreSQL says alike.
+What stands here in plain: actors and their public keys, purposes, times, counts, ids, and which schema and policy are
+in force. Keys lie wrapped, reasons and labels sealed. SQLite's dialect, kept to what PostgreSQL says alike.
 """
 
 from strongroom.keys.rows import PAGE_TABLES
 
-FORMAT = 1
+FORMAT = 2
 
 TABLES = f"""
 {PAGE_TABLES}
@@ -67,6 +67,9 @@ CREATE TABLE key_copy (url TEXT PRIMARY KEY, leaf INTEGER NOT NULL, epoch INTEGE
 
 CREATE TABLE gap (size INTEGER NOT NULL, root BLOB NOT NULL, first INTEGER NOT NULL, actor TEXT NOT NULL,
   accepted INTEGER NOT NULL, PRIMARY KEY (size, root)) WITHOUT ROWID;
+
+CREATE TABLE credential (id TEXT PRIMARY KEY, actor TEXT NOT NULL, public_key BLOB NOT NULL, networks TEXT NOT NULL,
+  purposes TEXT NOT NULL, made REAL NOT NULL, expires REAL NOT NULL, revoked REAL NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, head INTEGER NOT NULL,
   expires REAL NOT NULL) WITHOUT ROWID;

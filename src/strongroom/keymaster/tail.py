@@ -2,8 +2,9 @@
 
 A piece is canonical JSON, compressed (zlib), then wrapped (AES-256-GCM) under the replay key with room, start and end
 as associated data. It holds the bytes of its entries and the rows that they wrote, as far as a keymaster without them
-would do harm: tombstones and erasures, all holds in force, schema and policy texts, head rows, counts of what was spent
-in the slots it covers, and the counters that must never go back. It holds no key, no label and no reason.
+would do harm: tombstones and erasures, all holds in force, all credentials, schema and policy texts, head rows, counts
+of what was spent in the slots it covers, and the counters that must never go back. It holds no key, no label and no
+reason.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from strongroom.seal.wrap import unwrap, wrap
 LEAVES_MAX = 20_000
 TOMBSTONES_MAX = 200_000
 PLAIN_BYTES_MAX = 1 << 30
+CREDENTIAL = "id, actor, public_key, networks, purposes, made, expires, revoked"
 COUNTERS = ("batch", "ordinal", "generation", "frozen")
-_VERSION = 1
+_VERSION = 2
 _WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
@@ -146,6 +148,7 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "tombstone": _fetch(rows, f"SELECT token, sequence, leaf, at FROM tombstone WHERE {span}", (start, end)),  # noqa: S608
         "erasure": _fetch(rows, f"SELECT leaf, persons, epoch, since FROM erasure WHERE {span}", (start, end)),  # noqa: S608
         "hold": _fetch(rows, "SELECT token, actor, leaf, at FROM hold", ()),
+        "credential": _fetch(rows, f"SELECT {CREDENTIAL} FROM credential", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),
         "head": _each(rows, "SELECT number, object, sha256, length, key FROM head WHERE number = ?", heads),

@@ -25,7 +25,7 @@ SHOWS = ("plain", "masked", "token", "withheld")
 READ_VERBS = ("get", "find", "sql", "rejects")
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
-    "erase", "hold",
+    "erase", "hold", "actors",
 )  # fmt: skip
 WINDOWS = ("hour", "day", "month")
 LOOKUPS_PER_PERSON = 10

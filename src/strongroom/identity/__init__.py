@@ -1,0 +1,1 @@
+"""Who asks: key pairs of callers, and the requests that they sign."""

@@ -1,0 +1,119 @@
+"""A caller's own key pair, as a file that only its owner may read: the seed never leaves it.
+
+{"strongroom": "credential", "version": 1, "room": …, "actor": …, "id": …, "seed": …}
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strongroom.errors import ConflictError, NotFoundError, UsageError
+from strongroom.seal.entropy import random_bytes
+from strongroom.seal.sign import new_signing_key, public_key
+
+VERSION = 1
+FILE_BYTES_MAX = 1 << 14
+_PREFIX = "srk1"
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An actor's key pair for one room. `room` has 16 bytes, `seed` 32."""
+
+    room: bytes
+    actor: str
+    seed: bytes = field(repr=False)
+
+    @property
+    def public_key(self) -> bytes:
+        """32 B."""
+        return public_key(self.seed)
+
+    @property
+    def id(self) -> str:
+        """Under which the keymaster knows it."""
+        return credential_id(self.public_key)
+
+    def write(self, path: Path) -> None:
+        """Write the file, readable by its owner alone; ConflictError if there is one."""
+        said = {
+            "strongroom": "credential",
+            "version": VERSION,
+            "room": self.room.hex(),
+            "actor": self.actor,
+            "id": self.id,
+            "seed": base64.b64encode(self.seed).decode(),
+        }
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise ConflictError(f"{path} exists", hint="a credential never takes the place of another file") from None
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(said, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def new_credential(room: bytes, actor: str, entropy: Callable[[int], bytes] = random_bytes) -> Credential:
+    """Draw a key pair."""
+    return Credential(room, actor, new_signing_key(entropy=entropy))
+
+
+def credential_id(public: bytes) -> str:
+    """Of a public key: 32 hex digits of its SHA-256."""
+    return hashlib.sha256(b"strongroom credential 1" + public).hexdigest()[:32]
+
+
+def read_credential(path: Path) -> Credential:
+    """Read a credential's file.
+
+    Raises:
+        NotFoundError: There is none.
+        UsageError: It is none, or others may read it.
+    """
+    try:
+        state = path.stat()
+        if state.st_size > FILE_BYTES_MAX or not stat.S_ISREG(state.st_mode):
+            raise UsageError(f"{path} is no credential")
+        if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UsageError(f"others may read {path}", hint=f"`chmod 600 {path}`, and have it replaced if they did")
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said["strongroom"] != "credential" or said["version"] != VERSION:
+            raise UsageError(f"{path} is no credential that this version reads")
+        seed = base64.b64decode(said["seed"], validate=True)
+        made = Credential(bytes.fromhex(said["room"]), str(said["actor"]), seed)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no credential at {path}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the credential {path} ({type(error).__name__})") from None
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        raise UsageError(f"{path} is no credential") from None
+    if len(made.room) != 16 or len(made.seed) != 32 or made.id != said["id"]:
+        raise UsageError(f"{path} was changed: its key is not that of its id")
+    return made
+
+
+def public_line(credential: Credential) -> str:
+    """What an operator is given to let the owner of a key pair in; nothing of it is secret."""
+    return f"{_PREFIX}:{credential.actor}:{base64.b64encode(credential.public_key).decode()}"
+
+
+def parse_public_line(line: str) -> tuple[str, bytes]:
+    """The actor and the public key (32 B) in a line; UsageError for anything else."""
+    prefix, _, rest = line.strip().partition(":")
+    actor, _, text = rest.rpartition(":")
+    try:
+        public = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        public = b""
+    if prefix != _PREFIX or not actor or len(public) != 32:
+        raise UsageError("this is not the public line of a credential", hint="`strongroom credential` prints one")
+    return actor, public

@@ -1,0 +1,142 @@
+"""Sign an HTTP request and verify it: HTTP Message Signatures (RFC 9421), Ed25519, and a digest of the body (RFC 9530).
+
+Rules it keeps:
+
+1. A signature covers the method, the path and the body: whatever a request asks, its caller has signed. Nothing is read
+   from a query or from a header that is not covered.
+2. It names when it was made, when it ends, a nonce and the key; one that lacks any of these is no signature here.
+3. Only Ed25519, and only the label `sig1`: what a signature may be is not for its sender to choose.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from strongroom.errors import IntegrityError
+from strongroom.seal.sign import sign, verify
+
+COVERED = ("@method", "@path", "content-digest")
+NONCE_BYTES = 16
+HEADER_LENGTH_MAX = 1000
+_LABEL = "sig1"
+_INPUT = re.compile(
+    _LABEL + r"=(?P<params>\((?P<names>\"[a-z@-]+\"(?: \"[a-z@-]+\")*)\)"
+    r"(?P<rest>(?:;[a-z]+=(?:[0-9]{1,12}|\"[!#-\[\]-~]*\"))*))"
+)
+_PARAM = re.compile(r";([a-z]+)=(?:([0-9]+)|\"([^\"]*)\")")
+_SIGNATURE = re.compile(_LABEL + r"=:([A-Za-z0-9+/]+={0,2}):")
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+={0,2}):")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a signature says of itself, before anybody has verified it. Times are seconds since 1970."""
+
+    key_id: str
+    created: int
+    expires: int
+    nonce: str
+    digest: bytes = field(repr=False)
+    base: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    def verify(self, public_key: bytes) -> None:
+        """Raise IntegrityError unless the key (32 B) has signed."""
+        verify(public_key, self.signature, self.base)
+
+    def check_body(self, body: bytes) -> None:
+        """Raise IntegrityError unless the body is the one whose digest was signed."""
+        if not hmac.compare_digest(self.digest, hashlib.sha256(body).digest()):
+            raise IntegrityError("the body of the request is not the one that was signed")
+
+
+def signature_base(covered: Sequence[tuple[str, str]], params: str) -> bytes:
+    """The bytes that are signed (RFC 9421 section 2.5).
+
+    Args:
+        covered: Component names and their values, in order.
+        params: The inner list with its parameters, as it stands in `Signature-Input` after the label.
+    """
+    lines = [f'"{name}": {value}' for name, value in covered]
+    return "\n".join([*lines, f'"@signature-params": {params}']).encode()
+
+
+def content_digest(body: bytes) -> str:
+    """The value of `Content-Digest` (RFC 9530)."""
+    return f"sha-256=:{_text(hashlib.sha256(body).digest())}:"
+
+
+def sign_request(
+    seed: bytes, key_id: str, method: str, path: str, body: bytes, *, created: int, expires: int, nonce: bytes
+) -> dict[str, str]:
+    """Sign a request; returns the headers that go along.
+
+    Args:
+        seed: Signing key, 32 B.
+        key_id: Under which name the verifier finds the public key.
+        method: As `POST`.
+        path: Absolute path without a query.
+        body: All of it.
+        created: Seconds since 1970.
+        expires: Seconds since 1970 after which nobody answers it.
+        nonce: NONCE_BYTES random bytes.
+    """
+    digest = content_digest(body)
+    names = " ".join(f'"{name}"' for name in COVERED)
+    params = f'({names});created={created};expires={expires};nonce="{_text(nonce)}";keyid="{key_id}";alg="ed25519"'
+    base = signature_base(tuple(zip(COVERED, (method, path, digest), strict=True)), params)
+    return {
+        "Content-Digest": digest,
+        "Signature-Input": f"{_LABEL}={params}",
+        "Signature": f"{_LABEL}=:{_text(sign(seed, base))}:",
+    }
+
+
+def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed:
+    """What the headers of a request say that was signed. The body need not be there yet: its digest is signed.
+
+    Args:
+        method: As it came.
+        path: As it came, without a query.
+        headers: By their names in lower case.
+
+    Raises:
+        IntegrityError: There is no signature, or not one of this form.
+    """
+    wrong = IntegrityError("the request is not signed")
+    texts = [headers.get(name, "") for name in ("signature-input", "signature", "content-digest")]
+    if max(map(len, texts)) > HEADER_LENGTH_MAX:
+        raise wrong
+    said, sealed, digest = _INPUT.fullmatch(texts[0]), _SIGNATURE.fullmatch(texts[1]), _DIGEST.fullmatch(texts[2])
+    if said is None or sealed is None or digest is None:
+        raise wrong
+    names = [name.strip('"') for name in said["names"].split(" ")]
+    params = _PARAM.findall(said["rest"])
+    numbers = {name: int(number) for name, number, _text in params if number}
+    words = {name: text for name, number, text in params if not number}
+    if (
+        sorted(names) != sorted(COVERED)
+        or len(params) != len({name for name, _number, _text in params})
+        or not {"created", "expires"} <= numbers.keys()
+        or not {"nonce", "keyid", "alg"} <= words.keys()
+        or words["alg"] != "ed25519"
+        or not words["nonce"]
+    ):
+        raise wrong
+    try:
+        signature, own = base64.b64decode(sealed[1], validate=True), base64.b64decode(digest[1], validate=True)
+    except binascii.Error:
+        raise wrong from None
+    values = {"@method": method, "@path": path, "content-digest": texts[2]}
+    base = signature_base([(name, values[name]) for name in names], said["params"])
+    return Signed(words["keyid"], numbers["created"], numbers["expires"], words["nonce"], own, base, signature)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,187 @@
+"""The credentials that may speak for an actor: made, limited, revoked, and asked for at every request.
+
+Rules it keeps:
+
+1. The keymaster keeps public keys only.
+2. Revoking holds from its commit on, in every process: who a key is, is asked of the database whenever anything that
+   stands has changed.
+3. Making and revoking are acts of the policy (`actors`), each an entry of the log; nobody limits their own credential
+   away from a second look: it is revoked and another is made.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
+from strongroom.identity.credential import credential_id
+from strongroom.keymaster.core import Answer, Core
+from strongroom.keys.rows import Rows, take
+
+CREDENTIALS_MAX = 100_000
+DAY_SECONDS = 24 * 3600.0
+DAYS_MAX = 3660
+
+
+@dataclass(frozen=True)
+class CredentialState:
+    """A credential as the keymaster knows it. Times are seconds since 1970; `revoked` is 0.0 while it may be used.
+
+    `networks` are those its requests may come from, and `purposes` those it may read under; empty for all.
+    """
+
+    id: str
+    actor: str
+    public_key: bytes = field(repr=False)
+    networks: tuple[str, ...]
+    purposes: tuple[str, ...]
+    made: float
+    expires: float
+    revoked: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "public_key": self.public_key.hex()}
+
+    def check(self, now: float, address: str) -> None:
+        """Raise DeniedError unless it may be used now, from this address."""
+        if self.revoked:
+            raise DeniedError("the credential was revoked", rule="credential.revoked")
+        if self.expires <= now:
+            raise DeniedError("the credential has expired", rule="credential.expired")
+        if self.networks:
+            own = ipaddress.ip_address(address)
+            own = getattr(own, "ipv4_mapped", None) or own
+            if not any(own in ipaddress.ip_network(network) for network in self.networks):
+                raise DeniedError("the credential is not used from its networks", rule="credential.networks")
+
+    def allows(self, purpose: str) -> bool:
+        """Whether it may be used under a purpose."""
+        return not self.purposes or purpose in self.purposes
+
+
+class Credentials:
+    """The credentials of one keymaster."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._known: tuple[int, dict[str, CredentialState]] = (-1, {})
+
+    def all(self, actor: str) -> list[CredentialState]:
+        """Every credential there ever was, the newest first; for who may `actors`.
+
+        Raises:
+            DeniedError: The policy does not let the actor.
+        """
+        core = self._core
+        core.standing.refresh()
+        core.standing.require(core.standing.decider.decide_act(actor, "actors"))
+        return sorted(_load(core.state.read()), key=lambda state: (-state.made, state.id))
+
+    def find(self, key_id: str) -> CredentialState | None:
+        """The credential of a key id, whatever has become of it; None where there never was one."""
+        core = self._core
+        number = core.standing.refresh()
+        if self._known[0] != number:
+            self._known = (number, {state.id: state for state in _load(core.state.read())})
+        return self._known[1].get(key_id)
+
+    def add(
+        self,
+        by: str,
+        actor: str,
+        public_key: bytes,
+        *,
+        days: float,
+        networks: Sequence[str] = (),
+        purposes: Sequence[str] = (),
+    ) -> CredentialState:
+        """Let the owner of a key pair speak for an actor.
+
+        Args:
+            by: Who lets them.
+            actor: An actor of the policy.
+            public_key: 32 B.
+            days: For how long from now.
+            networks: Addresses or networks (as 10.0.0.0/8) that requests may come from; none for anywhere.
+            purposes: Purposes that may be read under; none for all that the policy gives the actor.
+
+        Raises:
+            ConflictError: The key is known already.
+            UsageError: The policy has no such actor or purpose, or a network is none.
+            DeniedError: The policy does not let `by`.
+        """
+        core = self._core
+        if len(public_key) != 32 or not 0 < days <= DAYS_MAX:
+            raise UsageError(f"a credential has a key of 32 bytes, and lasts up to {DAYS_MAX} days")
+        ident = credential_id(public_key)
+        own = tuple(_network(text) for text in networks)
+
+        def work(rows: Rows) -> Answer:
+            standing = core.standing
+            standing.require(standing.decider.decide_act(by, "actors"))
+            if actor not in standing.policy.actors:
+                raise UsageError(f"the policy names no actor {actor}", hint="`strongroom policy set` first")
+            for purpose in purposes:
+                if purpose not in standing.policy.purposes:
+                    raise UsageError(f"the policy has no purpose {purpose}")
+            if rows.execute("SELECT count(*) FROM credential").fetchone()[0] >= CREDENTIALS_MAX:
+                raise UsageError(f"a room has at most {CREDENTIALS_MAX} credentials")
+            if rows.execute("SELECT 1 FROM credential WHERE id = ?", (ident,)).fetchone() is not None:
+                raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
+            now = core.journal.now(rows)
+            row = (ident, actor, public_key, json.dumps(own), json.dumps(list(purposes)), now, now + days * DAY_SECONDS)
+            rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, 0.0)", row)
+            take(rows, "standing")
+            extras = {"of": actor, "credential": ident, "change": "add"}
+            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", by, extras=extras))}
+
+        core.act("actors", by, work)
+        return self._of(ident)
+
+    def revoke(self, by: str, ident: str) -> CredentialState:
+        """End a credential at once.
+
+        Raises:
+            NotFoundError: There is none of this id.
+            ConflictError: It is revoked already.
+            DeniedError: The policy does not let `by`.
+        """
+        core = self._core
+
+        def work(rows: Rows) -> Answer:
+            core.standing.require(core.standing.decider.decide_act(by, "actors"))
+            row = rows.execute("SELECT actor, revoked FROM credential WHERE id = ?", (ident,)).fetchone()
+            if row is None:
+                raise NotFoundError("there is no credential of this id", hint="`strongroom actor list` lists them")
+            if row[1]:
+                raise ConflictError("the credential is revoked already")
+            rows.execute("UPDATE credential SET revoked = ? WHERE id = ?", (core.journal.now(rows), ident))
+            take(rows, "standing")
+            extras = {"of": row[0], "credential": ident, "change": "revoke"}
+            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", by, extras=extras))}
+
+        core.act("actors", by, work)
+        return self._of(ident)
+
+    def _of(self, ident: str) -> CredentialState:
+        return next(state for state in _load(self._core.state.read()) if state.id == ident)
+
+
+def _load(rows: Rows) -> list[CredentialState]:
+    sql = "SELECT id, actor, public_key, networks, purposes, made, expires, revoked FROM credential"
+    return [
+        CredentialState(row[0], row[1], row[2], tuple(json.loads(row[3])), tuple(json.loads(row[4])), *row[5:])
+        for row in rows.execute(sql).fetchall()
+    ]
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise UsageError("a network is an address, or one like 10.0.0.0/8 without host bits") from None

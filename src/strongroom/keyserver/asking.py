@@ -1,0 +1,181 @@
+"""Asks a keymaster on another host: every call is signed, and its errors are raised as if they had happened here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from strongroom import errors
+from strongroom.errors import (
+    BudgetError,
+    DeniedError,
+    IntegrityError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
+from strongroom.identity.credential import Credential
+from strongroom.identity.signing import NONCE_BYTES, sign_request
+from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
+from strongroom.keyserver.frames import BODY_BYTES_MAX, pack
+
+SIGNED_SECONDS = 120
+ANSWER_SECONDS = 600.0
+CONNECT_SECONDS = 10.0
+CONNECTIONS = 64
+STANDS_SECONDS = 1.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_MISDIRECTED = 421
+_KINDS: Mapping[str, type[StrongroomError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, StrongroomError)
+}
+
+
+class Asking:
+    """Signed calls of one credential to one keymaster.
+
+    Args:
+        url: As `https://keys.example`.
+        credential: Of the caller.
+        authorities: File with the certificates that the server's must lead to; None for those of the machine.
+        clock: Seconds since 1970.
+        entropy: Gives nonces.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: Credential,
+        authorities: Path | None,
+        clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._room_id = credential.room
+        self._actor = credential.actor
+        self._url = check_url(url)
+        self._credential = credential
+        self._key_id = credential.id
+        self._clock = clock
+        self._entropy = entropy
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+        own = None if authorities is None else str(authorities)
+        self._pool = urllib3.PoolManager(4, maxsize=CONNECTIONS, timeout=timeout, retries=False, ca_certs=own)
+        self._instance = ""
+        self._stands: tuple[int, float] = (-1, 0.0)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._pool.clear()
+
+    @property
+    def told(self) -> int:
+        """The number of what stood when the last answer came."""
+        return self._stands[0]
+
+    @property
+    def standing(self) -> int:
+        """That number, if it came within STANDS_SECONDS; else -1."""
+        number, at = self._stands
+        return number if self._clock() - at < STANDS_SECONDS else -1
+
+    def greet(self) -> None:
+        """Learn which process answers, and whether it lets this credential in.
+
+        Raises:
+            DeniedError: It does not.
+            IntegrityError: It is of another room, or of another version.
+            UnavailableError: Nobody answers.
+        """
+        status, data = self._post("hello", b"")
+        if status != 200:
+            raise _error(read_trouble(data))
+        hello = read_hello(data)
+        if hello.room_id != self._room_id or hello.actor != self._actor:
+            raise IntegrityError("the keymaster is of another room than the credential")
+        if hello.version != VERSION:
+            raise IntegrityError(f"the keymaster speaks version {hello.version}, and this is version {VERSION}")
+        self._instance = hello.instance
+
+    def ask(self, name: str, /, **args: Any) -> Any:
+        """Make one of `CALLS`; returns its answer, or raises what the keymaster raised."""
+        call, body = CALLS[name], pack(args)
+        if len(body) > BODY_BYTES_MAX:
+            raise UsageError(f"too much at once: {len(body):,} bytes")
+        for attempt in range(2):
+            if not self._instance:
+                self.greet()
+            status, data = self._post(f"{self._instance}/{name}", body)
+            if status == 200:
+                said = call.read_answer(data)
+                self._stands = (said.standing, self._clock())
+                return said.value
+            if status != _MISDIRECTED or attempt:
+                break
+            self._instance = ""
+        raise _error(read_trouble(data))
+
+    def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
+        """Send one signed request.
+
+        A connection that broke is tried once more with the very same request: what was answered before is refused
+        then, so that nothing is done twice.
+        """
+        path = f"/v1/{self._room_id.hex()}/{name}"
+        now = int(self._clock())
+        headers = sign_request(
+            self._credential.seed,
+            self._key_id,
+            "POST",
+            path,
+            body,
+            created=now,
+            expires=now + SIGNED_SECONDS,
+            nonce=self._entropy(NONCE_BYTES),
+        )
+        headers["Content-Type"] = "application/msgpack"
+        for last in (False, True):
+            try:
+                answer = self._pool.urlopen("POST", self._url + path, body=body, headers=headers, redirect=False)
+            except (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError) as error:
+                kind = type(error).__name__
+                raise UnavailableError(
+                    f"the keymaster's certificate does not hold ({kind})", hint="name the authorities that signed it"
+                ) from None
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if not last and not isinstance(error, urllib3.exceptions.TimeoutError):
+                    continue
+                raise UnavailableError(f"the keymaster does not answer ({type(error).__name__})") from None
+            return answer.status, answer.data
+        raise AssertionError("the loop returns or raises")
+
+
+def check_url(url: str) -> str:
+    """The URL without a slash at its end; UsageError unless it is https, or http to this machine."""
+    parts = urlsplit(url)
+    plain = "@" not in parts.netloc and parts.path in {"", "/"}
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise UsageError("a keymaster's URL looks like https://keys.example:8443")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise UsageError("a keymaster on another host is asked over https only")
+    return url.rstrip("/")
+
+
+def _error(trouble: Trouble) -> StrongroomError:
+    kind = _KINDS.get(trouble.kind, StrongroomError)
+    if issubclass(kind, BudgetError):
+        return kind(
+            trouble.message,
+            remaining=trouble.remaining,
+            resets_at=trouble.resets_at,
+            rule=trouble.rule,
+            hint=trouble.hint,
+        )
+    if issubclass(kind, DeniedError):
+        return kind(trouble.message, rule=trouble.rule, hint=trouble.hint)
+    return kind(trouble.message, hint=trouble.hint)

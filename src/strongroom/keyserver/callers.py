@@ -1,0 +1,87 @@
+"""Who is calling: the signature of a request, the credential behind it, and that it is answered once.
+
+Rules it keeps:
+
+1. The signature is verified before the body is read: nobody who is not let in can make the server hold anything.
+2. Whoever cannot show a key learns nothing, not even that there is such a key. Who can is told what is wrong with it.
+3. A request is answered once: its nonce is remembered until it expires, and it is signed for one running process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from strongroom.errors import DeniedError, IntegrityError, UnavailableError
+from strongroom.identity.signing import Signed, read_signature
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.credentials import Credentials, CredentialState
+
+AHEAD_SECONDS = 60
+LASTS_SECONDS_MAX = 300
+NONCES_MAX = 2_000_000
+
+
+class UnknownError(DeniedError):
+    """Nobody this keymaster knows: says nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__("not signed in", rule="room.signed-in")
+
+
+class Callers:
+    """Checks the callers of one server.
+
+    Args:
+        credentials: Those the keymaster knows.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._nonces: dict[tuple[str, str], int] = {}
+        self._pruned = 0.0
+
+    def check(
+        self, method: str, path: str, headers: Mapping[str, str], address: str
+    ) -> tuple[CredentialState, Signed]:
+        """The credential that signed a request, and what was signed; the body is compared with it by the caller.
+
+        Raises:
+            UnknownError: Nobody known has signed it.
+            DeniedError: The credential may not be used, or the request is too old, too new, or was answered before.
+        """
+        try:
+            signed = read_signature(method, path, headers)
+            credential = self._credentials.find(signed.key_id)
+            if credential is None:
+                raise UnknownError
+            signed.verify(credential.public_key)
+        except IntegrityError:
+            raise UnknownError from None
+        now = self._clock()
+        credential.check(now, address)
+        if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):
+            raise DeniedError(
+                f"the request was made at {signed.created} and ends at {signed.expires}; it is {int(now)} here",
+                rule="credential.time",
+                hint=f"a request lasts at most {LASTS_SECONDS_MAX} s: set the clock of the caller's machine",
+            )
+        self._once(signed, now)
+        return credential, signed
+
+    def _once(self, signed: Signed, now: float) -> None:
+        name = (signed.key_id, signed.nonce)
+        with self._lock:
+            if now - self._pruned > AHEAD_SECONDS:
+                self._nonces = {known: end for known, end in self._nonces.items() if end >= now}
+                self._pruned = now
+            if name in self._nonces:
+                raise DeniedError("this request was answered before", rule="credential.once")
+            if len(self._nonces) >= NONCES_MAX:
+                raise UnavailableError("too many requests at once")
+            self._nonces[name] = signed.expires

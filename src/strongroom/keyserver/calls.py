@@ -1,0 +1,183 @@
+"""Every call that a keymaster answers over the wire: whose it is, what it takes, what it gives.
+
+A call is of one of four kinds. What it is about decides whose it is; the server compares that with the signature:
+
+| kind | whose |
+| --- | --- |
+| ACTOR | the caller acts in their own name: the name goes nowhere over the wire |
+| LEASE | of whom the lease was granted to; only its id goes over the wire, the rest is what the keymaster knows of it |
+| READING | of whom opened the reading |
+| ANYBODY | of every caller who signs in |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from strongroom.keymaster.api import (
+    Ask,
+    BucketCopy,
+    FileKey,
+    Head,
+    Hits,
+    ReadingGrant,
+    Receipt,
+    Released,
+    SealingKeys,
+)
+from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
+from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
+from strongroom.keyserver.frames import Unpacker
+
+ACTOR, LEASE, READING, ANYBODY = "actor", "lease", "reading", "anybody"
+
+U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
+BOOLS = npt.NDArray[np.bool_]
+
+
+class LeaseSaid(msgspec.Struct, frozen=True):
+    """A lease as it goes to the client; `table` is the stored form of a table."""
+
+    lease_id: bytes
+    actor: str
+    verb: str
+    table: str | None
+    base: Head
+    expires_at: float
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """What a client learns first: which process answers, the room, the actor of its own credential, and the time."""
+
+    instance: str
+    room_id: bytes
+    actor: str
+    time: float
+    version: int
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An answer: the number of what stands now, and the value."""
+
+    standing: int
+    value: Any
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """An error of this library, as it goes to the client."""
+
+    kind: str
+    message: str
+    hint: str | None = None
+    rule: str | None = None
+    remaining: int = 0
+    resets_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. `takes` names its arguments in order; `gives` is the type of its answer."""
+
+    name: str
+    whose: str
+    takes: Mapping[str, Any]
+    gives: Any
+    read: Unpacker = field(repr=False)
+    read_answer: Unpacker = field(repr=False)
+
+
+def _call(name: str, whose: str, gives: Any, /, **takes: Any) -> Call:
+    wire = dict(takes)
+    if whose in {LEASE, READING}:
+        wire = {whose: bytes, **wire}
+    arguments = msgspec.defstruct(name.replace(".", "_"), list(wire.items()), forbid_unknown_fields=True)
+    answer = msgspec.defstruct("Answer", [("standing", int), ("value", gives)], forbid_unknown_fields=True)
+    return Call(name, whose, takes, gives, Unpacker(arguments), Unpacker(answer))
+
+
+_ALL = (
+    # what it keeps
+    _call("schema", ANYBODY, str),
+    _call("table_version", ANYBODY, str, table_id=bytes, version=int),
+    _call("policy", ANYBODY, str),
+    _call("set_schema", ACTOR, Receipt, text=str),
+    _call("set_policy", ACTOR, Receipt, text=str),
+    _call("head", ANYBODY, Head),
+    _call("head_at", ANYBODY, Head, number=int),
+    _call("bucket_copies", ANYBODY, list[BucketCopy]),
+    _call("note_copy", LEASE, Receipt, copy=BucketCopy),
+    # writing
+    _call("begin_put", ACTOR, LeaseSaid, table=str, request_id=bytes, verb=str),
+    _call("begin_maintenance", ACTOR, LeaseSaid, verb=str),
+    _call("renew", LEASE, LeaseSaid),
+    _call("seen_source", LEASE, bool, digest=bytes),
+    _call("mint_batch", LEASE, bytes),
+    _call("mint_file_key", LEASE, FileKey, kind=int, object_id=bytes, table=str | None),
+    _call("seal_subjects", LEASE, SealingKeys, batch=bytes, identifiers=pa.Array),
+    _call(
+        "seal_index", LEASE, tuple[U8, U8],
+        batch=bytes, field_name=str, values=pa.Array, subject_tokens=U8, ordinals=U32,
+    ),
+    _call("file_keys", LEASE, dict[bytes, bytes], key_ids=list[bytes]),
+    _call("ended_objects", LEASE, list[bytes], object_ids=list[bytes]),
+    _call(
+        "commit", LEASE, Receipt,
+        base=Head, new=Head, counts=dict[str, int], digests=list[bytes], dropped_keys=list[bytes],
+    ),
+    _call("rotate_index", LEASE, tuple[U8, U8], table=str, field_name=str, value_tokens=U8, entries=U8),
+    _call("abandon", LEASE, None),
+    # reading
+    _call("begin_reading", ACTOR, ReadingGrant, purpose=str, reason=str),
+    _call("end_reading", READING, None),
+    _call("block_keys", READING, list[bytes], key_id=bytes, kind=int, numbers=list[int], table=str | None),
+    _call("subject_tokens", READING, U8, table=str, identifiers=list[str]),
+    _call("value_tokens", READING, U8, table=str, field_name=str, values=list[str], snapshot=int | None),
+    _call("open_hits", READING, Hits, table=str, field_name=str, value_tokens=U8, entries=U8),
+    _call("release", READING, Released, ask=Ask),
+    _call("stand_ins", READING, list[str], table=str, field_name=str, values=list[str]),
+    _call("note_sql", READING, int, request_id=bytes, table=str, fields=list[str], groups=int),
+    # log
+    _call("publish", ANYBODY, str),
+    _call("is_checkpoint", ANYBODY, bool, text=str),
+    _call("log_key", ANYBODY, str),
+    _call("log_entries", ACTOR, list[dict[str, Any]], start=int, stop=int | None),
+    _call("check_checkpoint", ANYBODY, None, text=str),
+    _call("verify_log", ANYBODY, dict[str, Any], known=list[str]),
+    # persons who go
+    _call("erasures.plan", LEASE, ErasurePlan, identifiers=pa.Array),
+    _call("erasures.erase", LEASE, list[Receipt], tokens=U8, reason=str),
+    _call("erasures.hold", ACTOR, Receipt, subjects=list[list[str]], reason=str, lift=bool),
+    _call("erasures.proofs", ACTOR, list[ErasureProof], leaves=list[int]),
+    _call("erasures.buried", LEASE, Buried, table=str, low=bytes, high=bytes, since=int),
+    _call("erasures.buried_for_reading", READING, Buried, table=str, low=bytes, high=bytes, since=int),
+    _call("erasures.clean_through", LEASE, list[int], object_ids=list[bytes]),
+    _call("erasures.clean_through_for_reading", READING, list[int], object_ids=list[bytes]),
+    _call("erasures.horizon", LEASE, int, table=str, days=int),
+    _call("erasures.erased", READING, bool, token=bytes),
+    _call("erasures.dead_entries", LEASE, BOOLS, table=str, field_name=str, value_tokens=U8, entries=U8),
+    _call("erasures.unclean", LEASE, list[bytes], object_ids=list[bytes]),
+    _call("erasures.cleaned", LEASE, None, object_ids=list[bytes]),
+    _call("erasures.destroy_keys", LEASE, None, object_ids=list[bytes]),
+    # the tail of the log
+    _call("tails.next", ANYBODY, Piece | None),
+    _call("tails.placed", ACTOR, None, end=int),
+    _call("tails.needed_from", ANYBODY, int),
+    _call("tails.is_behind", ANYBODY, bool, checkpoint=str),
+    _call("tails.chosen", ANYBODY, list[str], checkpoint=str, pieces=list[str]),
+    _call("tails.catch_up", ANYBODY, CaughtUp, checkpoint=str, pieces=dict[str, bytes]),
+    _call("tails.accept_gap", ACTOR, Gap, checkpoint=str | None),
+    _call("tails.openable", ANYBODY, int),
+)  # fmt: skip
+
+CALLS: Mapping[str, Call] = {call.name: call for call in _ALL}
+read_hello = Unpacker(Hello)
+read_trouble = Unpacker(Trouble)
+VERSION = 1

@@ -1,0 +1,80 @@
+"""What goes over the wire: MessagePack of typed values, arrays as bytes with their shape, columns as Arrow IPC.
+
+Everything that comes in is decoded into the type that its place declares, or refused: no name in a message chooses a
+class. Arrays are views of the message, not copies, and are not writable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from strongroom.errors import InputError
+
+BODY_BYTES_MAX = 1 << 30
+_DTYPES = {np.dtype(name): name for name in ("|u1", "<u4", "<u8", "|b1")}
+
+T = TypeVar("T")
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        name = _DTYPES[value.dtype]
+        return (name, value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    if isinstance(value, pa.Array):
+        sink = pa.BufferOutputStream()
+        batch = pa.record_batch([value], ["column"])
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return memoryview(sink.getvalue())
+    raise TypeError(f"{type(value).__name__} does not go over the wire")
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is np.ndarray:
+        return _array(get_args(get_args(kind)[1])[0], value)
+    if kind is pa.Array:
+        with pa.ipc.open_stream(value) as reader:
+            batch = reader.read_next_batch()
+        batch.validate(full=True)
+        return batch.column(0)
+    raise TypeError(f"{kind} does not come over the wire")
+
+
+def _array(scalar: type, value: Any) -> Any:
+    name, shape, data = value
+    dtype = np.dtype(name)
+    if dtype not in _DTYPES or dtype.type is not scalar or not 1 <= len(shape) <= 2 or min(shape) < 0:
+        raise ValueError("an array of another kind")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
+
+
+def pack(value: Any) -> bytes:
+    """A value as bytes."""
+    return _ENCODER.encode(value)
+
+
+class Unpacker:
+    """Reads values of one type.
+
+    Args:
+        kind: A type that msgspec knows, with numpy arrays and Arrow arrays in it.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind, dec_hook=_decode)
+
+    def __call__(self, data: bytes) -> Any:
+        """Read one; InputError when the bytes are not such a value."""
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.MsgspecError, pa.ArrowException, ValueError, TypeError, KeyError, EOFError, StopIteration):
+            raise InputError("the message is not what this call takes") from None
+        except RecursionError:
+            raise InputError("the message is nested too deeply") from None

@@ -1,0 +1,229 @@
+"""The listener: TLS, limits on what a connection may hold, and one thread for each call that is being answered.
+
+Rules it keeps:
+
+1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
+2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle.
+   A body is read after its signature was verified, up to BODY_BYTES_MAX, and within BODY_SECONDS.
+3. No access log: the read log says who asked what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import resource
+import ssl
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.identity.signing import Signed
+from strongroom.keyserver.callers import UnknownError
+from strongroom.keyserver.frames import BODY_BYTES_MAX
+from strongroom.keyserver.service import Service
+from strongroom.seal.entropy import random_bytes
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
+
+HEADER_SECONDS = 10.0
+IDLE_SECONDS = 75
+BODY_SECONDS = 120.0
+THREADS = 32
+LISTEN_DEFAULT = "127.0.0.1:8446"
+FILES_MOST = 65_536
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where to listen, and with which certificate and key (PEM files); None for plain http on loopback."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def parse_listen(text: str, certificate: Path | None = None, key: Path | None = None) -> Listen:
+    """`address:port`, or `[address]:port`.
+
+    Raises:
+        UsageError: It is none; or it is not loopback, and there is no certificate.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+        number = int(port)
+        if not 0 <= number < 65_536:
+            raise ValueError
+    except ValueError:
+        raise UsageError("listen on an address and a port, as 127.0.0.1:8446 or [::1]:8446") from None
+    if (certificate is None) != (key is None):
+        raise UsageError("a certificate and its key go together")
+    for path in (certificate, key):
+        if path is not None and not path.is_file():
+            raise UsageError(f"there is no file {path}")
+    if certificate is None and not address.is_loopback:
+        raise UsageError("without a certificate only loopback is listened on", hint="--certificate FILE and --key FILE")
+    return Listen(host, number, certificate, key)
+
+
+class App:
+    """The ASGI application of one server."""
+
+    def __init__(self, service: Service, threads: int = THREADS) -> None:
+        self._service = service
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="strongroom-answer")
+
+    def close(self) -> None:
+        """Let the calls end that are being answered."""
+        self._pool.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            status, body = await self._answer(scope, receive)
+        except StrongroomError as error:
+            status, body = self._service.refuse(error)
+        headers = [
+            (b"content-type", b"application/msgpack"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        if status in {401, 413}:
+            headers.append((b"connection", b"close"))  # a body may be under way that nobody will read
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        path: str = scope["path"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope.get("query_string") or len(headers) != len(scope["headers"]):
+            raise UnknownError
+        address = scope["client"][0] if scope.get("client") else "127.0.0.1"
+        loop = asyncio.get_running_loop()
+        callers = self._service.callers
+        credential, signed = await loop.run_in_executor(
+            self._pool, callers.check, scope["method"], path, headers, address
+        )
+        body = await _read(headers, receive, signed)
+        return await loop.run_in_executor(self._pool, self._service.answer, credential, path, body)
+
+
+async def _read(headers: dict[str, str], receive: Receive, signed: Signed) -> bytes:
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
+        raise UsageError(f"a request has a length, of at most {BODY_BYTES_MAX:,} bytes")
+    parts: list[bytes] = []
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise UsageError("the caller went away")
+                parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        raise UsageError("the request did not come in time") from None
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    signed.check_body(body)
+    return body
+
+
+class _Protocol(HttpToolsProtocol):
+    """Closes a connection whose first request does not come."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._first = self.loop.call_later(HEADER_SECONDS, self._close_silent)
+
+    def on_headers_complete(self) -> None:
+        self._first.cancel()
+        super().on_headers_complete()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._first.cancel()
+        super().connection_lost(error)
+
+    def _close_silent(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server:
+    """A keymaster's server; `run` serves until it is told to stop.
+
+    Args:
+        keymaster: Open, in this process; its opener closes it.
+        listen: Where.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, keymaster: EmbeddedKeymaster, listen: Listen, clock: Callable[[], float] = time.time) -> None:
+        self._app = App(Service(keymaster, clock, random_bytes(8).hex()))
+        config = uvicorn.Config(
+            self._app,
+            host=listen.host,
+            port=listen.port,
+            ssl_certfile=None if listen.certificate is None else str(listen.certificate),
+            ssl_keyfile=None if listen.key is None else str(listen.key),
+            http=_Protocol,
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=10,
+            backlog=4096,
+        )
+        try:
+            config.load()
+        except (ssl.SSLError, OSError) as error:
+            raise UsageError(f"the certificate or its key cannot be used ({type(error).__name__})") from None
+        if config.ssl is not None:
+            config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._server = uvicorn.Server(config)
+
+    @property
+    def started(self) -> bool:
+        """Whether it listens."""
+        return self._server.started
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on: the one it was given, or that the system chose."""
+        found: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return found
+
+    def run(self) -> None:
+        """Serve until `stop`, or a signal where this is the main thread."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+        try:
+            self._server.run()
+        finally:
+            self._app.close()
+
+    def stop(self) -> None:
+        """Tell it to end; calls under way are answered."""
+        self._server.should_exit = True

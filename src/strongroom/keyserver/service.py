@@ -1,0 +1,188 @@
+"""Answers calls: who asks, whose the thing is that they ask about, then what the keymaster says.
+
+Rules it keeps:
+
+1. The caller's actor comes from the credential, never from the message. A lease is what the keymaster granted, never
+   what the caller says of it; a lease or reading of somebody else is as if it were not there.
+2. Errors of this library go back as they are: they name no value. Of any other only the place is told, to the operator.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import (
+    BudgetError,
+    ConflictError,
+    DeniedError,
+    IntegrityError,
+    NotFoundError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
+from strongroom.keymaster.api import Lease
+from strongroom.keyserver.callers import Callers, UnknownError
+from strongroom.keyserver.calls import (
+    ACTOR,
+    CALLS,
+    LEASE,
+    READING,
+    VERSION,
+    Call,
+    Hello,
+    LeaseSaid,
+    Said,
+    Trouble,
+)
+from strongroom.keyserver.frames import pack
+from strongroom.schema.stored import table_to_json
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.credentials import CredentialState
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
+
+LOG_ENTRIES_AT_ONCE = 10_000
+WRITING = ("put", "compact", "erase", "hold", "schema", "policy", "copy", "restore", "rotate")
+_STATUS = (
+    (UnknownError, 401), (BudgetError, 429), (DeniedError, 403), (UsageError, 400), (NotFoundError, 404),
+    (ConflictError, 409), (UnavailableError, 503), (IntegrityError, 500),
+)  # fmt: skip
+MISDIRECTED = 421
+
+Handler = Callable[["CredentialState", dict[str, Any]], Any]
+
+
+class Service:
+    """Answers the calls of one process that serves a keymaster.
+
+    Args:
+        keymaster: Open, in this process.
+        clock: Seconds since 1970.
+        instance: Names this process; requests are signed for it.
+    """
+
+    def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], instance: str) -> None:
+        self.callers = Callers(keymaster.credentials, clock)
+        self._keymaster = keymaster
+        self._clock = clock
+        self._instance = instance
+        self._base = f"/v1/{keymaster.room_id.hex()}/"
+        self._own: dict[str, Handler] = {
+            "schema": lambda _c, _a: keymaster.schema().to_json(),
+            "policy": lambda _c, _a: keymaster.policy().to_json(),
+            "table_version": lambda _c, args: table_to_json(keymaster.table_version(**args)),
+            "begin_reading": self._begin_reading,
+            "log_entries": self._log_entries,
+            "verify_log": self._verify_log,
+            "erasures.buried": lambda _c, args: keymaster.erasures.buried(args.pop("lease"), **args),
+            "erasures.buried_for_reading": lambda _c, args: keymaster.erasures.buried(args.pop("reading_id"), **args),
+            "erasures.clean_through": lambda _c, args: keymaster.erasures.clean_through(args.pop("lease"), **args),
+            "erasures.clean_through_for_reading": (
+                lambda _c, args: keymaster.erasures.clean_through(args.pop("reading_id"), **args)
+            ),
+            "tails.placed": self._placed,
+            "tails.catch_up": self._catch_up,
+        }
+
+    # -- one request ----------------------------------------------------------------------------
+    def refuse(self, error: StrongroomError) -> tuple[int, bytes]:
+        """Status and body of an error."""
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        kind = "DeniedError" if isinstance(error, UnknownError) else type(error).__name__
+        rule, remaining, resets_at = None, 0, None
+        if isinstance(error, DeniedError):
+            rule = error.rule
+        if isinstance(error, BudgetError):
+            remaining, resets_at = error.remaining, error.resets_at
+        return status, pack(Trouble(kind, str(error), error.hint, rule, remaining, resets_at))
+
+    def answer(self, credential: CredentialState, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to a request that its caller has signed."""
+        try:
+            if path == f"{self._base}hello":
+                hello = Hello(self._instance, self._keymaster.room_id, credential.actor, self._clock(), VERSION)
+                return 200, pack(hello)
+            instance, _, name = path.removeprefix(self._base).partition("/")
+            call = CALLS.get(name)
+            if not path.startswith(self._base) or call is None:
+                raise NotFoundError("there is no such call, or it is of another room")
+            if instance != self._instance:
+                return MISDIRECTED, pack(Trouble("UnavailableError", "the keymaster was started again: sign anew"))
+            value = self._call(credential, call, body)
+            return 200, pack(Said(self._keymaster.standing_number, value))
+        except StrongroomError as error:
+            return self.refuse(error)
+        except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
+            return 500, pack(Trouble("StrongroomError", _defect(error), "please report this line"))
+
+    def _call(self, credential: CredentialState, call: Call, body: bytes) -> Any:
+        said = call.read(body)
+        args = {name: getattr(said, name) for name in call.takes}
+        if call.whose == ACTOR:
+            args["actor"] = credential.actor
+        elif call.whose == LEASE:
+            args["lease"] = self._lease(credential, said.lease)
+        elif call.whose == READING:
+            args["reading_id"] = self._reading(credential, said.reading)
+        own = self._own.get(call.name)
+        if own is not None:
+            return own(credential, args)
+        part, _, name = call.name.rpartition(".")
+        target = getattr(self._keymaster, part) if part else self._keymaster
+        answer = getattr(target, name)(**args)
+        return _said(answer) if isinstance(answer, Lease) else answer
+
+    def _lease(self, credential: CredentialState, lease_id: bytes) -> Lease:
+        lease = self._keymaster.lease_of(lease_id)
+        if lease.actor != credential.actor:
+            raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
+        return lease
+
+    def _reading(self, credential: CredentialState, reading_id: bytes) -> bytes:
+        if self._keymaster.reader_of(reading_id) != credential.actor:
+            raise NotFoundError("the reading is closed or has expired", hint="open another with read()")
+        return reading_id
+
+    # -- calls that are not handed on as they are -----------------------------------------------
+    def _begin_reading(self, credential: CredentialState, args: dict[str, Any]) -> Any:
+        if not credential.allows(args["purpose"]):
+            raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
+        return self._keymaster.begin_reading(**args)
+
+    def _log_entries(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
+        start, stop = args["start"], args["stop"]
+        most = start + LOG_ENTRIES_AT_ONCE
+        return self._keymaster.log_entries(args["actor"], start, most if stop is None else min(stop, most))
+
+    def _verify_log(self, credential: CredentialState, args: dict[str, Any]) -> Any:
+        self._may_one_of(credential, ("log", "check"))
+        return self._keymaster.verify_log(**args)
+
+    def _placed(self, credential: CredentialState, args: dict[str, Any]) -> None:
+        """Only who may change something leaves the tail, and never more of it than there is."""
+        self._may_one_of(credential, WRITING)
+        self._keymaster.tails.placed(min(args["end"], self._keymaster.log_size))
+
+    def _catch_up(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
+        pieces: Mapping[str, bytes] = args["pieces"]
+        return self._keymaster.tails.catch_up(args["checkpoint"], list(pieces), pieces.__getitem__)
+
+    def _may_one_of(self, credential: CredentialState, acts: tuple[str, ...]) -> None:
+        self._keymaster.require_one_of(credential.actor, acts)
+
+
+def _said(lease: Lease) -> LeaseSaid:
+    table = None if lease.table is None else table_to_json(lease.table)
+    return LeaseSaid(lease.lease_id, lease.actor, lease.verb, table, lease.base, lease.expires_at)
+
+
+def _defect(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    told = f"a defect of the keymaster: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+    logging.getLogger("strongroom").error(told)
+    return told

@@ -1,0 +1,68 @@
+"""The keymaster of a test's room behind its server, on loopback: what opens the room is connected once for each actor."""
+
+import threading
+import time
+
+import strongroom
+from strongroom.identity.credential import new_credential
+from strongroom.keyserver.client import connect
+from strongroom.keyserver.listen import Listen, Server
+
+
+class Served:
+    """A keymaster, its server in a thread, and a connection for each actor. What a room never asks goes to the keymaster."""
+
+    def __init__(self, keymaster, listen=None, authorities=None):
+        self.keymaster = keymaster
+        self._server = Server(keymaster, listen or Listen("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        end = time.monotonic() + 20
+        while not self._server.started:
+            assert self._thread.is_alive()
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        scheme = "http" if listen is None or listen.certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.port}"
+        self._authorities = authorities
+        self._connections = {}
+
+    def credential(self, actor, by="kit", days=1.0, **limits):
+        """A new credential of an actor, known to the keymaster."""
+        made = new_credential(self.keymaster.room_id, actor)
+        self.keymaster.credentials.add(by, actor, made.public_key, days=days, **limits)
+        return made
+
+    def connect(self, credential):
+        return connect(self.url, credential=credential, authorities=self._authorities)
+
+    def of(self, actor):
+        """The connection of an actor."""
+        if actor not in self._connections:
+            self._connections[actor] = self.connect(self.credential(actor))
+        return self._connections[actor]
+
+    def __getattr__(self, name):
+        return getattr(self.keymaster, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        self.close()
+
+    def close(self):
+        for connection in self._connections.values():
+            connection.close()
+        self._server.stop()
+        self._thread.join(20)
+        self.keymaster.close()
+
+
+def open_served(real=strongroom.open):
+    """`strongroom.open` for tests that give it a `Served`: the room gets the connection of its actor."""
+
+    def opened(url, *, keys, actor):
+        return real(url, keys=keys.of(actor) if isinstance(keys, Served) and actor else keys, actor=actor)
+
+    return opened
