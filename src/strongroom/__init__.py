@@ -20,6 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.keymaster.keyrestore import restore_keymaster
+from strongroom.keyserver.client import connect
 from strongroom.replicate.home import repair_room as repair
 from strongroom.replicate.home import restore_room as restore
 from strongroom.room import Room
@@ -42,6 +43,7 @@ __all__ = [
     "StrongroomError",
     "UnavailableError",
     "UsageError",
+    "connect",
     "create",
     "create_keymaster",
     "open",

@@ -39,7 +39,7 @@ class Served:
     def of(self, actor):
         """The connection of an actor."""
         if actor not in self._connections:
-            self._connections[actor] = self.connect(self.credential(actor))
+            self._connections[actor] = self.connect(self.credential(actor, server=True))
         return self._connections[actor]
 
     def __getattr__(self, name):

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from strongroom.cli import (
+    actor,
     check,
     compact,
     copy,
@@ -27,6 +28,7 @@ from strongroom.cli import (
     get,
     hold,
     key,
+    keymaster,
     keys,
     log,
     policy,
@@ -54,7 +56,7 @@ app = typer.Typer(
 
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key, keys,
+    erase, hold, retention, verify, schema, policy, key, keys, keymaster, actor,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
     from strongroom.keys.slot_pkcs11 import TokenKeeper
     from strongroom.keys.slots import Keeper
+    from strongroom.keyserver.client import RemoteKeymaster
     from strongroom.room import Room
 
 CONFIG = "strongroom.toml"
-CONFIG_KEYS = ("room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file")
+CONFIG_KEYS = (
+    "room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file", "credential", "authorities",
+)  # fmt: skip
+CREDENTIAL_VARIABLE = "STRONGROOM_CREDENTIAL"
 
 RoomOption = Annotated[str | None, typer.Option("--room", help="Folder or URL of the bucket.", metavar="URL")]
-KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder of the keymaster.", metavar="FOLDER")]
+KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder or URL of the keymaster.", metavar="PLACE")]
 PassphraseOption = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="File with the passphrase; asked for when not given.", metavar="FILE"),
@@ -70,6 +75,24 @@ class Where:
     keys: str
     passphrase_file: Path | None
     token: Token | None = None
+    credential: Path | None = None
+    authorities: Path | None = None
+
+    @property
+    def served(self) -> bool:
+        """Whether the keymaster is on another host, or behind a server here."""
+        return "://" in self.keys
+
+    def connect(self) -> RemoteKeymaster:
+        """Sign in to a keymaster behind a server."""
+        from strongroom.keyserver.client import connect
+
+        if self.credential is None:
+            raise UsageError(
+                "which credential: nothing names one",
+                hint=f'write credential = "…" into {CONFIG}, or set {CREDENTIAL_VARIABLE} to its file',
+            )
+        return connect(self.keys, credential=self.credential, authorities=self.authorities)
 
     def passphrase(self) -> str:
         """The passphrase: from its file, or asked for on the terminal."""
@@ -109,6 +132,11 @@ def ask_passphrase(prompt: str) -> str:
         raise UsageError("no passphrase was typed") from None
 
 
+def keys_only(keys: str | None, passphrase_file: Path | None) -> Where:
+    """For verbs that need no room."""
+    return where(_config().get("room", "-"), keys, passphrase_file)
+
+
 def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> Where:
     """Options first, then `strongroom.toml`; UsageError when neither names both."""
     config = _config()
@@ -125,7 +153,16 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
         token = token_of(config["token"], Path(config["pin_file"]) if "pin_file" in config else None)
     elif passphrase_file is None and "passphrase_file" in config:
         passphrase_file = Path(config["passphrase_file"])
-    return Where(room, keys, passphrase_file, token)
+    credential = os.environ.get(CREDENTIAL_VARIABLE) or config.get("credential")
+    authorities = config.get("authorities")
+    return Where(
+        room,
+        keys,
+        passphrase_file,
+        token,
+        None if credential is None else Path(credential),
+        None if authorities is None else Path(authorities),
+    )
 
 
 def token_of(label: str, pin_file: Path | None, module: str | None = None) -> Token:
@@ -163,21 +200,29 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
     folder = local_folder(place.room)
     if folder is not None and not folder.is_dir():
         raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")
-    if not (Path(place.keys) / "keymaster.db").is_file():
-        raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
-    with (
-        strongroom.open_keymaster(place.keys, **place.unlock()) as keymaster,
-        strongroom.open(place.room, keys=keymaster, actor=actor) as room,
-    ):
+    with open_keymaster(place) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
         yield room
 
 
 @contextmanager
+def open_keymaster(place: Where) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
+    """The keymaster, open for one command: in a folder here, or behind its server."""
+    if place.served:
+        with place.connect() as remote:
+            yield remote
+    else:
+        with open_keys(place) as (keymaster, _):
+            yield keymaster
+
+
+@contextmanager
 def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
-    """The keymaster, open for one command, and the keeper that opened it."""
+    """The keymaster of a folder, open for one command, and the keeper that opened it."""
     import strongroom
     from strongroom.keys.slot_passphrase import PassphraseKeeper
 
+    if place.served:
+        raise UsageError("this is done where the keymaster's folder is", hint="run it on the keymaster's own host")
     if not (Path(place.keys) / "keymaster.db").is_file():
         raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
     unlock = place.unlock()

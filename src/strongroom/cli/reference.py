@@ -28,11 +28,13 @@ Data goes to stdout; everything else goes to stderr. An error is one line, `stro
 | setting | meaning |
 | --- | --- |
 | `room` | folder or URL of the bucket |
-| `keys` | folder of the keymaster |
+| `keys` | folder of the keymaster, or URL of its server |
 | `passphrase_file` | file with the passphrase; without it the passphrase is asked for on the terminal |
 | `pkcs11_module` | PKCS#11 module of the tokens, a shared library that runs in this process |
 | `token` | label of the token that opens the keymaster, instead of a passphrase |
 | `pin_file` | file with the token's PIN; without it the PIN is asked for on the terminal |
+| `credential` | file of the credential that signs what is asked of a server; `STRONGROOM_CREDENTIAL` goes before it |
+| `authorities` | PEM file with the certificates that the server's must lead to; without it those of the machine |
 
 ## Personal values
 
@@ -97,6 +99,17 @@ EXAMPLES = {
     "keys forget": ["strongroom keys forget ../elsewhere/keys --actor kit"],
     "keys restore": ["strongroom keys restore --from ../elsewhere/keys --keys ./keys"],
     "keys accept-gap": ["strongroom keys accept-gap --actor kit"],
+    "keymaster serve": [
+        "strongroom keymaster serve --keys ./keys",
+        "strongroom keymaster serve --keys ./keys --listen 10.0.0.5:8446 --certificate server.pem --key server.key",
+    ],
+    "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
+    "actor add": [
+        'strongroom actor add mei --line "srk1:mei:…" --actor kit --network 10.0.0.0/8 --purpose delivery',
+        "strongroom actor add kit --out kit.credential --days 30 --actor kit",
+    ],
+    "actor list": ["strongroom actor list --actor kit"],
+    "actor revoke": ["strongroom actor revoke 5f2c0de1a9b84d7c8e3f60b1d2a49c77 --actor kit"],
     "key slots": ["strongroom key slots --actor kit"],
     "key add-slot": [
         "strongroom key add-slot spare --new-passphrase-file spare.txt --actor kit",

@@ -31,7 +31,8 @@ DAYS_MAX = 3660
 class CredentialState:
     """A credential as the keymaster knows it. Times are seconds since 1970; `revoked` is 0.0 while it may be used.
 
-    `networks` are those its requests may come from, and `purposes` those it may read under; empty for all.
+    `networks` are those its requests may come from, and `purposes` those it may read under; empty for all. A `server`
+    is trusted to mask and to add up: it is released what a caller by themselves is not.
     """
 
     id: str
@@ -39,6 +40,7 @@ class CredentialState:
     public_key: bytes = field(repr=False)
     networks: tuple[str, ...]
     purposes: tuple[str, ...]
+    server: bool
     made: float
     expires: float
     revoked: float
@@ -92,28 +94,30 @@ class Credentials:
 
     def add(
         self,
-        by: str,
         actor: str,
+        of: str,
         public_key: bytes,
         *,
         days: float,
         networks: Sequence[str] = (),
         purposes: Sequence[str] = (),
+        server: bool = False,
     ) -> CredentialState:
         """Let the owner of a key pair speak for an actor.
 
         Args:
-            by: Who lets them.
-            actor: An actor of the policy.
+            actor: Who lets them.
+            of: An actor of the policy.
             public_key: 32 B.
             days: For how long from now.
             networks: Addresses or networks (as 10.0.0.0/8) that requests may come from; none for anywhere.
             purposes: Purposes that may be read under; none for all that the policy gives the actor.
+            server: Whether it is a server's, which is trusted to mask.
 
         Raises:
             ConflictError: The key is known already.
             UsageError: The policy has no such actor or purpose, or a network is none.
-            DeniedError: The policy does not let `by`.
+            DeniedError: The policy does not let the actor.
         """
         core = self._core
         if len(public_key) != 32 or not 0 < days <= DAYS_MAX:
@@ -123,9 +127,9 @@ class Credentials:
 
         def work(rows: Rows) -> Answer:
             standing = core.standing
-            standing.require(standing.decider.decide_act(by, "actors"))
-            if actor not in standing.policy.actors:
-                raise UsageError(f"the policy names no actor {actor}", hint="`strongroom policy set` first")
+            standing.require(standing.decider.decide_act(actor, "actors"))
+            if of not in standing.policy.actors:
+                raise UsageError(f"the policy names no actor {of}", hint="`strongroom policy set` first")
             for purpose in purposes:
                 if purpose not in standing.policy.purposes:
                     raise UsageError(f"the policy has no purpose {purpose}")
@@ -134,27 +138,28 @@ class Credentials:
             if rows.execute("SELECT 1 FROM credential WHERE id = ?", (ident,)).fetchone() is not None:
                 raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
             now = core.journal.now(rows)
-            row = (ident, actor, public_key, json.dumps(own), json.dumps(list(purposes)), now, now + days * DAY_SECONDS)
-            rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, 0.0)", row)
+            limits = (json.dumps(own), json.dumps(list(purposes)), int(server))
+            row = (ident, of, public_key, *limits, now, now + days * DAY_SECONDS)
+            rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
             take(rows, "standing")
-            extras = {"of": actor, "credential": ident, "change": "add"}
-            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", by, extras=extras))}
+            extras = {"of": of, "credential": ident, "change": "add", "server": int(server)}
+            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))}
 
-        core.act("actors", by, work)
+        core.act("actors", actor, work)
         return self._of(ident)
 
-    def revoke(self, by: str, ident: str) -> CredentialState:
+    def revoke(self, actor: str, ident: str) -> CredentialState:
         """End a credential at once.
 
         Raises:
             NotFoundError: There is none of this id.
             ConflictError: It is revoked already.
-            DeniedError: The policy does not let `by`.
+            DeniedError: The policy does not let the actor.
         """
         core = self._core
 
         def work(rows: Rows) -> Answer:
-            core.standing.require(core.standing.decider.decide_act(by, "actors"))
+            core.standing.require(core.standing.decider.decide_act(actor, "actors"))
             row = rows.execute("SELECT actor, revoked FROM credential WHERE id = ?", (ident,)).fetchone()
             if row is None:
                 raise NotFoundError("there is no credential of this id", hint="`strongroom actor list` lists them")
@@ -163,9 +168,9 @@ class Credentials:
             rows.execute("UPDATE credential SET revoked = ? WHERE id = ?", (core.journal.now(rows), ident))
             take(rows, "standing")
             extras = {"of": row[0], "credential": ident, "change": "revoke"}
-            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", by, extras=extras))}
+            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))}
 
-        core.act("actors", by, work)
+        core.act("actors", actor, work)
         return self._of(ident)
 
     def _of(self, ident: str) -> CredentialState:
@@ -173,11 +178,12 @@ class Credentials:
 
 
 def _load(rows: Rows) -> list[CredentialState]:
-    sql = "SELECT id, actor, public_key, networks, purposes, made, expires, revoked FROM credential"
-    return [
-        CredentialState(row[0], row[1], row[2], tuple(json.loads(row[3])), tuple(json.loads(row[4])), *row[5:])
-        for row in rows.execute(sql).fetchall()
-    ]
+    sql = "SELECT id, actor, public_key, networks, purposes, server, made, expires, revoked FROM credential"
+    found = []
+    for ident, actor, public, networks, purposes, server, *times in rows.execute(sql).fetchall():
+        limits = tuple(json.loads(networks)), tuple(json.loads(purposes)), bool(server)
+        found.append(CredentialState(ident, actor, public, *limits, *times))
+    return found
 
 
 def _network(text: str) -> str:

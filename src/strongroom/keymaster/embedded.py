@@ -41,7 +41,7 @@ from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.readings import HERE, Holder, Readings
 from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
 from strongroom.keymaster.resigning import Resigning
@@ -132,9 +132,9 @@ class EmbeddedKeymaster:
         """A lease as it was granted, by its id."""
         return self._leases.held(lease_id)
 
-    def reader_of(self, reading_id: bytes) -> str:
-        """Whose an open reading is."""
-        return self._readings.get(reading_id).actor
+    def holder_of(self, reading_id: bytes) -> Holder:
+        """Through which credential an open reading was opened."""
+        return self._readings.get(reading_id).holder
 
     @property
     def log_size(self) -> int:
@@ -279,9 +279,9 @@ class EmbeddedKeymaster:
         self._leases.abandon(lease)
 
     # -- reading --------------------------------------------------------------------------------
-    def begin_reading(self, *, actor: str, purpose: str, reason: str) -> ReadingGrant:
-        """See `Keymaster.begin_reading`."""
-        return self._readings.begin(actor, purpose, reason)
+    def begin_reading(self, *, actor: str, purpose: str, reason: str, holder: Holder = HERE) -> ReadingGrant:
+        """See `Keymaster.begin_reading`; `holder` is the credential it is opened through."""
+        return self._readings.begin(actor, purpose, reason, holder)
 
     def end_reading(self, reading_id: bytes) -> None:
         """See `Keymaster.end_reading`."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ VALUES_REMEMBERED_MAX = 200_000
 LOOKUPS_AT_ONCE_MAX = 10_000
 BLOCKS_AT_ONCE_MAX = 100_000
 FILE_KEYS_KEPT_MAX = 4096
+SERVER_ONLY = "room.server-only"
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
@@ -63,6 +64,17 @@ _KIND_NAMES = {KIND_RECORDS: "records", KIND_INDEX: "index", KIND_OPEN_COLUMNS: 
 _SHARED = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 
 
+class Holder(NamedTuple):
+    """Through which credential a reading was opened; `direct` when whoever holds it is not trusted to mask."""
+
+    credential: str = ""
+    direct: bool = False
+
+
+HERE = Holder()
+"""Who opens a keymaster in their own process."""
+
+
 @dataclass
 class Reading:
     """One open reading."""
@@ -72,6 +84,7 @@ class Reading:
     purpose: Purpose
     expires: float
     reason: bytes
+    holder: Holder
     lock: threading.Lock = field(default_factory=threading.Lock)
     left: int = 0
     block: int = 0
@@ -109,7 +122,7 @@ class Readings:
         return reading
 
     # -- opening and closing --------------------------------------------------------------------
-    def begin(self, actor: str, purpose: str, reason: str) -> ReadingGrant:
+    def begin(self, actor: str, purpose: str, reason: str, holder: Holder = HERE) -> ReadingGrant:
         """See `Keymaster.begin_reading`."""
         if not purpose:
             raise UsageError("a reading needs a purpose")
@@ -134,7 +147,7 @@ class Readings:
 
         answer = core.act("open", actor, work, purpose=purpose)
         rule = core.standing.policy.purposes[purpose]
-        self._open[ident] = Reading(ident, actor, rule, answer["expires"], bytes.fromhex(answer["reason"]))
+        self._open[ident] = Reading(ident, actor, rule, answer["expires"], bytes.fromhex(answer["reason"]), holder)
         views = rule.views(core.standing.schema)
         group, rows_too = (None, False) if rule.sql is None else (rule.sql.min_group, rule.sql.rows)
         return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too)
@@ -295,6 +308,15 @@ class Readings:
         core.act(verbs[0], reading.actor, work, **reading.said(), table=table or "-", fields=tuple(where))
         raise DeniedError("refused", rule="room")
 
+    def _refuse(self, reading: Reading, act: str, table: str, why: str) -> NoReturn:
+        """Note that a reading is not a server's, and raise."""
+
+        def work(_rows: Rows) -> Answer:
+            raise DeniedError(why, rule=SERVER_ONLY, hint="ask through `strongroom serve`")
+
+        self._core.act(act, reading.actor, work, **reading.said(), table=table)
+        raise DeniedError(why, rule=SERVER_ONLY)
+
     # -- block keys -----------------------------------------------------------------------------
     def block_keys(
         self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
@@ -311,6 +333,8 @@ class Readings:
             if table is None:
                 raise UsageError("an object of this kind belongs to a table")
             model = self._decide(reading, _VERBS[base], table)
+            if base == KIND_OPEN_COLUMNS and reading.holder.direct:
+                self._refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
             if stored.table_id != model.id:
                 raise DeniedError(f"the object is not of table {table}", rule="room.object-table")
             self._note_keys(reading, table, base)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from strongroom.errors import ConflictError, DeniedError, UnavailableError, UsageError
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.core import Answer, Core, Request
-from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.readings import SERVER_ONLY, Reading, Readings
 from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import Limit, limits
@@ -90,6 +90,8 @@ class Releasing:
         decider, purpose = core.standing.decider, reading.purpose.name
         decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
         self._check_batches(rows, ask, model)
+        if reading.holder.direct:
+            _whole_only(reading, ask, model)
         if counter(rows, "removals") != persons.removals:
             raise _ErasedError("somebody was erased meanwhile")
         plan = core.ledger.plan_persons(rows, self._limits(reading), persons.ordinals, core.journal.now(rows))
@@ -244,6 +246,23 @@ def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
         reading.shown.clear()
     reading.shown[ask.table, ask.fields] = (model, shown)
     return shown
+
+
+def _whole_only(reading: Reading, ask: Ask, model: Table) -> None:
+    """A class goes whole: what else its key opens must be the caller's to read too, where no server masks.
+
+    Raises:
+        DeniedError: The purpose masks, replaces or withholds a field of a class that is asked for.
+    """
+    views = reading.purpose.tables[ask.table].views(model)
+    shown = _shown(reading, ask, model)
+    hidden = sorted({view.klass for view in views.values() if view.klass in shown and view.show != "plain"})
+    if hidden:
+        raise DeniedError(
+            f"the purpose hides or masks fields of {', '.join(hidden)}: only a server is released these classes",
+            rule=SERVER_ONLY,
+            hint="ask through `strongroom serve`",
+        )
 
 
 def _request(reading: Reading, ask: Ask) -> Request:

@@ -6,7 +6,7 @@ A call is of one of four kinds. What it is about decides whose it is; the server
 | --- | --- |
 | ACTOR | the caller acts in their own name: the name goes nowhere over the wire |
 | LEASE | of whom the lease was granted to; only its id goes over the wire, the rest is what the keymaster knows of it |
-| READING | of whom opened the reading |
+| READING | of the credential that opened the reading |
 | ANYBODY | of every caller who signs in |
 """
 
@@ -32,6 +32,7 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
+from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keyserver.frames import Unpacker
@@ -166,6 +167,13 @@ _ALL = (
     _call("erasures.unclean", LEASE, list[bytes], object_ids=list[bytes]),
     _call("erasures.cleaned", LEASE, None, object_ids=list[bytes]),
     _call("erasures.destroy_keys", LEASE, None, object_ids=list[bytes]),
+    # who may speak for whom
+    _call("credentials.all", ACTOR, list[CredentialState]),
+    _call(
+        "credentials.add", ACTOR, CredentialState,
+        of=str, public_key=bytes, days=float, networks=list[str], purposes=list[str], server=bool,
+    ),
+    _call("credentials.revoke", ACTOR, CredentialState, ident=str),
     # the tail of the log
     _call("tails.next", ANYBODY, Piece | None),
     _call("tails.placed", ACTOR, None, end=int),

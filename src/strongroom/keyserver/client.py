@@ -27,7 +27,7 @@ from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LeaseSaid
-from strongroom.keyserver.client_parts import RemoteErasures, RemoteTails
+from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteTails
 from strongroom.purpose.model import Policy
 from strongroom.schema.model import Schema
 from strongroom.schema.stored import table_from_json
@@ -71,6 +71,7 @@ class RemoteKeymaster:
         self._tables: dict[tuple[bytes, int], Table] = {}
         self.erasures: Erasures = RemoteErasures(self._ask)
         self.tails: Tails = RemoteTails(self._ask)
+        self.credentials = RemoteCredentials(self._ask)
 
     def __enter__(self) -> Self:
         return self

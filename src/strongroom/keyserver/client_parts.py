@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
+from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 
@@ -91,6 +92,47 @@ class RemoteErasures:
     def destroy_keys(self, lease: Lease, object_ids: Sequence[bytes]) -> None:
         """See `Erasures.destroy_keys`."""
         self._ask("erasures.destroy_keys", lease=lease.lease_id, object_ids=list(object_ids))
+
+
+class RemoteCredentials:
+    """See `keymaster.credentials.Credentials`."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    def all(self, actor: str) -> list[CredentialState]:
+        """See `Credentials.all`."""
+        del actor  # the credential says who
+        return cast("list[CredentialState]", self._ask("credentials.all"))
+
+    def add(
+        self,
+        actor: str,
+        of: str,
+        public_key: bytes,
+        *,
+        days: float,
+        networks: Sequence[str] = (),
+        purposes: Sequence[str] = (),
+        server: bool = False,
+    ) -> CredentialState:
+        """See `Credentials.add`."""
+        del actor  # the credential says who
+        asked = self._ask(
+            "credentials.add",
+            of=of,
+            public_key=public_key,
+            days=float(days),
+            networks=list(networks),
+            purposes=list(purposes),
+            server=server,
+        )
+        return cast("CredentialState", asked)
+
+    def revoke(self, actor: str, ident: str) -> CredentialState:
+        """See `Credentials.revoke`."""
+        del actor  # the credential says who
+        return cast("CredentialState", self._ask("credentials.revoke", ident=ident))
 
 
 class RemoteTails:

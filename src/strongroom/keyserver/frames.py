@@ -74,7 +74,7 @@ class Unpacker:
         """Read one; InputError when the bytes are not such a value."""
         try:
             return self._decoder.decode(data)
-        except (msgspec.MsgspecError, pa.ArrowException, ValueError, TypeError, KeyError, EOFError, StopIteration):
+        except (msgspec.MsgspecError, pa.ArrowException, ValueError, TypeError, KeyError, OSError, StopIteration):
             raise InputError("the message is not what this call takes") from None
         except RecursionError:
             raise InputError("the message is nested too deeply") from None

@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import resource
+import signal
 import ssl
+import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +169,22 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
+class _Uvicorn(uvicorn.Server):
+    """Ends on a signal and returns, so that the keymaster is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 class Server:
     """A keymaster's server; `run` serves until it is told to stop.
 
@@ -201,7 +220,7 @@ class Server:
             raise UsageError(f"the certificate or its key cannot be used ({type(error).__name__})") from None
         if config.ssl is not None:
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._server = uvicorn.Server(config)
+        self._server = _Uvicorn(config)
 
     @property
     def started(self) -> bool:

@@ -3,7 +3,7 @@
 Rules it keeps:
 
 1. The caller's actor comes from the credential, never from the message. A lease is what the keymaster granted, never
-   what the caller says of it; a lease or reading of somebody else is as if it were not there.
+   what the caller says of it; a lease of another actor, or a reading of another credential, is as if it were not there.
 2. Errors of this library go back as they are: they name no value. Of any other only the place is told, to the operator.
 """
 
@@ -26,6 +26,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.api import Lease
+from strongroom.keymaster.readings import Holder
 from strongroom.keyserver.callers import Callers, UnknownError
 from strongroom.keyserver.calls import (
     ACTOR,
@@ -144,7 +145,7 @@ class Service:
         return lease
 
     def _reading(self, credential: CredentialState, reading_id: bytes) -> bytes:
-        if self._keymaster.reader_of(reading_id) != credential.actor:
+        if self._keymaster.holder_of(reading_id).credential != credential.id:
             raise NotFoundError("the reading is closed or has expired", hint="open another with read()")
         return reading_id
 
@@ -152,7 +153,7 @@ class Service:
     def _begin_reading(self, credential: CredentialState, args: dict[str, Any]) -> Any:
         if not credential.allows(args["purpose"]):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
-        return self._keymaster.begin_reading(**args)
+        return self._keymaster.begin_reading(**args, holder=Holder(credential.id, not credential.server))
 
     def _log_entries(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
         start, stop = args["start"], args["stop"]
