@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.errors import InputError, IntegrityError, StrongroomError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import UnknownError
 from strongroom.keyserver.frames import BODY_BYTES_MAX
@@ -145,7 +145,10 @@ async def _read(headers: dict[str, str], receive: Receive, signed: Signed) -> by
     except TimeoutError:
         raise UsageError("the request did not come in time") from None
     body = parts[0] if len(parts) == 1 else b"".join(parts)
-    signed.check_body(body)
+    try:
+        signed.check_body(body)
+    except IntegrityError as error:
+        raise InputError(str(error)) from None
     return body
 
 

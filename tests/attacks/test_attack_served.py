@@ -1,0 +1,350 @@
+"""A keymaster behind its server: requests that are stolen, replayed, altered or made up, and listeners that are pressed."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+import urllib3
+from served_room import Served
+from small_room import person
+
+import strongroom
+from strongroom.errors import DeniedError, NotFoundError
+from strongroom.identity.credential import new_credential
+from strongroom.identity.signing import sign_request
+from strongroom.keymaster import readings, releasing
+from strongroom.keyserver import callers, listen
+from strongroom.keyserver.calls import CALLS, read_trouble
+from strongroom.keyserver.frames import pack
+from strongroom.keyserver.listen import parse_listen
+
+
+@pytest.fixture
+def served(room):
+    with Served(room.keymaster()) as made:
+        yield made
+
+
+class Wire:
+    """What a thief sees of one client's traffic, and the means to send bytes of their own."""
+
+    def __init__(self, served):
+        self.url = served.url
+        self.seen = []
+        self.pool = urllib3.PoolManager(retries=False, timeout=20)
+
+    def tap(self, keys):
+        """Keep every request of a connection."""
+        real = keys._asking._pool.urlopen
+
+        def urlopen(method, url, body, headers, **more):
+            self.seen.append((url.removeprefix(self.url), body, dict(headers)))
+            return real(method, url, body=body, headers=headers, **more)
+
+        keys._asking._pool.urlopen = urlopen
+
+    def send(self, path, body=b"", headers=None, method="POST"):
+        return self.pool.urlopen(method, self.url + path, body=body, headers=headers or {})
+
+
+@pytest.fixture
+def captured(room, served):
+    """One release that was answered, as it went over the wire, and the connection it came from."""
+    wire = Wire(served)
+    own = served.credential("ada")
+    with served.connect(own) as keys:
+        wire.tap(keys)
+        with strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+            with opened.read(purpose="case-work", reason="case 1") as desk:
+                assert dict(desk.get("persons", "P-000007")) == person(7)
+                yield wire, next(one for one in wire.seen if one[0].endswith("/release")), own
+
+
+# -- requests ----------------------------------------------------------------------------------
+
+
+def test_a_captured_request_is_answered_once(captured):
+    """The very bytes of a release, sent again: no keys."""
+    wire, (path, body, headers), _ = captured
+    again = wire.send(path, body, headers)
+    assert again.status == 403
+    assert "answered before" in read_trouble(again.data).message
+
+
+def test_control_without_the_memory_of_nonces_a_replay_is_answered(captured, monkeypatch):
+    """Control: the same bytes give the same keys when nobody remembers nonces."""
+    wire, (path, body, headers), _ = captured
+    monkeypatch.setattr(callers.Callers, "_once", lambda *_: None)
+    again = wire.send(path, body, headers)
+    assert again.status == 200
+    assert CALLS["release"].read_answer(again.data).value.persons == 1
+
+
+def test_a_captured_request_opens_nothing_after_a_restart(room, captured, served):
+    """Another process answers: the request was signed for the one before."""
+    wire, (path, body, headers), _ = captured
+    service = served._server._app._service
+    service._instance = "f" * 16
+    service.callers._nonces.clear()
+    assert wire.send(path, body, headers).status == 421
+
+
+def test_a_captured_request_that_is_altered_is_refused(captured, served):
+    """Another call, another body, another time under the old signature: as if nobody had signed."""
+    wire, (path, body, headers), _ = captured
+    later = headers["Signature-Input"].replace("created=1", "created=2")
+    for sent in (
+        (path.replace("/release", "/stand_ins"), body, headers),
+        (path, body[:-1] + bytes([body[-1] ^ 1]), headers),
+        (path, body + b"\0", headers),
+        (path, body, headers | {"Signature-Input": later}),
+        (path + "?x=1", body, headers),
+    ):
+        served._server._app._service.callers._nonces.clear()  # so that nothing is refused for being a replay
+        found = wire.send(*sent)
+        assert found.status in {400, 401}
+        assert b"not signed in" in found.data or b"not the one that was signed" in found.data
+
+
+def test_control_the_owner_of_the_key_signs_what_the_thief_altered(captured):
+    """Control: the same other call, signed by who holds the key, is answered."""
+    wire, (path, _, _), own = captured
+    path = path.replace("/release", "/head")
+    now = int(time.time())
+    headers = sign_request(
+        own.seed, own.id, "POST", path, pack({}), created=now, expires=now + 60, nonce=b"x" * 16
+    )
+    assert wire.send(path, pack({}), headers).status == 200
+
+
+def test_an_old_request_is_refused_even_if_it_was_never_answered(captured):
+    """A request that was held back: it ends by itself, and none lasts longer than a few minutes."""
+    wire, (path, _, _), own = captured
+    path = path.replace("/release", "/head")
+    now = int(time.time())
+    for number, (created, expires) in enumerate(((now - 400, now - 100), (now - 10, now + 3600), (now + 500, now + 600))):
+        headers = sign_request(
+            own.seed, own.id, "POST", path, pack({}), created=created, expires=expires, nonce=bytes([number]) * 16
+        )
+        found = wire.send(path, pack({}), headers)
+        assert found.status == 403
+        assert "it is" in read_trouble(found.data).message
+
+
+# -- credentials -------------------------------------------------------------------------------
+
+
+def test_a_credential_copied_to_another_network_lets_nobody_in(served):
+    """The file was in a blog post; whoever has it is not where it may be used."""
+    with pytest.raises(DeniedError, match="networks"):
+        served.connect(served.credential("ada", networks=["10.1.0.0/16"]))
+
+
+def test_control_inside_its_network_it_is_worth_what_is_left_of_its_budget(room, served):
+    """Control: inside, it reads, up to the budget and under its owner's name in the log."""
+    stolen = served.credential("mei", networks=["127.0.0.1"], server=True)
+    with served.connect(stolen) as keys, strongroom.open(str(room.bucket), keys=keys, actor="mei") as opened:
+        with opened.read(purpose="delivery", reason="r") as desk:
+            got = 0
+            with pytest.raises(strongroom.BudgetError):
+                for n in range(300):
+                    desk.get("persons", f"P-{n:06d}")
+                    got += 1
+    assert 0 < got < 300
+    seen = [e for e in served.log_entries("kit") if e["act"] == "get" and e["decision"] == "allowed"]
+    assert len(seen) == got
+    assert {e["actor"] for e in seen} == {"mei"}
+
+
+def test_a_reading_and_a_lease_of_somebody_else_are_not_there(room, served):
+    """Whoever learns their ids can do nothing with them, under another credential of the same actor either."""
+    ada, kit = served.of("ada"), served.of("kit")
+    reading = ada.begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
+    lease = kit.begin_put(actor="kit", table="persons", request_id=b"q" * 16)
+    other = served.connect(served.credential("ada", server=True))
+    for thief in (other, served.of("mei")):
+        with pytest.raises(NotFoundError, match="closed or has expired"):
+            thief.subject_tokens(reading, "persons", ["P-000007"])
+        with pytest.raises(strongroom.ConflictError, match="lease has ended"):
+            thief.mint_batch(lease)
+    assert len(ada.subject_tokens(reading, "persons", ["P-000007"])) == 1
+    assert len(kit.mint_batch(lease)) == 16
+    other.close()
+
+
+def test_control_without_the_comparison_a_reading_is_anybodys(served, monkeypatch):
+    """Control: a server that does not ask whose a reading is lets another credential use it."""
+    from strongroom.keyserver.service import Service
+
+    reading = served.of("ada").begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
+    monkeypatch.setattr(Service, "_reading", lambda self, credential, reading_id: reading_id)
+    assert len(served.of("mei").subject_tokens(reading, "persons", ["P-000007"])) == 1
+
+
+# -- masks -------------------------------------------------------------------------------------
+
+
+def read_masked(room, keys):
+    with (
+        strongroom.open(str(room.bucket), keys=keys, actor="mei") as opened,
+        opened.read(purpose="delivery", reason="r") as desk,
+    ):
+        return desk.get("persons", "P-000007")
+
+
+def test_a_direct_caller_is_released_no_class_that_a_server_masks(room, served):
+    """The purpose masks the mobile number: its class is not released to who could leave the mask out; noted."""
+    with served.connect(served.credential("mei")) as keys:
+        with pytest.raises(DeniedError, match="only a server") as refused:
+            read_masked(room, keys)
+    assert refused.value.rule == readings.SERVER_ONLY
+    last = [e for e in served.log_entries("kit") if e["act"] == "get"][-1]
+    assert (last["decision"], last["rule"]) == ("refused", readings.SERVER_ONLY)
+
+
+def test_control_a_server_and_a_careless_keymaster_release_it(room, served, monkeypatch):
+    """Control: a server's credential gets the record with its mask; without the check the class goes to anybody."""
+    with served.connect(served.credential("mei", server=True)) as keys:
+        assert read_masked(room, keys)["mobile"] != person(7)["mobile"]
+    monkeypatch.setattr(releasing, "_whole_only", lambda *_: None)
+    with served.connect(served.credential("mei")) as keys:
+        assert read_masked(room, keys) is not None
+
+
+def test_a_direct_caller_reads_no_rows_of_open_columns(room, served):
+    """Aggregates with a minimum group are the server's work: the file's keys are not for a caller by themselves."""
+    ask = "select sex, count(*) from persons group by sex"
+    for server in (False, True):
+        own = served.credential("lin", server=server)
+        with served.connect(own) as keys, strongroom.open(str(room.bucket), keys=keys, actor="lin") as opened:
+            with opened.read(purpose="statistics", reason="r") as desk:
+                if server:
+                    assert desk.sql(ask).num_rows > 0
+                else:
+                    with pytest.raises(DeniedError, match="by a server only"):
+                        desk.sql(ask)
+
+
+# -- the listener ------------------------------------------------------------------------------
+
+
+def test_no_call_says_anything_without_a_credential(served):
+    """Every call, the greeting and paths that are none: 401 and the same bytes, whatever the method."""
+    wire = Wire(served)
+    base = f"/v1/{served.room_id.hex()}/"
+    instance = served._server._app._service._instance
+    paths = ["/", "/v1", "/docs", "/openapi.json", "/metrics", base, base + "hello", "/v1/" + "0" * 32 + "/hello"]
+    paths += [f"{base}{instance}/{name}" for name in (*CALLS, "none")]
+    own = new_credential(served.room_id, "ada")
+    now = int(time.time())
+    answers = set()
+    for path in paths:
+        signed = sign_request(own.seed, own.id, "POST", path, b"", created=now, expires=now + 60, nonce=b"n" * 16)
+        for method, headers in (("POST", {}), ("GET", {}), ("POST", signed), ("DELETE", {}), ("OPTIONS", {})):
+            found = wire.send(path, headers=headers, method=method)
+            answers.add((found.status, found.data))
+    assert len(answers) == 1
+    ((status, body),) = answers
+    assert status == 401
+    assert read_trouble(body).message == "not signed in"
+
+
+def test_no_setting_listens_elsewhere_without_a_certificate():
+    """Whatever address is written, plain http stays on loopback."""
+    for text in ("0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[2001:db8::1]:1", "169.254.1.1:1", "[::ffff:10.0.0.1]:1"):
+        with pytest.raises(strongroom.UsageError):
+            parse_listen(text)
+
+
+def pressed(served, count, send):
+    """Open connections that send something and then nothing."""
+    found = []
+    for _ in range(count):
+        one = socket.create_connection(("127.0.0.1", served._server.port), timeout=20)
+        one.sendall(send)
+        found.append(one)
+    return found
+
+
+def test_slow_callers_are_let_go_and_others_are_answered(served, monkeypatch):
+    """Hundreds of connections that never finish a request: answered meanwhile is who asks, and they are closed soon."""
+    monkeypatch.setattr(listen, "HEADER_SECONDS", 2.0)
+    slow = pressed(served, 400, b"POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    began = time.monotonic()
+    assert served.of("ada").head().number > 0
+    assert time.monotonic() - began < 2
+    time.sleep(max(0.0, 3.0 - (time.monotonic() - began)))
+    for one in slow:
+        assert one.recv(10) == b""
+        one.close()
+    assert served.of("ada").head().number > 0
+
+
+def test_control_without_the_limit_they_stay(served, monkeypatch):
+    """Control: with a limit of a day the same connections are open still."""
+    monkeypatch.setattr(listen, "HEADER_SECONDS", 86_400.0)
+    (one,) = pressed(served, 1, b"POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    one.settimeout(3.0)
+    with pytest.raises(TimeoutError):
+        one.recv(10)
+    one.close()
+
+
+def test_a_body_of_a_gigabyte_from_nobody_is_not_read(served):
+    """It is refused by its signature, before a byte of it is kept; the server goes on."""
+    one = socket.create_connection(("127.0.0.1", served._server.port), timeout=20)
+    one.sendall(b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n")
+    assert b"401" in one.recv(100)
+    sent = 0
+    with contextlib.suppress(OSError):
+        for _ in range(1024):
+            one.sendall(bytes(1 << 20))
+            sent += 1
+    one.close()
+    assert sent < 200
+    assert served.of("ada").head().number > 0
+
+
+def test_a_caller_who_is_let_in_cannot_send_more_than_a_body_may_have(served, monkeypatch):
+    """The length is looked at before the body; a body without one is not read."""
+    monkeypatch.setattr(listen, "BODY_BYTES_MAX", 1000)
+    own = served.credential("ada")
+    wire = Wire(served)
+    path = f"/v1/{served.room_id.hex()}/hello"
+    now = int(time.time())
+    body = bytes(2000)
+    headers = sign_request(own.seed, own.id, "POST", path, body, created=now, expires=now + 60, nonce=b"l" * 16)
+    assert wire.send(path, body, headers).status == 400
+
+
+def test_many_callers_at_once_are_each_answered_with_their_own(served):
+    """Sixteen connections, hundreds of calls: nobody gets what another asked for."""
+    wrong = []
+
+    def work(number):
+        with served.connect(served.credential("ada")) as keys:
+            asked = list(range(number, 300, 16))
+            wanted = [served.keymaster._core.subject.one(f"P-{n:06d}".encode()) for n in asked]
+            reading = keys.begin_reading(actor=keys.actor, purpose="case-work", reason="r").reading_id
+            found = [keys.subject_tokens(reading, "persons", [f"P-{n:06d}"])[0].tobytes() for n in asked]
+        if found != wanted:
+            wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_body_that_is_not_the_signed_one_is_refused(captured):
+    """Under a signature of its own, with another body: refused before it is decoded."""
+    wire, (path, _, _), own = captured
+    now = int(time.time())
+    headers = sign_request(own.seed, own.id, "POST", path, b"one", created=now, expires=now + 60, nonce=b"i" * 16)
+    found = wire.send(path, b"two", headers)
+    assert found.status == 400
+    assert "not the one that was signed" in read_trouble(found.data).message
