@@ -35,7 +35,7 @@ def serve(
         server = Server(keymaster, where)
         scheme = "http" if certificate is None else "https"
         host = f"[{where.host}]" if ":" in where.host else where.host
-        say(f"room {keymaster.room_id.hex()}: serving at {scheme}://{host}:{where.port}")
+        say(f"room {keymaster.room_id.hex()}: serving at {scheme}://{host}:{server.port}")
         server.run()
     say("stopped: what was noted is published")
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import resource
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from strongroom.errors import InputError, IntegrityError, StrongroomError, UsageError
+from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import UnknownError
 from strongroom.keyserver.frames import BODY_BYTES_MAX
@@ -172,6 +174,20 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
+def _bound(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((listen.host, listen.port))
+    except OSError as error:
+        made.close()
+        raise UnavailableError(
+            f"cannot listen on {listen.host}, port {listen.port}: {os.strerror(error.errno or 0).lower()}"
+        ) from None
+    return made
+
+
 class _Uvicorn(uvicorn.Server):
     """Ends on a signal and returns, so that the keymaster is closed."""
 
@@ -201,8 +217,6 @@ class Server:
         self._app = App(Service(keymaster, clock, random_bytes(8).hex()))
         config = uvicorn.Config(
             self._app,
-            host=listen.host,
-            port=listen.port,
             ssl_certfile=None if listen.certificate is None else str(listen.certificate),
             ssl_keyfile=None if listen.key is None else str(listen.key),
             http=_Protocol,
@@ -224,17 +238,14 @@ class Server:
         if config.ssl is not None:
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
         self._server = _Uvicorn(config)
+        self._socket = _bound(listen)
+        self.port: int = self._socket.getsockname()[1]
+        """The port that it listens on: the one it was given, or that the system chose."""
 
     @property
     def started(self) -> bool:
-        """Whether it listens."""
+        """Whether it answers."""
         return self._server.started
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on: the one it was given, or that the system chose."""
-        found: int = self._server.servers[0].sockets[0].getsockname()[1]
-        return found
 
     def run(self) -> None:
         """Serve until `stop`, or a signal where this is the main thread."""
@@ -242,8 +253,9 @@ class Server:
         least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
         try:
-            self._server.run()
+            self._server.run(sockets=[self._socket])
         finally:
+            self._socket.close()
             self._app.close()
 
     def stop(self) -> None:

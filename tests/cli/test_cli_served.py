@@ -1,0 +1,115 @@
+"""A keymaster behind `keymaster serve`, from the command line: credentials made, used, limited and revoked."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+from cli_kit import CASE, KIT, ended
+from small_room import person
+
+
+@pytest.fixture
+def serving(shell):
+    """A shell whose keymaster is served by a process of its own; its url and the room's id."""
+    process = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0")
+    told = process.stderr.readline().decode()
+    found = re.match(r"room ([0-9a-f]{32}): serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told.strip())
+    assert found, told
+    yield shell, process, found[2], found[1]
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+
+
+def settings(shell, url, credential):
+    (shell.folder / "strongroom.toml").write_text(
+        f'room = "{shell.room.bucket}"\nkeys = "{url}"\ncredential = "{credential}"\n'
+    )
+
+
+def test_from_a_key_pair_to_a_record_and_to_its_end(serving):
+    """A caller makes a key pair, is let in by its public line, reads, and is revoked; the server ends clean."""
+    shell, process, url, room_id = serving
+    made = shell.run("actor", "key", "ada", "--room-id", room_id, "--out", "ada.credential")
+    assert made.code == 0
+    line = made.out.strip()
+    secret = json.loads((shell.folder / "ada.credential").read_text())["seed"]
+    assert secret not in made.out + made.err
+    added = shell.run("actor", "add", "ada", "--line", line, "--days", "2", "--network", "127.0.0.0/8", *KIT)
+    assert added.code == 0, added.err
+    own = shell.run("actor", "add", "kit", "--out", "kit.credential", *KIT)
+    assert own.code == 0, own.err
+    settings(shell, url, "ada.credential")
+    found = shell.run("get", "persons", "-", *CASE, "--json", stdin=b"P-000007\n")
+    assert found.code == 0, found.err
+    (record,) = json.loads(found.out)
+    record.pop("_withheld")
+    assert record == json.loads(json.dumps(person(7), default=str))
+    assert shell.run("check", *KIT).code == 2  # the credential is ada's
+    settings(shell, url, "kit.credential")
+    assert shell.run("check", *KIT).code == 0
+    listed = json.loads(shell.run("actor", "list", *KIT, "--json").out)
+    (ident,) = [one["id"] for one in listed if one["actor"] == "ada"]
+    assert "127.0.0.0/8" in shell.run("actor", "list", *KIT).out
+    assert shell.run("actor", "revoke", ident, *KIT).code == 0
+    assert shell.run("actor", "revoke", ident, *KIT).code == 7
+    settings(shell, url, "ada.credential")
+    refused = shell.run("get", "persons", "-", *CASE, stdin=b"P-000007\n")
+    assert refused.code == 3
+    assert "revoked" in refused.err
+    process.send_signal(signal.SIGTERM)
+    done = ended(process)
+    assert done.code == 0
+    assert "stopped" in done.err
+    assert secret not in done.err + done.out
+
+
+def test_wrong_ways_to_a_served_keymaster(serving, monkeypatch):
+    """No credential, somebody else's folder, one that others may read, nobody there, a verb for the folder: clear errors."""
+    shell, process, url, room_id = serving
+    settings(shell, url, "none.credential")
+    assert shell.run("check", *KIT).code == 5
+    (shell.folder / "strongroom.toml").write_text(f'room = "{shell.room.bucket}"\nkeys = "{url}"\n')
+    missing = shell.run("check", *KIT)
+    assert missing.code == 2
+    assert "STRONGROOM_CREDENTIAL" in missing.err
+    shell.run("actor", "key", "kit", "--room-id", room_id, "--out", "kit.credential")
+    monkeypatch.setenv("STRONGROOM_CREDENTIAL", str(shell.folder / "kit.credential"))
+    stranger = shell.run("check", *KIT)
+    assert stranger.code == 3
+    assert "not signed in" in stranger.err
+    (shell.folder / "kit.credential").chmod(0o644)
+    assert "chmod 600" in shell.run("check", *KIT).err
+    (shell.folder / "kit.credential").chmod(0o600)
+    assert shell.run("key", "slots", *KIT).code == 2
+    assert shell.run("actor", "key", "kit", "--room-id", "xyz", "--out", "x.credential").code == 2
+    assert shell.run("actor", "key", "kit", "--room-id", room_id, "--out", "kit.credential").code == 7
+    assert shell.run("actor", "add", "kit", *KIT).code == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    gone = shell.run("check", *KIT)
+    assert gone.code == 6
+    assert "does not answer" in gone.err
+
+
+def test_a_server_that_cannot_listen_says_why(shell, tmp_path):
+    """An address that needs a certificate, a certificate that is none, a port that is taken."""
+    assert "only loopback" in shell.run("keymaster", "serve", "--listen", "0.0.0.0:8446").err
+    assert "address and a port" in shell.run("keymaster", "serve", "--listen", "home").err
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nothing")
+    words = ("--certificate", str(wrong), "--key", str(wrong))
+    result = shell.run("keymaster", "serve", "--listen", "127.0.0.1:0", *words)
+    assert result.code == 2
+    assert "cannot be used" in result.err
+    first = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0")
+    port = first.stderr.readline().decode().strip().rpartition(":")[2]
+    second = ended(shell.start("keymaster", "serve", "--listen", f"127.0.0.1:{port}"))
+    assert second.code == 6
+    assert "in use" in second.err
+    os.kill(first.pid, signal.SIGINT)
+    assert ended(first).code in {0, 130}
