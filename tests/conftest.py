@@ -83,6 +83,6 @@ def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         import strongroom
 
         embedded = small_room.SmallRoom.keymaster
-        monkeypatch.setattr(small_room.SmallRoom, "keymaster", lambda self: served_room.Served(embedded(self)))
+        monkeypatch.setattr(small_room.SmallRoom, "keymaster", lambda self: served_room.Served(embedded(self), alone=True))
         monkeypatch.setattr(strongroom, "open", served_room.open_served())
     return request.param

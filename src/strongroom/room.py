@@ -68,19 +68,31 @@ class Room:
         return f"<Room {self._keymaster.room_id.hex()[:8]} for {self._actor}>"
 
     # -- reading --------------------------------------------------------------------------------
-    def read(self, *, purpose: str, reason: str, snapshot: int | None = None) -> Reading:
+    def read(
+        self,
+        *,
+        purpose: str,
+        reason: str,
+        snapshot: int | None = None,
+        approval: str | None = None,
+        break_glass: bool = False,
+    ) -> Reading:
         """Open a reading.
 
         Args:
             purpose: A purpose of the policy; there is no default.
             reason: Case or ticket that the reads belong to; kept sealed, apart from the log.
             snapshot: Number of an older snapshot to read from; None for the newest.
+            approval: Id of what another person agreed to, where the purpose needs that.
+            break_glass: Read without that, where the purpose lets the actor; it is told, and open for review.
 
         Raises:
-            DeniedError: The actor may not use the purpose.
+            DeniedError: The actor may not use the purpose, or there is no such approval.
             IntegrityError: The bucket's newest snapshot is not the one the keymaster knows.
         """
-        return Reading.begin(self._session, purpose, reason, snapshot)
+        return Reading.begin(
+            self._session, purpose, reason, snapshot, approval=approval, break_glass=break_glass
+        )
 
     def explain(
         self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None
@@ -215,15 +227,20 @@ class Room:
         return self._keymaster.schema()
 
     def set_schema(self, text: str) -> Receipt:
-        """Keep a new schema version from TOML text; older records still open under theirs."""
+        """Keep a new schema version from TOML text; older records still open under theirs.
+
+        Behind a server another person must agree: `asked` of the receipt is the id under which it waits.
+        """
         return self._noted(self._keymaster.set_schema(self._actor, text))
 
     def set_policy(self, text: str) -> Receipt:
-        """Keep a new policy version from TOML text."""
+        """Keep a new policy version from TOML text; behind a server another person must agree, as to a schema."""
         return self._noted(self._keymaster.set_policy(self._actor, text))
 
     def _noted(self, receipt: Receipt) -> Receipt:
         """The receipt of a change, once a second place knows of it."""
+        if receipt.asked:
+            return receipt
         try:
             leave_act(self._store, self._keymaster, receipt.leaf)
         except StrongroomError as error:

@@ -8,13 +8,13 @@ import time
 import pytest
 import urllib3
 from served_room import Served
-from small_room import person
+from small_room import POLICY, SCHEMA, person
 
 import strongroom
 from strongroom.errors import DeniedError, NotFoundError
 from strongroom.identity.credential import new_credential
 from strongroom.identity.signing import sign_request
-from strongroom.keymaster import readings, releasing
+from strongroom.keymaster import holder, releasing
 from strongroom.keyserver import callers, listen
 from strongroom.keyserver.calls import CALLS, read_trouble
 from strongroom.keyserver.frames import pack
@@ -199,9 +199,9 @@ def test_a_direct_caller_is_released_no_class_that_a_server_masks(room, served):
     with served.connect(served.credential("mei")) as keys:
         with pytest.raises(DeniedError, match="only a server") as refused:
             read_masked(room, keys)
-    assert refused.value.rule == readings.SERVER_ONLY
+    assert refused.value.rule == holder.SERVER_ONLY
     last = [e for e in served.log_entries("kit") if e["act"] == "get"][-1]
-    assert (last["decision"], last["rule"]) == ("refused", readings.SERVER_ONLY)
+    assert (last["decision"], last["rule"]) == ("refused", holder.SERVER_ONLY)
 
 
 def test_control_a_server_and_a_careless_keymaster_release_it(room, served, monkeypatch):
@@ -225,6 +225,111 @@ def test_a_direct_caller_reads_no_rows_of_open_columns(room, served):
                 else:
                     with pytest.raises(DeniedError, match="by a server only"):
                         desk.sql(ask)
+
+
+# -- what takes two ----------------------------------------------------------------------------
+
+TWO = POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["counsel", "clerk"]').replace(
+    "[purposes.delivery]", '[purposes.delivery]\napproval = { roles = ["counsel"], always = true }'
+)
+
+
+@pytest.fixture
+def careful(room):
+    """A served room whose deliveries need another person's agreement, and where nan is a clerk too."""
+    with Served(room.keymaster()) as made:
+        made.keymaster.set_policy("kit", TWO)
+        yield made
+
+
+def test_nobody_agrees_to_their_own_or_when_they_are_revoked_or_too_late(careful):
+    """A change of policy by one clerk, agreed to by himself, by a revoked credential, and after its time."""
+    asked = careful.of("kit").set_policy("kit", TWO + "# mine\n")
+    number = careful.keymaster._core.standing.policy_number
+    second = careful.connect(careful.credential("kit"))
+    for own in (careful.of("kit"), second):
+        with pytest.raises(DeniedError, match="another person decides"):
+            own.approvals.decide("kit", asked.asked, agree=True)
+    gone = careful.credential("nan")
+    revoked = careful.connect(gone)
+    careful.keymaster.credentials.revoke("kit", gone.id)
+    with pytest.raises(DeniedError, match="revoked"):
+        revoked.approvals.decide("nan", asked.asked, agree=True)
+    careful.keymaster._core.state._writer.execute("UPDATE approval SET expires = 1.0")
+    with pytest.raises(strongroom.ConflictError, match="time is over"):
+        careful.of("nan").approvals.decide("nan", asked.asked, agree=True)
+    careful.keymaster.policy()
+    assert careful.keymaster._core.standing.policy_number == number
+    for one in (second, revoked):
+        one.close()
+
+
+def test_control_another_clerk_agrees_in_time(careful):
+    """Control: the same change, agreed to by another person whose credential is in force, is made."""
+    asked = careful.of("kit").set_policy("kit", TWO + "# mine\n")
+    number = careful.keymaster._core.standing.policy_number
+    careful.of("nan").approvals.decide("nan", asked.asked, agree=True)
+    careful.keymaster.policy()
+    assert careful.keymaster._core.standing.policy_number == number + 1
+
+
+def test_no_change_that_takes_two_is_made_by_one_over_the_wire(careful):
+    """Policy, schema and credentials wait, whoever asks; a thief with a clerk's credential changes nothing alone."""
+    kit = careful.of("kit")
+    schema = SCHEMA.replace("district  =", 'note      = { type = "string", class = "contact" }\ndistrict  =')
+    before = (careful.keymaster.policy(), careful.keymaster.schema())
+    assert kit.set_policy("kit", TWO.replace("always = true", "over = 1000000")).asked
+    assert kit.set_schema("kit", schema).asked
+    assert kit.credentials.add("kit", "ada", new_credential(kit.room_id, "ada").public_key, days=5) is None
+    assert (careful.keymaster.policy(), careful.keymaster.schema()) == before
+    assert len(kit.approvals.waiting("kit")) == 3
+
+
+def test_a_read_that_needs_agreement_is_released_to_nobody_alone(room, careful):
+    """Mei reads nobody, with an approval of another's neither; after nan agrees she reads as many as she asked for."""
+    mei, nan = careful.of("mei"), careful.of("nan")
+    asked = mei.approvals.ask_read("mei", "delivery", 2, "parcel 1")
+    with strongroom.open(str(room.bucket), keys=mei, actor="mei") as opened:
+        for approval in (None, asked.id):
+            with pytest.raises(DeniedError), opened.read(purpose="delivery", reason="r", approval=approval) as desk:
+                desk.get("persons", "P-000001")
+        nan.approvals.decide("nan", asked.id, agree=True)
+        with opened.read(purpose="delivery", reason="r", approval=asked.id) as desk:
+            for n in (1, 2, 1):
+                assert desk.get("persons", f"P-{n:06d}") is not None
+            with pytest.raises(DeniedError):
+                desk.get("persons", "P-000003")
+
+
+def test_control_without_the_rule_the_same_read_goes_through(room, careful, monkeypatch):
+    """Control: a keymaster that does not look for agreements releases the same record."""
+    monkeypatch.setattr(releasing, "_agreed", lambda *_: ())
+    with strongroom.open(str(room.bucket), keys=careful.of("mei"), actor="mei") as opened:
+        with opened.read(purpose="delivery", reason="r") as desk:
+            assert desk.get("persons", "P-000001") is not None
+
+
+def test_a_freeze_stops_a_stolen_credential_within_a_second(room, careful):
+    """The thief reads in a loop; a second after the freeze nothing more is released, whatever was open."""
+    ada = careful.of("ada")
+    with strongroom.open(str(room.bucket), keys=ada, actor="ada") as opened:
+        desk = opened.read(purpose="case-work", reason="r")
+        desk.get("persons", "P-000001")
+        began = time.monotonic()
+        careful.of("kit").freezing.freeze("kit", "actor", "ada", "stolen")
+        with pytest.raises(DeniedError) as refused:
+            while True:
+                desk.get("persons", "P-000002")
+        assert time.monotonic() - began < 1
+        assert refused.value.rule == "freeze.actor.ada"
+    for lonely in ("kit", "ada"):
+        asked = careful.keymaster.approvals.waiting(lonely)
+        assert asked == []
+    lift = careful.of("kit").freezing.ask_lift("kit", "actor", "ada", "back")
+    with pytest.raises(DeniedError, match="another person"):
+        careful.of("kit").approvals.decide("kit", lift.id, agree=True)
+    with pytest.raises(DeniedError):
+        careful.of("ada").approvals.decide("ada", lift.id, agree=True)
 
 
 # -- the listener ------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ POLICY = """
 budget = { hour = 500000, day = 500000, month = 5000000 }
 [roles.reader]
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate", "erase", "hold", "actors"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate", "erase", "hold", "actors", "freeze"]
 put = { tables = ["persons", "parcels"], budget = { day = 20000000 } }
 [roles.trainee]
 may = ["put"]

@@ -10,11 +10,18 @@ from strongroom.keyserver.listen import Listen, Server
 
 
 class Served:
-    """A keymaster, its server in a thread, and a connection for each actor. What a room never asks goes to the keymaster."""
+    """A keymaster, its server in a thread, and a connection for each actor; what a room never asks goes to the keymaster.
 
-    def __init__(self, keymaster, listen=None, authorities=None):
+    With `alone` one person changes policy and schema, as where keymaster and caller are one process.
+    """
+
+    def __init__(self, keymaster, listen=None, authorities=None, *, alone=False):
         self.keymaster = keymaster
         self._server = Server(keymaster, listen or Listen("127.0.0.1", 0))
+        if alone:
+            changes, own = keymaster.changes, self._server._app._service._own
+            own["set_policy"] = lambda _c, args: changes.make(args["actor"], "policy", args["text"])
+            own["set_schema"] = lambda _c, args: changes.make(args["actor"], "schema", args["text"])
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         end = time.monotonic() + 20

@@ -53,7 +53,7 @@ budget = { hour = 5000, day = 5000, month = 50000 }
 [roles.officer]
 [roles.analyst]
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate", "erase", "hold", "actors"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate", "erase", "hold", "actors", "freeze"]
 put = { tables = ["persons", "parcels", "cases"], budget = { day = 1000000 } }
 
 [roles.counsel]

@@ -97,7 +97,9 @@ def add(
             if out is not None:
                 out.unlink(missing_ok=True)  # a key that nobody knows
             raise
-    if as_json:
+    if state is None:
+        say("asked: another person who may `actors` agrees with `strongroom approve`")
+    elif as_json:
         print_json(state.to_dict())
     else:
         say(f"credential {state.id} speaks for {state.actor} until {minute(state.expires)} UTC")

@@ -17,6 +17,7 @@ import typer
 
 from strongroom.cli import (
     actor,
+    approve,
     check,
     compact,
     copy,
@@ -25,6 +26,7 @@ from strongroom.cli import (
     erase,
     explain,
     find,
+    freeze,
     get,
     hold,
     key,
@@ -56,7 +58,7 @@ app = typer.Typer(
 
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key, keys, keymaster, actor,
+    erase, hold, retention, verify, schema, policy, key, keys, keymaster, actor, approve, freeze,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

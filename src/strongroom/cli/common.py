@@ -47,6 +47,12 @@ ModuleOption = Annotated[
 ActorOption = Annotated[str, typer.Option("--actor", help="Who asks.", metavar="NAME")]
 PurposeOption = Annotated[str, typer.Option("--purpose", help="What it is for; there is no default.", metavar="NAME")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Case or ticket that this belongs to.", metavar="TEXT")]
+ApprovalOption = Annotated[
+    str | None, typer.Option("--approval", help="Id of what another person agreed to.", metavar="ID")
+]
+BreakGlassOption = Annotated[
+    bool, typer.Option("--break-glass", help="Read without that agreement; it is told, and reviewed.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 ShowOption = Annotated[bool, typer.Option("--show", help="Print personal values to the terminal.")]
 

@@ -8,6 +8,8 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    ApprovalOption,
+    BreakGlassOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -37,6 +39,8 @@ def find(
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
+    approval: ApprovalOption = None,
+    break_glass: BreakGlassOption = False,
     limit: Annotated[int, typer.Option("--limit", help="Greatest number of records to open.")] = 10,
     fields: Annotated[str | None, typer.Option("--fields", help="Only these.", metavar="A,B,…")] = None,
     room: RoomOption = None,
@@ -50,7 +54,7 @@ def find(
     chosen = None if fields is None else fields.split(",")
     with (
         open_room(where(room, keys, passphrase_file), actor) as opened,
-        opened.read(purpose=purpose, reason=reason) as desk,
+        opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         records = desk.find(table, wanted, limit=limit, fields=chosen)
     if not records:

@@ -9,6 +9,8 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    ApprovalOption,
+    BreakGlassOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -29,6 +31,8 @@ def get(
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
+    approval: ApprovalOption = None,
+    break_glass: BreakGlassOption = False,
     fields: Annotated[str | None, typer.Option("--fields", help="Only these.", metavar="A,B,…")] = None,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -41,7 +45,7 @@ def get(
     identifier = from_stdin(subject, "subject")
     with (
         open_room(where(room, keys, passphrase_file), actor) as opened,
-        opened.read(purpose=purpose, reason=reason) as desk,
+        opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         records = desk.records(table, identifier, fields=chosen)
     print_records(records, as_json=as_json, show=show)

@@ -22,7 +22,10 @@ def policy(
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         if file is not None:
             receipt = opened.set_policy(read_text(file))
-            say(f"a new policy is in force, log entry {receipt.leaf}")
+            if receipt.asked:
+                say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")
+            else:
+                say(f"a new policy is in force, log entry {receipt.leaf}")
         else:
             print(opened.cedar(), end="")
 

@@ -109,6 +109,15 @@ EXAMPLES = {
         "strongroom actor add kit --out kit.credential --days 30 --actor kit",
     ],
     "actor list": ["strongroom actor list --actor kit"],
+    "ask": ['strongroom ask --persons 40 --actor ada --purpose case-work --reason "case 12"'],
+    "approve": ["strongroom approve --actor nan", "strongroom approve 8f3a0c21d4e5b697 --actor nan"],
+    "review": ['strongroom review 8f3a0c21d4e5b697 --close "was needed: case 12" --actor nan'],
+    "freeze": [
+        'strongroom freeze actor mei --actor kit --reason "her laptop was stolen"',
+        'strongroom freeze room --actor kit --reason "incident 9"',
+        "strongroom freeze --actor kit",
+    ],
+    "unfreeze": ['strongroom unfreeze actor mei --actor kit --reason "a new key pair"'],
     "actor revoke": ["strongroom actor revoke 5f2c0de1a9b84d7c8e3f60b1d2a49c77 --actor kit"],
     "key slots": ["strongroom key slots --actor kit"],
     "key add-slot": [

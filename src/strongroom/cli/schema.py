@@ -41,7 +41,10 @@ def schema(
             text = read_text(file)
             _refuse_emptying(opened.retention(schema=text) if "retention" in text else [], confirm)
             receipt = opened.set_schema(text)
-            say(f"schema {opened.schema.number} is in force, log entry {receipt.leaf}")
+            if receipt.asked:
+                say(f"asked: another person who may `schema` runs `strongroom approve {receipt.asked}`")
+            else:
+                say(f"schema {opened.schema.number} is in force, log entry {receipt.leaf}")
             return
         rows = [
             (t.name, f.name, f.type, f.klass, "find" if f.find else "", "subject" if f.name == t.subject else "")

@@ -8,6 +8,8 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    ApprovalOption,
+    BreakGlassOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -26,6 +28,8 @@ def sql(
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
+    approval: ApprovalOption = None,
+    break_glass: BreakGlassOption = False,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
@@ -34,7 +38,7 @@ def sql(
     """Answer a SELECT: aggregates keep the purpose's minimum group; rows are charged as persons, or refused."""
     with (
         open_room(where(room, keys, passphrase_file), actor) as opened,
-        opened.read(purpose=purpose, reason=reason) as desk,
+        opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         answer = desk.sql(query)
     if as_json:

@@ -78,12 +78,16 @@ class SealingKeys:
 
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that an act is in the log: its leaf number and, once published, a checkpoint that covers it."""
+    """Proof that an act is in the log: its leaf number and, once published, a checkpoint that covers it.
+
+    `asked` is the id under which it waits for another person, where it was not done yet.
+    """
 
     leaf: int
     time: float
     verb: str
     counts: Mapping[str, int]
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -265,8 +269,18 @@ class Keymaster(Protocol):
         """End a lease without a commit; its file keys are destroyed and its batches stay unused."""
 
     # -- reading --------------------------------------------------------------------------------
-    def begin_reading(self, *, actor: str, purpose: str, reason: str) -> ReadingGrant:
-        """Open a reading; a refusal is noted too. Purpose and reason are required."""
+    def begin_reading(
+        self, *, actor: str, purpose: str, reason: str, approval: str | None = None, break_glass: bool = False
+    ) -> ReadingGrant:
+        """Open a reading; a refusal is noted too. Purpose and reason are required.
+
+        Args:
+            actor: Who reads.
+            purpose: What for.
+            reason: Case or ticket.
+            approval: Id of what another person agreed to, where the purpose needs that.
+            break_glass: Read without that, where the purpose lets the actor; it is told, and reviewed.
+        """
 
     def end_reading(self, reading_id: bytes) -> None:
         """Close a reading: reserved look-ups that were not used come back."""

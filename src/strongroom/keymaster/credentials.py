@@ -19,6 +19,7 @@ from typing import Any
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.identity.credential import credential_id
+from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keys.rows import Rows, take
 
@@ -66,11 +67,51 @@ class CredentialState:
         return not self.purposes or purpose in self.purposes
 
 
-class Credentials:
-    """The credentials of one keymaster."""
+@dataclass(frozen=True)
+class _Wanted:
+    """A credential that somebody wants; checked where it stands by itself."""
 
-    def __init__(self, core: Core) -> None:
+    of_actor: str
+    public_key: bytes
+    days: float
+    networks: tuple[str, ...]
+    purposes: tuple[str, ...]
+    server: bool
+
+    @classmethod
+    def of(
+        cls,
+        of_actor: str,
+        public_key: bytes,
+        days: float,
+        networks: Sequence[str],
+        purposes: Sequence[str],
+        *,
+        server: bool,
+    ) -> _Wanted:
+        """Check it: a key of 32 bytes, a time, networks that are some."""
+        if len(public_key) != 32 or not 0 < days <= DAYS_MAX:
+            raise UsageError(f"a credential has a key of 32 bytes, and lasts up to {DAYS_MAX} days")
+        return cls(of_actor, public_key, days, tuple(_network(text) for text in networks), tuple(purposes), server)
+
+    @property
+    def id(self) -> str:
+        """Under which the keymaster is going to know it."""
+        return credential_id(self.public_key)
+
+
+class Credentials:
+    """The credentials of one keymaster.
+
+    Args:
+        core: Keys and state.
+        approvals: Where new ones are asked and agreed to.
+    """
+
+    def __init__(self, core: Core, approvals: Approvals) -> None:
         self._core = core
+        self._approvals = approvals
+        approvals.does("actors", self._agreed)
         self._known: tuple[int, dict[str, CredentialState]] = (-1, {})
 
     def all(self, actor: str) -> list[CredentialState]:
@@ -120,33 +161,61 @@ class Credentials:
             DeniedError: The policy does not let the actor.
         """
         core = self._core
-        if len(public_key) != 32 or not 0 < days <= DAYS_MAX:
-            raise UsageError(f"a credential has a key of 32 bytes, and lasts up to {DAYS_MAX} days")
-        ident = credential_id(public_key)
-        own = tuple(_network(text) for text in networks)
+        asked = _Wanted.of(of, public_key, days, networks, purposes, server=server)
 
         def work(rows: Rows) -> Answer:
-            standing = core.standing
-            standing.require(standing.decider.decide_act(actor, "actors"))
-            if of not in standing.policy.actors:
-                raise UsageError(f"the policy names no actor {of}", hint="`strongroom policy set` first")
-            for purpose in purposes:
-                if purpose not in standing.policy.purposes:
-                    raise UsageError(f"the policy has no purpose {purpose}")
-            if rows.execute("SELECT count(*) FROM credential").fetchone()[0] >= CREDENTIALS_MAX:
-                raise UsageError(f"a room has at most {CREDENTIALS_MAX} credentials")
-            if rows.execute("SELECT 1 FROM credential WHERE id = ?", (ident,)).fetchone() is not None:
-                raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
-            now = core.journal.now(rows)
-            limits = (json.dumps(own), json.dumps(list(purposes)), int(server))
-            row = (ident, of, public_key, *limits, now, now + days * DAY_SECONDS)
-            rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
-            take(rows, "standing")
-            extras = {"of": of, "credential": ident, "change": "add", "server": int(server)}
-            return {"leaf": core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))}
+            core.standing.require(core.standing.decider.decide_act(actor, "actors"))
+            self._check(rows, asked)
+            return {"leaf": self._insert(rows, asked, actor)}
 
         core.act("actors", actor, work)
-        return self._of(ident)
+        return self._of(asked.id)
+
+    def ask_add(
+        self,
+        actor: str,
+        of: str,
+        public_key: bytes,
+        *,
+        days: float,
+        networks: Sequence[str] = (),
+        purposes: Sequence[str] = (),
+        server: bool = False,
+    ) -> Asked:
+        """Ask what `add` does; it is done when another person agrees."""
+        wanted = _Wanted.of(of, public_key, days, networks, purposes, server=server)
+        said = {**asdict(wanted), "public_key": public_key.hex()}
+        return self._approvals.ask(actor, "actors", said, "", lambda rows: self._check(rows, wanted))
+
+    def _agreed(self, rows: Rows, asked: Asked, actor: str) -> dict[str, Any]:
+        said = dict(asked.said)
+        public_key = bytes.fromhex(said.pop("public_key"))
+        wanted = _Wanted.of(public_key=public_key, **said)
+        self._check(rows, wanted)
+        self._insert(rows, wanted, actor)
+        return {"of": wanted.of_actor}
+
+    def _check(self, rows: Rows, wanted: _Wanted) -> None:
+        policy = self._core.standing.policy
+        if wanted.of_actor not in policy.actors:
+            raise UsageError(f"the policy names no actor {wanted.of_actor}", hint="`strongroom policy --set` first")
+        for purpose in wanted.purposes:
+            if purpose not in policy.purposes:
+                raise UsageError(f"the policy has no purpose {purpose}")
+        if rows.execute("SELECT count(*) FROM credential").fetchone()[0] >= CREDENTIALS_MAX:
+            raise UsageError(f"a room has at most {CREDENTIALS_MAX} credentials")
+        if rows.execute("SELECT 1 FROM credential WHERE id = ?", (wanted.id,)).fetchone() is not None:
+            raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
+
+    def _insert(self, rows: Rows, wanted: _Wanted, actor: str) -> int:
+        core = self._core
+        now = core.journal.now(rows)
+        limits = (json.dumps(wanted.networks), json.dumps(wanted.purposes), int(wanted.server))
+        row = (wanted.id, wanted.of_actor, wanted.public_key, *limits, now, now + wanted.days * DAY_SECONDS)
+        rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
+        take(rows, "standing")
+        extras = {"of": wanted.of_actor, "credential": wanted.id, "change": "add", "server": int(wanted.server)}
+        return core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))
 
     def revoke(self, actor: str, ident: str) -> CredentialState:
         """End a credential at once.

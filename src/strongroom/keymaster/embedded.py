@@ -12,7 +12,7 @@ own, so that it can move to another host without a change above.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -32,19 +32,24 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
+from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.catchup import EmbeddedTails
+from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.credentials import Credentials
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
+from strongroom.keymaster.freezing import Freezing
+from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.readings import HERE, Holder, Readings
+from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
 from strongroom.keymaster.resigning import Resigning
+from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.slotting import Slots
@@ -84,7 +89,11 @@ class EmbeddedKeymaster:
         self._bucket_copies = BucketCopies(core, self._leases)
         self._sealing = Sealing(core, self._leases)
         self._reindexing = Reindexing(core, self._leases)
-        self._readings = Readings(core)
+        self.approvals = Approvals(core)
+        self.changes = Changes(core, self.approvals)
+        self.reviews = Reviews(core)
+        self.freezing = Freezing(core, self.approvals)
+        self._readings = Readings(core, self.approvals, self.reviews)
         self._releasing = Releasing(core, self._readings)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
@@ -94,7 +103,7 @@ class EmbeddedKeymaster:
         self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
-        self.credentials = Credentials(core)
+        self.credentials = Credentials(core, self.approvals)
 
     @property
     def ring(self) -> KeyRing:
@@ -147,7 +156,10 @@ class EmbeddedKeymaster:
         standing.refresh()
         roles = standing.policy.actors[actor].roles if actor in standing.policy.actors else ()
         may = {act for role in roles for act in standing.policy.roles[role].may}
-        if standing.frozen or not may & set(acts):
+        stopped = standing.decider.stopped(actor)
+        if stopped is not None:
+            raise DeniedError(stopped.reason, rule=stopped.rule)
+        if not may & set(acts):
             raise DeniedError(f"the actor may do none of {', '.join(acts)}", rule="room.may")
 
     @property
@@ -172,23 +184,11 @@ class EmbeddedKeymaster:
 
     def set_schema(self, actor: str, text: str) -> Receipt:
         """See `Keymaster.set_schema`."""
-        return self._change(actor, "schema", lambda rows: self._core.standing.set_schema(rows, text).number)
+        return self.changes.make(actor, "schema", text)
 
     def set_policy(self, actor: str, text: str) -> Receipt:
         """See `Keymaster.set_policy`."""
-        return self._change(actor, "policy", lambda rows: self._core.standing.set_policy(rows, text)[0])
-
-    def _change(self, actor: str, act: str, change: Callable[[Rows], int]) -> Receipt:
-        core = self._core
-
-        def work(rows: Rows) -> Answer:
-            core.standing.require(core.standing.decider.decide_act(actor, act))
-            entry_of = {"number": change(rows)}
-            leaf = core.journal.note(rows, core.journal.entry(rows, act, actor, extras=entry_of))
-            return {"leaf": leaf, "time": core.journal.now(rows), **entry_of}
-
-        answer = core.act(act, actor, work)
-        return Receipt(answer["leaf"], answer["time"], act, {"number": answer["number"]})
+        return self.changes.make(actor, "policy", text)
 
     def head(self) -> Head:
         """See `Keymaster.head`."""
@@ -279,9 +279,18 @@ class EmbeddedKeymaster:
         self._leases.abandon(lease)
 
     # -- reading --------------------------------------------------------------------------------
-    def begin_reading(self, *, actor: str, purpose: str, reason: str, holder: Holder = HERE) -> ReadingGrant:
+    def begin_reading(
+        self,
+        *,
+        actor: str,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+        break_glass: bool = False,
+        holder: Holder = HERE,
+    ) -> ReadingGrant:
         """See `Keymaster.begin_reading`; `holder` is the credential it is opened through."""
-        return self._readings.begin(actor, purpose, reason, holder)
+        return self._readings.begin(actor, purpose, reason, approval, break_glass=break_glass, holder=holder)
 
     def end_reading(self, reading_id: bytes) -> None:
         """See `Keymaster.end_reading`."""

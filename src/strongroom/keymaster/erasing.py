@@ -23,7 +23,7 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasureapi import ERASED, HELD, PRESENT, UNKNOWN, ErasurePlan, ErasureProof
 from strongroom.keymaster.leases import LEASE_SECONDS, Leases
 from strongroom.keymaster.publishing import Publishing
-from strongroom.keymaster.readings import REASON_LENGTH_MAX
+from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.tombstones import any_buried, buried_at, bury
 from strongroom.keymaster.turning import Turning
 from strongroom.keys.pages import U64, Bytes2D, halves
@@ -217,12 +217,6 @@ def already(rows: Rows, tokens: Bytes2D) -> ConflictError:
         _said(len(tokens), f"erased already, by entry {which} of the log"),
         hint=f"`strongroom erase --receipt {leaves[-1]}` writes the receipt",
     )
-
-
-def check_reason(reason: str) -> None:
-    """Refuse an act without a reason."""
-    if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
-        raise UsageError(f"a reason of at most {REASON_LENGTH_MAX} characters is needed")
 
 
 def _held(count: int) -> DeniedError:

@@ -15,8 +15,9 @@ import numpy as np
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import Receipt
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.erasing import Erasing, check_reason
+from strongroom.keymaster.erasing import Erasing
 from strongroom.keymaster.erasureapi import ERASED, HELD, UNKNOWN
+from strongroom.keymaster.reason import check_reason
 from strongroom.keys.pages import Bytes2D, halves
 from strongroom.keys.rows import Rows
 from strongroom.keys.writer import distinct

@@ -142,6 +142,22 @@ class Journal:
         """Keep the sealed reason of a leaf."""
         rows.execute("INSERT INTO leaf_reason VALUES (?, ?, ?)", (leaf, month, sealed))
 
+    def seal_text(self, rows: Rows, text: str, what: bytes) -> tuple[bytes, bytes]:
+        """A text that is kept as long as reasons are: month, and the text sealed for what it is."""
+        month = self._month_id(int(self.now(rows)))
+        return month, wrap(self._month(rows, month)[:KEY_BYTES], text.encode(), b"text" + what)
+
+    def open_text(self, rows: Rows, month: bytes, sealed: bytes, what: bytes) -> str:
+        """What `seal_text` sealed; empty when the key of its month was destroyed."""
+        key = self._months.get(month)
+        if key is None:
+            sql = "SELECT wrapped FROM wrapped_key WHERE purpose = 'month' AND id = ?"
+            row = rows.execute(sql, (month,)).fetchone()
+            if row is None:
+                return ""
+            key = self._ring.unwrap("month", month, row[0])
+        return unwrap(key[:KEY_BYTES], sealed, b"text" + what).decode()
+
     # -- keys of months and days ----------------------------------------------------------------
     def _month_id(self, seconds: int) -> bytes:
         return calendar.strftime("%Y-%m", calendar.gmtime(seconds)).encode()

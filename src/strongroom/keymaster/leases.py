@@ -134,16 +134,17 @@ class Leases:
         Raises:
             ConflictError: It was committed, abandoned, has expired, or never was.
             UsageError: It is a lease for something else.
-            DeniedError: The keymaster is frozen.
+            DeniedError: The room, or the actor it was granted to, is frozen.
         """
-        row = rows.execute("SELECT verb, state, expires FROM lease WHERE id = ?", (lease.lease_id,)).fetchone()
+        row = rows.execute("SELECT verb, state, expires, actor FROM lease WHERE id = ?", (lease.lease_id,)).fetchone()
         if row is None or row[1] != "open" or row[2] <= self._core.clock():
             raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
         if row[0] not in verbs:
             raise UsageError(f"a lease to {row[0]} does not allow this")
         self._core.standing.refresh(rows)
-        if self._core.standing.frozen:
-            raise DeniedError("the keymaster is frozen", rule="room.frozen")
+        stopped = self._core.standing.decider.stopped(row[3])
+        if stopped is not None:
+            raise DeniedError(stopped.reason, rule=stopped.rule)
 
     def renew(self, lease: Lease) -> Lease:
         """See `Keymaster.renew`."""

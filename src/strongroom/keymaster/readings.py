@@ -15,16 +15,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import Hits, ReadingGrant
+from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasureapi import Buried
 from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
+from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave
+from strongroom.keymaster.reason import check_reason
+from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.tombstones import any_buried, buried_of
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
@@ -45,13 +49,11 @@ from strongroom.seal.blocks import (
 )
 
 READING_SECONDS = 3600.0
-REASON_LENGTH_MAX = 1000
 RESERVE_MOST = 64
 VALUES_REMEMBERED_MAX = 200_000
 LOOKUPS_AT_ONCE_MAX = 10_000
 BLOCKS_AT_ONCE_MAX = 100_000
 FILE_KEYS_KEPT_MAX = 4096
-SERVER_ONLY = "room.server-only"
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
@@ -64,17 +66,6 @@ _KIND_NAMES = {KIND_RECORDS: "records", KIND_INDEX: "index", KIND_OPEN_COLUMNS: 
 _SHARED = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 
 
-class Holder(NamedTuple):
-    """Through which credential a reading was opened; `direct` when whoever holds it is not trusted to mask."""
-
-    credential: str = ""
-    direct: bool = False
-
-
-HERE = Holder()
-"""Who opens a keymaster in their own process."""
-
-
 @dataclass
 class Reading:
     """One open reading."""
@@ -85,6 +76,7 @@ class Reading:
     expires: float
     reason: bytes
     holder: Holder
+    leave: Leave
     lock: threading.Lock = field(default_factory=threading.Lock)
     left: int = 0
     block: int = 0
@@ -102,8 +94,10 @@ class Reading:
 class Readings:
     """The open readings of one keymaster."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, approvals: Approvals, reviews: Reviews) -> None:
         self._core = core
+        self._approvals = approvals
+        self._reviews = reviews
         self._open: dict[bytes, Reading] = {}
 
     def forget(self) -> None:
@@ -122,32 +116,52 @@ class Readings:
         return reading
 
     # -- opening and closing --------------------------------------------------------------------
-    def begin(self, actor: str, purpose: str, reason: str, holder: Holder = HERE) -> ReadingGrant:
+    def begin(
+        self,
+        actor: str,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+        *,
+        break_glass: bool = False,
+        holder: Holder = HERE,
+    ) -> ReadingGrant:
         """See `Keymaster.begin_reading`."""
         if not purpose:
             raise UsageError("a reading needs a purpose")
-        if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
-            raise UsageError(f"a reading needs a reason of at most {REASON_LENGTH_MAX} characters")
-        core = self._core
+        check_reason(reason)
+        if approval is not None and break_glass:
+            raise UsageError("a reading has an approval, or breaks the glass")
+        core, act = self._core, "break-glass" if break_glass else "open"
         ident = core.entropy(16)
 
         def work(rows: Rows) -> Answer:
             core.standing.require(self._may_use(actor, purpose))
+            if break_glass:
+                core.standing.require(self._reviews.may_break(actor, purpose))
+            persons = 0 if approval is None else self._approvals.granted(rows, approval, actor, purpose)
             rule = core.standing.policy.purposes[purpose]
             digest, month, sealed = core.journal.reason(rows, reason)
+            extras = {} if approval is None else {"approval": approval}
             entry = core.journal.entry(
-                rows, "open", actor, purpose=purpose, legal_basis=rule.legal_basis, reason=digest
+                rows, act, actor, purpose=purpose, legal_basis=rule.legal_basis, reason=digest, extras=extras
             )
             expires = core.journal.now(rows) + READING_SECONDS
             sql = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
             rows.execute(sql, (ident, actor, purpose, core.head(rows).number, expires))
             leaf = core.journal.note(rows, entry)
             core.journal.keep_reason(rows, leaf, month, sealed)
-            return {"leaf": leaf, "expires": expires, "reason": digest.hex()}
+            if break_glass:
+                self._reviews.open(rows, ident[:8].hex(), actor, purpose, reason, leaf)
+            return {"leaf": leaf, "expires": expires, "reason": digest.hex(), "persons": persons}
 
-        answer = core.act("open", actor, work, purpose=purpose)
+        answer = core.act(act, actor, work, purpose=purpose)
+        if break_glass:
+            self._reviews.tell(ident[:8].hex(), actor, purpose, answer["leaf"])
         rule = core.standing.policy.purposes[purpose]
-        self._open[ident] = Reading(ident, actor, rule, answer["expires"], bytes.fromhex(answer["reason"]), holder)
+        leave = Leave(approval or "", answer["persons"], break_glass)
+        digest = bytes.fromhex(answer["reason"])
+        self._open[ident] = Reading(ident, actor, rule, answer["expires"], digest, holder, leave)
         views = rule.views(core.standing.schema)
         group, rows_too = (None, False) if rule.sql is None else (rule.sql.min_group, rule.sql.rows)
         return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too)
@@ -297,7 +311,7 @@ class Readings:
             decision = core.standing.decider.decide_read(
                 reading.actor, reading.purpose.name, verb, table, None if fields is None else list(fields), list(where)
             )
-            if decision.allowed and not core.standing.frozen:
+            if decision.allowed:
                 return core.standing.schema.table(table)
             refused = refused or decision
 

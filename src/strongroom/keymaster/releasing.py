@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, DeniedError, UnavailableError, UsageError
+from strongroom.errors import BudgetError, ConflictError, DeniedError, UnavailableError, UsageError
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.core import Answer, Core, Request
-from strongroom.keymaster.readings import SERVER_ONLY, Reading, Readings
+from strongroom.keymaster.holder import SERVER_ONLY
+from strongroom.keymaster.ledger import Plan
+from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
-from strongroom.purpose.budget import Limit, limits
+from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
 from strongroom.schema.model import OPEN, Table
 from strongroom.seal.cells import batch_keys, batch_keys_of
 
@@ -33,6 +35,7 @@ BATCHES_KEPT_MAX = 65_536
 SMALL = 64
 SHOWN_KEPT_MAX = 64
 ATTEMPTS_MAX = 16
+_ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
 
 
 class _ErasedError(ConflictError):
@@ -94,7 +97,8 @@ class Releasing:
             _whole_only(reading, ask, model)
         if counter(rows, "removals") != persons.removals:
             raise _ErasedError("somebody was erased meanwhile")
-        plan = core.ledger.plan_persons(rows, self._limits(reading), persons.ordinals, core.journal.now(rows))
+        limits = (*self._limits(reading), *_agreed(rows, core, reading, ask, model))
+        plan = _planned(core, rows, limits, persons.ordinals)
         root, month, sealed = core.journal.labels(rows, persons.tokens)
         entry = core.journal.entry(
             rows,
@@ -246,6 +250,43 @@ def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
         reading.shown.clear()
     reading.shown[ask.table, ask.fields] = (model, shown)
     return shown
+
+
+def _agreed(rows: Rows, core: Core, reading: Reading, ask: Ask, model: Table) -> tuple[Limit, ...]:
+    """Further limits of a purpose that needs another person's agreement.
+
+    Raises:
+        DeniedError: It is needed and not there, or has ended.
+    """
+    rule, leave = core.standing.policy.purposes[reading.purpose.name].approval, reading.leave
+    if rule is None or leave.broken:
+        return ()
+    if leave.approval:
+        sql = "SELECT 1 FROM approval WHERE id = ? AND state = 'approved' AND expires > ?"
+        if rows.execute(sql, (leave.approval, core.journal.now(rows))).fetchone() is None:
+            raise DeniedError("the approval has ended", rule="approval.ended", hint="ask for another")
+        return (approved_limit(leave.approval, leave.persons),)
+    if rule.always or set(rule.classes) & _shown(reading, ask, model):
+        raise _unapproved(reading)
+    return unapproved_limits(reading.purpose, reading.actor)
+
+
+def _planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int]) -> Plan:
+    try:
+        return core.ledger.plan_persons(rows, limits, ordinals, core.journal.now(rows))
+    except BudgetError as error:
+        if (error.rule or "").startswith(f"{UNAPPROVED}/"):
+            raise DeniedError(
+                "more persons in an hour than this purpose lets one person read alone",
+                rule="approval.needed",
+                hint=_ASK,
+            ) from None
+        raise
+
+
+def _unapproved(reading: Reading) -> DeniedError:
+    told = f"purpose {reading.purpose.name} needs another person's agreement"
+    return DeniedError(told, rule="approval.needed", hint=_ASK)
 
 
 def _whole_only(reading: Reading, ask: Ask, model: Table) -> None:

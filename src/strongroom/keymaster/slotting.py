@@ -137,7 +137,7 @@ class Slots:
         core = self._core
         core.standing.refresh()
         decision = core.standing.decider.decide_act(actor, act)
-        if not decision.allowed or core.standing.frozen:
+        if not decision.allowed:
 
             def refuse(_rows: Rows) -> Answer:
                 core.standing.require(decision)

@@ -17,6 +17,7 @@ from strongroom.keymaster.state import State
 from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, TokenKeys, field_keys
 from strongroom.keys.rows import Rows, counter, take
 from strongroom.purpose.cedar import Decider, Decision
+from strongroom.purpose.freeze import Freezes
 from strongroom.purpose.policy import Policy, check_policy, parse_policy
 from strongroom.schema.model import Schema, Table
 from strongroom.schema.parse import parse_schema
@@ -32,7 +33,6 @@ class Standing:
         self._ring = ring
         self._entropy = entropy
         self.number = -1
-        self.frozen = False
         self.schema = Schema({}, {}, 0)
         self.policy_number = 0
         self._policy: Policy | None = None
@@ -76,24 +76,18 @@ class Standing:
             schema = Schema.from_json(row[0])
             sql = "SELECT number, stored FROM policy_version ORDER BY number DESC LIMIT 1"
             policy_number, stored = source.execute(sql).fetchone()
-            self._use(schema, policy_number, Policy.from_json(stored))
-            self.frozen = counter(source, "frozen") != 0
+            freezes = Freezes.of(source.execute("SELECT kind, name FROM freeze").fetchall())
+            self._use(schema, policy_number, Policy.from_json(stored), freezes)
             self._uses = outer_key_uses(source)
             self.number = number
         return number
 
-    def _use(self, schema: Schema, policy_number: int, policy: Policy) -> None:
+    def _use(self, schema: Schema, policy_number: int, policy: Policy, freezes: Freezes) -> None:
         self.schema, self.policy_number, self._policy = schema, policy_number, policy
-        self._decider = Decider(policy, schema)
+        self._decider = Decider(policy, schema, freezes=freezes)
 
     def require(self, decision: Decision) -> Decision:
-        """Pass an allowed decision on.
-
-        Raises:
-            DeniedError: It was refused, or the keymaster is frozen.
-        """
-        if self.frozen:
-            raise DeniedError("the keymaster is frozen", rule="room.frozen")
+        """Pass an allowed decision on; DeniedError when it was refused."""
         if not decision.allowed:
             raise DeniedError(decision.reason, rule=decision.rule)
         return decision
@@ -114,13 +108,31 @@ class Standing:
         return next((table for table in self.schema.tables.values() if table.id == table_id), None)
 
     # -- changing -------------------------------------------------------------------------------
-    def set_schema(self, rows: Rows, text: str) -> Schema:
-        """Keep a new schema version within a transaction, with keys for new indexes and tokens."""
+    def check_text(self, rows: Rows, kind: str, text: str) -> None:
+        """Raise what keeping a text as the new policy or schema would raise; nothing changes."""
+        if kind == "policy":
+            self._policy_of(rows, text)
+        else:
+            self._schema_of(rows, text)
+
+    def _schema_of(self, rows: Rows, text: str) -> Schema:
         last = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
         schema = parse_schema(text, Schema.from_json(last[0]) if last else None, self._entropy)
         row = rows.execute("SELECT stored FROM policy_version ORDER BY number DESC LIMIT 1").fetchone()
         if row is not None:
             check_policy(Policy.from_json(row[0]), schema)
+        return schema
+
+    def _policy_of(self, rows: Rows, text: str) -> Policy:
+        stored = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
+        schema = Schema.from_json(stored)
+        policy = parse_policy(text, schema)
+        Decider(policy, schema).validate()
+        return policy
+
+    def set_schema(self, rows: Rows, text: str) -> Schema:
+        """Keep a new schema version within a transaction, with keys for new indexes and tokens."""
+        schema = self._schema_of(rows, text)
         rows.execute("INSERT INTO schema_version VALUES (?, ?, ?)", (schema.number, text, schema.to_json()))
         for table in schema.tables.values():
             sql = "INSERT INTO table_version VALUES (?, ?, ?) ON CONFLICT (id, version) DO NOTHING"
@@ -138,10 +150,7 @@ class Standing:
 
     def set_policy(self, rows: Rows, text: str) -> tuple[int, Policy]:
         """Keep a new policy version within a transaction; returns its number."""
-        stored = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
-        schema = Schema.from_json(stored)
-        policy = parse_policy(text, schema)
-        Decider(policy, schema).validate()
+        policy = self._policy_of(rows, text)
         last = rows.execute("SELECT max(number) FROM policy_version").fetchone()[0]
         number = (last or 0) + 1
         rows.execute("INSERT INTO policy_version VALUES (?, ?, ?)", (number, text, policy.to_json()))

@@ -10,7 +10,7 @@ FORMAT = 2
 
 TABLES = f"""
 {PAGE_TABLES}
-INSERT INTO counter VALUES ('batch', 0), ('frozen', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
+INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
   ('placed', 0), ('behind', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
@@ -71,6 +71,17 @@ CREATE TABLE gap (size INTEGER NOT NULL, root BLOB NOT NULL, first INTEGER NOT N
 CREATE TABLE credential (id TEXT PRIMARY KEY, actor TEXT NOT NULL, public_key BLOB NOT NULL, networks TEXT NOT NULL,
   purposes TEXT NOT NULL, server INTEGER NOT NULL, made REAL NOT NULL, expires REAL NOT NULL,
   revoked REAL NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE freeze (kind TEXT NOT NULL, name TEXT NOT NULL, actor TEXT NOT NULL, leaf INTEGER NOT NULL,
+  at REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE approval (id TEXT PRIMARY KEY, kind TEXT NOT NULL, said TEXT NOT NULL, month BLOB NOT NULL,
+  reason BLOB NOT NULL, actor TEXT NOT NULL, asked REAL NOT NULL, expires REAL NOT NULL, state TEXT NOT NULL,
+  decided_by TEXT, decided REAL) WITHOUT ROWID;
+CREATE INDEX approval_by_state ON approval (state, expires);
+
+CREATE TABLE review (id TEXT PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, leaf INTEGER NOT NULL,
+  at REAL NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL, closed_by TEXT, closed REAL, closed_month BLOB,
+  closing BLOB) WITHOUT ROWID;
 
 CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, head INTEGER NOT NULL,
   expires REAL NOT NULL) WITHOUT ROWID;

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 AHEAD_SECONDS = 60
 LASTS_SECONDS_MAX = 300
 NONCES_MAX = 2_000_000
+SIGNED_IN = "room.signed-in"
 
 
-class UnknownError(DeniedError):
-    """Nobody this keymaster knows: says nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__("not signed in", rule="room.signed-in")
+def unknown() -> DeniedError:
+    """What is said to nobody this keymaster knows, and nothing else."""
+    return DeniedError("not signed in", rule=SIGNED_IN)
 
 
 class Callers:
@@ -52,17 +51,17 @@ class Callers:
         """The credential that signed a request, and what was signed; the body is compared with it by the caller.
 
         Raises:
-            UnknownError: Nobody known has signed it.
-            DeniedError: The credential may not be used, or the request is too old, too new, or was answered before.
+            DeniedError: Nobody known has signed it (rule `SIGNED_IN`); the credential may not be used; the request is
+                too old, too new, or was answered before.
         """
         try:
             signed = read_signature(method, path, headers)
             credential = self._credentials.find(signed.key_id)
             if credential is None:
-                raise UnknownError
+                raise unknown()
             signed.verify(credential.public_key)
         except IntegrityError:
-            raise UnknownError from None
+            raise unknown() from None
         now = self._clock()
         credential.check(now, address)
         if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):

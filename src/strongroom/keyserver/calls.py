@@ -32,8 +32,11 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
+from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
+from strongroom.keymaster.freezing import Frozen
+from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keyserver.frames import Unpacker
 
@@ -136,7 +139,7 @@ _ALL = (
     _call("rotate_index", LEASE, tuple[U8, U8], table=str, field_name=str, value_tokens=U8, entries=U8),
     _call("abandon", LEASE, None),
     # reading
-    _call("begin_reading", ACTOR, ReadingGrant, purpose=str, reason=str),
+    _call("begin_reading", ACTOR, ReadingGrant, purpose=str, reason=str, approval=str | None, break_glass=bool),
     _call("end_reading", READING, None),
     _call("block_keys", READING, list[bytes], key_id=bytes, kind=int, numbers=list[int], table=str | None),
     _call("subject_tokens", READING, U8, table=str, identifiers=list[str]),
@@ -170,10 +173,19 @@ _ALL = (
     # who may speak for whom
     _call("credentials.all", ACTOR, list[CredentialState]),
     _call(
-        "credentials.add", ACTOR, CredentialState,
+        "credentials.add", ACTOR, CredentialState | None,
         of=str, public_key=bytes, days=float, networks=list[str], purposes=list[str], server=bool,
     ),
     _call("credentials.revoke", ACTOR, CredentialState, ident=str),
+    # what takes two
+    _call("approvals.ask_read", ACTOR, Asked, purpose=str, persons=int, reason=str),
+    _call("approvals.decide", ACTOR, Asked, ident=str, agree=bool),
+    _call("approvals.waiting", ACTOR, list[Asked]),
+    _call("freezing.all", ANYBODY, list[Frozen]),
+    _call("freezing.freeze", ACTOR, Receipt, kind=str, name=str, reason=str),
+    _call("freezing.ask_lift", ACTOR, Asked, kind=str, name=str, reason=str),
+    _call("reviews.all", ACTOR, list[Review]),
+    _call("reviews.close", ACTOR, Receipt, ident=str, text=str),
     # the tail of the log
     _call("tails.next", ANYBODY, Piece | None),
     _call("tails.placed", ACTOR, None, end=int),

@@ -28,6 +28,7 @@ from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LeaseSaid
 from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteTails
+from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
 from strongroom.schema.model import Schema
 from strongroom.schema.stored import table_from_json
@@ -72,6 +73,9 @@ class RemoteKeymaster:
         self.erasures: Erasures = RemoteErasures(self._ask)
         self.tails: Tails = RemoteTails(self._ask)
         self.credentials = RemoteCredentials(self._ask)
+        self.approvals = RemoteApprovals(self._ask)
+        self.freezing = RemoteFreezing(self._ask)
+        self.reviews = RemoteReviews(self._ask)
 
     def __enter__(self) -> Self:
         return self
@@ -247,10 +251,15 @@ class RemoteKeymaster:
         self._ask("abandon", lease=lease.lease_id)
 
     # -- reading --------------------------------------------------------------------------------
-    def begin_reading(self, *, actor: str, purpose: str, reason: str) -> ReadingGrant:
+    def begin_reading(
+        self, *, actor: str, purpose: str, reason: str, approval: str | None = None, break_glass: bool = False
+    ) -> ReadingGrant:
         """See `Keymaster.begin_reading`."""
         self._own(actor)
-        return cast("ReadingGrant", self._ask("begin_reading", purpose=purpose, reason=reason))
+        asked = self._ask(
+            "begin_reading", purpose=purpose, reason=reason, approval=approval, break_glass=break_glass
+        )
+        return cast("ReadingGrant", asked)
 
     def end_reading(self, reading_id: bytes) -> None:
         """See `Keymaster.end_reading`."""

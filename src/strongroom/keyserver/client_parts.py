@@ -115,8 +115,8 @@ class RemoteCredentials:
         networks: Sequence[str] = (),
         purposes: Sequence[str] = (),
         server: bool = False,
-    ) -> CredentialState:
-        """See `Credentials.add`."""
+    ) -> CredentialState | None:
+        """See `Credentials.add`; None when it waits for another person's agreement (`approvals.waiting`)."""
         del actor  # the credential says who
         asked = self._ask(
             "credentials.add",
@@ -127,7 +127,7 @@ class RemoteCredentials:
             purposes=list(purposes),
             server=server,
         )
-        return cast("CredentialState", asked)
+        return cast("CredentialState | None", asked)
 
     def revoke(self, actor: str, ident: str) -> CredentialState:
         """See `Credentials.revoke`."""

@@ -31,7 +31,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
-from strongroom.keyserver.callers import UnknownError
+from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.frames import BODY_BYTES_MAX
 from strongroom.keyserver.service import Service
 from strongroom.seal.entropy import random_bytes
@@ -119,7 +119,7 @@ class App:
         path: str = scope["path"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope.get("query_string") or len(headers) != len(scope["headers"]):
-            raise UnknownError
+            raise unknown()
         address = scope["client"][0] if scope.get("client") else "127.0.0.1"
         loop = asyncio.get_running_loop()
         callers = self._service.callers

@@ -4,7 +4,8 @@ Rules it keeps:
 
 1. The caller's actor comes from the credential, never from the message. A lease is what the keymaster granted, never
    what the caller says of it; a lease of another actor, or a reading of another credential, is as if it were not there.
-2. Errors of this library go back as they are: they name no value. Of any other only the place is told, to the operator.
+2. A change of policy, schema or credentials takes two: what comes over the wire is asked, and done when another agrees.
+3. Errors of this library go back as they are: they name no value. Of any other only the place is told, to the operator.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.api import Lease
-from strongroom.keymaster.readings import Holder
-from strongroom.keyserver.callers import Callers, UnknownError
+from strongroom.keymaster.holder import Holder
+from strongroom.keyserver.callers import SIGNED_IN, Callers
 from strongroom.keyserver.calls import (
     ACTOR,
     CALLS,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 LOG_ENTRIES_AT_ONCE = 10_000
 WRITING = ("put", "compact", "erase", "hold", "schema", "policy", "copy", "restore", "rotate")
 _STATUS = (
-    (UnknownError, 401), (BudgetError, 429), (DeniedError, 403), (UsageError, 400), (NotFoundError, 404),
+    (BudgetError, 429), (DeniedError, 403), (UsageError, 400), (NotFoundError, 404),
     (ConflictError, 409), (UnavailableError, 503), (IntegrityError, 500),
 )  # fmt: skip
 MISDIRECTED = 421
@@ -78,6 +79,9 @@ class Service:
             "policy": lambda _c, _a: keymaster.policy().to_json(),
             "table_version": lambda _c, args: table_to_json(keymaster.table_version(**args)),
             "begin_reading": self._begin_reading,
+            "set_policy": lambda _c, args: keymaster.changes.ask(args["actor"], "policy", args["text"]),
+            "set_schema": lambda _c, args: keymaster.changes.ask(args["actor"], "schema", args["text"]),
+            "credentials.add": self._add_credential,
             "log_entries": self._log_entries,
             "verify_log": self._verify_log,
             "erasures.buried": lambda _c, args: keymaster.erasures.buried(args.pop("lease"), **args),
@@ -94,13 +98,13 @@ class Service:
     def refuse(self, error: StrongroomError) -> tuple[int, bytes]:
         """Status and body of an error."""
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        kind = "DeniedError" if isinstance(error, UnknownError) else type(error).__name__
         rule, remaining, resets_at = None, 0, None
         if isinstance(error, DeniedError):
             rule = error.rule
+            status = 401 if rule == SIGNED_IN else status
         if isinstance(error, BudgetError):
             remaining, resets_at = error.remaining, error.resets_at
-        return status, pack(Trouble(kind, str(error), error.hint, rule, remaining, resets_at))
+        return status, pack(Trouble(type(error).__name__, str(error), error.hint, rule, remaining, resets_at))
 
     def answer(self, credential: CredentialState, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer to a request that its caller has signed."""
@@ -154,6 +158,9 @@ class Service:
         if not credential.allows(args["purpose"]):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
         return self._keymaster.begin_reading(**args, holder=Holder(credential.id, not credential.server))
+
+    def _add_credential(self, _credential: CredentialState, args: dict[str, Any]) -> None:
+        self._keymaster.credentials.ask_add(**args)
 
     def _log_entries(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
         start, stop = args["start"], args["stop"]

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import BudgetError
-from strongroom.purpose.model import WINDOWS, Budget, Policy
+from strongroom.purpose.model import WINDOWS, Budget, Policy, Purpose
 
 Kind = Literal["persons", "lookups", "puts"]
 
@@ -33,6 +33,7 @@ MONTH_SECONDS = 30 * DAY_SECONDS
 SLOT_SECONDS: Mapping[str, int] = {"hour": 300, "day": HOUR_SECONDS, "month": DAY_SECONDS}
 WINDOW_SECONDS: Mapping[str, int] = {"hour": HOUR_SECONDS, "day": DAY_SECONDS, "month": MONTH_SECONDS}
 NEVER = -1
+UNAPPROVED = "unapproved"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,20 @@ def limits(policy: Policy, actor: str, purpose: str | None, kind: Kind) -> tuple
         *_limits(f"persons/purpose/{rule.name}", rule.total),
         *_limits("persons/room", policy.room),
     )
+
+
+def approved_limit(ident: str, persons: int) -> Limit:
+    """The most that one agreement lets through: a scope of its own, over 30 days, which it never outlives."""
+    (limit,) = _limits(f"persons/approval/{ident}", Budget(month=persons))
+    return limit
+
+
+def unapproved_limits(purpose: Purpose, actor: str) -> tuple[Limit, ...]:
+    """The most in an hour that needs nobody's agreement."""
+    rule = purpose.approval
+    if rule is None or rule.over is None:
+        return ()
+    return _limits(f"{UNAPPROVED}/actor/{actor}/purpose/{purpose.name}", Budget(hour=rule.over))
 
 
 def _limits(scope: str, budget: Budget) -> tuple[Limit, ...]:

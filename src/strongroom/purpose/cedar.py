@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import PolicyError
+from strongroom.purpose.freeze import NOTHING, Freezes
 from strongroom.purpose.model import ACTS, FieldView, Policy, Purpose
 from strongroom.purpose.refusal import explain_act, explain_read
 
@@ -89,9 +90,13 @@ class Decider:
         policy: The policy in force.
         schema: The schema in force.
         further_rules: More Cedar text in the same namespace, validated with the generated rules.
+        freezes: What is frozen, whatever the rules say.
     """
 
-    def __init__(self, policy: Policy, schema: Schema, further_rules: str = "") -> None:
+    def __init__(
+        self, policy: Policy, schema: Schema, further_rules: str = "", freezes: Freezes = NOTHING
+    ) -> None:
+        self._freezes = freezes
         self._policy = policy
         self._schema = schema
         self._further_rules = further_rules
@@ -132,14 +137,19 @@ class Decider:
         asked = None if fields is None else tuple(sorted(set(fields)))
         selected = tuple(sorted(set(where)))
         key = ("read", actor, purpose, verb, table, asked, selected)
-        known = self._remembered.get(key)
+        known = self._remembered.get(key) or self.stopped(actor, purpose)
         return known or self._remember(key, self._read(actor, purpose, verb, table, asked, selected))
 
     def decide_act(self, actor: str, verb: str, table: str | None = None) -> Decision:
         """Decide an act without a purpose: put (into a table), or another of `ACTS` (in the room)."""
         key = ("act", actor, verb, table)
-        known = self._remembered.get(key)
+        known = self._remembered.get(key) or self.stopped(actor, act=verb)
         return known or self._remember(key, self._act(actor, verb, table))
+
+    def stopped(self, actor: str, purpose: str | None = None, act: str | None = None) -> Decision | None:
+        """The refusal of whoever or whatever is frozen; None where nothing is."""
+        found = self._freezes.stops(actor, purpose, act)
+        return None if found is None else Decision(False, *found)
 
     def _remember(self, key: tuple[object, ...], decision: Decision) -> Decision:
         if len(self._remembered) >= DECISIONS_REMEMBERED_MAX:

@@ -25,7 +25,7 @@ SHOWS = ("plain", "masked", "token", "withheld")
 READ_VERBS = ("get", "find", "sql", "rejects")
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
-    "erase", "hold", "actors",
+    "erase", "hold", "actors", "freeze",
 )  # fmt: skip
 WINDOWS = ("hour", "day", "month")
 LOOKUPS_PER_PERSON = 10
@@ -122,6 +122,25 @@ class TableRule:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """When a read needs another person's agreement.
+
+    Args:
+        roles: Who may agree.
+        always: Every read.
+        over: More than so many distinct persons in an hour; None for no such limit.
+        classes: A read that is shown one of these classes.
+        hours: How long an agreement lasts.
+    """
+
+    roles: tuple[str, ...]
+    always: bool = False
+    over: int | None = None
+    classes: tuple[str, ...] = ()
+    hours: int = 24
+
+
+@dataclass(frozen=True)
 class Purpose:
     """Why a reading may happen: legal basis, who, which verbs and fields, how much.
 
@@ -138,6 +157,8 @@ class Purpose:
         sql: What SQL may return, where `verbs` has sql.
         may_know_erased: Whether a reader learns that a person was erased.
         sensitive: Why fields or tables of a sensitive class are shown; None where none are.
+        approval: When another person must agree; None for never.
+        break_glass: Roles that may read without that agreement, and are reviewed for it.
     """
 
     name: str
@@ -152,6 +173,8 @@ class Purpose:
     sql: SqlRule | None
     may_know_erased: bool
     sensitive: str | None
+    approval: Approval | None = None
+    break_glass: tuple[str, ...] = ()
 
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
@@ -211,4 +234,13 @@ def _purpose(value: dict[str, Any]) -> Purpose:
         sql=None if sql is None else SqlRule(**sql),
         may_know_erased=value["may_know_erased"],
         sensitive=value["sensitive"],
+        approval=_approval(value.get("approval")),
+        break_glass=tuple(value.get("break_glass", ())),
     )
+
+
+def _approval(value: dict[str, Any] | None) -> Approval | None:
+    if value is None:
+        return None
+    classes = tuple(value["classes"])
+    return Approval(tuple(value["roles"]), value["always"], value["over"], classes, value["hours"])

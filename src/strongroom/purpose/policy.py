@@ -26,6 +26,7 @@ from strongroom.purpose.model import (
     SHOWS,
     WINDOWS,
     Actor,
+    Approval,
     Budget,
     FieldView,
     Policy,
@@ -54,6 +55,9 @@ __all__ = [
     "parse_policy",
 ]
 
+
+HOURS_DEFAULT = 24
+HOURS_MAX = 7 * 24
 
 def parse_policy(text: str, schema: Schema) -> Policy:
     """Read the text of a `policy.toml` that is meant for a schema.
@@ -147,7 +151,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
     check_name(name, "a purpose")
     node.only(
         "legal_basis", "roles", "deny", "verbs", "tables", "budget", "total", "lookups", "sql",
-        "may_know_erased", "sensitive",
+        "may_know_erased", "sensitive", "approval", "break_glass",
     )  # fmt: skip
     basis = node.text("legal_basis")
     if basis is None:
@@ -171,7 +175,34 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         sql=sql or (SqlRule() if "sql" in verbs else None),
         may_know_erased=node.flag("may_know_erased"),
         sensitive=node.text("sensitive"),
+        approval=_approval(node.table("approval"), roles) if node.has("approval") else None,
+        break_glass=_break_glass(node, roles),
     )
+
+
+def _approval(node: Node, roles: dict[str, Role]) -> Approval:
+    node.only("roles", "always", "over", "classes", "hours")
+    granted = node.words("roles", roles)
+    if not granted:
+        raise PolicyError(f"{node.path} has no roles", hint="say who may agree")
+    found = Approval(
+        granted, node.flag("always"), node.count("over"), node.words("classes"), node.count("hours", 1) or HOURS_DEFAULT
+    )
+    if not found.always and found.over is None and not found.classes:
+        raise PolicyError(f"{node.path} never asks anybody", hint="always = true, over = 20, or classes = [...]")
+    if found.hours > HOURS_MAX:
+        raise PolicyError(f"{node.place('hours')} is over {HOURS_MAX}", hint="an agreement lasts a week at most")
+    return found
+
+
+def _break_glass(node: Node, roles: dict[str, Role]) -> tuple[str, ...]:
+    granted = node.words("break_glass", roles)
+    if granted and not node.has("approval"):
+        raise PolicyError(
+            f"{node.place('break_glass')} lifts nothing: the purpose needs no approval",
+            hint="give it approval = { … }, whose roles review what was read",
+        )
+    return granted
 
 
 def _verbs(node: Node, sql: SqlRule | None) -> tuple[str, ...]:

@@ -55,9 +55,20 @@ class Reading:
         self._schema = session.keymaster.schema()
 
     @classmethod
-    def begin(cls, session: Session, purpose: str, reason: str, snapshot: int | None = None) -> Reading:
+    def begin(
+        cls,
+        session: Session,
+        purpose: str,
+        reason: str,
+        snapshot: int | None = None,
+        *,
+        approval: str | None = None,
+        break_glass: bool = False,
+    ) -> Reading:
         """Ask the keymaster for a reading and open the snapshot; see `Room.read`."""
-        grant = session.keymaster.begin_reading(actor=session.actor, purpose=purpose, reason=reason)
+        grant = session.keymaster.begin_reading(
+            actor=session.actor, purpose=purpose, reason=reason, approval=approval, break_glass=break_glass
+        )
         try:
             return cls(session, grant, snapshot)
         except BaseException:

@@ -1,0 +1,81 @@
+"""Asking, agreeing, reviewing and freezing from the command line."""
+
+import json
+
+import pytest
+from cli_kit import CASE, KIT
+from small_room import POLICY
+
+CAREFUL = POLICY.replace("[purposes.case-work]", '[purposes.case-work]\nbreak_glass = ["officer"]\n'
+    'approval = { roles = ["counsel"], always = true, hours = 3 }')  # fmt: skip
+NAN = ("--actor", "nan")
+
+
+@pytest.fixture
+def careful(shell):
+    (shell.folder / "policy.toml").write_text(CAREFUL)
+    assert shell.run("policy", "--set", "policy.toml", *KIT).code == 0
+    return shell
+
+
+def get(shell, *more):
+    return shell.run("get", "persons", "-", *CASE, "--json", *more, stdin=b"P-000007\n")
+
+
+def test_a_read_is_asked_agreed_to_and_made(careful):
+    """Refused alone with the way out; asked; listed for who may agree, with the reason; agreed; read; refused by another."""
+    alone = get(careful)
+    assert alone.code == 3
+    assert "strongroom ask" in alone.err
+    asked = careful.run("ask", *CASE, "--persons", "3")
+    ident = asked.out.strip()
+    assert asked.code == 0
+    assert get(careful, "--approval", ident).code == 3
+    listed = careful.run("approve", *NAN)
+    assert ident in listed.out
+    assert "3 persons for case-work: case 12" in listed.out
+    assert careful.run("approve", ident, "--actor", "ada").code == 3
+    assert careful.run("approve", ident, *NAN).code == 0
+    assert careful.run("approve", ident, *NAN).code == 7
+    assert get(careful, "--approval", ident).code == 0
+    other = careful.run("ask", *CASE, "--persons", "3").out.strip()
+    assert careful.run("approve", other, "--refuse", *NAN).code == 0
+    assert get(careful, "--approval", other).code == 3
+    assert careful.run("approve", "0" * 16, *NAN).code == 5
+    assert careful.run("ask", *CASE, "--persons", "0").code == 2
+
+
+def test_broken_glass_is_reviewed(careful):
+    """Read at once, listed as open, closed by another with a text."""
+    assert get(careful, "--break-glass").code == 0
+    (review,) = json.loads(careful.run("review", *NAN, "--json").out)
+    assert (review["actor"], review["closed"]) == ("ada", 0.0)
+    assert "open" in careful.run("review", *NAN).out
+    assert careful.run("review", review["id"], *NAN).code == 2
+    assert careful.run("review", review["id"], "--close", "needed", "--actor", "ada").code == 3
+    assert careful.run("review", review["id"], "--close", "needed", *NAN).code == 0
+    assert "closed by nan" in careful.run("review", *NAN).out
+
+
+def test_freezing_and_lifting(careful):
+    """At once by one; listed; what is left beside the objects; lifted by two."""
+    assert careful.run("freeze", "actor", "mei", "--reason", "stolen", *KIT).code == 0
+    listed = careful.run("freeze", *KIT)
+    assert "mei" in listed.out
+    words = ("--actor", "mei", "--purpose", "delivery", "--reason", "parcel 1")
+    stopped = careful.run("get", "persons", "-", *words, "--json", stdin=b"P-000007\n")
+    assert stopped.code == 3
+    assert "mei is frozen" in stopped.err
+    assert careful.run("freeze", "actor", *KIT, "--reason", "r").code == 2
+    assert careful.run("freeze", "actor", "mei", *KIT, "--reason", "r").code == 7
+    assert careful.run("freeze", "actor", "mei", *KIT).code == 2
+    asked = careful.run("unfreeze", "actor", "mei", "--reason", "back", *KIT)
+    ident = asked.err.split("`strongroom approve ")[1].split("`")[0]
+    assert careful.run("approve", ident, *KIT).code == 3
+    (careful.folder / "policy.toml").write_text(
+        CAREFUL.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["counsel", "clerk"]')
+    )
+    assert careful.run("policy", "--set", "policy.toml", *KIT).code == 0
+    assert careful.run("approve", ident, *NAN).code == 0
+    assert careful.run("get", "persons", "-", *words, "--json", stdin=b"P-000007\n").code == 0
+    assert json.loads(careful.run("freeze", *KIT, "--json").out) == []
