@@ -73,9 +73,20 @@ def room(filled_template, tmp_path: Path):
     return filled_template.copy_to(tmp_path / "room")
 
 
-@pytest.fixture(params=["embedded", "served"])
+@pytest.fixture(params=["embedded", "postgres", "served"])
 def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The keymaster of a test's room in the test's own process, and behind its server: a room notices no difference."""
+    """The keymaster of a test's room with a file, with PostgreSQL, and behind its server: a room notices no difference."""
+    if request.param == "postgres":
+        import small_room
+
+        server = request.getfixturevalue("postgres_server")
+        in_file = small_room.SmallRoom.keymaster
+
+        def moved(self: small_room.SmallRoom) -> object:
+            _to_postgres(self.keys, server.url())
+            return in_file(self)
+
+        monkeypatch.setattr(small_room.SmallRoom, "keymaster", moved)
     if request.param == "served":
         import served_room
         import small_room
@@ -86,3 +97,35 @@ def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(small_room.SmallRoom, "keymaster", lambda self: served_room.Served(embedded(self), alone=True))
         monkeypatch.setattr(strongroom, "open", served_room.open_served())
     return request.param
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A real PostgreSQL server, started once per worker of the test run; without one the test is skipped and says so."""
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "keymaster"))
+    import postgresql
+
+    if reason := postgresql.missing():
+        pytest.skip(reason)
+    server = postgresql.Server()
+    yield server
+    server.close()
+
+
+def _to_postgres(keys: Path, url: str) -> None:
+    """Take a keymaster's database from its file to a server, where that was not done yet."""
+    from strongroom.keymaster.create import make_elsewhere
+    from strongroom.keymaster.state_sqlite import SqliteState
+
+    if not (keys / "keymaster.db").exists():
+        return
+    source = SqliteState.open(keys / "keymaster.db")
+    (keys / "cut").touch()
+    cut, state = source.cut(keys / "cut"), make_elsewhere(keys, url)
+    state.fill(cut)
+    for one in (cut, state, source):
+        one.close()
+    for path in (*keys.glob("keymaster.db*"), keys / "cut"):
+        path.unlink()

@@ -22,10 +22,10 @@ from strongroom.store.folder import FolderStore
 
 def thief_opens(backup, slots, keeper, token):
     """Whether a backup with some slots gives the secret of a person; goes round every check of the keymaster."""
-    from strongroom.keymaster.state import State
+    from strongroom.keymaster.state_sqlite import SqliteState
     from strongroom.seal.entropy import random_bytes
 
-    state = State.open(backup / "keymaster.db")
+    state = SqliteState.open(backup / "keymaster.db")
     try:
         epoch = state.read().execute("SELECT epoch FROM room").fetchone()[0]
         # the thief may also pretend that the slots are of the backup's epoch

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.errors import UnavailableError
 from strongroom.keymaster import state
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keys.rows import counter, take
 
 
@@ -19,8 +19,8 @@ def clock(monkeypatch):
 @pytest.fixture
 def two(tmp_path, clock):
     """A database opened twice, as by two processes."""
-    first = State.create(tmp_path / "keymaster.db")
-    second = State(tmp_path / "keymaster.db")
+    first = SqliteState.create(tmp_path / "keymaster.db")
+    second = SqliteState(tmp_path / "keymaster.db")
     yield first, second
     first.close()
     second.close()

@@ -3,12 +3,12 @@
 import pytest
 
 from strongroom.errors import ConflictError, IntegrityError, UnavailableError
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 
 
 @pytest.fixture
 def state(tmp_path):
-    made = State.create(tmp_path / "keymaster.db")
+    made = SqliteState.create(tmp_path / "keymaster.db")
     yield made
     made.close()
 
@@ -39,11 +39,11 @@ def test_a_closed_database_is_told_as_closed(state):
 
 def test_a_page_that_was_overwritten_is_told_as_damage(tmp_path):
     """Bytes of the file changed underneath: the first row that cannot be read is damage, with the way out."""
-    State.create(tmp_path / "keymaster.db").close()
+    SqliteState.create(tmp_path / "keymaster.db").close()
     path = tmp_path / "keymaster.db"
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(bytes(data))
     with pytest.raises(IntegrityError, match="damaged") as caught:
-        State.open(path)
+        SqliteState.open(path)
     assert "keys restore" in caught.value.hint

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "keys"))
 
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.create import open_keymaster
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keymaster.wrapped import WRAPPED, day_context
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import KeyStore
@@ -105,7 +105,7 @@ class FolderCopies:
     def sample_copy(self, url, ring):
         if self.away:
             raise UnavailableError("the copy does not answer")
-        state = State.open(Path(url) / "keymaster.db")
+        state = SqliteState.open(Path(url) / "keymaster.db")
         keys = KeyStore(state, FolderStore(Path(url) / "pages"), ring, random_bytes, lambda: 0.0)
         try:
             for generation in keys.refresh().generations:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from strongroom.errors import BudgetError, IntegrityError
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import GENERATIONS_MAX, KeyStore
 from strongroom.seal.entropy import random_bytes
@@ -22,7 +22,7 @@ def tokens(count, seed=0):
 
 @pytest.fixture
 def state(tmp_path):
-    made = State.create(tmp_path / "keymaster.db")
+    made = SqliteState.create(tmp_path / "keymaster.db")
     yield made
     made.close()
 

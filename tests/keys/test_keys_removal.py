@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from strongroom.errors import BudgetError, UnavailableError
-from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keys import removal
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import KeyStore
@@ -26,7 +26,7 @@ def ordered(some):
 
 @pytest.fixture
 def state(tmp_path):
-    made = State.create(tmp_path / "keymaster.db")
+    made = SqliteState.create(tmp_path / "keymaster.db")
     yield made
     made.close()
 

@@ -24,6 +24,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster import keycopies
+from strongroom.keymaster.state import State
 
 TWO_CLERKS = POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]')
 
@@ -380,8 +381,6 @@ def test_a_snapshot_newer_than_the_copy_is_named_and_the_older_one_goes_on(room,
 @pytest.mark.parametrize("when", range(6))
 def test_a_crash_while_catching_up_leaves_it_shut_until_it_is_done(room, copy_of, tmp_path, monkeypatch, when):
     """Whichever transaction fails, no key works before all is done, and opening the room again does it."""
-    from strongroom.keymaster.state import State
-
     erase(room, 7)
     erase(room, 8)
     there = home(room, copy_of, tmp_path / "home")

@@ -47,6 +47,10 @@ ModuleOption = Annotated[
 ActorOption = Annotated[str, typer.Option("--actor", help="Who asks.", metavar="NAME")]
 PurposeOption = Annotated[str, typer.Option("--purpose", help="What it is for; there is no default.", metavar="NAME")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Case or ticket that this belongs to.", metavar="TEXT")]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option("--database", help="PostgreSQL database of the keymaster; without it a file.", metavar="URL"),
+]
 ApprovalOption = Annotated[
     str | None, typer.Option("--approval", help="Id of what another person agreed to.", metavar="ID")
 ]
@@ -229,7 +233,9 @@ def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
 
     if place.served:
         raise UsageError("this is done where the keymaster's folder is", hint="run it on the keymaster's own host")
-    if not (Path(place.keys) / "keymaster.db").is_file():
+    from strongroom.keymaster.create import holds_keymaster
+
+    if not holds_keymaster(Path(place.keys)):
         raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
     unlock = place.unlock()
     keeper: Keeper = unlock["token"] if "token" in unlock else PassphraseKeeper(unlock["passphrase"])

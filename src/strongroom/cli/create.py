@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from strongroom.cli.common import (
+    DatabaseOption,
     KeysOption,
     ModuleOption,
     PassphraseOption,
@@ -36,6 +37,7 @@ def create(
             "--keys-store", help="Store for key pages and log; in the keymaster's folder when not given.", metavar="URL"
         ),
     ] = None,
+    database: DatabaseOption = None,
     token: Annotated[
         str | None, typer.Option("--token", help="Token that opens it, instead of a passphrase.", metavar="LABEL")
     ] = None,
@@ -59,7 +61,7 @@ def create(
     if typed and ask_passphrase("the same passphrase again: ") != unlock["passphrase"]:
         raise UsageError("the two passphrases differ")
     keymaster = strongroom.create_keymaster(
-        place.keys, schema=schema_text, policy=policy_text, store=keys_store, **unlock
+        place.keys, schema=schema_text, policy=policy_text, store=keys_store, database=database, **unlock
     )
     with keymaster:
         strongroom.create(place.room, keys=keymaster)

@@ -9,6 +9,7 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    DatabaseOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -92,6 +93,7 @@ def restore(
     keys_store: Annotated[
         str | None, typer.Option("--keys-store", help="An empty store for key pages and log.", metavar="URL")
     ] = None,
+    database: DatabaseOption = None,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
@@ -103,7 +105,7 @@ def restore(
     place = where(room, keys, passphrase_file)
     if keys_store is not None:
         refuse_store(place.room, keys_store)
-    done = restore_keymaster(Path(place.keys), source=source, store=keys_store, **place.unlock())
+    done = restore_keymaster(Path(place.keys), source=source, store=keys_store, database=database, **place.unlock())
     if as_json:
         print_json(done.to_dict())
     else:

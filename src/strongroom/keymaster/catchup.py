@@ -167,8 +167,8 @@ class EmbeddedTails:
         rows.executemany("INSERT INTO erasure VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", given["erasure"])
         rows.execute("DELETE FROM hold")
         rows.executemany("INSERT INTO hold VALUES (?, ?, ?, ?)", [tail.blobs(row, 0) for row in given["hold"]])
-        rows.execute("DELETE FROM freeze")
-        rows.executemany("INSERT INTO freeze VALUES (?, ?, ?, ?, ?)", given["freeze"])
+        rows.execute("DELETE FROM frozen")
+        rows.executemany("INSERT INTO frozen VALUES (?, ?, ?, ?, ?)", given["freeze"])
         rows.execute("DELETE FROM credential")
         known = "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         rows.executemany(known, [tail.blobs(row, 2) for row in given["credential"]])

@@ -9,9 +9,11 @@ The last two may lie in another store, under a URL that the database keeps. File
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, IntegrityError, UsageError
 from strongroom.keymaster.catchup import shut
@@ -23,6 +25,7 @@ from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.slotting import insert_slot
 from strongroom.keymaster.standing import Standing
 from strongroom.keymaster.state import State
+from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keymaster.tables import FORMAT
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
@@ -38,7 +41,11 @@ from strongroom.store.folder import FolderStore
 from strongroom.store.open import open_store, whole_url
 from strongroom.store.probe import is_empty, probe
 
+if TYPE_CHECKING:
+    from strongroom.keymaster.state_postgres import PostgresState
+
 DATABASE = "keymaster.db"
+ELSEWHERE = "database.url"
 FOLDERS = ("slots", "pages", "log")
 FIRST_EPOCH = 1
 
@@ -54,6 +61,7 @@ def create_keymaster(
     clock: Callable[[], float] = time.time,
     argon2: Argon2Params | None = None,
     store: str | None = None,
+    database: str | None = None,
 ) -> EmbeddedKeymaster:
     """Make a keymaster for a new room.
 
@@ -66,10 +74,11 @@ def create_keymaster(
         random: Source of random bytes.
         clock: Seconds since 1970.
         argon2: Cost of the passphrase slot.
-        store: URL of an empty store for key pages and log; None for the folder, where slots and database always are.
+        store: URL of an empty store for key pages and log; None for the folder, where slots always are.
+        database: As `postgresql://keymaster@db.example/keys`; None for a file in the folder.
 
     Raises:
-        ConflictError: The folder, or the store, holds something.
+        ConflictError: The folder, the store or the database holds something.
         UsageError: The store does not keep a promise that a keymaster relies on.
         SchemaError, PolicyError: A text says something it may not; nothing is left behind but an empty folder.
     """
@@ -83,13 +92,11 @@ def create_keymaster(
         store = whole_url(store)
         try_store(store, random)
     base = empty_folder(folder)
-    for name in FOLDERS if store is None else FOLDERS[:1]:
-        (base / name).mkdir(mode=0o700, exist_ok=True)
-    room_id, epoch_key = random(16), random(KEY_BYTES)
-    ring = KeyRing(room_id, FIRST_EPOCH, epoch_key)
+    make_folders(base, store)
+    ring = KeyRing(random(16), FIRST_EPOCH, random(KEY_BYTES))
     # the slots come first: without one nothing that follows could ever be opened
     made = [make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random) for keeper in keepers]
-    state = State.create(base / DATABASE)
+    state: State = SqliteState.create(base / DATABASE) if database is None else make_elsewhere(base, database)
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
     with state.write() as rows:
@@ -134,7 +141,7 @@ def open_keymaster(
         IntegrityError: What is stored is not what was written, or was set back.
     """
     base = Path(folder)
-    if not (base / DATABASE).is_file():
+    if not holds_keymaster(base):
         raise UsageError(f"{base} holds no keymaster", hint="create_keymaster() makes one")
     keepers = keepers_of(passphrase, token)
     if len(keepers) != 1:
@@ -145,7 +152,7 @@ def open_keymaster(
 def _open(
     base: Path, keeper: Keeper, random: Callable[[int], bytes], clock: Callable[[], float]
 ) -> EmbeddedKeymaster:
-    state = State.open(base / DATABASE)
+    state = _state_of(base)
     try:
         room_id, epoch = state.read().execute("SELECT id, epoch FROM room").fetchone()
         ring = open_any(base / "slots", keeper, epoch)
@@ -186,7 +193,7 @@ def _assemble(
     )
     state.guard = lambda inside: _guard(core, inside)
     standing.refresh()
-    publishing = Publishing(core, log, base)
+    publishing = Publishing(core, log)
     publishing.check_start()
     publishing.start()
     return EmbeddedKeymaster(core, publishing, base, pages, log)
@@ -196,6 +203,30 @@ def _guard(core: Core, rows: Rows) -> None:
     """Compared first in every transaction: the epoch in force, and that nothing of the log is missing."""
     core.ring.require(counter(rows, "epoch"))
     shut(rows, core.catcher)
+
+
+def holds_keymaster(folder: Path) -> bool:
+    """Whether a folder holds a keymaster, or says where its database is."""
+    return (folder / DATABASE).is_file() or (folder / ELSEWHERE).is_file()
+
+
+def _state_of(base: Path) -> State:
+    if (base / DATABASE).is_file():
+        return SqliteState.open(base / DATABASE)
+    from strongroom.keymaster.state_postgres import PostgresState
+
+    return PostgresState.open((base / ELSEWHERE).read_text(encoding="utf-8").strip())
+
+
+def make_elsewhere(base: Path, url: str) -> PostgresState:
+    """A database on a server, and the file that names it."""
+    from strongroom.keymaster.state_postgres import PostgresState
+
+    state = PostgresState.create(url)
+    handle = os.open(base / ELSEWHERE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(url + "\n")
+    return state
 
 
 def _stores(base: Path, url: str) -> tuple[Store, Store]:
@@ -241,6 +272,12 @@ def empty_folder(folder: str | Path) -> Path:
     except OSError as error:
         raise UsageError(f"{base} cannot be made a keymaster's folder: {error.strerror}") from None
     return base
+
+
+def make_folders(base: Path, store: str | None) -> None:
+    """The folders of a keymaster that has key pages and log in a store of their own, or here."""
+    for name in FOLDERS if store is None else FOLDERS[:1]:
+        (base / name).mkdir(mode=0o700, exist_ok=True)
 
 
 def _try_texts(schema_text: str, policy_text: str, random: Callable[[int], bytes]) -> None:

@@ -99,7 +99,7 @@ class EmbeddedKeymaster:
         self.slots = Slots(core, folder / "slots")
         self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
         self.tails: Tails = EmbeddedTails(core, publishing, self.key_copies.needed_from)
-        self.turning = Turning(core, self.slots, folder, self.key_copies)
+        self.turning = Turning(core, self.slots, self.key_copies)
         self.erasures: Erasures = EmbeddedErasures(core, self._leases, self._readings, publishing, self.turning)
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)

@@ -50,7 +50,7 @@ class Freezing:
 
     def all(self) -> list[Frozen]:
         """Everything that is frozen, the oldest first."""
-        sql = "SELECT kind, name, actor, leaf, at FROM freeze ORDER BY at, kind, name"
+        sql = "SELECT kind, name, actor, leaf, at FROM frozen ORDER BY at, kind, name"
         return [Frozen(*row) for row in self._core.state.read().execute(sql).fetchall()]
 
     def freeze(self, actor: str, kind: str, name: str, reason: str) -> Receipt:
@@ -76,14 +76,14 @@ class Freezing:
             known = {"actor": standing.policy.actors, "purpose": standing.policy.purposes, ROOM: {ROOM: None}}[kind]
             if name not in known:
                 raise NotFoundError(f"the policy names no {kind} {name}")
-            if rows.execute("SELECT 1 FROM freeze WHERE kind = ? AND name = ?", (kind, name)).fetchone() is not None:
+            if rows.execute("SELECT 1 FROM frozen WHERE kind = ? AND name = ?", (kind, name)).fetchone() is not None:
                 raise ConflictError(f"{kind} {name} is frozen already")
             now = core.journal.now(rows)
             digest, month, sealed = core.journal.reason(rows, reason)
             entry = core.journal.entry(rows, "freeze", actor, reason=digest, extras={"kind": kind, "name": name})
             leaf = core.journal.note(rows, entry)
             core.journal.keep_reason(rows, leaf, month, sealed)
-            rows.execute("INSERT INTO freeze VALUES (?, ?, ?, ?, ?)", (kind, name, actor, leaf, now))
+            rows.execute("INSERT INTO frozen VALUES (?, ?, ?, ?, ?)", (kind, name, actor, leaf, now))
             take(rows, "standing")
             return {"leaf": leaf, "time": now}
 
@@ -100,14 +100,14 @@ class Freezing:
         _check(kind, name)
 
         def check(rows: Rows) -> None:
-            if rows.execute("SELECT 1 FROM freeze WHERE kind = ? AND name = ?", (kind, name)).fetchone() is None:
+            if rows.execute("SELECT 1 FROM frozen WHERE kind = ? AND name = ?", (kind, name)).fetchone() is None:
                 raise NotFoundError(f"{kind} {name} is not frozen")
 
         return self._approvals.ask(actor, "unfreeze", {"kind": kind, "name": name}, reason, check)
 
     def _lift(self, rows: Rows, asked: Asked, _actor: str) -> dict[str, Any]:
         kind, name = str(asked.said["kind"]), str(asked.said["name"])
-        rows.execute("DELETE FROM freeze WHERE kind = ? AND name = ?", (kind, name))
+        rows.execute("DELETE FROM frozen WHERE kind = ? AND name = ?", (kind, name))
         take(rows, "standing")
         return {"kind": kind, "name": name}
 

@@ -39,8 +39,8 @@ def accept_gap(core: Core, publishing: Publishing, actor: str, checkpoint: str |
     def work(rows: Rows) -> Answer:
         core.standing.require(core.standing.decider.decide_act(actor, "restore"))
         if known is None:
-            sql = "SELECT size, root, first, actor, accepted FROM gap WHERE root = x'' AND NOT accepted"
-            row = rows.execute(sql).fetchone()
+            sql = "SELECT size, root, first, actor, accepted FROM gap WHERE root = ? AND accepted = 0"
+            row = rows.execute(sql, (b"",)).fetchone()
         else:
             sql = "SELECT size, root, first, actor, accepted FROM gap WHERE size = ? AND root = ?"
             row = rows.execute(sql, (known.size, known.root)).fetchone()

@@ -18,7 +18,6 @@ Rules it keeps:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -31,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.state import Cut, open_cut
+from strongroom.keymaster.state_sqlite import Cut, open_cut
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pagetable import Page
 from strongroom.keys.reader import PageReader
@@ -131,14 +130,15 @@ class KeyCopies:
             ConflictError: The place holds something else.
         """
         self._slots.allowed(actor, "copy")
-        with self._one_at_a_time():
+        # two that write one place would take each other's newest objects for leftovers
+        with self._core.state.exclusive("copy"):
             made = self._make(whole_url(url))
             self._remember(actor, made)
         return made
 
     def update_copy(self, url: str) -> None:
         """Bring a registered copy up to date, for a turn of the epoch."""
-        with self._one_at_a_time():
+        with self._core.state.exclusive("copy"):
             self._remember("keymaster", self._make(url))
 
     def forget_copy(self, actor: str, url: str) -> None:
@@ -236,16 +236,6 @@ class KeyCopies:
             return {"leaf": core.journal.note(rows, core.journal.entry(rows, "copy", actor, extras=extras))}
 
         core.act("copy", actor, work)
-
-    @contextlib.contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        """Two that write one place would take each other's newest objects for leftovers; a crash lets go."""
-        handle = os.open(self._folder / "copy.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[IO[bytes]]:

@@ -22,9 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.errors import IntegrityError, UsageError
-from strongroom.keymaster.create import DATABASE, FOLDERS, empty_folder, keepers_of, try_store
+from strongroom.keymaster.create import (
+    DATABASE,
+    FOLDERS,
+    empty_folder,
+    keepers_of,
+    make_elsewhere,
+    make_folders,
+    try_store,
+)
 from strongroom.keymaster.keycopies import Manifest, copy_object, fetch_database, read_manifest
-from strongroom.keymaster.state import Cut
+from strongroom.keymaster.state_sqlite import Cut
 from strongroom.keys.slot_pkcs11 import TokenKeeper
 from strongroom.keys.slots import SLOT_FILE_BYTES_MAX, Keeper, open_any
 from strongroom.seal.entropy import random_bytes
@@ -54,6 +62,7 @@ def restore_keymaster(
     passphrase: str | None = None,
     token: TokenKeeper | None = None,
     store: str | None = None,
+    database: str | None = None,
     random: Callable[[int], bytes] = random_bytes,
 ) -> RestoredKeys:
     """Make a keymaster's folder from a copy; `open_keymaster` opens it afterwards, by the same passphrase or token.
@@ -64,6 +73,7 @@ def restore_keymaster(
         passphrase: Of one of its slots.
         token: Of one of its slots.
         store: URL of an empty store for key pages and log; None for the folder.
+        database: As `postgresql://keymaster@db.example/keys`; None for a file in the folder.
         random: Source of random bytes.
 
     Raises:
@@ -82,16 +92,17 @@ def restore_keymaster(
         manifest = read_manifest(there)
         base = empty_folder(folder)
         try:
-            return _bring(there, manifest, base, keepers[0], store)
+            return _bring(there, manifest, base, keepers[0], store, database)
         except BaseException:
             for path in base.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             raise
 
 
-def _bring(there: Store, manifest: Manifest, base: Path, keeper: Keeper, store: str | None) -> RestoredKeys:
-    for name in FOLDERS if store is None else FOLDERS[:1]:
-        (base / name).mkdir(mode=0o700)
+def _bring(
+    there: Store, manifest: Manifest, base: Path, keeper: Keeper, store: str | None, database_url: str | None
+) -> RestoredKeys:
+    make_folders(base, store)
     _bring_slots(there, base / FOLDERS[0])
     ring = open_any(base / FOLDERS[0], keeper, manifest.epoch)
     path = base / f"{DATABASE}.new"
@@ -99,6 +110,9 @@ def _bring(there: Store, manifest: Manifest, base: Path, keeper: Keeper, store: 
     with contextlib.closing(fetch_database(there, manifest, ring, path)) as database:
         names = _settle(database, store or "")
         leaf = database.execute("SELECT max(number) FROM leaf").fetchone()[0] + 1
+        if database_url is not None:
+            with contextlib.closing(make_elsewhere(base, database_url)) as state:
+                state.fill(database)
     root = str(base) if store is None else store
     pages, log = open_store(f"{root}/{FOLDERS[1]}"), open_store(f"{root}/{FOLDERS[2]}")
     with contextlib.closing(pages), contextlib.closing(log):
@@ -106,7 +120,10 @@ def _bring(there: Store, manifest: Manifest, base: Path, keeper: Keeper, store: 
             copy_object(there, f"pages/{name}", pages, name)
         for name, _ in list(there.list("log/keys/")):
             copy_object(there, name, log, name.removeprefix("log/"))
-    path.rename(base / DATABASE)
+    if database_url is None:
+        path.rename(base / DATABASE)
+    else:
+        path.unlink()
     handle = os.open(base, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -160,12 +160,11 @@ class Ledger:
 
     def raise_counts(self, rows: Rows, counts: Iterable[Sequence[Any]]) -> None:
         """Raise counts (scope, period, slot, count) where they are lower; `forget` what is cached afterwards."""
-        for scope, period, slot, count in counts:
-            rows.execute(
-                "INSERT INTO spent VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (scope, period, slot) DO UPDATE SET count = max(count, excluded.count)",
-                (self._scope(rows, scope), period, slot, count),
-            )
+        sql = (
+            "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (scope, period, slot) DO UPDATE SET count ="
+            " CASE WHEN excluded.count > spent.count THEN excluded.count ELSE spent.count END"
+        )
+        rows.executemany(sql, [(self._scope(rows, scope), *rest) for scope, *rest in counts])
 
     def forget(self) -> None:
         """Read scopes and counts again when they are next asked for."""

@@ -2,7 +2,7 @@
 
 Rules it keeps:
 
-1. One process at a time publishes (a file lock, which a crash lets go of).
+1. One process at a time publishes (a lock, which a crash lets go of).
 2. What was published is never longer than what is committed; if it is, the database was rolled back, and the keymaster
    does not open.
 3. A checkpoint kept elsewhere that the log does not contain stops everything.
@@ -10,13 +10,10 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.audit.entry import parse_entry
@@ -42,13 +39,11 @@ class Publishing:
     Args:
         core: Whose leaves.
         store: Where tiles and the checkpoint lie.
-        folder: Where the lock lies.
     """
 
-    def __init__(self, core: Core, store: Store, folder: Path) -> None:
+    def __init__(self, core: Core, store: Store) -> None:
         self._core = core
         self._store = store
-        self._lock_path = folder / "publish.lock"
         self.origin = origin_of(core.room_id)
         self.keys: tuple[LogKey, ...] = ()
         self._log = TileLog(store, self.origin, None, ())
@@ -132,13 +127,13 @@ class Publishing:
 
     def publish(self) -> str:
         """See `Keymaster.publish`."""
-        with self._mutex, self._locked():
+        with self._mutex, self._core.state.exclusive("publish"):
             self._load_keys()
             return self._log.publish(self.read_entries, self.size())
 
     def continued(self, more: Iterable[list[bytes]]) -> Checkpoint:
         """The log as it would be with further entries, some at a time; nothing is written but what is committed."""
-        with self._mutex, self._locked():
+        with self._mutex, self._core.state.exclusive("publish"):
             self._load_keys()
             self._log.publish(self.read_entries, self.size())
             return self._log.continued(self.read_entries, more)
@@ -148,15 +143,6 @@ class Publishing:
         text = self.publish()
         read, size = self._log.reader(), open_checkpoint(text, self.origin, self.keys).size
         return [make_proof(read, leaf, size, text) for leaf in leaves]
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
     def entries(self, start: int, stop: int | None) -> list[dict[str, object]]:
         """See `Keymaster.log_entries`."""

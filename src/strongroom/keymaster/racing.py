@@ -67,8 +67,8 @@ def ensure_living(
         def checked(rows: Rows, new: int, seen: _Seen = seen) -> None:
             if _newest(rows, lease) != seen.newest or seen.pages not in {0, counter(rows, "pages")}:
                 raise _FasterError("somebody was erased meanwhile")
-            sql = "UPDATE tombstone SET sequence = max(sequence, ?) WHERE token = ?"
-            rows.executemany(sql, [(sequence, token) for token in seen.rising])
+            sql = "UPDATE tombstone SET sequence = ? WHERE token = ? AND sequence < ?"
+            rows.executemany(sql, [(sequence, token, sequence) for token in seen.rising])
             within(rows, new)
 
         try:

@@ -114,7 +114,7 @@ class Slots:
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "slots"))
             now = core.journal.now(rows)
-            sql = "UPDATE slot SET gone = ?, forgets = forgets AND ? WHERE name = ? AND epoch = ?"
+            sql = "UPDATE slot SET gone = ?, forgets = forgets * ? WHERE name = ? AND epoch = ?"
             rows.execute(sql, (now, keeper is not None, name, core.ring.epoch))
             return self._note(rows, actor, {"slot": name, "change": "remove", "lost": int(keeper is None)})
 

@@ -76,7 +76,7 @@ class Standing:
             schema = Schema.from_json(row[0])
             sql = "SELECT number, stored FROM policy_version ORDER BY number DESC LIMIT 1"
             policy_number, stored = source.execute(sql).fetchone()
-            freezes = Freezes.of(source.execute("SELECT kind, name FROM freeze").fetchall())
+            freezes = Freezes.of(source.execute("SELECT kind, name FROM frozen").fetchall())
             self._use(schema, policy_number, Policy.from_json(stored), freezes)
             self._uses = outer_key_uses(source)
             self.number = number

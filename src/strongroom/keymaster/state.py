@@ -1,103 +1,38 @@
 """The keymaster's database: one writer at a time, durable when a transaction is left.
 
-Rules it keeps:
+Rules every database keeps:
 
-1. A transaction has the write lock from its start (BEGIN IMMEDIATE) and is on disk when it is left (synchronous=FULL).
+1. A transaction has the write lock of the whole keymaster from its start, over all processes, and is durable when it is
+   left.
 2. What is cached of the database is valid while nobody else wrote: `State.epoch` changes when somebody did, or when
    a transaction was undone. Counters are cached too; whatever writes one says so (`keys.rows.take` and `put`).
    `recent_counter` may be RECENT_SECONDS old where another process wrote: it is for a first look at what stands. What
    is charged or released is decided again inside its transaction.
-3. Deleted rows are overwritten (secure_delete).
-4. Only this file knows that the database is SQLite.
+3. Errors are this library's, wherever they arise; they name no statement and no value.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 import time
-import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from strongroom.errors import ConflictError, IntegrityError, StrongroomError, UnavailableError
-from strongroom.keymaster.tables import FORMAT, TABLES
-from strongroom.keys.rows import CountedRows, Rows
+from strongroom.errors import UnavailableError
+from strongroom.keys.rows import Rows
 
-BUSY_SECONDS = 30.0
-STATEMENTS_KEPT = 256
-CHECKPOINT_PAGES = 4000
 RECENT_SECONDS = 0.01
-_COPY = "`strongroom keys restore --from COPY` makes a keymaster from a copy of it"
-
-class _Cursor(sqlite3.Cursor):
-    """A cursor whose errors are this library's."""
-
-    def fetchone(self) -> Any:
-        try:
-            return super().fetchone()
-        except sqlite3.Error as error:
-            raise _translated(error) from None
-
-    def fetchall(self) -> list[Any]:
-        try:
-            return super().fetchall()
-        except sqlite3.Error as error:
-            raise _translated(error) from None
 
 
-class _Connection(sqlite3.Connection, CountedRows):
-    """A connection; `state` is set once it belongs to one."""
+class State(ABC):
+    """One database, shared by threads and processes."""
 
-    state: State | None = None
-
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        """What a statement's rows are fetched from."""
-        return super().cursor(factory)
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        """Run a statement; its errors are this library's."""
-        try:
-            return super().execute(sql, parameters)
-        except sqlite3.Error as error:
-            raise _translated(error) from None
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Run a statement for each parameter row; its errors are this library's."""
-        try:
-            return super().executemany(sql, parameters)
-        except sqlite3.Error as error:
-            raise _translated(error) from None
-
-    def known_counters(self) -> dict[str, int] | None:
-        """See `CountedRows.known_counters`."""
-        return None if self.state is None else self.state.counters_for(self)
-
-    def counters_changed(self) -> None:
-        """See `CountedRows.counters_changed`."""
-        if self.state is not None:
-            self.state.forget_counters()
-
-
-Cut = _Connection
-"""A database in a file by itself: a copy, not shared with anybody."""
-
-
-class State:
-    """One database file, shared by threads and processes.
-
-    Args:
-        path: The file; made by `create`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()  # a thread's own goes with the thread
         # the counters as the writer sees them, and as last committed while nobody else can commit
         self._counters: dict[str, int] | None = None
         self._committed: dict[str, int] | None = None
@@ -105,37 +40,50 @@ class State:
         self._recent: tuple[float, int, dict[str, int]] = (0.0, -1, {})
         self._changes = 0
         self._touched = False
-        self._writer = self._connect()
         self._seen_version = -1
         self._closed = False
         self.epoch = 0
         self.guard: Callable[[Rows], None] | None = None
         """Called first in every transaction; what it raises ends it."""
 
-    @classmethod
-    def create(cls, path: Path) -> State:
-        """Make the database with its tables; ConflictError if the file exists."""
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            raise ConflictError(f"{path.name} exists") from None
-        state = cls(path)
-        with _translating():
-            state._writer.execute("PRAGMA journal_mode=WAL")
-            state._writer.executescript(f"BEGIN; {TABLES} COMMIT;")
-        return state
+    # -- what a database does -------------------------------------------------------------------
+    @abstractmethod
+    def _reader(self) -> Rows:
+        """Rows for one thread, as last committed at each statement."""
 
-    @classmethod
-    def open(cls, path: Path) -> State:
-        """Open an existing database; IntegrityError if it is none of this format."""
-        if not path.is_file():
-            raise IntegrityError("the keymaster's folder has no database")
-        state = cls(path)
-        row = state._writer.execute("SELECT format FROM room").fetchone()
-        if row is None or row[0] != FORMAT:
-            raise IntegrityError("the keymaster's database is of another format")
-        return state
+    @abstractmethod
+    def _is_writer(self, rows: Rows) -> bool:
+        """Whether rows are those of the transaction."""
 
+    @abstractmethod
+    def _in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+
+    @abstractmethod
+    def _begin(self) -> tuple[Rows, int]:
+        """Begin a transaction: its rows, and a number that is another one when somebody else has written."""
+
+    @abstractmethod
+    def _commit(self) -> None:
+        """Make it durable."""
+
+    @abstractmethod
+    def _rollback(self) -> None:
+        """Undo it, if it is open."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close every connection."""
+
+    @abstractmethod
+    def exclusive(self, name: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """Hold a lock of this name over all processes; a crash lets go. ConflictError if held and not waited for."""
+
+    @abstractmethod
+    def cut(self, path: Path) -> Any:
+        """Copy the database, as last committed, into an SQLite file that is there and empty; returns it open."""
+
+    # -- using it -------------------------------------------------------------------------------
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -145,53 +93,17 @@ class State:
         """Close every connection."""
         with self._lock:
             self._closed = True
-            for connection in (*self._readers, self._writer):
-                connection.close()
-            self._readers.clear()
-
-    def _connect(self) -> _Connection:
-        # check_same_thread is off: the writer is used under the lock, a reader by one thread, and close by any
-        connection = sqlite3.connect(
-            self._path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=STATEMENTS_KEPT,
-            factory=_Connection,
-        )
-        connection.state = self
-        for setting in (
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-            "temp_store=MEMORY",
-            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-        ):
-            connection.execute(f"PRAGMA {setting}")
-        return connection
+            self._close()
 
     def read(self) -> Rows:
         """Rows as last committed, for the calling thread."""
-        connection: _Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        rows: Rows | None = getattr(self._local, "rows", None)
+        if rows is None:
             with self._lock:
                 if self._closed:
                     raise UnavailableError("the keymaster is closed")
-                connection = self._local.connection = self._connect()
-                self._readers.add(connection)
-        return connection
-
-    def cut(self, path: Path) -> Cut:
-        """Copy the database, as last committed, into a file that is there and empty; returns it open."""
-        cut = open_cut(path)
-        try:
-            with _translating(), closing(self._connect()) as connection:
-                connection.backup(cut)
-            cut.execute("PRAGMA journal_mode=DELETE")
-        except BaseException:
-            cut.close()
-            raise
-        return cut
+                rows = self._local.rows = self._reader()
+        return rows
 
     def counters_for(self, rows: Rows) -> dict[str, int] | None:
         """The counters as these rows see them, where that is certain without a statement.
@@ -199,12 +111,12 @@ class State:
         The writer's are read once and stand until somebody writes one. A reader's are those last committed, as long
         as this process holds the write lock: nobody else can commit then.
         """
-        if rows is not self._writer:
+        if not self._is_writer(rows):
             return self._committed
-        if not self._writer.in_transaction:
+        if not self._in_transaction():
             return None
         if self._counters is None:
-            self._counters = dict(self._writer.execute("SELECT name, value FROM counter").fetchall())
+            self._counters = dict(rows.execute("SELECT name, value FROM counter").fetchall())
         return self._counters
 
     def forget_counters(self) -> None:
@@ -228,19 +140,18 @@ class State:
         with self._lock:
             if self._closed:
                 raise UnavailableError("the keymaster is closed")
-            self._writer.execute("BEGIN IMMEDIATE")
+            rows, version = self._begin()
             try:
-                version = self._writer.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._seen_version:
                     self._seen_version = version
                     self._counters = None
                     self._changes += 1
                     self.epoch += 1
-                self._committed = self.counters_for(self._writer)
+                self._committed = self.counters_for(rows)
                 if self.guard is not None:
-                    self.guard(self._writer)
-                yield self._writer
-                self._writer.execute("COMMIT")
+                    self.guard(rows)
+                yield rows
+                self._commit()
                 if self._touched:
                     self._touched = False
                     self._changes += 1
@@ -248,36 +159,6 @@ class State:
                 self.epoch += 1
                 self._counters = None
                 self._committed = None
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                self._rollback()
                 raise
             self._committed = None
-
-
-def open_cut(path: Path) -> Cut:
-    """Open a database that lies in a file by itself."""
-    return sqlite3.connect(path, isolation_level=None, factory=_Connection)
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    """For what no cursor runs."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translated(error) from None
-
-
-def _translated(error: sqlite3.Error) -> StrongroomError:
-    """This library's error for one of the database; its text may name values, so it is left out."""
-    if isinstance(error, sqlite3.ProgrammingError):
-        return UnavailableError("the keymaster is closed")
-    if isinstance(error, sqlite3.IntegrityError):
-        return ConflictError("the keymaster's database refuses: this is there already")
-    if not isinstance(error, sqlite3.OperationalError):
-        return IntegrityError("the keymaster's database is damaged", hint=_COPY)
-    if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or column that this version writes is not there
-        return IntegrityError("the keymaster's database is damaged, or of another format", hint=_COPY)
-    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return UnavailableError("the disk is full", hint="free some space, then try again")
-    return UnavailableError("the keymaster's database does not answer, or another process holds it")

@@ -148,7 +148,7 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "tombstone": _fetch(rows, f"SELECT token, sequence, leaf, at FROM tombstone WHERE {span}", (start, end)),  # noqa: S608
         "erasure": _fetch(rows, f"SELECT leaf, persons, epoch, since FROM erasure WHERE {span}", (start, end)),  # noqa: S608
         "hold": _fetch(rows, "SELECT token, actor, leaf, at FROM hold", ()),
-        "freeze": _fetch(rows, "SELECT kind, name, actor, leaf, at FROM freeze", ()),
+        "freeze": _fetch(rows, "SELECT kind, name, actor, leaf, at FROM frozen", ()),
         "credential": _fetch(rows, f"SELECT {CREDENTIAL} FROM credential", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),

@@ -42,7 +42,10 @@ def bury(rows: Rows, tokens: Iterable[bytes], sequence: int, leaf: int, at: floa
     """
     sql = (
         "INSERT INTO tombstone VALUES (?, ?, ?, ?) ON CONFLICT (token) DO UPDATE SET"
-        " sequence = max(sequence, excluded.sequence), leaf = max(leaf, excluded.leaf), at = max(at, excluded.at)"
+        " sequence ="
+        " CASE WHEN excluded.sequence > tombstone.sequence THEN excluded.sequence ELSE tombstone.sequence END,"
+        " leaf = CASE WHEN excluded.leaf > tombstone.leaf THEN excluded.leaf ELSE tombstone.leaf END,"
+        " at = CASE WHEN excluded.at > tombstone.at THEN excluded.at ELSE tombstone.at END"
     )
     rows.executemany(sql, [(token, sequence, leaf, at) for token in tokens])
     take(rows, "removals")  # whoever looked a secret up before looks again
@@ -99,7 +102,7 @@ def buried_between(rows: Rows, low: bytes, high: bytes, horizon: int = 0, since:
     newest = rows.execute("SELECT max(leaf) FROM tombstone").fetchone()[0] if any_buried(rows) else None
     some: list[tuple[bytes, int]] = []
     if newest is not None and newest > since and low <= high:
-        recent = "SELECT count(*) FROM (SELECT 1 FROM tombstone WHERE leaf > ? LIMIT ?)"
+        recent = "SELECT count(*) FROM (SELECT 1 FROM tombstone WHERE leaf > ? LIMIT ?) AS recent"
         few = rows.execute(recent, (since, BURIED_AT_ONCE)).fetchone()[0] < BURIED_AT_ONCE
         # a few recent ones among many are found by their entry, else the range is walked
         how = "INDEXED BY tombstone_by_leaf" if few else "NOT INDEXED"

@@ -20,12 +20,9 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from strongroom.errors import ConflictError, StrongroomError, UsageError
@@ -98,15 +95,13 @@ class Turning:
     Args:
         core: Keys and state.
         slots: Its slots.
-        folder: Where the lock lies.
         copies: The registered copies of the key store.
     """
 
-    def __init__(self, core: Core, slots: Slots, folder: Path, copies: KeyCopies) -> None:
+    def __init__(self, core: Core, slots: Slots, copies: KeyCopies) -> None:
         self._core = core
         self._slots = slots
         self._copies = copies
-        self._lock_path = folder / "turn.lock"
 
     def turn(
         self,
@@ -284,12 +279,9 @@ class Turning:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One turn at a time, over all processes; a crash lets go."""
-        handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+        with ExitStack() as held:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                held.enter_context(self._core.state.exclusive("turn", wait=False))
+            except ConflictError:
                 raise UsageError("another process turns the epoch or rotates a key now") from None
             yield
-        finally:
-            os.close(handle)
