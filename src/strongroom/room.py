@@ -306,10 +306,17 @@ class Room:
 
         return copy_status(self._store, self._keymaster, self._actor, open_copy)
 
-    def log(self, *, actor: str | None = None) -> list[dict[str, Any]]:
-        """Entries of the log, oldest first; of one actor where one is named."""
-        entries = self._keymaster.log_entries(self._actor)
-        return [e for e in entries if actor is None or e.get("actor") == actor]
+    def log(
+        self, *, actor: str | None = None, since: float | None = None, until: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Entries of the log, oldest first.
+
+        Args:
+            actor: Only theirs. One's own take no right to the log.
+            since: Only of this time and later, seconds since 1970.
+            until: Only before this time.
+        """
+        return self._keymaster.log_entries(self._actor, of=actor, since=since, until=until)
 
     def log_key(self) -> str:
         """The log's public key in force, as one line: who has it verifies receipts without the room."""

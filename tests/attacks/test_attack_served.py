@@ -413,8 +413,8 @@ def test_a_body_of_a_gigabyte_from_nobody_is_not_read(served):
 
 
 def test_a_caller_who_is_let_in_cannot_send_more_than_a_body_may_have(served, monkeypatch):
-    """The length is looked at before the body; a body without one is not read."""
-    monkeypatch.setattr(listen, "BODY_BYTES_MAX", 1000)
+    """The length is looked at before the body; a body without one, or longer than it said, is not read."""
+    monkeypatch.setattr(listen, "most_of", lambda _path: 1000)
     own = served.credential("ada")
     wire = Wire(served)
     path = f"/v1/{served.room_id.hex()}/hello"
@@ -422,6 +422,18 @@ def test_a_caller_who_is_let_in_cannot_send_more_than_a_body_may_have(served, mo
     body = bytes(2000)
     headers = sign_request(own.seed, own.id, "POST", path, body, created=now, expires=now + 60, nonce=b"l" * 16)
     assert wire.send(path, body, headers).status == 400
+    headers = sign_request(own.seed, own.id, "POST", path, body, created=now, expires=now + 60, nonce=b"m" * 16)
+    chunked = wire.send(path, iter([body]), headers | {"Transfer-Encoding": "chunked"})
+    assert chunked.status == 400
+    assert "has a length" in read_trouble(chunked.data).message
+
+
+def test_a_direct_caller_makes_no_stand_ins(served):
+    """Who could ask for the stand-in of any value would know whose it is: a server asks, for values it has opened."""
+    with served.connect(served.credential("ada")) as keys:
+        reading = keys.begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
+        with pytest.raises(DeniedError, match="for a server only"):
+            keys.stand_ins(reading, "persons", "mobile", ["13800000000"])
 
 
 def test_many_callers_at_once_are_each_answered_with_their_own(served):

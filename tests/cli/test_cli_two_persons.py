@@ -79,3 +79,19 @@ def test_freezing_and_lifting(careful):
     assert careful.run("approve", ident, *NAN).code == 0
     assert careful.run("get", "persons", "-", *words, "--json", stdin=b"P-000007\n").code == 0
     assert json.loads(careful.run("freeze", *KIT, "--json").out) == []
+
+
+def test_the_log_by_actor_and_time_and_ones_own(shell):
+    """What was touched, added up; one's own without a right to the log; wrong times are told."""
+    for _ in range(2):
+        assert get(shell).code == 0
+    own = shell.run("log", "--actor", "ada", "--mine", "--json")
+    assert own.code == 0, own.err
+    assert {e["actor"] for e in json.loads(own.out)["entries"]} == {"ada"}
+    assert shell.run("log", "--actor", "ada").code == 3
+    touched = json.loads(shell.run("log", *KIT, "--of", "ada", "--from", "2020-01-01", "--touched", "--json").out)
+    (got,) = [one for one in touched if one["act"] == "get"]
+    assert (got["table"], got["requests"], got["persons"], got["purpose"]) == ("persons", 2, 2, "case-work")
+    assert "case-work" in shell.run("log", *KIT, "--of", "ada", "--touched").out
+    assert json.loads(shell.run("log", *KIT, "--of", "ada", "--to", "2020-01-01", "--touched", "--json").out) == []
+    assert shell.run("log", *KIT, "--from", "yesterday").code == 2

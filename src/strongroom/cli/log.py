@@ -19,7 +19,9 @@ from strongroom.cli.common import (
     say,
     where,
 )
+from strongroom.errors import UsageError
 
+TOUCHED = ("actor", "purpose", "act", "table", "fields", "requests", "persons", "first", "last")
 HEADINGS = ("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "decision")
 
 
@@ -30,6 +32,14 @@ def log(
         bool, typer.Option("--public-key", help="Print the log's public key, for `strongroom verify`, and no entries.")
     ] = False,
     of: Annotated[str | None, typer.Option("--of", help="Only entries of this actor.", metavar="NAME")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only one's own entries: takes no right to the log.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Only from this time on (UTC), as 2026-11-29 or 2026-11-29T08:30.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Only before this time (UTC).")] = None,
+    touched: Annotated[
+        bool, typer.Option("--touched", help="What they touched, added up: purposes, tables, fields, persons.")
+    ] = False,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
@@ -40,13 +50,47 @@ def log(
         if public_key:
             print(opened.log_key())
             return
-        entries = opened.log(actor=of)
-        report = opened.verify_log()
+        entries = opened.log(actor=actor if mine else of, since=_time(since), until=_time(until))
+        report = None if mine or touched else opened.verify_log()
+    if touched:
+        found = _touched(entries)
+        if as_json:
+            print_json(found)
+        else:
+            print_table(TOUCHED, [tuple(one.values()) for one in found])
+        return
     if as_json:
         print_json({"entries": entries[-last:], "verified": report})
         return
     print_table(HEADINGS, [_row(e) for e in entries[-last:]])
-    say(f"{report['entries']:,} entries verified against {report['checkpoints']} signed checkpoints")
+    if report is not None:
+        say(f"{report['entries']:,} entries verified against {report['checkpoints']} signed checkpoints")
+
+
+def _time(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("a time looks like 2026-11-29 or 2026-11-29T08:30") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _touched(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Allowed entries about a table, added up; persons of several requests may be the same."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in entries:
+        if entry["decision"] != "allowed" or "table" not in entry:
+            continue
+        fields = ", ".join(entry.get("fields", ())) or "all that the purpose shows"
+        key = (entry["actor"], entry.get("purpose", ""), entry["act"], entry["table"], fields)
+        named = dict(zip(TOUCHED, key, strict=False))
+        one = found.setdefault(key, {**named, "requests": 0, "persons": 0, "first": entry["leaf"], "last": 0})
+        one["requests"] += 1
+        one["persons"] += entry.get("count", 0)
+        one["last"] = entry["leaf"]
+    return list(found.values())
 
 
 def _row(entry: dict[str, Any]) -> tuple[Any, ...]:

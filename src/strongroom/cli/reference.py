@@ -72,7 +72,11 @@ EXAMPLES = {
         'strongroom sql "select sex, count(*) from persons group by 1" --actor lin --purpose statistics --reason census'
     ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
-    "log": ["strongroom log --actor kit --last 50"],
+    "log": [
+        "strongroom log --actor kit --last 50",
+        "strongroom log --actor mei --mine",
+        "strongroom log --actor kit --of mei --from 2026-11-01 --to 2026-11-29T08:30 --touched",
+    ],
     "check": [
         "strongroom check --actor kit",
         "strongroom check --repair --from ../elsewhere/acme --actor kit",

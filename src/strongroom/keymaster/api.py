@@ -330,8 +330,29 @@ class Keymaster(Protocol):
     def log_key(self) -> str:
         """The log's public key in force, as the line that C2SP verifiers read: name+id+key."""
 
-    def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
-        """Log entries as dictionaries, in order, each with its number under `leaf`; DeniedError without the right."""
+    def log_entries(
+        self,
+        actor: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        of: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[dict[str, object]]:
+        """Log entries as dictionaries, in order, each with its number under `leaf`.
+
+        Args:
+            actor: Who asks; needs the act `log`, except for their own entries.
+            start: The first number.
+            stop: The number after the last; None for all there are.
+            of: Only entries of this actor.
+            since: Only entries of this time and later, seconds since 1970.
+            until: Only entries before this time.
+
+        Raises:
+            DeniedError: The actor has no right to them.
+        """
 
     def check_checkpoint(self, text: str) -> None:
         """Check a checkpoint kept elsewhere, as in the newest snapshot.

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from strongroom.audit.entry import parse_entry
 from strongroom.audit.log import TileLog
 from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint
 from strongroom.audit.proof import make_proof
@@ -143,12 +142,6 @@ class Publishing:
         text = self.publish()
         read, size = self._log.reader(), open_checkpoint(text, self.origin, self.keys).size
         return [make_proof(read, leaf, size, text) for leaf in leaves]
-
-    def entries(self, start: int, stop: int | None) -> list[dict[str, object]]:
-        """See `Keymaster.log_entries`."""
-        last = self.size() if stop is None else stop
-        found = self.read_entries(start, last)
-        return [{"leaf": start + at, **parse_entry(data).to_dict()} for at, data in enumerate(found)]
 
     def verify(self, known: Sequence[str]) -> dict[str, object]:
         """See `Keymaster.verify_log`."""

@@ -349,6 +349,8 @@ class Readings:
             model = self._decide(reading, _VERBS[base], table)
             if base == KIND_OPEN_COLUMNS and reading.holder.direct:
                 self._refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
+            if base == KIND_REJECTS and reading.holder.direct:
+                self._refuse(reading, "rejects", table, "rejects hold whole lines: a server only is released them")
             if stored.table_id != model.id:
                 raise DeniedError(f"the object is not of table {table}", rule="room.object-table")
             self._note_keys(reading, table, base)

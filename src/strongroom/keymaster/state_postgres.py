@@ -54,7 +54,8 @@ _TABLE = re.compile(r"CREATE TABLE (\w+) \(")
 def to_postgres(sql: str) -> str:
     """A statement of SQLite's dialect as PostgreSQL reads it."""
     found = sql.replace("%", "%%").replace("?", "%s")
-    return re.sub(r" (NOT INDEXED|INDEXED BY \w+)", "", found)
+    found = re.sub(r" (NOT INDEXED|INDEXED BY \w+)", "", found)
+    return re.sub(r"\binstr\((\w+), %s\)", r"position(%s in \1)", found)
 
 
 def tables_for_postgres() -> str:

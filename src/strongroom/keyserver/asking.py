@@ -21,7 +21,7 @@ from strongroom.errors import (
 from strongroom.identity.credential import Credential
 from strongroom.identity.signing import NONCE_BYTES, sign_request
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
-from strongroom.keyserver.frames import BODY_BYTES_MAX, pack
+from strongroom.keyserver.frames import pack
 
 SIGNED_SECONDS = 120
 ANSWER_SECONDS = 600.0
@@ -105,8 +105,8 @@ class Asking:
     def ask(self, name: str, /, **args: Any) -> Any:
         """Make one of `CALLS`; returns its answer, or raises what the keymaster raised."""
         call, body = CALLS[name], pack(args)
-        if len(body) > BODY_BYTES_MAX:
-            raise UsageError(f"too much at once: {len(body):,} bytes")
+        if len(body) > call.most:
+            raise UsageError(f"too much at once: {len(body):,} bytes, and the most is {call.most:,}")
         for attempt in range(2):
             if not self._instance:
                 self.greet()

@@ -42,9 +42,16 @@ from strongroom.keyserver.frames import Unpacker
 
 ACTOR, LEASE, READING, ANYBODY = "actor", "lease", "reading", "anybody"
 
+SMALL_MOST = 4 << 20
+LOG_ENTRIES_AT_ONCE = 10_000
+LARGE_MOST = 256 << 20
+
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 BOOLS = npt.NDArray[np.bool_]
+
+
+_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes])
 
 
 class LeaseSaid(msgspec.Struct, frozen=True):
@@ -88,12 +95,13 @@ class Trouble(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Call:
-    """One call. `takes` names its arguments in order; `gives` is the type of its answer."""
+    """One call: `takes` names its arguments, `gives` is the type of its answer, `most` bounds its body in bytes."""
 
     name: str
     whose: str
     takes: Mapping[str, Any]
     gives: Any
+    most: int
     read: Unpacker = field(repr=False)
     read_answer: Unpacker = field(repr=False)
 
@@ -104,7 +112,8 @@ def _call(name: str, whose: str, gives: Any, /, **takes: Any) -> Call:
         wire = {whose: bytes, **wire}
     arguments = msgspec.defstruct(name.replace(".", "_"), list(wire.items()), forbid_unknown_fields=True)
     answer = msgspec.defstruct("Answer", [("standing", int), ("value", gives)], forbid_unknown_fields=True)
-    return Call(name, whose, takes, gives, Unpacker(arguments), Unpacker(answer))
+    large = any(kind in _LARGE for kind in takes.values())
+    return Call(name, whose, takes, gives, LARGE_MOST if large else SMALL_MOST, Unpacker(arguments), Unpacker(answer))
 
 
 _ALL = (
@@ -152,7 +161,10 @@ _ALL = (
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),
     _call("log_key", ANYBODY, str),
-    _call("log_entries", ACTOR, list[dict[str, Any]], start=int, stop=int | None),
+    _call(
+        "log_entries", ACTOR, list[dict[str, Any]],
+        start=int, stop=int | None, of=str | None, since=float | None, until=float | None,
+    ),
     _call("check_checkpoint", ANYBODY, None, text=str),
     _call("verify_log", ANYBODY, dict[str, Any], known=list[str]),
     # persons who go
@@ -198,6 +210,14 @@ _ALL = (
 )  # fmt: skip
 
 CALLS: Mapping[str, Call] = {call.name: call for call in _ALL}
+
+
+def most_of(path: str) -> int:
+    """The most bytes that the body of a request to a path may have."""
+    call = CALLS.get(path.rpartition("/")[2])
+    return SMALL_MOST if call is None else call.most
+
+
 read_hello = Unpacker(Hello)
 read_trouble = Unpacker(Trouble)
 VERSION = 1

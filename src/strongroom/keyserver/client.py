@@ -26,7 +26,7 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
-from strongroom.keyserver.calls import LeaseSaid
+from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
 from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteTails
 from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
@@ -338,15 +338,25 @@ class RemoteKeymaster:
         """See `Keymaster.log_key`."""
         return str(self._ask("log_key"))
 
-    def log_entries(self, actor: str, start: int = 0, stop: int | None = None) -> list[dict[str, object]]:
+    def log_entries(
+        self,
+        actor: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        of: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[dict[str, object]]:
         """See `Keymaster.log_entries`."""
         self._own(actor)
         found: list[dict[str, object]] = []
         while True:
-            some = self._ask("log_entries", start=start + len(found), stop=stop)
-            if not some:
-                return found
+            some = self._ask("log_entries", start=start, stop=stop, of=of, since=since, until=until)
             found += some
+            if len(some) < LOG_ENTRIES_AT_ONCE:
+                return found
+            start = some[-1]["leaf"] + 1
 
     def check_checkpoint(self, text: str) -> None:
         """See `Keymaster.check_checkpoint`."""

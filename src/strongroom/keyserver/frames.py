@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from strongroom.errors import InputError
 
-BODY_BYTES_MAX = 1 << 30
 _DTYPES = {np.dtype(name): name for name in ("|u1", "<u4", "<u8", "|b1")}
 
 T = TypeVar("T")

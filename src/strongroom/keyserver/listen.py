@@ -4,7 +4,7 @@ Rules it keeps:
 
 1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
 2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle.
-   A body is read after its signature was verified, up to BODY_BYTES_MAX, and within BODY_SECONDS.
+   A body is read after its signature was verified, up to what its call may have, and within BODY_SECONDS.
 3. No access log: the read log says who asked what.
 """
 
@@ -32,7 +32,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
-from strongroom.keyserver.frames import BODY_BYTES_MAX
+from strongroom.keyserver.calls import most_of
 from strongroom.keyserver.service import Service
 from strongroom.seal.entropy import random_bytes
 
@@ -126,15 +126,16 @@ class App:
         credential, signed = await loop.run_in_executor(
             self._pool, callers.check, scope["method"], path, headers, address
         )
-        body = await _read(headers, receive, signed)
+        body = await _read(headers, receive, signed, most_of(path))
         return await loop.run_in_executor(self._pool, self._service.answer, credential, path, body)
 
 
-async def _read(headers: dict[str, str], receive: Receive, signed: Signed) -> bytes:
-    length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
-        raise UsageError(f"a request has a length, of at most {BODY_BYTES_MAX:,} bytes")
+async def _read(headers: dict[str, str], receive: Receive, signed: Signed, most: int) -> bytes:
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal()) or int(length) > most:
+        raise UsageError(f"a request has a length, of at most {most:,} bytes here")
     parts: list[bytes] = []
+    left = int(length)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
@@ -142,6 +143,9 @@ async def _read(headers: dict[str, str], receive: Receive, signed: Signed) -> by
                 if message["type"] == "http.disconnect":
                     raise UsageError("the caller went away")
                 parts.append(message.get("body", b""))
+                left -= len(parts[-1])
+                if left < 0:
+                    raise UsageError("the request is longer than it said")
                 if not message.get("more_body"):
                     break
     except TimeoutError:

@@ -27,12 +27,13 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.api import Lease
-from strongroom.keymaster.holder import Holder
+from strongroom.keymaster.holder import SERVER_ONLY, Holder
 from strongroom.keyserver.callers import SIGNED_IN, Callers
 from strongroom.keyserver.calls import (
     ACTOR,
     CALLS,
     LEASE,
+    LOG_ENTRIES_AT_ONCE,
     READING,
     VERSION,
     Call,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.embedded import EmbeddedKeymaster
 
-LOG_ENTRIES_AT_ONCE = 10_000
 WRITING = ("put", "compact", "erase", "hold", "schema", "policy", "copy", "restore", "rotate")
 _STATUS = (
     (BudgetError, 429), (DeniedError, 403), (UsageError, 400), (NotFoundError, 404),
@@ -79,6 +79,7 @@ class Service:
             "policy": lambda _c, _a: keymaster.policy().to_json(),
             "table_version": lambda _c, args: table_to_json(keymaster.table_version(**args)),
             "begin_reading": self._begin_reading,
+            "stand_ins": self._stand_ins,
             "set_policy": lambda _c, args: keymaster.changes.ask(args["actor"], "policy", args["text"]),
             "set_schema": lambda _c, args: keymaster.changes.ask(args["actor"], "schema", args["text"]),
             "credentials.add": self._add_credential,
@@ -159,13 +160,16 @@ class Service:
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
         return self._keymaster.begin_reading(**args, holder=Holder(credential.id, not credential.server))
 
+    def _stand_ins(self, credential: CredentialState, args: dict[str, Any]) -> Any:
+        if not credential.server:
+            raise DeniedError("stand-ins of values are made for a server only", rule=SERVER_ONLY)
+        return self._keymaster.stand_ins(**args)
+
     def _add_credential(self, _credential: CredentialState, args: dict[str, Any]) -> None:
         self._keymaster.credentials.ask_add(**args)
 
     def _log_entries(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
-        start, stop = args["start"], args["stop"]
-        most = start + LOG_ENTRIES_AT_ONCE
-        return self._keymaster.log_entries(args["actor"], start, most if stop is None else min(stop, most))
+        return self._keymaster.log_entries(**args, most=LOG_ENTRIES_AT_ONCE)
 
     def _verify_log(self, credential: CredentialState, args: dict[str, Any]) -> Any:
         self._may_one_of(credential, ("log", "check"))
