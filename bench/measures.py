@@ -19,6 +19,7 @@ from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
 from bench.s3 import measure_s3
+from bench.served import measure_served
 
 MIB = 1 << 20
 QUESTIONS = {
@@ -302,6 +303,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "sql": measure_sql,
     "cold": measure_cold,
     "s3": measure_s3,
+    "served": measure_served,
     "copies": measure_copies,
     "erase": measure_erase,
     "large": measure_large,

@@ -76,36 +76,41 @@ def find(base: str, mobiles: list[str], callers: int, room: str | None = None) -
         strongroom.open(room_folder, keys=keymaster, actor="ada") as opened,
         _Clocked() as clocks,
     ):
-        shares = [mobiles[i::callers] for i in range(callers)]
-        times: list[list[float]] = [[] for _ in range(callers)]
-        bare: list[float] = []
-        gate = threading.Barrier(callers + 1)
+        return finds(opened, mobiles, callers, lambda: clocks.seconds)
 
-        def work(number: int) -> None:
-            with opened.read(purpose="case-work", reason="measuring") as desk:
-                warm, rest = shares[number][: WARM_UP // callers], shares[number][WARM_UP // callers :]
-                for mobile in warm:
-                    desk.find("persons", {"mobile": mobile}, limit=1)
-                gate.wait()
-                for mobile in rest:
-                    noted = clocks.seconds
-                    started = time.perf_counter()
-                    found = desk.find("persons", {"mobile": mobile}, limit=1)
-                    took = time.perf_counter() - started
-                    times[number].append(took * 1e3)
-                    bare.append((took - (clocks.seconds - noted)) * 1e3)
-                    assert len(found) == 1
-                gate.wait()
 
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(callers)]
-        for thread in threads:
-            thread.start()
-        gate.wait()
-        started = time.perf_counter()
-        gate.wait()
-        seconds = time.perf_counter() - started
-        for thread in threads:
-            thread.join()
+def finds(opened: Any, mobiles: list[str], callers: int, clock: Callable[[], float]) -> dict[str, Any]:
+    """Find each mobile in an open room, so many callers at once; `clock` gives the seconds that are not `bare`."""
+    shares = [mobiles[i::callers] for i in range(callers)]
+    times: list[list[float]] = [[] for _ in range(callers)]
+    bare: list[float] = []
+    gate = threading.Barrier(callers + 1)
+
+    def work(number: int) -> None:
+        with opened.read(purpose="case-work", reason="measuring") as desk:
+            warm, rest = shares[number][: WARM_UP // callers], shares[number][WARM_UP // callers :]
+            for mobile in warm:
+                desk.find("persons", {"mobile": mobile}, limit=1)
+            gate.wait()
+            for mobile in rest:
+                noted = clock()
+                started = time.perf_counter()
+                found = desk.find("persons", {"mobile": mobile}, limit=1)
+                took = time.perf_counter() - started
+                times[number].append(took * 1e3)
+                bare.append((took - (clock() - noted)) * 1e3)
+                assert len(found) == 1
+            gate.wait()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(callers)]
+    for thread in threads:
+        thread.start()
+    gate.wait()
+    started = time.perf_counter()
+    gate.wait()
+    seconds = time.perf_counter() - started
+    for thread in threads:
+        thread.join()
     every = [t for one in times for t in one]
     return {"ms": every, "bare_ms": bare if callers == 1 else [], "per_second": len(every) / seconds}
 

@@ -70,3 +70,26 @@ def test_a_room_on_two_tokens_opens_with_either(shell):
     (shell.folder / "strongroom.toml").write_text(settings.format(MODULE, two.token))
     listed = shell.run("key", "slots", *KIT)
     assert listed.out.count("pkcs11") == 3
+
+
+def test_a_slot_in_shares_opens_the_keymaster(shell):
+    """Made without anybody seeing its passphrase; three shares piped on open it, two do not; a folder that is there stays."""
+    made = shell.run("key", "add-shares", "board", "--out", "shares", "--actor", "kit")
+    assert made.code == 0, made.err
+    files = sorted((shell.folder / "shares").iterdir())
+    assert len(files) == 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    words = [str(path) for path in files]
+    passphrase = shell.run("key", "combine", *words[1:4])
+    assert passphrase.code == 0
+    assert passphrase.out.strip() not in made.out + made.err
+    opened = shell.run("key", "slots", "--actor", "kit", "--passphrase-file", "-", stdin=passphrase.out.encode())
+    assert opened.code == 0
+    assert "board" in opened.out
+    assert shell.run("key", "combine", *words[:2]).code == 3
+    assert shell.run("key", "combine", "none.share", *words[:2]).code == 2
+    assert shell.run("key", "add-shares", "other", "--out", "shares", "--actor", "kit").code == 7
+    refused = shell.run("key", "add-shares", "third", "--out", "more", "--actor", "mei")
+    assert refused.code == 3
+    assert not (shell.folder / "more").exists()
+    assert shell.run("key", "add-shares", "x", "--threshold", "1", "--out", "y", "--actor", "kit").code == 2

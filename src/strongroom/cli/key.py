@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from strongroom.cli.common import (
     Where,
     ask_passphrase,
     counted,
+    hides_values,
     minute,
     open_keys,
     open_room,
@@ -29,7 +31,7 @@ from strongroom.cli.common import (
     token_of,
     where,
 )
-from strongroom.errors import KeysError, NotFoundError, UsageError
+from strongroom.errors import ConflictError, KeysError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
@@ -293,10 +295,62 @@ def _name_and_file(word: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
+def add_shares(
+    name: Annotated[str, typer.Argument(help="Name of the new slot: lower-case letters, digits, dashes.")],
+    actor: ActorOption,
+    out: Annotated[Path, typer.Option("--out", help="New folder for the shares, a file each.", metavar="FOLDER")],
+    threshold: Annotated[int, typer.Option("--threshold", help="How many open the slot.", metavar="M")] = 3,
+    shares: Annotated[int, typer.Option("--shares", help="How many there are.", metavar="N")] = 5,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Add a slot that M of N shares open. Nobody sees its passphrase; each share goes to another person."""
+    from strongroom.keys.shares import split_passphrase
+    from strongroom.keys.slot_passphrase import PassphraseKeeper
+
+    passphrase, texts = split_passphrase(threshold, shares)
+    with open_keys(where(room, keys, passphrase_file)) as (keymaster, _):
+        _write_shares(out, name, texts)
+        try:
+            keymaster.slots.add(actor, name, PassphraseKeeper(passphrase))
+        except BaseException:
+            shutil.rmtree(out)
+            raise
+    say(f"slot {name} is made: any {threshold} of the {shares} shares in {out} open it. Give each to another person")
+
+
+def _write_shares(folder: Path, name: str, texts: Sequence[str]) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise ConflictError(f"{folder} exists", hint="shares get a folder of their own") from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}") from None
+    for number, text in enumerate(texts, 1):
+        path = folder / f"{name}-{number}.share"
+        path.touch(mode=0o600)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def combine(
+    files: Annotated[list[Path], typer.Argument(help="Files with a share each.", metavar="FILE…")],
+    show: Annotated[bool, typer.Option("--show", help="Print it to the terminal.")] = False,
+) -> None:
+    """Print the passphrase that shares give back, for `--passphrase-file -` of another command."""
+    from strongroom.keys.shares import combine_passphrase
+
+    if hides_values(show=show):
+        raise UsageError("a passphrase to a terminal", hint="--show prints it; or pipe it to --passphrase-file -")
+    print(combine_passphrase([secret_of(path) for path in files]))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add this group of verbs."""
     key_app.command("slots")(slots)
     key_app.command("add-slot")(add_slot)
+    key_app.command("add-shares")(add_shares)
+    key_app.command("combine")(combine)
     key_app.command("remove-slot")(remove_slot)
     key_app.command("turn")(turn)
     key_app.command("rotate")(rotate)

@@ -132,6 +132,8 @@ EXAMPLES = {
         "strongroom key remove-slot spare --slot spare=spare.txt --actor kit",
         "strongroom key remove-slot hsm-2 --lost --actor kit",
     ],
+    "key add-shares": ["strongroom key add-shares board --shares 5 --threshold 3 --out ./shares --actor kit"],
+    "key combine": ["strongroom key combine a.share b.share c.share > passphrase"],
     "key turn": [
         "strongroom key turn --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
         "strongroom key turn --if-older-than 30 --slot hsm-1=hsm-1.pin --slot hsm-2=hsm-2.pin --actor kit",
