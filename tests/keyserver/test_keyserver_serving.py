@@ -274,3 +274,16 @@ def test_a_message_that_no_call_takes_is_told_as_such(served):
         assert found == status
     assert asking.ask("head").number > 0
     asking.close()
+
+
+def test_answers_are_sent_at_once(served):
+    """No answer waits for more to come (TCP_NODELAY): with it each call would take forty milliseconds longer."""
+    import socket
+
+    with served.connect(served.credential("ada")) as keys:
+        keys.head()
+        connections = list(served._server._server.server_state.connections)
+        assert connections
+        for one in connections:
+            own = one.transport.get_extra_info("socket")
+            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

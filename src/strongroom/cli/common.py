@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONFIG = "strongroom.toml"
 CONFIG_KEYS = (
-    "room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file", "credential", "authorities",
+    "room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file", "kms_key", "credential", "authorities",
 )  # fmt: skip
 CREDENTIAL_VARIABLE = "STRONGROOM_CREDENTIAL"
 
@@ -85,6 +85,7 @@ class Where:
     keys: str
     passphrase_file: Path | None
     token: Token | None = None
+    kms_key: str | None = None
     credential: Path | None = None
     authorities: Path | None = None
 
@@ -112,6 +113,10 @@ class Where:
 
     def unlock(self) -> dict[str, Any]:
         """What `open_keymaster` is given."""
+        if self.kms_key is not None:
+            from strongroom.keys.slot_kms import KmsKeeper
+
+            return {"token": KmsKeeper(self.kms_key)}
         return {"passphrase": self.passphrase()} if self.token is None else {"token": self.token.keeper()}
 
 
@@ -161,7 +166,7 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
     token = None
     if passphrase_file is None and "token" in config:
         token = token_of(config["token"], Path(config["pin_file"]) if "pin_file" in config else None)
-    elif passphrase_file is None and "passphrase_file" in config:
+    elif passphrase_file is None and "kms_key" not in config and "passphrase_file" in config:
         passphrase_file = Path(config["passphrase_file"])
     credential = os.environ.get(CREDENTIAL_VARIABLE) or config.get("credential")
     authorities = config.get("authorities")
@@ -170,6 +175,7 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
         keys,
         passphrase_file,
         token,
+        config.get("kms_key") if passphrase_file is None and token is None else None,
         None if credential is None else Path(credential),
         None if authorities is None else Path(authorities),
     )

@@ -87,21 +87,31 @@ def add_slot(
     new_pin_file: Annotated[
         Path | None, typer.Option("--new-pin-file", help="File with the token's PIN.", metavar="FILE")
     ] = None,
+    new_kms_key: Annotated[
+        str | None, typer.Option("--new-kms-key", help="KMS key that wraps it: id, ARN or alias.", metavar="KEY")
+    ] = None,
     pkcs11_module: ModuleOption = None,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Add a slot, another way to open the keymaster, and test it."""
-    keeper = _new_keeper(new_passphrase_file, new_token, new_pin_file, pkcs11_module)
+    keeper = _new_keeper(new_passphrase_file, new_token, new_pin_file, pkcs11_module, new_kms_key)
     with open_keys(where(room, keys, passphrase_file)) as (keymaster, _):
         state = keymaster.slots.add(actor, name, keeper)
     say(f"slot {state.name} ({state.kind}) is made and tested")
 
 
-def _new_keeper(passphrase_file: Path | None, token: str | None, pin_file: Path | None, module: str | None) -> Keeper:
+def _new_keeper(
+    passphrase_file: Path | None, token: str | None, pin_file: Path | None, module: str | None, kms_key: str | None
+) -> Keeper:
+    from strongroom.keys.slot_kms import KmsKeeper
     from strongroom.keys.slot_passphrase import PassphraseKeeper
 
+    if kms_key is not None:
+        if passphrase_file is not None or token is not None:
+            raise UsageError("a slot is opened by a passphrase, by a token or by a KMS key")
+        return KmsKeeper(kms_key)
     if token is not None:
         if passphrase_file is not None:
             raise UsageError("a slot is opened by a passphrase or by a token")
@@ -190,7 +200,7 @@ def rotate(
     elif what == "root":
         if old_slot is None or new_slot is None:
             raise UsageError("rotating the root needs --old and --new")
-        new = _new_keeper(new_passphrase_file, new_token, new_pin_file, pkcs11_module)
+        new = _new_keeper(new_passphrase_file, new_token, new_pin_file, pkcs11_module, None)
         with open_keys(place) as (keymaster, keeper):
             states = [state for state in keymaster.slots.all() if state.name == old_slot]
             old = _keepers(keymaster, states, slot, keeper, pkcs11_module).get(old_slot)

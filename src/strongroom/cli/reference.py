@@ -33,6 +33,7 @@ Data goes to stdout; everything else goes to stderr. An error is one line, `stro
 | `pkcs11_module` | PKCS#11 module of the tokens, a shared library that runs in this process |
 | `token` | label of the token that opens the keymaster, instead of a passphrase |
 | `pin_file` | file with the token's PIN; without it the PIN is asked for on the terminal |
+| `kms_key` | AWS KMS key that opens the keymaster: id, ARN or alias; credentials come from the usual AWS chain |
 | `credential` | file of the credential that signs what is asked of a server; `STRONGROOM_CREDENTIAL` goes before it |
 | `authorities` | PEM file with the certificates that the server's must lead to; without it those of the machine |
 

@@ -31,7 +31,6 @@ from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, sub
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows, counter
 from strongroom.keys.slot_passphrase import PassphraseKeeper
-from strongroom.keys.slot_pkcs11 import TokenKeeper
 from strongroom.keys.slots import Keeper, make_slot, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.passphrase import Argon2Params
@@ -54,7 +53,7 @@ def create_keymaster(
     folder: str | Path,
     *,
     passphrase: str | None = None,
-    token: TokenKeeper | None = None,
+    token: Keeper | None = None,
     schema: str,
     policy: str,
     random: Callable[[int], bytes] = random_bytes,
@@ -68,7 +67,7 @@ def create_keymaster(
     Args:
         folder: A folder that does not exist, or is empty.
         passphrase: Opens it from now on; made into a passphrase slot if given.
-        token: Made into a token slot if given; at least one of the two is.
+        token: A token or a KMS key, made into a slot if given; at least one of the two is.
         schema: TOML text.
         policy: TOML text.
         random: Source of random bytes.
@@ -84,7 +83,7 @@ def create_keymaster(
     """
     keepers = keepers_of(passphrase, token, argon2)
     if not keepers:
-        raise UsageError("a keymaster needs a passphrase or a token")
+        raise UsageError("a keymaster needs a passphrase, a token or a KMS key")
     for keeper in keepers:
         keeper.describe(random)
     _try_texts(schema, policy, random)
@@ -128,11 +127,11 @@ def open_keymaster(
     folder: str | Path,
     *,
     passphrase: str | None = None,
-    token: TokenKeeper | None = None,
+    token: Keeper | None = None,
     random: Callable[[int], bytes] = random_bytes,
     clock: Callable[[], float] = time.time,
 ) -> EmbeddedKeymaster:
-    """Open an existing keymaster by a passphrase or by a token.
+    """Open an existing keymaster by a passphrase, or by a token or KMS key.
 
     Raises:
         UsageError: The folder holds no keymaster.
@@ -250,7 +249,7 @@ def try_store(url: str, random: Callable[[int], bytes]) -> None:
 
 
 def keepers_of(
-    passphrase: str | None, token: TokenKeeper | None, argon2: Argon2Params | None = None
+    passphrase: str | None, token: Keeper | None, argon2: Argon2Params | None = None
 ) -> list[Keeper]:
     """What opens or makes a slot, from what the caller gave."""
     found: list[Keeper] = []

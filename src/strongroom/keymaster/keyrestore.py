@@ -33,7 +33,6 @@ from strongroom.keymaster.create import (
 )
 from strongroom.keymaster.keycopies import Manifest, copy_object, fetch_database, read_manifest
 from strongroom.keymaster.state_sqlite import Cut
-from strongroom.keys.slot_pkcs11 import TokenKeeper
 from strongroom.keys.slots import SLOT_FILE_BYTES_MAX, Keeper, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import Store
@@ -60,7 +59,7 @@ def restore_keymaster(
     *,
     source: str,
     passphrase: str | None = None,
-    token: TokenKeeper | None = None,
+    token: Keeper | None = None,
     store: str | None = None,
     database: str | None = None,
     random: Callable[[int], bytes] = random_bytes,
