@@ -9,6 +9,8 @@ stamp = .venv/.installed-$(1)-$(shell cat pyproject.toml requirements/$(1).txt |
 RUN := $(call stamp,run)
 DEV := $(call stamp,dev)
 BENCH := $(call stamp,bench)
+# A server with AWS's API for the tests of KMS slots, apart: it wants another version of what we use ourselves.
+AWS := .venv-aws/.installed-$(shell sha256sum requirements/aws.txt | cut -c1-16)
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # `make lock` resolves against pip's default index alone, whatever this machine's settings are.
@@ -33,7 +35,7 @@ venv: $(DEV)  ## Make .venv with everything that development needs
 demo: $(RUN)  ## Make a made-up city in ./demo-room and ./demo-keys and show the product on it
 	$(BIN)/python -m strongroom.demo
 
-test: $(DEV)  ## Run the tests
+test: $(DEV) $(AWS)  ## Run the tests
 	$(BIN)/python -m pytest
 
 lint: $(DEV)  ## Check style with ruff
@@ -55,9 +57,16 @@ lock: $(DEV)  ## Renew the locks in requirements/ from pyproject.toml
 	$(COMPILE) --build-deps-for editable --output-file requirements/run.txt
 	$(COMPILE) --build-deps-for editable --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(COMPILE) --build-deps-for editable --extra bench --constraint requirements/dev.txt --output-file requirements/bench.txt
+	$(subst pyproject.toml,requirements/aws.in,$(COMPILE)) --output-file requirements/aws.txt
+
+$(AWS):
+	$(PYTHON) -m venv .venv-aws
+	.venv-aws/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement requirements/aws.txt
+	@rm -f .venv-aws/.installed-*
+	@touch $@
 
 clean:  ## Remove .venv, caches and the demo's room
-	rm -rf .venv build dist demo-room demo-keys bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-aws build dist demo-room demo-keys bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

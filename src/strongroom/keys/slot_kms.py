@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. Who may use the KMS key is for its policy to say; credentials come from the usual AWS chain, never from a slot file.
-2. The wrap is bound to room, epoch and slot by the encryption context, which stands in CloudTrail with every use.
+2. KMS encrypts a key of this slot alone, which wraps the epoch key here: bound to the slot's head, whatever KMS checks.
+   The encryption context names room, epoch and slot, and stands in CloudTrail with every use.
 3. It never forgets: the KMS key stays, and whoever copied the file and may use that key opens that epoch.
 """
 
@@ -16,7 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from strongroom.errors import IntegrityError, KeysError, StrongroomError, UnavailableError, UsageError
+from strongroom.keys.hierarchy import KEY_BYTES
 from strongroom.keys.slots import SlotHead
+from strongroom.seal.entropy import random_bytes
+from strongroom.seal.wrap import unwrap, wrap
 
 KIND = "kms"
 SECONDS = 10
@@ -61,13 +65,22 @@ class KmsKeeper:
 
     def wrap(self, head: SlotHead, epoch_key: bytes) -> bytes:
         """See `Keeper.wrap`."""
-        asked = self._ask("encrypt", KeyId=_key_of(head), Plaintext=epoch_key, EncryptionContext=_context(head))
-        return bytes(asked["CiphertextBlob"])
+        kek = random_bytes(KEY_BYTES)
+        asked = self._ask("encrypt", KeyId=_key_of(head), Plaintext=kek, EncryptionContext=_context(head))
+        blob = bytes(asked["CiphertextBlob"])
+        return len(blob).to_bytes(4, "little") + blob + wrap(kek, epoch_key, head.ad())
 
     def unwrap(self, head: SlotHead, wrapped: bytes) -> bytes:
         """See `Keeper.unwrap`."""
-        asked = self._ask("decrypt", KeyId=_key_of(head), CiphertextBlob=wrapped, EncryptionContext=_context(head))
-        return bytes(asked["Plaintext"])
+        end = 4 + int.from_bytes(wrapped[:4], "little")
+        if not 4 < end < len(wrapped):
+            raise IntegrityError("a KMS slot cannot be read")
+        blob = wrapped[4:end]
+        asked = self._ask("decrypt", KeyId=_key_of(head), CiphertextBlob=blob, EncryptionContext=_context(head))
+        try:
+            return unwrap(bytes(asked["Plaintext"]), wrapped[end:], head.ad())
+        except StrongroomError:
+            raise KeysError(_REFUSED) from None
 
     def destroy(self, head: SlotHead) -> None:
         """See `Keeper.destroy`: the KMS key is its owner's."""
