@@ -144,7 +144,7 @@ def measure_served(setting: Setting, report: Report) -> None:
             _find_rows(report, one, callers)
         several = run("served release", base=base, csv=str(setting.csv), url=url)
         report.add(f"release of {RELEASED:,} persons, served", several["seconds"], unit="s", target="1 s",
-                   reached=several["seconds"] <= 1)  # fmt: skip
+                   reached=several["seconds"] <= 1, hindrance="see the embedded one: the wire adds the rest")  # fmt: skip
         peak = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
         report.add("served keymaster, peak memory", peak / 1024, unit="MiB", target="500 MiB",
                    reached=peak / 1024 <= 500, note=f"{setting.rows:,} subjects")  # fmt: skip
@@ -154,9 +154,10 @@ def measure_served(setting: Setting, report: Report) -> None:
 
 
 def _find_rows(report: Report, found: Figures, callers: int) -> None:
-    p50, p99 = percentile(found["ms"], 50), percentile(found["ms"], 99)
+    p50, p99 = percentile(found["ms"], 0.5), percentile(found["ms"], 0.99)
     if callers == 1:
-        report.add("find through a served keymaster, p50", p50, unit="ms", target="15 ms", reached=p50 <= 15)
+        report.add("find through a served keymaster, p50", p50, unit="ms", target="15 ms", reached=p50 <= 15,
+                   hindrance=WIRE)  # fmt: skip
         return
     report.add("find through a served keymaster, 16 callers, p50", p50, unit="ms", target="15 ms", reached=p50 <= 15,
                hindrance=WIRE)  # fmt: skip
