@@ -144,7 +144,7 @@ def measure_served(setting: Setting, report: Report) -> None:
             _find_rows(report, one, callers)
         several = run("served release", base=base, csv=str(setting.csv), url=url)
         report.add(f"release of {RELEASED:,} persons, served", several["seconds"], unit="s", target="1 s",
-                   reached=several["seconds"] <= 1, hindrance="see the embedded one: the wire adds the rest")  # fmt: skip
+                   reached=several["seconds"] <= 1, hindrance="see the embedded one: the wire adds")  # fmt: skip
         peak = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
         report.add("served keymaster, peak memory", peak / 1024, unit="MiB", target="500 MiB",
                    reached=peak / 1024 <= 500, note=f"{setting.rows:,} subjects")  # fmt: skip

@@ -55,7 +55,9 @@ def test_from_a_key_pair_to_a_record_and_to_its_end(serving):
     listed = json.loads(shell.run("actor", "list", *KIT, "--json").out)
     (ident,) = [one["id"] for one in listed if one["actor"] == "ada"]
     assert "127.0.0.0/8" in shell.run("actor", "list", *KIT).out
+    notes = len(list((shell.room.bucket / "notes").iterdir()))
     assert shell.run("actor", "revoke", ident, *KIT).code == 0
+    assert len(list((shell.room.bucket / "notes").iterdir())) == notes + 1  # a keymaster set back would know
     assert shell.run("actor", "revoke", ident, *KIT).code == 7
     settings(shell, url, "ada.credential")
     refused = shell.run("get", "persons", "-", *CASE, stdin=b"P-000007\n")

@@ -327,6 +327,39 @@ def test_two_that_copy_to_one_place_leave_a_whole_copy(room, copy_of, tmp_path):
     assert read_one(home(room, copy_of, tmp_path / "home"), 9) == person(9)
 
 
+def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
+    """A credential revoked since the copy lets nobody in; what was frozen is frozen; broken glass is open for review."""
+    from strongroom.identity.credential import new_credential
+
+    kept, gone, later = (new_credential(b"r" * 16, "ada") for _ in range(3))
+    rule = '[purposes.case-work]\nbreak_glass = ["officer"]\napproval = { roles = ["counsel"], over = 0 }'
+    with room.keymaster() as keys:
+        keys.set_policy("kit", POLICY.replace("[purposes.case-work]", rule))
+        for one in (kept, gone):
+            keys.credentials.add("kit", "ada", one.public_key, days=9)
+        keys.key_copies.copy("kit", copy_of)
+    keys, kit = opened(room)
+    with keys, kit:
+        keys.credentials.revoke("kit", gone.id)
+        keys.credentials.add("kit", "ada", later.public_key, days=9)
+        keys.freezing.freeze("kit", "actor", "mei", "stolen")
+        keys.begin_reading(actor="ada", purpose="case-work", reason="now", break_glass=True)
+        kit.hold(["P-000011"], reason="court")  # whatever is noted beside the objects takes the log along
+    there = home(room, copy_of, tmp_path / "home")
+    keys, kit = opened(there)
+    with keys, kit:
+        assert keys.credentials.find(gone.id).revoked > 0
+        assert keys.credentials.find(kept.id).revoked == 0
+        assert keys.credentials.find(later.id).actor == "ada"
+        assert [(one.kind, one.name) for one in keys.freezing.all()] == [("actor", "mei")]
+        (review,) = keys.reviews.all("nan")
+        assert (review.actor, review.closed, review.reason) == ("ada", 0.0, "")  # texts stay where they were
+        keys.reviews.close("nan", review.id, "was needed")
+    keys, mei = opened(there, "mei")
+    with keys, mei, pytest.raises(DeniedError, match="frozen"):
+        mei.read(purpose="delivery", reason="r")
+
+
 def test_holds_policies_schemas_and_spends_are_done_again(room, copy_of, tmp_path):
     """What was decided since the copy stands: a revoked role, a hold, a field more, a budget that is spent."""
     more = SCHEMA.replace("district  =", 'note      = { type = "string", class = "contact" }\ndistrict  =')

@@ -13,6 +13,7 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     keys_only,
+    leave_beside,
     minute,
     open_keymaster,
     print_json,
@@ -135,8 +136,10 @@ def revoke(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """End a credential at once."""
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    place = keys_only(keys, passphrase_file)
+    with open_keymaster(place) as keymaster:
         state = keymaster.credentials.revoke(actor, ident)
+        leave_beside(place, keymaster)
     say(f"credential {state.id} speaks for {state.actor} no more")
 
 

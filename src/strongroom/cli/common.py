@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from strongroom.errors import NotFoundError, UsageError
+from strongroom.errors import NotFoundError, StrongroomError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
@@ -247,6 +247,16 @@ def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
     keeper: Keeper = unlock["token"] if "token" in unlock else PassphraseKeeper(unlock["passphrase"])
     with strongroom.open_keymaster(place.keys, **unlock) as keymaster:
         yield keymaster, keeper
+
+
+def leave_beside(place: Where, keymaster: EmbeddedKeymaster | RemoteKeymaster) -> None:
+    """Leave what was just noted beside the objects too, where a room is named and can be reached: it stands without."""
+    from strongroom.catalog.freshness import leave_act
+    from strongroom.store.open import open_store
+
+    with suppress(StrongroomError), closing(open_store(place.room, create=False)) as store:
+        size = int(keymaster.publish().splitlines()[1])  # a checkpoint's second line
+        leave_act(store, keymaster, size - 1)
 
 
 def local_folder(url: str) -> Path | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,7 +13,7 @@ from strongroom.cli.common import (
     PassphraseOption,
     ReasonOption,
     RoomOption,
-    Where,
+    leave_beside,
     minute,
     open_keymaster,
     print_json,
@@ -22,10 +21,7 @@ from strongroom.cli.common import (
     say,
     where,
 )
-from strongroom.errors import StrongroomError, UsageError
-
-if TYPE_CHECKING:
-    from strongroom.keymaster.api import Keymaster
+from strongroom.errors import UsageError
 
 KindArgument = Annotated[str, typer.Argument(help="actor, purpose or room.", metavar="KIND")]
 NameArgument = Annotated[str, typer.Argument(help="Which; nothing for the room.", metavar="NAME")]
@@ -53,7 +49,7 @@ def freeze(
                 print_table(("kind", "name", "by", "since", "entry"), rows)
             return
         receipt = keymaster.freezing.freeze(actor, kind, _name(kind, name), reason)
-        _leave(place, keymaster, receipt.leaf)
+        leave_beside(place, keymaster)
     say(f"{kind} {_name(kind, name)} is frozen, log entry {receipt.leaf}: another person agrees before it goes on")
 
 
@@ -78,15 +74,6 @@ def _name(kind: str, name: str) -> str:
     if not name:
         raise UsageError(f"which {kind} is frozen?")
     return name
-
-
-def _leave(place: Where, keymaster: Keymaster, leaf: int) -> None:
-    """Leave the act beside the objects too, where they can be reached: it stands without that."""
-    from strongroom.catalog.freshness import leave_act
-    from strongroom.store.open import open_store
-
-    with contextlib.suppress(StrongroomError), contextlib.closing(open_store(place.room, create=False)) as store:
-        leave_act(store, keymaster, leaf)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,9 +2,9 @@
 
 A piece is canonical JSON, compressed (zlib), then wrapped (AES-256-GCM) under the replay key with room, start and end
 as associated data. It holds the bytes of its entries and the rows that they wrote, as far as a keymaster without them
-would do harm: tombstones and erasures, all holds in force, all credentials, schema and policy texts, head rows, counts
-of what was spent in the slots it covers, and the counters that must never go back. It holds no key, no label and no
-reason.
+would do harm: tombstones and erasures, all holds in force, credentials, freezes and reviews, schema and policy texts,
+head rows, counts of what was spent in the slots it covers, and the counters that must never go back. It holds no key,
+no label and no reason.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "tombstone": _fetch(rows, f"SELECT token, sequence, leaf, at FROM tombstone WHERE {span}", (start, end)),  # noqa: S608
         "erasure": _fetch(rows, f"SELECT leaf, persons, epoch, since FROM erasure WHERE {span}", (start, end)),  # noqa: S608
         "hold": _fetch(rows, "SELECT token, actor, leaf, at FROM hold", ()),
+        "review": _fetch(rows, "SELECT id, actor, purpose, leaf, at, closed_by, closed FROM review", ()),
         "freeze": _fetch(rows, "SELECT kind, name, actor, leaf, at FROM frozen", ()),
         "credential": _fetch(rows, f"SELECT {CREDENTIAL} FROM credential", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
