@@ -242,6 +242,21 @@ def test_glass_that_may_not_be_broken(master):
     assert master.reviews.all("bob") == []
 
 
+def test_a_policy_that_changes_holds_for_readings_that_are_open(master):
+    """Fewer alone, and glass that may not be broken any more: the next release goes by the policy of now."""
+    alone = master.begin_reading(actor="ada", purpose="careful", reason="r").reading_id
+    broken = master.begin_reading(actor="ada", purpose="careful", reason="r", break_glass=True).reading_id
+    tokens = np.ascontiguousarray(master.sealing.tokens[:4])
+    assert master.release(alone, ask(tokens, master.batch)).persons == 4
+    assert master.release(broken, ask(np.ascontiguousarray(master.sealing.tokens[:9]), master.batch)).persons == 9
+    stricter = CAREFUL.replace("over = 5", "over = 1").replace('break_glass = ["reader"]', 'break_glass = ["chief"]')
+    master.set_policy("kit", stricter)
+    for reading in (alone, broken):
+        with pytest.raises(DeniedError) as refused:
+            master.release(reading, ask(np.ascontiguousarray(master.sealing.tokens[20:23]), master.batch))
+        assert refused.value.rule == "approval.needed"
+
+
 # -- freezes -----------------------------------------------------------------------------------
 
 
