@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strongroom.erase.retention import Expiring
     from strongroom.keymaster.api import Keymaster, Receipt
     from strongroom.purpose.explain import Explanation
+    from strongroom.purpose.rehearse import WouldRefuse
     from strongroom.read.check import CheckReport
     from strongroom.replicate.copy import CopyReport
     from strongroom.replicate.status import CopyStatus
@@ -317,6 +318,22 @@ class Room:
             until: Only before this time.
         """
         return self._keymaster.log_entries(self._actor, of=actor, since=since, until=until)
+
+    def rehearse_policy(
+        self, text: str, *, since: float | None = None, until: float | None = None
+    ) -> list[WouldRefuse]:
+        """What a proposed policy (TOML text) would refuse of what the log says was allowed; nothing changes.
+
+        Args:
+            text: The proposed policy.
+            since: Only entries of this time and later, seconds since 1970.
+            until: Only entries before this time.
+        """
+        from strongroom.purpose.policy import parse_policy
+        from strongroom.purpose.rehearse import rehearse
+
+        schema = self._keymaster.schema()
+        return rehearse(parse_policy(text, schema), schema, self.log(since=since, until=until))
 
     def log_key(self) -> str:
         """The log's public key in force, as one line: who has it verifies receipts without the room."""

@@ -95,3 +95,21 @@ def test_the_log_by_actor_and_time_and_ones_own(shell):
     assert "case-work" in shell.run("log", *KIT, "--of", "ada", "--touched").out
     assert json.loads(shell.run("log", *KIT, "--of", "ada", "--to", "2020-01-01", "--touched", "--json").out) == []
     assert shell.run("log", *KIT, "--from", "yesterday").code == 2
+
+
+def test_a_policy_is_tried_on_the_past(shell):
+    """What was allowed and would be refused, by whom; nothing changes; the policy in force would refuse nothing."""
+    assert get(shell).code == 0
+    (shell.folder / "same.toml").write_text(POLICY)
+    same = shell.run("policy", *KIT, "--test", "same.toml", "--json")
+    assert json.loads(same.out) == []
+    (shell.folder / "less.toml").write_text(POLICY.replace('[actors.ada]\nroles = ["officer"]', '[actors.ada]\nroles = ["analyst"]'))
+    found = json.loads(shell.run("policy", *KIT, "--test", "less.toml", "--json").out)
+    assert ("ada", "get", 1) in {(one["actor"], one["act"], one["requests"]) for one in found}
+    assert "would have been refused" in shell.run("policy", *KIT, "--test", "less.toml").err
+    assert get(shell).code == 0
+    assert json.loads(shell.run("policy", *KIT, "--test", "less.toml", "--to", "2020-01-01", "--json").out) == []
+    assert shell.run("policy", *KIT, "--test", "less.toml", "--set", "less.toml").code == 2
+    (shell.folder / "wrong.toml").write_text("[room]\n")
+    assert shell.run("policy", *KIT, "--test", "wrong.toml").code == 2
+    assert shell.run("policy", "--actor", "mei", "--test", "less.toml").code == 3

@@ -57,6 +57,11 @@ ApprovalOption = Annotated[
 BreakGlassOption = Annotated[
     bool, typer.Option("--break-glass", help="Read without that agreement; it is told, and reviewed.")
 ]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--from", help="Only from this time on (UTC), as 2026-11-29 or 2026-11-29T08:30.", metavar="TIME"),
+]
+UntilOption = Annotated[str | None, typer.Option("--to", help="Only before this time (UTC).", metavar="TIME")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 ShowOption = Annotated[bool, typer.Option("--show", help="Print personal values to the terminal.")]
 
@@ -339,6 +344,17 @@ def hides_values(*, show: bool) -> bool:
 def refuse_terminal() -> UsageError:
     """The error for values that would go to a terminal."""
     return UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
+
+
+def time_of(text: str | None) -> float | None:
+    """Seconds since 1970 of a time in UTC; UsageError if the text is none."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("a time looks like 2026-11-29 or 2026-11-29T08:30") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def minute(seconds: float) -> str:

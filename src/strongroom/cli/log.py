@@ -13,13 +13,15 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     RoomOption,
+    SinceOption,
+    UntilOption,
     open_room,
     print_json,
     print_table,
     say,
+    time_of,
     where,
 )
-from strongroom.errors import UsageError
 
 TOUCHED = ("actor", "purpose", "act", "table", "fields", "requests", "persons", "first", "last")
 HEADINGS = ("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "decision")
@@ -33,10 +35,8 @@ def log(
     ] = False,
     of: Annotated[str | None, typer.Option("--of", help="Only entries of this actor.", metavar="NAME")] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only one's own entries: takes no right to the log.")] = False,
-    since: Annotated[
-        str | None, typer.Option("--from", help="Only from this time on (UTC), as 2026-11-29 or 2026-11-29T08:30.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Only before this time (UTC).")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     touched: Annotated[
         bool, typer.Option("--touched", help="What they touched, added up: purposes, tables, fields, persons.")
     ] = False,
@@ -50,7 +50,7 @@ def log(
         if public_key:
             print(opened.log_key())
             return
-        entries = opened.log(actor=actor if mine else of, since=_time(since), until=_time(until))
+        entries = opened.log(actor=actor if mine else of, since=time_of(since), until=time_of(until))
         report = None if mine or touched else opened.verify_log()
     if touched:
         found = _touched(entries)
@@ -65,16 +65,6 @@ def log(
     print_table(HEADINGS, [_row(e) for e in entries[-last:]])
     if report is not None:
         say(f"{report['entries']:,} entries verified against {report['checkpoints']} signed checkpoints")
-
-
-def _time(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError("a time looks like 2026-11-29 or 2026-11-29T08:30") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _touched(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

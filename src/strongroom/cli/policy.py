@@ -7,20 +7,53 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.common import ActorOption, KeysOption, PassphraseOption, RoomOption, open_room, say, where
+from strongroom.cli.common import (
+    ActorOption,
+    JsonOption,
+    KeysOption,
+    PassphraseOption,
+    RoomOption,
+    SinceOption,
+    UntilOption,
+    counted,
+    open_room,
+    print_json,
+    print_table,
+    say,
+    time_of,
+    where,
+)
 from strongroom.cli.create import read_text
+from strongroom.errors import UsageError
+
+HEADINGS = ("actor", "act", "purpose", "table", "rule", "reason", "requests", "first", "last")
 
 
 def policy(
     actor: ActorOption,
     file: Annotated[Path | None, typer.Option("--set", help="Keep this policy from now on.", metavar="FILE")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Say what this policy would have refused so far.", metavar="FILE")
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print the Cedar rules made from the policy in force; with --set keep a new version."""
+    """Print the Cedar rules made from the policy in force; with --set keep a new version, with --test try one."""
+    if test is not None and file is not None:
+        raise UsageError("a policy is tried or kept")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
-        if file is not None:
+        if test is not None:
+            found = opened.rehearse_policy(read_text(test), since=time_of(since), until=time_of(until))
+            if as_json:
+                print_json([one.to_dict() for one in found])
+            else:
+                print_table(HEADINGS, [tuple(one.to_dict().values()) for one in found])
+            say(f"{counted(sum(one.requests for one in found), 'request')} of the log would have been refused")
+        elif file is not None:
             receipt = opened.set_policy(read_text(file))
             if receipt.asked:
                 say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")

@@ -155,7 +155,11 @@ EXAMPLES = {
     "unhold": ['strongroom unhold P-000007 --reason "suit 4 is over" --actor nan'],
     "retention": ["strongroom retention --actor kit", "strongroom retention --schema schema.toml --actor kit"],
     "verify": ["strongroom verify erasure.json --key log.key"],
-    "policy": ["strongroom policy --actor kit", "strongroom policy --actor kit --set policy.toml"],
+    "policy": [
+        "strongroom policy --actor kit",
+        "strongroom policy --actor kit --test policy.toml --from 2026-11-01",
+        "strongroom policy --actor kit --set policy.toml",
+    ],
 }
 
 
