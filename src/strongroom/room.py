@@ -324,10 +324,7 @@ class Room:
     ) -> list[WouldRefuse]:
         """What a proposed policy (TOML text) would refuse of what the log says was allowed; nothing changes.
 
-        Args:
-            text: The proposed policy.
-            since: Only entries of this time and later, seconds since 1970.
-            until: Only entries before this time.
+        `since` and `until` bound the entries that are looked at, as in `log`.
         """
         from strongroom.purpose.policy import parse_policy
         from strongroom.purpose.rehearse import rehearse
