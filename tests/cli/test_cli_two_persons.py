@@ -4,7 +4,7 @@ import json
 
 import pytest
 from cli_kit import CASE, KIT
-from small_room import POLICY
+from small_room import POLICY, SCHEMA
 
 CAREFUL = POLICY.replace("[purposes.case-work]", '[purposes.case-work]\nbreak_glass = ["officer"]\n'
     'approval = { roles = ["counsel"], always = true, hours = 3 }')  # fmt: skip
@@ -113,3 +113,33 @@ def test_a_policy_is_tried_on_the_past(shell):
     (shell.folder / "wrong.toml").write_text("[room]\n")
     assert shell.run("policy", *KIT, "--test", "wrong.toml").code == 2
     assert shell.run("policy", "--actor", "mei", "--test", "less.toml").code == 3
+
+
+def test_a_room_whose_keymaster_is_in_postgresql(shell, postgres_server, tmp_path):
+    """Made, filled and read from the command line; a password in the URL, and a schema that is in use, are refused."""
+    (tmp_path / "schema.toml").write_text(SCHEMA)
+    (tmp_path / "policy.toml").write_text(POLICY)
+    files = ("--schema", str(tmp_path / "schema.toml"), "--policy", str(tmp_path / "policy.toml"))
+    url = postgres_server.url()
+
+    def places(name):
+        return ("--room", str(tmp_path / name / "room"), "--keys", str(tmp_path / name / "keys"))
+
+    (tmp_path / "a").mkdir()
+    made = shell.run("create", *files, *places("a"), "--database", url)
+    assert made.code == 0, made.err
+    (tmp_path / "p.csv").write_text("person_id,name\nP-1,某人\n", encoding="utf-8")
+    assert shell.run("put", "persons", str(tmp_path / "p.csv"), *KIT, *places("a")).code == 0
+    found = shell.run("get", "persons", "-", *CASE, "--json", *places("a"), stdin=b"P-1\n")
+    assert found.code == 0, found.err
+    (tmp_path / "b").mkdir()
+    assert shell.run("create", *files, *places("b"), "--database", url).code == 7
+    (tmp_path / "c").mkdir()
+    refused = shell.run("create", *files, *places("c"), "--database", "postgresql://k:secret@db/keys")
+    assert refused.code == 2
+    assert "secret" not in refused.err
+    (tmp_path / "d").mkdir()
+    away = shell.run("create", *files, *places("d"), "--database", "postgresql://k@127.0.0.1:1/keys")
+    assert away.code == 6
+    assert list((tmp_path / "d" / "keys").iterdir()) == []  # so that the same can be tried again
+    assert shell.run("create", *files, *places("d"), "--database", postgres_server.url()).code == 0

@@ -10,6 +10,7 @@ The last two may lie in another store, under a URL that the database keeps. File
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, sub
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows, counter
 from strongroom.keys.slot_passphrase import PassphraseKeeper
-from strongroom.keys.slots import Keeper, make_slot, open_any
+from strongroom.keys.slots import Keeper, Slot, destroy_slot, make_slot, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.passphrase import Argon2Params
 from strongroom.seal.sign import public_key
@@ -95,7 +96,7 @@ def create_keymaster(
     ring = KeyRing(random(16), FIRST_EPOCH, random(KEY_BYTES))
     # the slots come first: without one nothing that follows could ever be opened
     made = [make_slot(base / "slots", f"{keeper.kind}-1", keeper, ring, clock(), random) for keeper in keepers]
-    state: State = SqliteState.create(base / DATABASE) if database is None else make_elsewhere(base, database)
+    state = _new_state(base, database, list(zip(made, keepers, strict=True)))
     standing = Standing(state, ring, random)
     journal = Journal(state, ring, standing, clock, random)
     with state.write() as rows:
@@ -109,6 +110,18 @@ def create_keymaster(
         extras = {"schema": kept.number, "policy": number}
         journal.note(rows, journal.entry(rows, "create", "keymaster", extras=extras))
     return _assemble(base, state, ring, standing, journal, clock, random)
+
+
+def _new_state(base: Path, database: str | None, made: list[tuple[Slot, Keeper]]) -> State:
+    """The database; when it cannot be made the slots and folders go, so that the same can be tried again."""
+    try:
+        return SqliteState.create(base / DATABASE) if database is None else make_elsewhere(base, database)
+    except BaseException:
+        for slot, keeper in made:
+            destroy_slot(slot, keeper)
+        for path in base.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 def _begin(rows: Rows, ring: KeyRing, now: float, random: Callable[[int], bytes]) -> None:

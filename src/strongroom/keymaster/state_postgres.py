@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -112,6 +113,8 @@ class PostgresState(State):
 
     def __init__(self, url: str) -> None:
         super().__init__()
+        if find_spec("psycopg") is None:
+            raise UsageError("a database on a server needs psycopg", hint="pip install 'strongroom[postgres]'")
         self._conninfo, self._schema = parse_url(url)
         self._lock_id = _number(f"strongroom {self._schema}")
         self._all: weakref.WeakSet[_Rows] = weakref.WeakSet()
