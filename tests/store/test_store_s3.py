@@ -1,6 +1,8 @@
 """S3: what a real server does when something is wrong, and what becomes of it here."""
 
 import json
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -332,3 +334,37 @@ def test_closed_stores_open_again(s3_bucket):
     store.put("two", LONG)
     assert store.size("two") == len(LONG)
     store.close()
+
+
+HALF_LOADED = """
+import importlib.abc, sys, threading, time
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "botocore.exceptions":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        real = spec.loader.exec_module
+        def exec_module(module):
+            started.set()
+            time.sleep(0.5)
+            real(module)
+        spec.loader.exec_module = exec_module
+        return spec
+import importlib.util, botocore
+started = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: importlib.import_module("botocore.exceptions"))
+thread.start()
+started.wait()
+from strongroom.store.trouble import foreign_errors
+print(sorted(kind.__name__ for kind in foreign_errors()))
+thread.join()
+"""
+
+
+def test_errors_are_known_while_another_thread_loads_the_library():
+    """The first trouble of one thread meets the first import of another: it waits for it."""
+    done = subprocess.run([sys.executable, "-c", HALF_LOADED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ClientError" in done.stdout

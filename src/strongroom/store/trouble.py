@@ -13,10 +13,12 @@ Rules it keeps:
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from strongroom.errors import (
@@ -111,10 +113,9 @@ def foreign_errors() -> tuple[type[BaseException], ...]:
     import obstore.exceptions
 
     found: list[type[BaseException]] = [obstore.exceptions.BaseError, OSError]
-    import sys
-
-    core = sys.modules.get("botocore.exceptions")
-    if core is not None:
+    if "botocore.exceptions" in sys.modules:
+        # imported, not taken from there: another thread may be in the middle of loading it
+        core = import_module("botocore.exceptions")
         found += [core.BotoCoreError, core.ClientError]
     return tuple(found)
 
