@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,13 +68,13 @@ class Shell:
 
     def start(self, *words: str, **how) -> subprocess.Popen:
         """One command in a process of its own, which nobody has waited for."""
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             [sys.executable, "-m", "strongroom.cli", *words],
             cwd=self.folder,
             env=environment(),
             start_new_session=True,
-            **pipes,
+            **({"preexec_fn": _heed_interrupts} | pipes | how),
         )
 
     def objects(self) -> list[str]:
@@ -84,6 +85,11 @@ class Shell:
         """Number of the newest snapshot."""
         with self.room.keymaster() as keymaster:
             return keymaster.head().number
+
+
+def _heed_interrupts() -> None:
+    """A shell that runs the tests in the background has Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -17,7 +17,10 @@ from strongroom.errors import ConflictError, DeniedError, ErasedError, Integrity
 
 GONE, OTHER = "P-000007", "P-000008"
 
-pytestmark = pytest.mark.usefixtures("either_keymaster")
+pytestmark = [
+    pytest.mark.usefixtures("either_keymaster"),
+    pytest.mark.parametrize("either_keymaster", ["embedded", "served"], indirect=True),
+]
 
 
 @pytest.fixture

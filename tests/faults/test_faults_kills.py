@@ -21,7 +21,7 @@ from small_room import PASSPHRASE, POLICY, SmallRoom, person
 import strongroom
 from strongroom.errors import ErasedError, NotFoundError
 
-KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 10
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 6
 PEOPLE_A_PUT = 20
 LARGE = POLICY.replace("budget = { hour = 1000, day = 2000 }", "budget = { hour = 900000, day = 900000 }").replace(
     "budget = { hour = 5000, day = 5000, month = 50000 }", "budget = { hour = 900000, day = 900000, month = 900000 }"
