@@ -115,3 +115,17 @@ def test_a_server_that_cannot_listen_says_why(shell, tmp_path):
     assert "in use" in second.err
     os.kill(first.pid, signal.SIGINT)
     assert ended(first).code in {0, 130}
+
+
+def test_a_room_comes_home_and_is_mended_with_a_served_keymaster(serving):
+    """copy, restore and check --repair ask the server as they ask a folder."""
+    shell, _, url, _ = serving
+    assert shell.run("actor", "add", "kit", "--out", "kit.credential", *KIT).code == 0
+    settings(shell, url, "kit.credential")
+    assert shell.run("copy", "--to", "copy", *KIT).code == 0
+    home = shell.run("restore", "--from", "copy", *KIT, "--room", "home")
+    assert home.code == 0, home.err
+    victim = next(path for path in (shell.folder / "home").rglob("*") if path.is_file() and path.stat().st_size > 4000)
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert shell.run("check", *KIT, "--room", "home").code == 4
+    assert shell.run("check", "--repair", "--from", "copy", *KIT, "--room", "home").code == 0

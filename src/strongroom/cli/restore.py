@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,13 +14,14 @@ from strongroom.cli.common import (
     PassphraseOption,
     RoomOption,
     counted,
+    open_keymaster,
     print_json,
     print_table,
     say,
     where,
 )
 from strongroom.cli.progress import progress_bar
-from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.errors import IntegrityError
 
 
 def restore(
@@ -40,9 +40,7 @@ def restore(
     import strongroom
 
     place = where(room, keys, passphrase_file)
-    if not (Path(place.keys) / "keymaster.db").is_file():
-        raise NotFoundError(f"there is no keymaster at {place.keys}", hint="bring the keymaster home first")
-    with strongroom.open_keymaster(place.keys, **place.unlock()) as keymaster:
+    with open_keymaster(place) as keymaster:
         with progress_bar(sys.stderr, "objects") as progress:
             report = strongroom.restore(
                 place.room, source=source, keys=keymaster, actor=actor, snapshot=snapshot, progress=progress
