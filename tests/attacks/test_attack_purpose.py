@@ -12,6 +12,7 @@ from small_room import person, persons
 import strongroom
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError, UsageError
 from strongroom.keymaster.embedded import EmbeddedKeymaster
+from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.releasing import Releasing
 from strongroom.purpose import cedar
@@ -257,7 +258,7 @@ def test_control_without_that_check_another_reading_opens_them(opened, master, m
     other = master.begin_reading(actor="crawler", purpose="delivery", reason="t").reading_id
     with pytest.raises(DeniedError):
         real(master, other, table, field, tokens, entries)
-    monkeypatch.setattr(Readings, "_looked_up", lambda *args: True)
+    monkeypatch.setattr(Lookups, "_looked_up", lambda *args: True)
     assert len(real(master, other, table, field, tokens, entries).ordinals) == 1
 
 

@@ -5,6 +5,7 @@ Rules it keeps:
 1. A signature covers the method, the path and the body: whatever a request asks, its caller has signed. Nothing is read
    from a query or from a header that is not covered.
 2. It names when it was made, when it ends, a nonce and the key; one that lacks any of these is no signature here.
+   The headers in FURTHER are covered too wherever they are sent.
 3. Only Ed25519, and only the label `sig1`: what a signature may be is not for its sender to choose.
 """
 
@@ -22,6 +23,10 @@ from strongroom.errors import IntegrityError
 from strongroom.seal.sign import sign, verify
 
 COVERED = ("@method", "@path", "content-digest")
+PLAN, IDEMPOTENCY = "strongroom-plan", "idempotency-key"
+FURTHER = (PLAN, IDEMPOTENCY)
+SIGNED_HEADERS = ("signature-input", "signature", "content-digest", *FURTHER)
+"""All that a verifier must be given of a request's headers, in lower case."""
 NONCE_BYTES = 16
 HEADER_LENGTH_MAX = 1000
 _LABEL = "sig1"
@@ -45,6 +50,8 @@ class Signed:
     digest: bytes = field(repr=False)
     base: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+    plan: str = field(default="", repr=False)
+    idempotency: str = field(default="", repr=False)
 
     def verify(self, public_key: bytes) -> None:
         """Raise IntegrityError unless the key (32 B) has signed."""
@@ -73,7 +80,16 @@ def content_digest(body: bytes) -> str:
 
 
 def sign_request(
-    seed: bytes, key_id: str, method: str, path: str, body: bytes, *, created: int, expires: int, nonce: bytes
+    seed: bytes,
+    key_id: str,
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    created: int,
+    expires: int,
+    nonce: bytes,
+    further: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Sign a request; returns the headers that go along.
 
@@ -86,12 +102,16 @@ def sign_request(
         created: Seconds since 1970.
         expires: Seconds since 1970 after which nobody answers it.
         nonce: NONCE_BYTES random bytes.
+        further: Headers of FURTHER that go along.
     """
     digest = content_digest(body)
-    names = " ".join(f'"{name}"' for name in COVERED)
+    more = dict(further or {})
+    covered = {**dict(zip(COVERED, (method, path, digest), strict=True)), **more}
+    names = " ".join(f'"{name}"' for name in covered)
     params = f'({names});created={created};expires={expires};nonce="{_text(nonce)}";keyid="{key_id}";alg="ed25519"'
-    base = signature_base(tuple(zip(COVERED, (method, path, digest), strict=True)), params)
+    base = signature_base(tuple(covered.items()), params)
     return {
+        **more,
         "Content-Digest": digest,
         "Signature-Input": f"{_LABEL}={params}",
         "Signature": f"{_LABEL}=:{_text(sign(seed, base))}:",
@@ -110,18 +130,19 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
         IntegrityError: There is no signature, or not one of this form.
     """
     wrong = IntegrityError("the request is not signed")
-    texts = [headers.get(name, "") for name in ("signature-input", "signature", "content-digest")]
-    if max(map(len, texts)) > HEADER_LENGTH_MAX:
+    texts = [headers.get(name, "") for name in SIGNED_HEADERS]
+    if max(map(len, texts)) > HEADER_LENGTH_MAX or not all(map(str.isprintable, texts)):
         raise wrong
     said, sealed, digest = _INPUT.fullmatch(texts[0]), _SIGNATURE.fullmatch(texts[1]), _DIGEST.fullmatch(texts[2])
     if said is None or sealed is None or digest is None:
         raise wrong
     names = [name.strip('"') for name in said["names"].split(" ")]
+    more = {name: headers[name].strip() for name in FURTHER if name in headers}
     params = _PARAM.findall(said["rest"])
     numbers = {name: int(number) for name, number, _text in params if number}
     words = {name: text for name, number, text in params if not number}
     if (
-        sorted(names) != sorted(COVERED)
+        sorted(names) != sorted((*COVERED, *more))
         or len(params) != len({name for name, _number, _text in params})
         or not {"created", "expires"} <= numbers.keys()
         or not {"nonce", "keyid", "alg"} <= words.keys()
@@ -133,9 +154,10 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
         signature, own = base64.b64decode(sealed[1], validate=True), base64.b64decode(digest[1], validate=True)
     except binascii.Error:
         raise wrong from None
-    values = {"@method": method, "@path": path, "content-digest": texts[2]}
+    values = {"@method": method, "@path": path, "content-digest": texts[2], **more}
     base = signature_base([(name, values[name]) for name in names], said["params"])
-    return Signed(words["keyid"], numbers["created"], numbers["expires"], words["nonce"], own, base, signature)
+    own_words = (words["keyid"], numbers["created"], numbers["expires"], words["nonce"])
+    return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""))
 
 
 def _text(data: bytes) -> str:

@@ -45,6 +45,7 @@ from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.logsearch import search_log
+from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
@@ -53,10 +54,12 @@ from strongroom.keymaster.resigning import Resigning
 from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
+from strongroom.keymaster.serving import Serving
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keymaster.turning import Turning
+from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.rows import Rows
 
@@ -95,7 +98,10 @@ class EmbeddedKeymaster:
         self.reviews = Reviews(core)
         self.freezing = Freezing(core, self.approvals)
         self._readings = Readings(core, self.approvals, self.reviews)
+        self._lookups = Lookups(core, self._readings)
+        self._unlocking = Unlocking(core, self._readings)
         self._releasing = Releasing(core, self._readings)
+        self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
@@ -301,27 +307,27 @@ class EmbeddedKeymaster:
         self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
     ) -> list[bytes]:
         """See `Keymaster.block_keys`."""
-        return self._readings.block_keys(reading_id, key_id, kind, numbers, table)
+        return self._unlocking.block_keys(reading_id, key_id, kind, numbers, table)
 
     def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> Bytes2D:
         """See `Keymaster.subject_tokens`."""
-        return self._readings.subject_tokens(reading_id, table, identifiers)
+        return self._lookups.subject_tokens(reading_id, table, identifiers)
 
     def value_tokens(
         self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
     ) -> Bytes2D:
         """See `Keymaster.value_tokens`."""
-        return self._readings.value_tokens(reading_id, table, field_name, values, snapshot)
+        return self._lookups.value_tokens(reading_id, table, field_name, values, snapshot)
 
     def open_hits(
         self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
     ) -> Hits:
         """See `Keymaster.open_hits`."""
-        return self._readings.open_hits(reading_id, table, field_name, value_tokens, entries)
+        return self._lookups.open_hits(reading_id, table, field_name, value_tokens, entries)
 
-    def release(self, reading_id: bytes, ask: Ask) -> Released:
-        """See `Keymaster.release`."""
-        return self._releasing.release(reading_id, ask)
+    def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
+        """See `Keymaster.release`; `last` ends the reading if nobody is missing."""
+        return self._releasing.release(reading_id, ask, last=last)
 
     def stand_ins(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> list[str]:
         """See `Keymaster.stand_ins`."""

@@ -1,38 +1,30 @@
-"""Readings: opened under a purpose and a reason, and what they may look up and unlock on the way to records.
+"""Readings: opened under a purpose and a reason, and closed again.
 
 Rules it keeps:
 
 1. A reading lives an hour in this process; its reason is noted when it opens, and every later leaf names it by hash.
-2. Every token handed out is covered by look-ups that were durably spent before: a reading reserves them in growing
-   blocks and gives back what it did not use.
-3. Index entries open only under value tokens that this reading was given.
-4. Block keys of an object go out for the object's own kind and table, if the purpose reads that way; the first of
-   each table and kind is noted.
+2. A reading that a server opened for a caller's signed request is opened once, and looks up and unlocks what was signed
+   (`warrant`); its look-ups are spent when it opens.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import numpy as np
-import numpy.typing as npt
-
-from strongroom.errors import DeniedError, IntegrityError, NotFoundError, UsageError
-from strongroom.keymaster.api import Hits, ReadingGrant
+from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.keymaster.api import ReadingGrant
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.erasureapi import Buried
-from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
+from strongroom.keymaster.filekeys import StoredFileKey
 from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
-from strongroom.keymaster.tombstones import any_buried, buried_of
-from strongroom.keys.hierarchy import TokenKeys
+from strongroom.keymaster.warrant import Warrant
 from strongroom.keys.rows import Rows
-from strongroom.purpose.budget import Limit, limits
+from strongroom.purpose.budget import limits
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.policy import Purpose
 from strongroom.schema.model import Table
@@ -44,8 +36,6 @@ from strongroom.seal.blocks import (
     KIND_REJECTS,
     KIND_SNAPSHOT,
     KIND_TOMBSTONES,
-    TAIL,
-    block_key,
 )
 
 READING_SECONDS = 3600.0
@@ -54,6 +44,7 @@ VALUES_REMEMBERED_MAX = 200_000
 LOOKUPS_AT_ONCE_MAX = 10_000
 BLOCKS_AT_ONCE_MAX = 100_000
 FILE_KEYS_KEPT_MAX = 4096
+FILE_KEYS_AT_ONCE_MAX = 64
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
@@ -85,6 +76,7 @@ class Reading:
     noted: set[tuple[str, int]] = field(default_factory=set)
     file_keys: dict[bytes, StoredFileKey] = field(default_factory=dict, repr=False)
     shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
+    warrant: Warrant | None = None
 
     def said(self) -> dict[str, Any]:
         """What every entry of this reading says."""
@@ -125,8 +117,9 @@ class Readings:
         *,
         break_glass: bool = False,
         holder: Holder = HERE,
+        warrant: Warrant | None = None,
     ) -> ReadingGrant:
-        """See `Keymaster.begin_reading`."""
+        """See `Keymaster.begin_reading`; with a warrant its look-ups are spent too."""
         if not purpose:
             raise UsageError("a reading needs a purpose")
         check_reason(reason)
@@ -136,16 +129,19 @@ class Readings:
         ident = core.entropy(16)
 
         def work(rows: Rows) -> Answer:
-            core.standing.require(self._may_use(actor, purpose))
+            if warrant is not None:
+                warrant.signer.once(core, rows)
+            core.standing.require(self._may_use(actor, purpose, warrant))
             if break_glass:
                 core.standing.require(self._reviews.may_break(actor, purpose))
             persons = 0 if approval is None else self._approvals.granted(rows, approval, actor, purpose)
             rule = core.standing.policy.purposes[purpose]
             digest, month, sealed = core.journal.reason(rows, reason)
-            extras = {} if approval is None else {"approval": approval}
-            entry = core.journal.entry(
-                rows, act, actor, purpose=purpose, legal_basis=rule.legal_basis, reason=digest, extras=extras
-            )
+            extras: dict[str, int | str] = {} if approval is None else {"approval": approval}
+            said = {"purpose": purpose, "legal_basis": rule.legal_basis, "reason": digest}
+            if warrant is not None:
+                said |= self._spend_warrant(rows, warrant, actor, purpose, extras)
+            entry = core.journal.entry(rows, act, actor, **said, extras=extras)
             expires = core.journal.now(rows) + READING_SECONDS
             sql = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
             rows.execute(sql, (ident, actor, purpose, core.head(rows).number, expires))
@@ -161,14 +157,32 @@ class Readings:
         rule = core.standing.policy.purposes[purpose]
         leave = Leave(approval or "", answer["persons"], break_glass)
         digest = bytes.fromhex(answer["reason"])
-        self._open[ident] = Reading(ident, actor, rule, answer["expires"], digest, holder, leave)
+        self._open[ident] = Reading(ident, actor, rule, answer["expires"], digest, holder, leave, warrant=warrant)
         views = rule.views(core.standing.schema)
         group, rows_too = (None, False) if rule.sql is None else (rule.sql.min_group, rule.sql.rows)
         return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too)
 
-    def _may_use(self, actor: str, purpose: str) -> Decision:
-        """Whether the purpose lets the actor do anything; the first refusal if nothing."""
+    def _spend_warrant(
+        self, rows: Rows, warrant: Warrant, actor: str, purpose: str, extras: dict[str, int | str]
+    ) -> dict[str, Any]:
+        """Spend the look-ups of a signed request, once however often it is repeated; what its entry says of them."""
+        core, signer = self._core, warrant.signer
+        extras |= {**signer.said(), "verb": warrant.verb}
+        said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
+        if not warrant.lookups or (signer.again is not None and _repeated(core, rows, signer.again)):
+            return said
+        rule = limits(core.standing.policy, actor, purpose, "lookups")
+        plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
+        core.ledger.apply(rows, plan)
+        extras["reserved"] = warrant.lookups
+        return said | {"remaining": plan.remaining}
+
+    def _may_use(self, actor: str, purpose: str, warrant: Warrant | None = None) -> Decision:
+        """Whether the purpose lets the actor do anything, or what a warrant says; the first refusal if nothing."""
         decider, rule = self._core.standing.decider, self._core.standing.policy.purposes.get(purpose)
+        if warrant is not None and warrant.table is not None:
+            chosen = None if warrant.fields is None else list(warrant.fields)
+            return decider.decide_read(actor, purpose, warrant.verb, warrant.table, chosen, list(warrant.where))
         refused: Decision | None = None
         for table in rule.tables if rule else ("",):
             for verb in rule.verbs if rule else ("get",):
@@ -185,117 +199,41 @@ class Readings:
             return
         core = self._core
 
-        def job(rows: Rows) -> None:
-            rows.execute("DELETE FROM reading WHERE id = ?", (reading_id,))
-            if reading.left:
-                rule = limits(core.standing.policy, reading.actor, reading.purpose.name, "lookups")
-                plan = core.ledger.plan_return(rows, rule, reading.left, reading.reserved_at)
-                extras = {"returned": reading.left}
-                entry = core.journal.entry(rows, "close", reading.actor, **reading.said(), extras=extras)
-                core.ledger.apply(rows, plan)
-                core.journal.note(rows, entry)
-
-        core.run(job)
+        core.run(lambda rows: self.end_with(rows, reading))
         core.noted.set()
 
-    # -- looking up -----------------------------------------------------------------------------
-    def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.uint8]:
-        """See `Keymaster.subject_tokens`."""
-        reading = self.get(reading_id)
-        self._decide(reading, ("get",), table)
-        self._spend(reading, table, (), len(identifiers))
-        return _tokens(self._core.subject, identifiers)
-
-    def value_tokens(
-        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """See `Keymaster.value_tokens`."""
-        reading = self.get(reading_id)
-        model = self._decide(reading, ("find",), table, (), (field_name,))
-        at = self._core.head().number if snapshot is None else snapshot
-        keys = self._core.standing.value_keys(model.field(field_name).id, at)
-        self._spend(reading, table, (field_name,), len(values))
-        found = _tokens(keys, values)
-        with reading.lock:
-            if len(reading.values) + len(found) > VALUES_REMEMBERED_MAX:
-                reading.values.clear()  # their hits are refused from here on, which is safe
-            reading.values.update(token.tobytes() for token in found)
-        return found
-
-    def open_hits(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        value_tokens: npt.NDArray[np.uint8],
-        entries: npt.NDArray[np.uint8],
-    ) -> Hits:
-        """See `Keymaster.open_hits`."""
-        reading = self.get(reading_id)
-        model = self._decide(reading, ("find",), table, (), (field_name,))
-        if not self._looked_up(reading, value_tokens):
-            raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
-        field_id = model.field(field_name).id
-        subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
-        if bad.any():
-            # left out, it would make a person look absent
-            raise IntegrityError(
-                f"an index entry of table {table}, field {field_name}, does not open",
-                hint="the index was changed or swapped: run `strongroom check`",
-            )
-        buried = self._buried(model, subjects)
-        if buried is None:
-            return Hits(subjects, sequences, ordinals, None)
-        # one that is dead is no hit: its person is none of this reading's business
-        living = sequences > buried.of(subjects)
-        return Hits(subjects[living], sequences[living], ordinals[living], buried)
-
-    @staticmethod
-    def _looked_up(reading: Reading, value_tokens: npt.NDArray[np.uint8]) -> bool:
-        return all(token.tobytes() in reading.values for token in value_tokens)
-
-    def _buried(self, model: Table, subjects: npt.NDArray[np.uint8]) -> Buried | None:
-        """What is dead of some persons; None where nobody was ever erased and nothing expires."""
-        rows = self._core.state.read()
-        if model.retention is None and not any_buried(rows):
-            return None
-        return buried_of(rows, model, subjects, self._core.clock())
-
-    def _spend(self, reading: Reading, table: str, fields: tuple[str, ...], count: int) -> None:
-        if not 0 < count <= LOOKUPS_AT_ONCE_MAX:
-            raise UsageError(f"look up 1 to {LOOKUPS_AT_ONCE_MAX} values at once")
-        with reading.lock:
-            if reading.left < count:
-                self._reserve(reading, table, fields, count - reading.left)
-            reading.left -= count
-
-    def _reserve(self, reading: Reading, table: str, fields: tuple[str, ...], least: int) -> None:
+    def end_with(self, rows: Rows, reading: Reading) -> None:
+        """End a reading in a transaction under way; `drop` it when that is durable."""
         core = self._core
-        wanted = max(least, min(2 * reading.block, RESERVE_MOST))
-        said: dict[str, Any] = {**reading.said(), "table": table, "fields": fields}
-
-        def work(rows: Rows) -> Answer:
-            rule = self._limits(reading)
-            now = core.journal.now(rows)
-            left = core.ledger.left(rows, rule, now)
-            size = least if left is None else max(least, min(wanted, left))
-            plan = core.ledger.plan_count(rows, rule, size, now)
-            extras = {"reserved": size}
-            entry = core.journal.entry(
-                rows, "lookup", reading.actor, **said, remaining=plan.remaining, extras=extras
-            )
+        rows.execute("DELETE FROM reading WHERE id = ?", (reading.id,))
+        if reading.left:
+            rule = limits(core.standing.policy, reading.actor, reading.purpose.name, "lookups")
+            plan = core.ledger.plan_return(rows, rule, reading.left, reading.reserved_at)
+            extras = {"returned": reading.left}
+            entry = core.journal.entry(rows, "close", reading.actor, **reading.said(), extras=extras)
             core.ledger.apply(rows, plan)
-            return {"leaf": core.journal.note(rows, entry), "size": size, "at": now}
+            core.journal.note(rows, entry)
 
-        answer = core.act("lookup", reading.actor, work, **said)
-        reading.left += answer["size"]
-        reading.block = max(answer["size"], 1)
-        reading.reserved_at = answer["at"]
+    def drop(self, reading: Reading) -> None:
+        """Forget a reading that was ended."""
+        self._open.pop(reading.id, None)
 
-    def _limits(self, reading: Reading) -> tuple[Limit, ...]:
-        return limits(self._core.standing.policy, reading.actor, reading.purpose.name, "lookups")
+    def within(self, reading: Reading, act: str, table: str, check: Callable[[Warrant], None]) -> None:
+        """Check what a server asks under a warrant; a refusal is noted."""
+        warrant = reading.warrant
+        if warrant is None:
+            return
+        try:
+            check(warrant)
+        except DeniedError as error:
+            refused = error
 
-    def _decide(
+            def work(_rows: Rows) -> Answer:
+                raise refused
+
+            self._core.act(act, reading.actor, work, **reading.said(), table=table)
+
+    def decide(
         self,
         reading: Reading,
         verbs: Sequence[str],
@@ -322,7 +260,7 @@ class Readings:
         core.act(verbs[0], reading.actor, work, **reading.said(), table=table or "-", fields=tuple(where))
         raise DeniedError("refused", rule="room")
 
-    def _refuse(self, reading: Reading, act: str, table: str, why: str) -> NoReturn:
+    def refuse(self, reading: Reading, act: str, table: str, why: str) -> NoReturn:
         """Note that a reading is not a server's, and raise."""
 
         def work(_rows: Rows) -> Answer:
@@ -331,63 +269,7 @@ class Readings:
         self._core.act(act, reading.actor, work, **reading.said(), table=table)
         raise DeniedError(why, rule=SERVER_ONLY)
 
-    # -- block keys -----------------------------------------------------------------------------
-    def block_keys(
-        self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
-    ) -> list[bytes]:
-        """See `Keymaster.block_keys`."""
-        reading = self.get(reading_id)
-        if len(numbers) > BLOCKS_AT_ONCE_MAX:
-            raise UsageError(f"ask for at most {BLOCKS_AT_ONCE_MAX} blocks at once")
-        stored = self._file_key(reading, key_id)
-        base = kind & ~TAIL
-        if stored.kind != base:
-            raise DeniedError("the object is of another kind", rule="room.object-kind")
-        if base not in _SHARED:
-            if table is None:
-                raise UsageError("an object of this kind belongs to a table")
-            model = self._decide(reading, _VERBS[base], table)
-            if base == KIND_OPEN_COLUMNS and reading.holder.direct:
-                self._refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
-            if base == KIND_REJECTS and reading.holder.direct:
-                self._refuse(reading, "rejects", table, "rejects hold whole lines: a server only is released them")
-            if stored.table_id != model.id:
-                raise DeniedError(f"the object is not of table {table}", rule="room.object-table")
-            self._note_keys(reading, table, base)
-        return [block_key(stored.key, kind, number) for number in numbers]
-
-    def _file_key(self, reading: Reading, key_id: bytes) -> StoredFileKey:
-        stored = reading.file_keys.get(key_id)
-        if stored is None:
-            stored = open_file_key(self._core.ring, self._core.state.read(), key_id)
-            if stored.state == "pending":
-                raise NotFoundError("the object is in no snapshot")
-            if len(reading.file_keys) >= FILE_KEYS_KEPT_MAX:
-                reading.file_keys.clear()
-            reading.file_keys[key_id] = stored
-        return stored
-
-    def _note_keys(self, reading: Reading, table: str, kind: int) -> None:
-        if (table, kind) in reading.noted:
-            return
-        core = self._core
-
-        def job(rows: Rows) -> None:
-            extras = {"kind": _KIND_NAMES[kind]}
-            entry = core.journal.entry(rows, "keys", reading.actor, **reading.said(), table=table, extras=extras)
-            core.journal.note(rows, entry)
-
-        core.run(job)
-        core.noted.set()
-        reading.noted.add((table, kind))
-
-
-def _tokens(keys: TokenKeys, values: Sequence[str]) -> npt.NDArray[np.uint8]:
-    if len(values) <= 64:
-        joined = b"".join(keys.one(value.encode()) for value in values)
-        return np.frombuffer(joined, np.uint8).reshape(-1, 16)
-    import pyarrow as pa
-
-    from strongroom.seal.tokens import tokens
-
-    return tokens(keys.inner, keys.outer, pa.array(values, pa.string()))
+def _repeated(core: Core, rows: Rows, ident: bytes) -> bool:
+    """Whether something was spent under this name before; from now on it was."""
+    sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING RETURNING 1"
+    return rows.execute(sql, (ident, bytes(32), core.journal.now(rows))).fetchone() is None

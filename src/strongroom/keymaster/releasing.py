@@ -62,8 +62,8 @@ class Releasing:
         self._batches: dict[bytes, bytes] = {}
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
 
-    def release(self, reading_id: bytes, ask: Ask) -> Released:
-        """See `Keymaster.release`."""
+    def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
+        """See `Keymaster.release`; `last` ends the reading with it, if nobody is missing."""
         core, reading = self._core, self._readings.get(reading_id)
         _check(ask)
         core.standing.refresh()
@@ -74,7 +74,10 @@ class Releasing:
             persons = self._persons(ask, model)
 
             def work(rows: Rows, persons: _Persons = persons) -> Answer:
-                return self._decide_spend_note(rows, reading, ask, model, persons, said)
+                answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
+                if last and persons.found.all():
+                    self._readings.end_with(rows, reading)
+                return answer
 
             with contextlib.suppress(_ErasedError):
                 answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
@@ -83,6 +86,8 @@ class Releasing:
             raise UnavailableError("persons keep being erased: ask again")
         keys = self._keys(reading, ask, model, persons)
         missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
+        if last and not missing:
+            self._readings.drop(reading)
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
 
     def _decide_spend_note(
@@ -93,6 +98,8 @@ class Releasing:
         decider, purpose = core.standing.decider, reading.purpose.name
         decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
         self._check_batches(rows, ask, model)
+        if reading.warrant is not None:
+            reading.warrant.check_release(ask, persons.tokens)
         if reading.holder.direct:
             _whole_only(reading, ask, model)
         if counter(rows, "removals") != persons.removals:
@@ -206,6 +213,8 @@ class Releasing:
             decider = core.standing.decider
             decision = decider.decide_read(reading.actor, reading.purpose.name, "sql", table, list(fields))
             core.standing.require(decision)
+            if reading.warrant is not None:
+                reading.warrant.check_verb("sql")
             extras = {"groups": groups}
             entry = core.journal.entry(rows, "sql", reading.actor, **said, rule=decision.rule, extras=extras)
             return {"leaf": core.journal.note(rows, entry)}

@@ -56,8 +56,8 @@ class Asking:
         clock: Callable[[], float],
         entropy: Callable[[int], bytes],
     ) -> None:
-        self._room_id = credential.room
-        self._actor = credential.actor
+        self.room_id = credential.room
+        self.actor = credential.actor
         self._url = check_url(url)
         self._credential = credential
         self._key_id = credential.id
@@ -96,7 +96,7 @@ class Asking:
         if status != 200:
             raise _error(read_trouble(data))
         hello = read_hello(data)
-        if hello.room_id != self._room_id or hello.actor != self._actor:
+        if hello.room_id != self.room_id or hello.actor != self.actor:
             raise IntegrityError("the keymaster is of another room than the credential")
         if hello.version != VERSION:
             raise IntegrityError(f"the keymaster speaks version {hello.version}, and this is version {VERSION}")
@@ -126,7 +126,7 @@ class Asking:
         A connection that broke is tried once more with the very same request: what was answered before is refused
         then, so that nothing is done twice.
         """
-        path = f"/v1/{self._room_id.hex()}/{name}"
+        path = f"/v1/{self.room_id.hex()}/{name}"
         now = int(self._clock())
         headers = sign_request(
             self._credential.seed,

@@ -46,9 +46,11 @@ class Callers:
         self._pruned = 0.0
 
     def check(
-        self, method: str, path: str, headers: Mapping[str, str], address: str
+        self, method: str, path: str, headers: Mapping[str, str], address: str, *, once: bool = True
     ) -> tuple[CredentialState, Signed]:
         """The credential that signed a request, and what was signed; the body is compared with it by the caller.
+
+        `once` is False where somebody else sees to it that the request is answered once.
 
         Raises:
             DeniedError: Nobody known has signed it (rule `SIGNED_IN`); the credential may not be used; the request is
@@ -70,7 +72,8 @@ class Callers:
                 rule="credential.time",
                 hint=f"a request lasts at most {LASTS_SECONDS_MAX} s: set the clock of the caller's machine",
             )
-        self._once(signed, now)
+        if once:
+            self._once(signed, now)
         return credential, signed
 
     def _once(self, signed: Signed, now: float) -> None:

@@ -7,6 +7,7 @@ A call is of one of four kinds. What it is about decides whose it is; the server
 | ACTOR | the caller acts in their own name: the name goes nowhere over the wire |
 | LEASE | of whom the lease was granted to; only its id goes over the wire, the rest is what the keymaster knows of it |
 | READING | of the credential that opened the reading |
+| SERVER | of a server that hands on what a caller signed |
 | ANYBODY | of every caller who signs in |
 """
 
@@ -37,10 +38,11 @@ from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.reviews import Review
+from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keyserver.frames import Unpacker
 
-ACTOR, LEASE, READING, ANYBODY = "actor", "lease", "reading", "anybody"
+ACTOR, LEASE, READING, SERVER, ANYBODY = "actor", "lease", "reading", "server", "anybody"
 
 SMALL_MOST = 4 << 20
 LOG_ENTRIES_AT_ONCE = 10_000
@@ -63,6 +65,29 @@ class LeaseSaid(msgspec.Struct, frozen=True):
     table: str | None
     base: Head
     expires_at: float
+
+
+class Original(msgspec.Struct, frozen=True):
+    """A request as its caller signed it: the headers that are signed, and the body unless it is the records of a put.
+
+    `address` is where the server says that it came from.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    address: str
+
+    def __repr__(self) -> str:
+        return f"<Original {self.method} {self.path}>"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Whose a key is: the actor, and the public key (32 B)."""
+
+    actor: str
+    public_key: bytes
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -182,6 +207,14 @@ _ALL = (
     _call("erasures.unclean", LEASE, list[bytes], object_ids=list[bytes]),
     _call("erasures.cleaned", LEASE, None, object_ids=list[bytes]),
     _call("erasures.destroy_keys", LEASE, None, object_ids=list[bytes]),
+    # for callers of a server in front of a room
+    _call("served.caller", SERVER, Known | None, key_id=str),
+    _call("served.read", SERVER, Granted, request=Original, files=list[bytes]),
+    _call("served.release", READING, Released, ask=Ask),
+    _call("served.lease", SERVER, LeaseSaid, request=Original),
+    _call("served.log", SERVER, list[dict[str, Any]], request=Original),
+    _call("served.whoever", SERVER, str, request=Original),
+    _call("served.proofs", LEASE, list[ErasureProof], leaves=list[int]),
     # who may speak for whom
     _call("credentials.all", ACTOR, list[CredentialState]),
     _call(

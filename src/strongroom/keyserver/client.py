@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
@@ -46,27 +46,15 @@ class RemoteKeymaster:
     """See `keymaster.api.Keymaster`. Made by `connect`; close it with `with`.
 
     Args:
-        url: As `https://keys.example`.
-        credential: Of the caller.
-        authorities: File with the certificates that the server's must lead to; None for those of the machine.
-        clock: Seconds since 1970.
-        entropy: Gives nonces.
+        asking: Makes the calls.
     """
 
-    def __init__(
-        self,
-        url: str,
-        credential: Credential,
-        authorities: Path | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-        entropy: Callable[[int], bytes] = random_bytes,
-    ) -> None:
-        self.room_id = credential.room
-        self.actor = credential.actor
-        self._asking = Asking(url, credential, authorities, clock, entropy)
-        self._ask = self._asking.ask
-        self.greet = self._asking.greet
+    def __init__(self, asking: Asking) -> None:
+        self.room_id = asking.room_id
+        self.actor = asking.actor
+        self.asking = asking
+        self._ask = asking.ask
+        self.greet = asking.greet
         self._schema: tuple[int, Schema | None] = (-1, None)
         self._policy: tuple[int, Policy | None] = (-1, None)
         self._tables: dict[tuple[bytes, int], Table] = {}
@@ -90,15 +78,15 @@ class RemoteKeymaster:
 
     def close(self) -> None:
         """See `Keymaster.close`: the server goes on."""
-        self._asking.close()
+        self.asking.close()
 
     # -- what it keeps --------------------------------------------------------------------------
     def schema(self) -> Schema:
         """See `Keymaster.schema`."""
         number, known = self._schema
-        if known is None or number != self._asking.standing:
+        if known is None or number != self.asking.standing:
             known = Schema.from_json(self._ask("schema"))
-            self._schema = (self._asking.told, known)
+            self._schema = (self.asking.told, known)
         return known
 
     def table_version(self, table_id: bytes, version: int) -> Table:
@@ -112,9 +100,9 @@ class RemoteKeymaster:
     def policy(self) -> Policy:
         """See `Keymaster.policy`."""
         number, known = self._policy
-        if known is None or number != self._asking.standing:
+        if known is None or number != self.asking.standing:
             known = Policy.from_json(self._ask("policy"))
-            self._policy = (self._asking.told, known)
+            self._policy = (self.asking.told, known)
         return known
 
     def set_schema(self, actor: str, text: str) -> Receipt:
@@ -384,7 +372,8 @@ def connect(
         UnavailableError: Nobody answers, or with a certificate that does not hold.
     """
     own = credential if isinstance(credential, Credential) else read_credential(Path(credential))
-    made = RemoteKeymaster(url, own, None if authorities is None else Path(authorities))
+    trusted = None if authorities is None else Path(authorities)
+    made = RemoteKeymaster(Asking(url, own, trusted, time.time, random_bytes))
     try:
         made.greet()
     except BaseException:

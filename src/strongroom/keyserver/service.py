@@ -35,6 +35,7 @@ from strongroom.keyserver.calls import (
     LEASE,
     LOG_ENTRIES_AT_ONCE,
     READING,
+    SERVER,
     VERSION,
     Call,
     Hello,
@@ -43,6 +44,7 @@ from strongroom.keyserver.calls import (
     Trouble,
 )
 from strongroom.keyserver.frames import pack
+from strongroom.keyserver.served import Served
 from strongroom.schema.stored import table_to_json
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Service:
 
     def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], instance: str) -> None:
         self.callers = Callers(keymaster.credentials, clock)
+        self._served = Served(keymaster, self.callers)
         self._keymaster = keymaster
         self._clock = clock
         self._instance = instance
@@ -93,6 +96,8 @@ class Service:
             ),
             "tails.placed": self._placed,
             "tails.catch_up": self._catch_up,
+            "served.release": lambda _c, args: keymaster.release(**args, last=True),
+            "served.proofs": lambda _c, args: self._served.proofs(**args),
         }
 
     # -- one request ----------------------------------------------------------------------------
@@ -135,17 +140,29 @@ class Service:
             args["lease"] = self._lease(credential, said.lease)
         elif call.whose == READING:
             args["reading_id"] = self._reading(credential, said.reading)
+        if call.whose != LEASE or args["lease"].actor == credential.actor:
+            return self._answer(credential, call, args)
+        lease = args["lease"]
+        self._served.check(lease, call.name, args)
+        answer = self._answer(credential, call, args)
+        self._served.learn(lease, call.name, answer)
+        return answer
+
+    def _answer(self, credential: CredentialState, call: Call, args: dict[str, Any]) -> Any:
+        part, _, name = call.name.rpartition(".")
+        if call.whose == SERVER:
+            answer = getattr(self._served, name)(credential, **args)
+            return _said(answer) if isinstance(answer, Lease) else answer
         own = self._own.get(call.name)
         if own is not None:
             return own(credential, args)
-        part, _, name = call.name.rpartition(".")
         target = getattr(self._keymaster, part) if part else self._keymaster
         answer = getattr(target, name)(**args)
         return _said(answer) if isinstance(answer, Lease) else answer
 
     def _lease(self, credential: CredentialState, lease_id: bytes) -> Lease:
         lease = self._keymaster.lease_of(lease_id)
-        if lease.actor != credential.actor:
+        if lease.actor != credential.actor and not self._served.holds(credential, lease):
             raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
         return lease
 
@@ -176,8 +193,9 @@ class Service:
         return self._keymaster.verify_log(**args)
 
     def _placed(self, credential: CredentialState, args: dict[str, Any]) -> None:
-        """Only who may change something leaves the tail, and never more of it than there is."""
-        self._may_one_of(credential, WRITING)
+        """Only who may change something, or a server, leaves the tail, and never more of it than there is."""
+        if not credential.server:
+            self._may_one_of(credential, WRITING)
         self._keymaster.tails.placed(min(args["end"], self._keymaster.log_size))
 
     def _catch_up(self, _credential: CredentialState, args: dict[str, Any]) -> Any:

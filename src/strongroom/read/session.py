@@ -5,6 +5,7 @@ Nothing kept here opens a cell: tails hold tokens and places, catalogues hold na
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -40,18 +41,31 @@ class Session:
         self.now = now
         self.tails = TailCache()
         self.graves: Kept = {}
-        self._newest: Catalog | None = None
+        self._newest: list[Catalog] = []  # the newest alone, shared with whoever else speaks
         self._lock = threading.Lock()
+
+    def speaking(self, keymaster: Keymaster, actor: str) -> Session:
+        """The same bucket for another caller of the same room: what is kept is shared."""
+        made = copy.copy(self)
+        made.keymaster, made.actor = keymaster, actor
+        return made
+
+    @property
+    def newest(self) -> Catalog | None:
+        """The newest catalogue that somebody opened; there may be a newer snapshot."""
+        with self._lock:
+            return self._newest[0] if self._newest else None
 
     def catalog(self, block_keys: BlockKeys, snapshot: int | None = None) -> Catalog:
         """The catalogue of the newest snapshot, or of an older one by number."""
         head = self.keymaster.head()
-        catalog = Catalog(self.store, self.keymaster.room_id, head, block_keys, previous=self._newest)
-        newer = self._newest is None or self._newest.head != head
+        before = self.newest
+        catalog = Catalog(self.store, self.keymaster.room_id, head, block_keys, previous=before)
+        newer = before is None or before.head != head
         if newer and catalog.snapshot.checkpoint:
             self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
         with self._lock:
-            self._newest = catalog
+            self._newest[:] = [catalog]
         return catalog if snapshot is None else catalog.at(snapshot)
 
     def finder(self, catalog: Catalog, block_keys: BlockKeys) -> Finder:

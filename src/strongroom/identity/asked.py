@@ -1,0 +1,149 @@
+"""What a caller may ask of a room's server: one signed request for each, read alike by the server and the keymaster.
+
+A request is `POST /v1/rooms/<room id>/<verb>` with a body in JSON; of a put the body is the records, and the plan
+stands in the header `Strongroom-Plan`. The signature covers all of it (`signing`): a server hands it on, and cannot ask
+for more than its caller did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from strongroom.errors import InputError
+
+API = "/v1/rooms/"
+RECORDS_MAX = 1_000
+VALUES_MAX = 1_000
+LOG_ENTRIES_MAX = 1_000
+PERSONS_MAX = 1_000_000
+BODY_MAX = 4 << 20
+PUT_BODY_MAX = 64 << 20
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Value = Annotated[str, msgspec.Meta(max_length=1_000)]
+Names = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=1_000)]
+Values = Annotated[list[Value], msgspec.Meta(min_length=1, max_length=VALUES_MAX)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+Records = Annotated[int, msgspec.Meta(ge=1, le=RECORDS_MAX)]
+Persons = Annotated[int, msgspec.Meta(ge=0, le=PERSONS_MAX)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Anything that is asked."""
+
+
+class Read(Asked, frozen=True, kw_only=True):
+    """What every read says: what for, why, of which snapshot, and what lifts its need for another's agreement."""
+
+    purpose: Name
+    reason: Reason
+    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    approval: Name | None = None
+    break_glass: bool = False
+
+
+class Get(Read, frozen=True, kw_only=True):
+    """The records of some subjects in a table."""
+
+    table: Name
+    subjects: Values
+    fields: Names | None = None
+
+
+class Find(Read, frozen=True, kw_only=True):
+    """Records whose indexed fields have some values; `cursor` goes on where an answer ended."""
+
+    table: Name
+    where: Annotated[dict[Name, Values], msgspec.Meta(min_length=1, max_length=100)]
+    limit: Records = 10
+    fields: Names | None = None
+    cursor: Name | None = None
+
+
+class Sql(Read, frozen=True, kw_only=True):
+    """A SELECT over open columns; `persons` is the greatest number of them that its rows may be charged for."""
+
+    query: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
+    persons: Persons = 0
+
+
+class Erase(Asked, frozen=True, kw_only=True):
+    """Some subjects, for good."""
+
+    subjects: Values
+    reason: Reason
+
+
+class Log(Asked, frozen=True, kw_only=True):
+    """Entries of the log: one's own need no right; times are seconds since 1970."""
+
+    actor: Name | None = None
+    since: Seconds | None = None
+    until: Seconds | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LOG_ENTRIES_MAX)] = 100
+    cursor: Name | None = None
+
+
+class Explain(Asked, frozen=True, kw_only=True):
+    """Why the caller may or may not see a table, or a field of it."""
+
+    table: Name
+    purpose: Name | None = None
+    field: Name | None = None
+
+
+class Nothing(Asked, frozen=True, kw_only=True):
+    """A request whose body is `{}`."""
+
+
+class Put(Asked, frozen=True, kw_only=True):
+    """The plan of a put: into which table, of how many records at most, in which form (`csv`, `jsonl`, `parquet`)."""
+
+    table: Name
+    records: Persons
+    format: Name
+    strict: bool = False
+    again: bool = False
+
+
+VERBS: Mapping[str, type[Asked]] = {
+    "get": Get,
+    "find": Find,
+    "sql": Sql,
+    "put": Put,
+    "erase": Erase,
+    "log": Log,
+    "explain": Explain,
+    "schema": Nothing,
+    "whoami": Nothing,
+}
+READS = ("get", "find", "sql")
+LEASES = ("put", "erase")
+
+_DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
+
+
+def path_of(room_id: bytes, verb: str) -> str:
+    """The path under which a verb of a room is asked."""
+    return f"{API}{room_id.hex()}/{verb}"
+
+
+def verb_of(path: str, room_id: bytes) -> str | None:
+    """The verb that a path asks of a room; None where it is no such path."""
+    verb = path.removeprefix(f"{API}{room_id.hex()}/")
+    return verb if verb in VERBS and path == path_of(room_id, verb) else None
+
+
+def read_asked(verb: str, text: bytes | str) -> Asked:
+    """What a body, or the plan of a put, says; InputError names the place that is wrong, never a value."""
+    try:
+        return _DECODERS[verb].decode(text)
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition(" - at ")[2] if " - at " in str(error) else "the message"
+        raise InputError(f"{place} is not what {verb} takes", hint="the OpenAPI document says what it takes") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InputError("the message is not JSON") from None

@@ -1,0 +1,111 @@
+"""Answers requests that callers signed and a server hands on: readings and leases in the caller's name.
+
+Rules it keeps:
+
+1. A server is released under its own name what the policy gives its actor, as anybody; in a caller's name only what the
+   caller signed, once.
+2. A reading is of one signed request. What it looks up is spent and noted in the transaction that opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from strongroom.errors import UsageError
+from strongroom.identity import asked
+from strongroom.keymaster.api import Head, Lease, ReadingGrant
+from strongroom.keymaster.core import Core
+from strongroom.keymaster.holder import Holder
+from strongroom.keymaster.leases import Leases
+from strongroom.keymaster.lookups import Lookups
+from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.unlocking import Unlocking
+from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A reading in a caller's name, with what its first steps need.
+
+    `tokens` has, by field name (`""` for subjects) and canonical value, the tokens that the look-ups are for; `files`
+    the file keys that were asked for and may be had.
+    """
+
+    grant: ReadingGrant
+    head: Head
+    tokens: dict[str, dict[str, bytes]] = field(repr=False)
+    files: dict[bytes, bytes] = field(repr=False)
+
+
+class Serving:
+    """Readings and leases in the name of a server's callers."""
+
+    def __init__(
+        self, core: Core, readings: Readings, lookups: Lookups, unlocking: Unlocking, leases: Leases
+    ) -> None:
+        self._core = core
+        self._readings = readings
+        self._lookups = lookups
+        self._unlocking = unlocking
+        self._leases = leases
+
+    def read(self, signer: Signer, holder: Holder, verb: str, said: asked.Read, files: Sequence[bytes]) -> Granted:
+        """Open a reading for one signed request.
+
+        Args:
+            signer: Whose it is.
+            holder: The server's credential.
+            verb: What the request asks.
+            said: What it says.
+            files: Key ids of objects that the server is going to look into.
+
+        Raises:
+            DeniedError: The policy or a budget refuses the caller, or the request was answered before.
+        """
+        core = self._core
+        core.standing.refresh()
+        warrant = self._warrant(signer, verb, said)
+        grant = self._readings.begin(
+            signer.actor,
+            said.purpose,
+            said.reason,
+            said.approval,
+            break_glass=said.break_glass,
+            holder=holder,
+            warrant=warrant,
+        )
+        tokens = self._lookups.signed_tokens(grant.reading_id, said.snapshot)
+        return Granted(grant, core.head(), tokens, self._unlocking.signed_files(grant.reading_id, files))
+
+    def _warrant(self, signer: Signer, verb: str, said: asked.Read) -> Warrant:
+        schema = self._core.standing.schema
+        if isinstance(said, asked.Get):
+            model = schema.table(said.table)
+            subjects = subjects_of(model, said.subjects)
+            return Warrant(signer, verb, model.name, _names(said.fields), subjects, {}, len(subjects))
+        if isinstance(said, asked.Find):
+            model = schema.table(said.table)
+            where = values_of(model, said.where)
+            return Warrant(signer, verb, model.name, _names(said.fields), frozenset(), where, said.limit)
+        if isinstance(said, asked.Sql):
+            return Warrant(signer, verb, None, None, persons=said.persons)
+        raise UsageError(f"{verb} is no read")
+
+    def put(self, signer: Signer, plan: asked.Put) -> Lease:
+        """Leave to put in a caller's name; see `Keymaster.begin_put`."""
+        self.once(signer)
+        return self._leases.begin_put(signer.actor, plan.table, signer.again or signer.request, "put")
+
+    def erase(self, signer: Signer) -> Lease:
+        """Leave to erase in a caller's name; see `Keymaster.begin_maintenance`."""
+        self.once(signer)
+        return self._leases.begin_maintenance(signer.actor, "erase")
+
+    def once(self, signer: Signer) -> None:
+        """Remember a request that opens no reading; DeniedError when it was answered before."""
+        self._core.run(lambda rows: signer.once(self._core, rows))
+
+
+def _names(fields: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if fields is None else tuple(fields)

@@ -1,0 +1,120 @@
+"""Keys of stored objects that a reading may have: block by block, or whole files under a warrant.
+
+Rules it keeps:
+
+1. Block keys of an object go out for the object's own kind and table, if the purpose reads that way; the first of
+   each table and kind is noted.
+2. A file key goes to a server only, of the table and kinds that its caller's signed request reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.keymaster.core import Core
+from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
+from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keys.rows import Rows
+from strongroom.seal.blocks import (
+    KIND_INDEX,
+    KIND_MANIFEST,
+    KIND_OPEN_COLUMNS,
+    KIND_RECORDS,
+    KIND_REJECTS,
+    KIND_SNAPSHOT,
+    KIND_TOMBSTONES,
+    TAIL,
+    block_key,
+)
+
+BLOCKS_AT_ONCE_MAX = 100_000
+FILE_KEYS_KEPT_MAX = 4096
+FILE_KEYS_AT_ONCE_MAX = 64
+
+# Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
+_VERBS = {
+    KIND_RECORDS: ("get", "find", "sql", "rows"),  # sql leaves out superseded rows, and charges persons by position
+    KIND_INDEX: ("find",),
+    KIND_OPEN_COLUMNS: ("sql", "rows"),
+    KIND_REJECTS: ("rejects",),
+}
+_KIND_NAMES = {KIND_RECORDS: "records", KIND_INDEX: "index", KIND_OPEN_COLUMNS: "open", KIND_REJECTS: "rejects"}
+_SHARED = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
+
+
+class Unlocking:
+    """Keys of objects for the readings of one keymaster."""
+
+    def __init__(self, core: Core, readings: Readings) -> None:
+        self._core = core
+        self._readings = readings
+
+    def block_keys(
+        self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
+    ) -> list[bytes]:
+        """See `Keymaster.block_keys`."""
+        reading = self._readings.get(reading_id)
+        if len(numbers) > BLOCKS_AT_ONCE_MAX:
+            raise UsageError(f"ask for at most {BLOCKS_AT_ONCE_MAX} blocks at once")
+        stored = self._file_key(reading, key_id)
+        base = kind & ~TAIL
+        if stored.kind != base:
+            raise DeniedError("the object is of another kind", rule="room.object-kind")
+        if base not in _SHARED:
+            if table is None:
+                raise UsageError("an object of this kind belongs to a table")
+            model = self._readings.decide(reading, _VERBS[base], table)
+            if reading.warrant is not None:
+                self._readings.within(reading, "keys", table, lambda warrant: warrant.check_table(table))
+            if base == KIND_OPEN_COLUMNS and reading.holder.direct:
+                self._readings.refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
+            if base == KIND_REJECTS and reading.holder.direct:
+                why = "rejects hold whole lines: a server only is released them"
+                self._readings.refuse(reading, "rejects", table, why)
+            if stored.table_id != model.id:
+                raise DeniedError(f"the object is not of table {table}", rule="room.object-table")
+            self._note_keys(reading, table, base)
+        return [block_key(stored.key, kind, number) for number in numbers]
+
+    def signed_files(self, reading_id: bytes, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """File keys of the table that a warrant names, of the kinds that its verb reads; others are left out.
+
+        The entry that opened the reading says so. A server keeps them no longer than the reading.
+        """
+        reading = self._readings.get(reading_id)
+        warrant = reading.warrant
+        if warrant is None or warrant.table is None or len(key_ids) > FILE_KEYS_AT_ONCE_MAX:
+            return {}
+        table = self._core.standing.schema.table(warrant.table).id
+        stored = {key_id: self._file_key(reading, key_id) for key_id in key_ids}
+        return {
+            key_id: one.key
+            for key_id, one in stored.items()
+            if one.table_id == table and one.kind in (KIND_RECORDS, KIND_INDEX) and warrant.verb in _VERBS[one.kind]
+        }
+
+    def _file_key(self, reading: Reading, key_id: bytes) -> StoredFileKey:
+        stored = reading.file_keys.get(key_id)
+        if stored is None:
+            stored = open_file_key(self._core.ring, self._core.state.read(), key_id)
+            if stored.state == "pending":
+                raise NotFoundError("the object is in no snapshot")
+            if len(reading.file_keys) >= FILE_KEYS_KEPT_MAX:
+                reading.file_keys.clear()
+            reading.file_keys[key_id] = stored
+        return stored
+
+    def _note_keys(self, reading: Reading, table: str, kind: int) -> None:
+        if (table, kind) in reading.noted:
+            return
+        core = self._core
+
+        def job(rows: Rows) -> None:
+            extras = {"kind": _KIND_NAMES[kind]}
+            entry = core.journal.entry(rows, "keys", reading.actor, **reading.said(), table=table, extras=extras)
+            core.journal.note(rows, entry)
+
+        core.run(job)
+        core.noted.set()
+        reading.noted.add((table, kind))

@@ -1,0 +1,147 @@
+"""What one request that its caller signed allows a server to ask in the caller's name, and nothing besides.
+
+Rules it keeps:
+
+1. Subjects, values, table, fields and the greatest number of persons are those that the caller signed; the keymaster
+   reads them from the signed bytes, never from what the server says of them.
+2. Only persons are released whose identifier was signed, or whom an index entry under a signed value named.
+3. A request is answered once: its name is kept in the transaction that opens the reading, for longer than it lasts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import DeniedError
+from strongroom.keymaster.api import Ask
+from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
+from strongroom.keys.rows import Rows
+from strongroom.schema.model import Table
+from strongroom.schema.normalise import normalise_one
+
+BEYOND = "warrant.beyond"
+"""The rule that refuses a server what its caller did not ask."""
+ONCE = "credential.once"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Whose request it is: the credential that signed it, the server's it came through, and the request's names.
+
+    `request` names the request itself, `again` whatever the caller repeats under one `Idempotency-Key`; 16 bytes each.
+    """
+
+    actor: str
+    credential: str
+    through: str
+    request: bytes
+    again: bytes | None = None
+
+    @classmethod
+    def of(cls, actor: str, credential: str, through: str, nonce: str, idempotency: str) -> Signer:
+        """Name a request by its credential and nonce."""
+        again = _named("again", credential, idempotency) if idempotency else None
+        return cls(actor, credential, through, _named("request", credential, nonce), again)
+
+    def said(self) -> dict[str, int | str]:
+        """What the entry that opens a reading says of it besides."""
+        return {"credential": self.credential, "through": self.through}
+
+    def once(self, core: Core, rows: Rows) -> None:
+        """Remember the request; DeniedError when it was answered before."""
+        found = rows.execute("SELECT 1 FROM request WHERE id = ?", (self.request,)).fetchone()
+        if found is not None:
+            raise DeniedError("this request was answered before", rule=ONCE)
+        rows.execute("INSERT INTO request VALUES (?, ?, '{}', ?)", (self.request, bytes(32), core.journal.now(rows)))
+
+
+@dataclass
+class Warrant:
+    """What a signed read allows: `subjects` and `where` have canonical values, `persons` is the most released."""
+
+    signer: Signer
+    verb: str
+    table: str | None
+    fields: tuple[str, ...] | None
+    subjects: frozenset[str] = field(default=frozenset(), repr=False)
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    persons: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    tokens: set[bytes] = field(default_factory=set, repr=False)
+    released: dict[bytes, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def lookups(self) -> int:
+        """How many values it looks up."""
+        return len(self.subjects) + sum(map(len, self.where.values()))
+
+    def allow(self, tokens: npt.NDArray[np.uint8]) -> None:
+        """Take the persons behind subject tokens u8[n,16] as asked for."""
+        with self.lock:
+            self.tokens.update(token.tobytes() for token in tokens)
+
+    def check_subjects(self, table: str, identifiers: Sequence[str]) -> None:
+        """Raise DeniedError unless the caller named these subjects."""
+        if table != self.table or not self.subjects.issuperset(identifiers):
+            raise _beyond("a subject that its caller did not name")
+
+    def check_values(self, table: str, field_name: str, values: Sequence[str]) -> None:
+        """Raise DeniedError unless the caller asked for these values of this field."""
+        if table != self.table or not set(self.where.get(field_name, ())).issuperset(values):
+            raise _beyond("a value that its caller did not name")
+
+    def check_verb(self, verb: str) -> None:
+        """Raise DeniedError unless the caller's request is of this verb."""
+        if verb != self.verb:
+            raise _beyond("another verb than its caller")
+
+    def check_table(self, table: str | None) -> None:
+        """Raise DeniedError unless the caller's request is about this table; `sql` names it in its text."""
+        if self.table is not None and table is not None and table != self.table:
+            raise _beyond("a table that its caller did not name")
+
+    def check_release(self, ask: Ask, tokens: npt.NDArray[np.uint8]) -> None:
+        """Raise DeniedError unless what is to be released, of persons u8[n,16], is what the caller asked for."""
+        self.check_table(ask.table)
+        if ask.verb != self.verb or (ask.verb != "sql" and ask.fields != self.fields):
+            raise _beyond("another verb, or other fields")
+        bulk = ask.verb == "sql"
+        names = {ask.request_id} if bulk else {token.tobytes() for token in tokens}
+        with self.lock:
+            if not (bulk or names <= self.tokens):
+                raise _beyond("a person whom its caller did not ask for")
+            self.released.update(dict.fromkeys(names, len(tokens) if bulk else 1))
+            if sum(self.released.values()) > self.persons:
+                raise DeniedError(
+                    f"more persons than the caller agreed to: the most was {self.persons}",
+                    rule=BEYOND,
+                    hint="sign the request for more",
+                )
+
+
+def subjects_of(model: Table, subjects: Sequence[str]) -> frozenset[str]:
+    """Subjects in their canonical form."""
+    return frozenset(normalise_one(subject, model.subject_field.normalise) for subject in subjects)
+
+
+def values_of(model: Table, where: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Values of indexed fields in their canonical form, each once."""
+    return {
+        name: tuple(sorted({normalise_one(value, model.field(name).normalise) for value in values}))
+        for name, values in where.items()
+    }
+
+
+def _beyond(what: str) -> DeniedError:
+    return DeniedError(f"the server asks for {what}", rule=BEYOND)
+
+
+def _named(what: str, credential: str, text: str) -> bytes:
+    said = f"strongroom\0{what}\0{credential}\0{text}"
+    return hashlib.sha256(said.encode()).digest()[:REQUEST_ID_BYTES]

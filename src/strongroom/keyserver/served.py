@@ -1,0 +1,202 @@
+"""Answers a server in front of a room, for callers whose signed requests it hands on.
+
+Rules it keeps:
+
+1. What a caller asks is read here from the bytes that they signed; the server says only which objects it looks into.
+2. A lease in a caller's name answers to the server that handed the request on, and to what was signed: so many records
+   into this table, or these subjects.
+3. Networks of a credential are compared with the address that the server says its caller has: a server that was taken
+   can lie of it. It cannot lie of anything that was signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import ConflictError, DeniedError, InputError, IntegrityError, NotFoundError
+from strongroom.identity import asked
+from strongroom.identity.signing import SIGNED_HEADERS, Signed
+from strongroom.keymaster.api import Lease
+from strongroom.keymaster.holder import SERVER_ONLY, Holder
+from strongroom.keymaster.serving import Granted
+from strongroom.keymaster.warrant import BEYOND, Signer
+from strongroom.keyserver.calls import Known, Original
+from strongroom.schema.normalise import normalise_one
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.credentials import CredentialState
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
+    from strongroom.keyserver.callers import Callers
+
+LEASES_KEPT_MAX = 10_000
+_ANY = ("renew", "abandon", "file_keys", "erasures.buried", "erasures.clean_through", "erasures.horizon")
+_CALLS: Mapping[str, tuple[str, ...]] = {
+    "put": (
+        *_ANY, "seen_source", "mint_batch", "mint_file_key", "seal_subjects", "seal_index", "ended_objects", "commit",
+        "erasures.dead_entries", "erasures.unclean",
+    ),
+    "erase": (*_ANY, "erasures.plan", "erasures.erase", "served.proofs"),
+}  # fmt: skip
+
+
+@dataclass
+class _Leased:
+    """A lease in a caller's name: through which server, and what of the signed request it has not used."""
+
+    server: str
+    signer: Signer
+    verb: str
+    left: int = 0
+    subjects: frozenset[str] = field(default=frozenset(), repr=False)
+    reason: str = field(default="", repr=False)
+    tokens: set[bytes] = field(default_factory=set, repr=False)
+    leaves: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+class Served:
+    """Requests of callers, handed on by a server.
+
+    Args:
+        keymaster: Open, in this process.
+        callers: Checks signatures.
+    """
+
+    def __init__(self, keymaster: EmbeddedKeymaster, callers: Callers) -> None:
+        self._keymaster = keymaster
+        self._callers = callers
+        self._leased: dict[bytes, _Leased] = {}
+
+    # -- requests -------------------------------------------------------------------------------
+    def caller(self, server: CredentialState, key_id: str) -> Known | None:
+        """Whose key this is; None where there never was one. It says nothing of what they may."""
+        _servers_only(server)
+        found = self._keymaster.credentials.find(key_id)
+        return None if found is None else Known(found.actor, found.public_key)
+
+    def read(self, server: CredentialState, request: Original, files: list[bytes]) -> Granted:
+        """Open a reading for a signed request; see `Serving.read`."""
+        signer, verb, said = self._signed(server, request)
+        if not isinstance(said, asked.Read):
+            raise NotFoundError(f"{verb} opens no reading")
+        return self._keymaster.serving.read(signer, Holder(server.id), verb, said, files)
+
+    def lease(self, server: CredentialState, request: Original) -> Lease:
+        """Grant a lease for a signed put or erasure."""
+        signer, verb, said = self._signed(server, request)
+        if isinstance(said, asked.Put):
+            lease = self._keymaster.serving.put(signer, said)
+            made = _Leased(server.id, signer, verb, said.records)
+        elif isinstance(said, asked.Erase):
+            lease = self._keymaster.serving.erase(signer)
+            made = _Leased(server.id, signer, verb, 0, self._forms(said.subjects), said.reason)
+        else:
+            raise NotFoundError(f"{verb} needs no lease")
+        if len(self._leased) >= LEASES_KEPT_MAX:
+            self._leased.clear()  # what runs now has to begin again
+        self._leased[lease.lease_id] = made
+        return lease
+
+    def log(self, server: CredentialState, request: Original) -> list[dict[str, Any]]:
+        """Entries of the log for a signed request; its cursor is the number of the first."""
+        signer, _verb, said = self._signed(server, request)
+        if not isinstance(said, asked.Log):
+            raise NotFoundError("the request is not for the log")
+        start = said.cursor or "0"
+        if not (start.isascii() and start.isdecimal() and len(start) < 16):
+            raise InputError("the cursor is none that an answer gave")
+        self._keymaster.serving.once(signer)
+        return self._keymaster.log_entries(
+            signer.actor, int(start), of=said.actor, since=said.since, until=said.until, most=said.limit
+        )
+
+    def whoever(self, server: CredentialState, request: Original) -> str:
+        """The actor behind a signed request that neither reads nor changes anything."""
+        signer, verb, _said = self._signed(server, request)
+        if verb in (*asked.READS, *asked.LEASES, "log"):
+            raise NotFoundError(f"{verb} is asked by itself")
+        self._keymaster.serving.once(signer)
+        return signer.actor
+
+    def _signed(self, server: CredentialState, request: Original) -> tuple[Signer, str, asked.Asked]:
+        _servers_only(server)
+        verb = asked.verb_of(request.path, self._keymaster.room_id)
+        if verb is None:
+            raise NotFoundError("there is no such request, or it is of another room")
+        headers = {name: request.headers[name] for name in SIGNED_HEADERS if name in request.headers}
+        caller, signed = self._callers.check(request.method, request.path, headers, request.address, once=False)
+        if caller.server:
+            raise DeniedError("a server asks in nobody's name but its callers'", rule=SERVER_ONLY)
+        said = asked.read_asked(verb, signed.plan if verb == "put" else _body(request, signed))
+        if isinstance(said, asked.Read) and not caller.allows(said.purpose):
+            raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
+        return Signer.of(caller.actor, caller.id, server.actor, signed.nonce, signed.idempotency), verb, said
+
+    def _forms(self, subjects: list[str]) -> frozenset[str]:
+        """Every form that a subject has in some table."""
+        steps = {table.subject_field.normalise for table in self._keymaster.schema().tables.values()}
+        return frozenset(normalise_one(subject, way) for subject in subjects for way in steps)
+
+    # -- leases ---------------------------------------------------------------------------------
+    def holds(self, server: CredentialState, lease: Lease) -> bool:
+        """Whether a lease of another actor was granted through this server."""
+        made = self._leased.get(lease.lease_id)
+        return made is not None and hmac.compare_digest(made.server, server.id)
+
+    def check(self, lease: Lease, call: str, args: Mapping[str, Any]) -> None:
+        """Raise DeniedError unless a call on a lease in a caller's name is within what was signed."""
+        made = self._leased.get(lease.lease_id)
+        if made is None:
+            raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
+        if call not in _CALLS[made.verb]:
+            raise DeniedError("the server asks for what its caller did not", rule=BEYOND)
+        with made.lock:
+            if call == "seal_subjects":
+                made.left -= len(args["identifiers"])
+                if made.left < 0:
+                    raise DeniedError("more records than the caller agreed to", rule=BEYOND)
+            elif call == "erasures.plan":
+                if not made.subjects.issuperset(args["identifiers"].to_pylist()):
+                    raise DeniedError("a subject that the caller did not name", rule=BEYOND)
+            elif call == "erasures.erase":
+                named = {row.tobytes() for row in args["tokens"]}
+                if not named <= made.tokens or not hmac.compare_digest(_digest(args["reason"]), _digest(made.reason)):
+                    raise DeniedError("a person, or a reason, that the caller did not name", rule=BEYOND)
+
+    def learn(self, lease: Lease, call: str, answer: Any) -> None:
+        """Remember what an answer on a lease in a caller's name makes askable."""
+        made = self._leased[lease.lease_id]
+        with made.lock:
+            if call == "erasures.plan":
+                made.tokens.update(row.tobytes() for row in answer.tokens)
+            elif call == "erasures.erase":
+                made.leaves.update(receipt.leaf for receipt in answer)
+
+    def proofs(self, lease: Lease, leaves: list[int]) -> Any:
+        """Proofs of the erasures that a lease in a caller's name made."""
+        made = self._leased.get(lease.lease_id)
+        if made is None or not made.leaves.issuperset(leaves):
+            raise DeniedError("an erasure of another request", rule=BEYOND)
+        return self._keymaster.erasures.proofs(made.signer.actor, leaves)
+
+
+def _servers_only(credential: CredentialState) -> None:
+    if not credential.server:
+        raise DeniedError("a request is handed on by a server only", rule=SERVER_ONLY)
+
+
+def _body(request: Original, signed: Signed) -> bytes:
+    try:
+        signed.check_body(request.body)
+    except IntegrityError as error:
+        raise InputError(str(error)) from None
+    return request.body
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
