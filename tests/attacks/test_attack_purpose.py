@@ -98,7 +98,7 @@ def test_control_without_the_decision_the_blocks_keys_go_out(room, master, monke
     """Control: with the decision about the table switched off, the same call gives the key."""
     reading = master.begin_reading(actor="mei", purpose="delivery", reason="t").reading_id
     monkeypatch.setattr(
-        Readings, "_decide", lambda self, r, verbs, table, *more: self._core.standing.schema.table(table)
+        Readings, "decide", lambda self, r, verbs, table, *more: self._core.standing.schema.table(table)
     )
     (foreign,) = run_keys(room, master, "cases")
     assert len(master.block_keys(reading, foreign, 1, [0], "cases")[0]) == 32

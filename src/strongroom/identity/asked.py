@@ -8,7 +8,7 @@ for more than its caller did.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -101,11 +101,11 @@ class Nothing(Asked, frozen=True, kw_only=True):
 
 
 class Put(Asked, frozen=True, kw_only=True):
-    """The plan of a put: into which table, of how many records at most, in which form (`csv`, `jsonl`, `parquet`)."""
+    """The plan of a put: into which table, of how many records at most, in which form."""
 
     table: Name
     records: Persons
-    format: Name
+    format: Literal["csv", "jsonl"]
     strict: bool = False
     again: bool = False
 

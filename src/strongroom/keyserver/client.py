@@ -141,16 +141,16 @@ class RemoteKeymaster:
     def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
         """See `Keymaster.begin_put`."""
         self._own(actor)
-        return _lease(self._ask("begin_put", table=table, request_id=request_id, verb=verb))
+        return lease_of(self._ask("begin_put", table=table, request_id=request_id, verb=verb))
 
     def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
         """See `Keymaster.begin_maintenance`."""
         self._own(actor)
-        return _lease(self._ask("begin_maintenance", verb=verb))
+        return lease_of(self._ask("begin_maintenance", verb=verb))
 
     def renew(self, lease: Lease) -> Lease:
         """See `Keymaster.renew`."""
-        return _lease(self._ask("renew", lease=lease.lease_id))
+        return lease_of(self._ask("renew", lease=lease.lease_id))
 
     def seen_source(self, lease: Lease, digest: bytes) -> bool:
         """See `Keymaster.seen_source`."""
@@ -382,6 +382,7 @@ def connect(
     return made
 
 
-def _lease(said: LeaseSaid) -> Lease:
+def lease_of(said: LeaseSaid) -> Lease:
+    """A lease as it came over the wire."""
     table = None if said.table is None else table_from_json(said.table)
     return Lease(said.lease_id, said.actor, said.verb, table, said.base, said.expires_at)

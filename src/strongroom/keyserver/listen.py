@@ -19,12 +19,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -32,7 +32,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
-from strongroom.keyserver.calls import most_of
+from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.service import Service
 from strongroom.seal.entropy import random_bytes
 
@@ -86,11 +86,27 @@ def parse_listen(text: str, certificate: Path | None = None, key: Path | None = 
     return Listen(host, number, certificate, key)
 
 
-class App:
-    """The ASGI application of one server."""
+class Answers(Protocol):
+    """Who answers what is asked of a listener; the calls may come from several threads."""
 
-    def __init__(self, service: Service, threads: int = THREADS) -> None:
-        self._service = service
+    def check(self, method: str, path: str, headers: Mapping[str, str], address: str) -> tuple[Any, Signed]:
+        """Who asks, by the signature alone; DeniedError for nobody known."""
+
+    def most(self, path: str) -> int:
+        """The most bytes that the body of a request to a path may have."""
+
+    def answer(self, who: Any, path: str, body: bytes) -> Reply:
+        """The answer to what was signed."""
+
+    def refuse(self, error: StrongroomError) -> Reply:
+        """What is said of an error."""
+
+
+class App:
+    """The ASGI application of one listener."""
+
+    def __init__(self, answers: Answers, threads: int = THREADS) -> None:
+        self._service = answers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="strongroom-answer")
 
     def close(self) -> None:
@@ -102,32 +118,32 @@ class App:
         if scope["type"] != "http":
             return
         try:
-            status, body = await self._answer(scope, receive)
+            reply = await self._answer(scope, receive)
         except StrongroomError as error:
-            status, body = self._service.refuse(error)
+            reply = self._service.refuse(error)
         headers = [
-            (b"content-type", b"application/msgpack"),
-            (b"content-length", str(len(body)).encode()),
+            (b"content-type", reply.media),
+            (b"content-length", str(len(reply.body)).encode()),
             (b"cache-control", b"no-store"),
+            *reply.headers,
         ]
-        if status in {401, 413}:
+        if reply.status in {401, 413}:
             headers.append((b"connection", b"close"))  # a body may be under way that nobody will read
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         path: str = scope["path"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if scope.get("query_string") or len(headers) != len(scope["headers"]):
             raise unknown()
         address = scope["client"][0] if scope.get("client") else "127.0.0.1"
-        loop = asyncio.get_running_loop()
-        callers = self._service.callers
-        credential, signed = await loop.run_in_executor(
-            self._pool, callers.check, scope["method"], path, headers, address
+        loop, service = asyncio.get_running_loop(), self._service
+        who, signed = await loop.run_in_executor(
+            self._pool, service.check, scope["method"], path, headers, address
         )
-        body = await _read(headers, receive, signed, most_of(path))
-        return await loop.run_in_executor(self._pool, self._service.answer, credential, path, body)
+        body = await _read(headers, receive, signed, service.most(path))
+        return await loop.run_in_executor(self._pool, service.answer, who, path, body)
 
 
 async def _read(headers: dict[str, str], receive: Receive, signed: Signed, most: int) -> bytes:
@@ -209,17 +225,16 @@ class _Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-class Server:
-    """A keymaster's server; `run` serves until it is told to stop.
+class Listener:
+    """Listens for requests; `run` serves until it is told to stop.
 
     Args:
-        keymaster: Open, in this process; its opener closes it.
+        answers: Who answers.
         listen: Where.
-        clock: Seconds since 1970.
     """
 
-    def __init__(self, keymaster: EmbeddedKeymaster, listen: Listen, clock: Callable[[], float] = time.time) -> None:
-        self._app = App(Service(keymaster, clock, random_bytes(8).hex()))
+    def __init__(self, answers: Answers, listen: Listen) -> None:
+        self._app = App(answers)
         config = uvicorn.Config(
             self._app,
             ssl_certfile=None if listen.certificate is None else str(listen.certificate),
@@ -266,3 +281,16 @@ class Server:
     def stop(self) -> None:
         """Tell it to end; calls under way are answered."""
         self._server.should_exit = True
+
+
+class Server(Listener):
+    """A keymaster's server.
+
+    Args:
+        keymaster: Open, in this process; its opener closes it.
+        listen: Where.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, keymaster: EmbeddedKeymaster, listen: Listen, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(Service(keymaster, clock, random_bytes(8).hex()), listen)

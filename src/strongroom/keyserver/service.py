@@ -42,12 +42,15 @@ from strongroom.keyserver.calls import (
     LeaseSaid,
     Said,
     Trouble,
+    most_of,
 )
 from strongroom.keyserver.frames import pack
+from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.served import Served
 from strongroom.schema.stored import table_to_json
 
 if TYPE_CHECKING:
+    from strongroom.identity.signing import Signed
     from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.embedded import EmbeddedKeymaster
 
@@ -101,8 +104,18 @@ class Service:
         }
 
     # -- one request ----------------------------------------------------------------------------
-    def refuse(self, error: StrongroomError) -> tuple[int, bytes]:
-        """Status and body of an error."""
+    def check(
+        self, method: str, path: str, headers: Mapping[str, str], address: str
+    ) -> tuple[CredentialState, Signed]:
+        """See `Callers.check`."""
+        return self.callers.check(method, path, headers, address)
+
+    def most(self, path: str) -> int:
+        """See `calls.most_of`."""
+        return most_of(path)
+
+    def refuse(self, error: StrongroomError) -> Reply:
+        """What is said of an error."""
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         rule, remaining, resets_at = None, 0, None
         if isinstance(error, DeniedError):
@@ -110,26 +123,27 @@ class Service:
             status = 401 if rule == SIGNED_IN else status
         if isinstance(error, BudgetError):
             remaining, resets_at = error.remaining, error.resets_at
-        return status, pack(Trouble(type(error).__name__, str(error), error.hint, rule, remaining, resets_at))
+        return Reply(status, pack(Trouble(type(error).__name__, str(error), error.hint, rule, remaining, resets_at)))
 
-    def answer(self, credential: CredentialState, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer to a request that its caller has signed."""
+    def answer(self, credential: CredentialState, path: str, body: bytes) -> Reply:
+        """The answer to a request that its caller has signed."""
         try:
             if path == f"{self._base}hello":
                 hello = Hello(self._instance, self._keymaster.room_id, credential.actor, self._clock(), VERSION)
-                return 200, pack(hello)
+                return Reply(200, pack(hello))
             instance, _, name = path.removeprefix(self._base).partition("/")
             call = CALLS.get(name)
             if not path.startswith(self._base) or call is None:
                 raise NotFoundError("there is no such call, or it is of another room")
             if instance != self._instance:
-                return MISDIRECTED, pack(Trouble("UnavailableError", "the keymaster was started again: sign anew"))
+                trouble = Trouble("UnavailableError", "the keymaster was started again: sign anew")
+                return Reply(MISDIRECTED, pack(trouble))
             value = self._call(credential, call, body)
-            return 200, pack(Said(self._keymaster.standing_number, value))
+            return Reply(200, pack(Said(self._keymaster.standing_number, value)))
         except StrongroomError as error:
             return self.refuse(error)
         except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
-            return 500, pack(Trouble("StrongroomError", _defect(error), "please report this line"))
+            return Reply(500, pack(Trouble("StrongroomError", defect(error), "please report this line")))
 
     def _call(self, credential: CredentialState, call: Call, body: bytes) -> Any:
         said = call.read(body)
@@ -211,8 +225,9 @@ def _said(lease: Lease) -> LeaseSaid:
     return LeaseSaid(lease.lease_id, lease.actor, lease.verb, table, lease.base, lease.expires_at)
 
 
-def _defect(error: Exception) -> str:
+def defect(error: Exception) -> str:
+    """Where an error happened that nobody expected; told to the operator too. Its text could hold a value."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    told = f"a defect of the keymaster: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+    told = f"a defect: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
     logging.getLogger("strongroom").error(told)
     return told

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FIND_RECORDS_MAX = 1_000
 FIND_VALUES_MAX = 1_000
+SUBJECTS_MAX = 1_000
 Row = tuple[bytes, "RecordEntry"]
 
 
@@ -74,6 +75,11 @@ class Reading:
         except BaseException:
             session.keymaster.end_reading(grant.reading_id)
             raise
+
+    @property
+    def snapshot(self) -> int:
+        """Number of the snapshot that is read."""
+        return self._finder.catalog.head.number
 
     @property
     def purpose(self) -> str:
@@ -122,10 +128,45 @@ class Reading:
         if not found and rows:
             found = self._behind_the_dead(model, token, fields)
         if not found:
-            if self._keymaster.erasures.erased(self._grant.reading_id, token):
-                raise ErasedError(f"the subject was erased from table {table}")
-            raise NotFoundError(f"no such subject in table {table}")
+            raise self._absence(table, token)
         return found
+
+    def each(
+        self, table: str, subjects: Sequence[str | int], *, fields: Sequence[str] | None = None
+    ) -> list[list[Record] | NotFoundError]:
+        """The records of several subjects, asked for at once; in the place of one who is not there stands the error.
+
+        Args:
+            table: Name of the table.
+            subjects: At most SUBJECTS_MAX identifiers.
+            fields: Names wanted; None for all that the purpose shows.
+
+        Raises:
+            DeniedError: The purpose or a budget refuses; nobody is released.
+        """
+        model = self._table(table)
+        if not 1 <= len(subjects) <= SUBJECTS_MAX:
+            raise UsageError(f"ask for 1 to {SUBJECTS_MAX} subjects at once")
+        identifiers = [normalise_one(str(subject), model.subject_field.normalise) for subject in subjects]
+        distinct = list(dict.fromkeys(identifiers))
+        tokens = [row.tobytes() for row in self._keymaster.subject_tokens(self._grant.reading_id, table, distinct)]
+        entries = [self._unexpired(model, found) for found in self._finder.records_of(model, tokens)]
+        rows = [(token, entry) for token, found in zip(tokens, entries, strict=True) for entry in found]
+        missing = sum(not found for found in entries)
+        opened = iter(self._opened("get", model, rows, fields, looked_up=len(tokens), misses=missing))
+        answers: dict[str, list[Record] | NotFoundError] = {}
+        for identifier, token, found in zip(distinct, tokens, entries, strict=True):
+            here = [record for record in [next(opened) for _ in found] if record is not None]
+            if not here and found:
+                here = self._behind_the_dead(model, token, fields)
+            answers[identifier] = here or self._absence(table, token)
+        return [answers[identifier] for identifier in identifiers]
+
+    def _absence(self, table: str, token: bytes) -> NotFoundError:
+        """Why there is nothing of a subject, as far as the purpose may know."""
+        if self._keymaster.erasures.erased(self._grant.reading_id, token):
+            return ErasedError(f"the subject was erased from table {table}")
+        return NotFoundError(f"no such subject in table {table}")
 
     def _behind_the_dead(self, model: Table, token: bytes, fields: Sequence[str] | None) -> list[Record]:
         """What lives of a person whose newest records are dead: of a person who came back, beside a put that raced."""
@@ -151,6 +192,7 @@ class Reading:
         where: Mapping[str, Any],
         *,
         limit: int = 10,
+        skip: int = 0,
         fields: Sequence[str] | None = None,
     ) -> list[Record]:
         """Records whose indexed fields equal the values given.
@@ -161,6 +203,7 @@ class Reading:
             table: Name of the table.
             where: Field name to a value or an iterable of values.
             limit: Greatest number of records to open; at most FIND_RECORDS_MAX.
+            skip: How many to leave out before: in one snapshot the order stays the same.
             fields: Names wanted; None for all that the purpose shows.
 
         Returns:
@@ -168,8 +211,8 @@ class Reading:
         """
         model = self._table(table)
         wanted = self._where(model, where)
-        if not 1 <= limit <= FIND_RECORDS_MAX:
-            raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}")
+        if not 1 <= limit <= FIND_RECORDS_MAX or skip < 0:
+            raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}, and skip 0 or more")
         rows: list[Row] | None = None
         looked_up = 0
         for name, values in wanted.items():
@@ -179,7 +222,7 @@ class Reading:
                 before = {(token, entry.batch, entry.ordinal) for token, entry in rows}
                 found = [(token, e) for token, e in found if (token, e.batch, e.ordinal) in before]
             rows = found
-        rows = self._unexpired_rows(model, rows or [])[:limit]
+        rows = self._unexpired_rows(model, rows or [])[skip : skip + limit]
         return self._open("find", model, rows, fields, looked_up=looked_up, misses=0 if rows else 1)
 
     def _where(self, model: Table, where: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -219,6 +262,21 @@ class Reading:
         looked_up: int,
         misses: int,
     ) -> list[Record]:
+        """The records of rows, without those whose person has no key any more."""
+        opened = self._opened(verb, model, rows, fields, looked_up=looked_up, misses=misses)
+        return [record for record in opened if record is not None]
+
+    def _opened(
+        self,
+        verb: str,
+        model: Table,
+        rows: list[Row],
+        fields: Sequence[str] | None,
+        *,
+        looked_up: int,
+        misses: int,
+    ) -> list[Record | None]:
+        """The record of each row; None where the person has no key any more."""
         ask = Ask(
             request_id=random_bytes(16),
             verb=verb,
@@ -233,9 +291,10 @@ class Reading:
         chosen = None if fields is None else frozenset(fields)
         gone = set(released.missing)
         return [
-            self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
+            None
+            if at in gone
+            else self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
             for at, (_, entry) in enumerate(rows)
-            if at not in gone
         ]
 
     def _record(

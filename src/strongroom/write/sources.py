@@ -14,6 +14,7 @@ Types and what the schema asks are left to `strongroom.schema.check`, sealing of
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -258,6 +259,8 @@ def _parts(what: Any, how: _How) -> list[Part]:
         return [_arrow("<reader>", what, how, None)]
     if hasattr(what, "__arrow_c_stream__"):
         return [_arrow("<stream>", pa.RecordBatchReader.from_stream(what), how, None)]
+    if isinstance(what, io.BytesIO):
+        return [_text(ByteSource("<bytes>", stream=what), how)]
     if isinstance(what, Mapping) or not isinstance(what, Iterable) or isinstance(what, bytes | bytearray):
         raise UsageError(
             "this cannot be put", hint="give a path, a list of paths, Arrow data, or an iterable of dictionaries."

@@ -1,0 +1,158 @@
+"""The keymaster as a server asks it for one request that a caller signed; what was granted is not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Released
+from strongroom.keymaster.erasureapi import ErasureProof
+from strongroom.keyserver.client import RemoteKeymaster, lease_of
+from strongroom.keyserver.client_parts import RemoteErasures
+from strongroom.seal.blocks import block_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.keymaster.serving import Granted
+    from strongroom.keyserver.calls import Original
+    from strongroom.purpose.model import Policy
+    from strongroom.schema.model import Schema, Table
+
+
+class HandedOn(RemoteKeymaster):
+    """See `keymaster.api.Keymaster`: acts in the name of whoever signed one request, within what was signed.
+
+    Args:
+        own: The server's connection.
+        request: As its caller signed it.
+        actor: Who signed it.
+        files: Key ids of objects that will be looked into.
+    """
+
+    def __init__(self, own: RemoteKeymaster, request: Original, actor: str, files: Sequence[bytes] = ()) -> None:
+        super().__init__(own.asking)
+        self.actor = actor
+        self.remaining: Mapping[str, int] = {}
+        self._own_keys = own
+        self._request = request
+        self._files = list(files)
+        self._granted: Granted | None = None
+        self._ended = False
+        self.erasures = _Erasures(self._ask)
+
+    # -- what the server knows already ----------------------------------------------------------
+    def schema(self) -> Schema:
+        """See `Keymaster.schema`."""
+        return self._own_keys.schema()
+
+    def policy(self) -> Policy:
+        """See `Keymaster.policy`."""
+        return self._own_keys.policy()
+
+    def table_version(self, table_id: bytes, version: int) -> Table:
+        """See `Keymaster.table_version`."""
+        return self._own_keys.table_version(table_id, version)
+
+    def head(self) -> Head:
+        """See `Keymaster.head`: as it was when the reading was opened."""
+        return super().head() if self._granted is None else self._granted.head
+
+    # -- reading --------------------------------------------------------------------------------
+    def begin_reading(
+        self, *, actor: str, purpose: str, reason: str, approval: str | None = None, break_glass: bool = False
+    ) -> ReadingGrant:
+        """See `Keymaster.begin_reading`: what for and why stands in what the caller signed."""
+        del actor, purpose, reason, approval, break_glass
+        granted = cast("Granted", self._ask("served.read", request=self._request, files=self._files))
+        self._granted = granted
+        return granted.grant
+
+    def end_reading(self, reading_id: bytes) -> None:
+        """See `Keymaster.end_reading`."""
+        if not self._ended:
+            self._ended = True
+            super().end_reading(reading_id)
+
+    def block_keys(
+        self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
+    ) -> list[bytes]:
+        """See `Keymaster.block_keys`."""
+        key = None if self._granted is None else self._granted.files.get(key_id)
+        if key is None:
+            return super().block_keys(reading_id, key_id, kind, numbers, table)
+        return [block_key(key, kind, int(number)) for number in numbers]
+
+    def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> Bytes2D:
+        """See `Keymaster.subject_tokens`."""
+        known = self._tokens("", identifiers)
+        return super().subject_tokens(reading_id, table, identifiers) if known is None else known
+
+    def value_tokens(
+        self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None
+    ) -> Bytes2D:
+        """See `Keymaster.value_tokens`."""
+        known = self._tokens(field_name, values) if self._of_snapshot(snapshot) else None
+        return super().value_tokens(reading_id, table, field_name, values, snapshot) if known is None else known
+
+    def _of_snapshot(self, snapshot: int | None) -> bool:
+        """Whether what was granted holds for a snapshot: that of the request, or the newest."""
+        return self._granted is not None and snapshot in {None, self._granted.head.number}
+
+    def _tokens(self, name: str, values: Sequence[str]) -> Bytes2D | None:
+        found = {} if self._granted is None else self._granted.tokens.get(name, {})
+        if not found.keys() >= set(values):
+            return None
+        return np.frombuffer(b"".join(found[value] for value in values), np.uint8).reshape(-1, 16)
+
+    def release(self, reading_id: bytes, ask: Ask) -> Released:
+        """See `Keymaster.release`: the last one of a request ends the reading too."""
+        shows_stand_ins = self._granted is not None and any(
+            view.show == "token" for view in self._granted.grant.views[ask.table].values()
+        )
+        if ask.misses or shows_stand_ins or ask.verb == "sql":
+            released = super().release(reading_id, ask)
+        else:
+            released = cast("Released", self._ask("served.release", reading=reading_id, ask=ask))
+            self._ended = not released.missing
+        self.remaining = released.remaining
+        return released
+
+    # -- writing --------------------------------------------------------------------------------
+    def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
+        """See `Keymaster.begin_put`: into which table, and how much, stands in what the caller signed."""
+        del actor, table, request_id, verb
+        return lease_of(self._ask("served.lease", request=self._request))
+
+    def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
+        """See `Keymaster.begin_maintenance`."""
+        del actor, verb
+        lease = lease_of(self._ask("served.lease", request=self._request))
+        self.erasures = _Erasures(self._ask, lease)
+        return lease
+
+    # -- the rest -------------------------------------------------------------------------------
+    def handed_log(self) -> list[dict[str, Any]]:
+        """The entries of the log that the caller signed for."""
+        return cast("list[dict[str, Any]]", self._ask("served.log", request=self._request))
+
+    def whoever(self) -> str:
+        """The actor behind a request that neither reads nor changes anything."""
+        return str(self._ask("served.whoever", request=self._request))
+
+
+class _Erasures(RemoteErasures):
+    """Erasures in the name of whoever signed the request."""
+
+    def __init__(self, ask: Any, lease: Lease | None = None) -> None:
+        super().__init__(ask)
+        self._lease = lease
+
+    def proofs(self, actor: str, leaves: Sequence[int]) -> list[ErasureProof]:
+        """See `Erasures.proofs`."""
+        if self._lease is None:
+            return super().proofs(actor, leaves)
+        asked = self._ask("served.proofs", lease=self._lease.lease_id, leaves=list(leaves))
+        return cast("list[ErasureProof]", asked)
