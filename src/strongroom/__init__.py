@@ -26,6 +26,7 @@ from strongroom.replicate.home import restore_room as restore
 from strongroom.room import Room
 from strongroom.room import create_room as create
 from strongroom.room import open_room as open  # noqa: A004  strongroom.open is the name users expect
+from strongroom.server.client import connect_room
 from strongroom.write.prepare import prepare
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "connect",
+    "connect_room",
     "create",
     "create_keymaster",
     "open",

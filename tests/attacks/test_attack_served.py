@@ -15,7 +15,7 @@ from strongroom.errors import DeniedError, NotFoundError
 from strongroom.identity.credential import new_credential
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import holder, releasing
-from strongroom.keyserver import callers, listen
+from strongroom.keyserver import callers, listen, service
 from strongroom.keyserver.calls import CALLS, read_trouble
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.listen import parse_listen
@@ -414,7 +414,7 @@ def test_a_body_of_a_gigabyte_from_nobody_is_not_read(served):
 
 def test_a_caller_who_is_let_in_cannot_send_more_than_a_body_may_have(served, monkeypatch):
     """The length is looked at before the body; a body without one, or longer than it said, is not read."""
-    monkeypatch.setattr(listen, "most_of", lambda _path: 1000)
+    monkeypatch.setattr(service, "most_of", lambda _path: 1000)
     own = served.credential("ada")
     wire = Wire(served)
     path = f"/v1/{served.room_id.hex()}/hello"

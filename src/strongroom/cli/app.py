@@ -39,6 +39,7 @@ from strongroom.cli import (
     restore,
     retention,
     schema,
+    serve,
     sql,
     verify,
 )
@@ -58,7 +59,7 @@ app = typer.Typer(
 
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key, keys, keymaster, actor, approve, freeze,
+    erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, approve, freeze,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

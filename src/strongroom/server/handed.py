@@ -139,7 +139,7 @@ class HandedOn(RemoteKeymaster):
         return cast("list[dict[str, Any]]", self._ask("served.log", request=self._request))
 
     def whoever(self) -> str:
-        """The actor behind a request that neither reads nor changes anything."""
+        """The actor behind the request, for which nothing else is asked."""
         return str(self._ask("served.whoever", request=self._request))
 
 

@@ -1,0 +1,60 @@
+"""`strongroom serve`: the HTTP API in front of a room."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroom.cli.common import KeysOption, RoomOption, say, where
+from strongroom.errors import UsageError
+
+
+def serve(
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8447 when not given.", metavar="PLACE")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="PEM file with the server's certificates.", metavar="FILE")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="PEM file with the certificate's key.", metavar="FILE")
+    ] = None,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", help="On loopback, for /metrics and /healthz; 0 for any.", metavar="PORT")
+    ] = 9447,
+    openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+) -> None:
+    """Serve a room over HTTP until it is interrupted. Elsewhere than on loopback a certificate is needed."""
+    if openapi:
+        from strongroom.server.openapi import document
+
+        print(json.dumps(document(), indent=1))
+        return
+    from strongroom.keyserver.listen import parse_listen
+    from strongroom.server.serving import LISTEN_DEFAULT, RoomServer
+
+    listened = parse_listen(listen or LISTEN_DEFAULT, certificate, key)
+    place = where(room, keys, None)
+    if not place.served:
+        raise UsageError(
+            "a room is served with its keymaster behind a server of its own",
+            hint='`strongroom keymaster serve`, then keys = "https://…" and the credential of a server',
+        )
+    with place.connect() as connection, closing(RoomServer(place.room, connection, listened, metrics_port)) as server:
+        scheme = "http" if certificate is None else "https"
+        host = f"[{listened.host}]" if ":" in listened.host else listened.host
+        say(f"room {connection.room_id.hex()}: serving at {scheme}://{host}:{server.port}")
+        say(f"metrics at http://127.0.0.1:{server.metrics_port}/metrics")
+        server.run()
+    say("stopped")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command("serve")(serve)

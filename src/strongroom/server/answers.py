@@ -1,0 +1,143 @@
+"""What the API answers, verb by verb: the shapes of its JSON. Records are of the fields that the purpose shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class RecordSaid(msgspec.Struct, frozen=True):
+    """One record: its shown fields by name, which of them are masked, and which are withheld."""
+
+    fields: dict[str, Any]
+    masked: list[str] = []
+    withheld: list[str] = []
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong (RFC 9457): the `rule` that refused, and of a budget what is left and when some comes back."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = None
+    rule: str | None = None
+    remaining: int | None = None
+    resets_at: str | None = None
+
+
+class ItemSaid(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The records of one subject, in the order asked for; or why there are none."""
+
+    status: int
+    records: list[RecordSaid] = []
+    problem: Problem | None = None
+
+
+class GotSaid(msgspec.Struct, frozen=True):
+    """An item for each subject, and what is left of each budget, by its rule."""
+
+    items: list[ItemSaid]
+    budget: dict[str, int]
+
+
+class FoundSaid(msgspec.Struct, frozen=True):
+    """Records found; `cursor`, sent with the same request, goes on behind them."""
+
+    records: list[RecordSaid]
+    cursor: str | None
+    budget: dict[str, int]
+
+
+class SqlSaid(msgspec.Struct, frozen=True):
+    """Columns of a result: their names, their Arrow types, and the values of each."""
+
+    names: list[str]
+    types: list[str]
+    columns: list[list[Any]]
+
+
+class PutSaid(msgspec.Struct, frozen=True):
+    """What a put did; `reasons` counts rejected records by reason and field."""
+
+    put_id: str
+    snapshot: int
+    records: int
+    new_subjects: int
+    rejected: int
+    leaf: int
+    reasons: list[dict[str, Any]]
+    notes: list[str]
+
+
+class EraseSaid(msgspec.Struct, frozen=True):
+    """What an erasure did: persons erased now and before, its entries of the log, and the receipt."""
+
+    persons: int
+    already: int
+    leaves: list[int]
+    receipt: dict[str, Any]
+
+
+class LogSaid(msgspec.Struct, frozen=True):
+    """Entries of the log, oldest first; `cursor` goes on behind them."""
+
+    entries: list[dict[str, Any]]
+    cursor: str | None
+
+
+class ExplainSaid(msgspec.Struct, frozen=True):
+    """Whether the caller may see it, by which rule, and the most persons that can leave in a day."""
+
+    allowed: bool
+    rule: str
+    most_per_day: int
+    lines: list[str]
+
+
+class FieldSaid(msgspec.Struct, frozen=True):
+    """A field: its class, its type, and whether it can be found by."""
+
+    name: str
+    klass: str = msgspec.field(name="class")
+    type: str
+    indexed: bool
+    nullable: bool
+
+
+class TableSaid(msgspec.Struct, frozen=True):
+    """A table of the schema in force."""
+
+    name: str
+    records: str
+    subject: str
+    fields: list[FieldSaid]
+
+
+class SchemaSaid(msgspec.Struct, frozen=True):
+    """The schema in force."""
+
+    tables: list[TableSaid]
+
+
+class WhoamiSaid(msgspec.Struct, frozen=True):
+    """Who signed the request, of which room, and the purposes that the policy gives them."""
+
+    actor: str
+    room: str
+    purposes: list[str]
+
+
+ANSWERS: dict[str, type[msgspec.Struct]] = {
+    "get": GotSaid,
+    "find": FoundSaid,
+    "sql": SqlSaid,
+    "put": PutSaid,
+    "erase": EraseSaid,
+    "log": LogSaid,
+    "explain": ExplainSaid,
+    "schema": SchemaSaid,
+    "whoami": WhoamiSaid,
+}

@@ -1,0 +1,382 @@
+"""A room behind its server, with the methods of the library: each call is one request that this side signs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import msgspec
+import urllib3
+
+from strongroom.errors import (
+    BudgetError,
+    ConflictError,
+    DeniedError,
+    ErasedError,
+    InputError,
+    IntegrityError,
+    NotFoundError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
+from strongroom.identity import asked
+from strongroom.identity.credential import Credential, read_credential
+from strongroom.identity.signing import IDEMPOTENCY, NONCE_BYTES, PLAN, sign_request
+from strongroom.keyserver.asking import check_url
+from strongroom.keyserver.callers import SIGNED_IN
+from strongroom.read.record import Record
+from strongroom.seal.entropy import random_bytes
+from strongroom.server import answers
+from strongroom.server.problem import TYPE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SIGNED_SECONDS = 120
+ANSWER_SECONDS = 600.0
+CONNECT_SECONDS = 10.0
+CONNECTIONS = 64
+PUT_RECORDS_MOST = asked.PERSONS_MAX
+_KINDS: Mapping[str, type[StrongroomError]] = {
+    "budget": BudgetError, "denied": DeniedError, "usage": UsageError, "erased": ErasedError,
+    "not-found": NotFoundError, "conflict": ConflictError, "unavailable": UnavailableError, "integrity": IntegrityError,
+}  # fmt: skip
+_DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in answers.ANSWERS.items()}
+_PROBLEM = msgspec.json.Decoder(answers.Problem)
+_ENCODE = msgspec.json.Encoder().encode
+
+T = TypeVar("T")
+
+
+class RoomClient:
+    """A room behind its server. Made by `connect_room`; close it with `with`.
+
+    Args:
+        url: As `https://room.example`.
+        credential: Of the caller.
+        authorities: File with the certificates that the server's must lead to; None for those of the machine.
+        clock: Seconds since 1970.
+        entropy: Gives nonces.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: Credential,
+        authorities: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        entropy: Callable[[int], bytes] = random_bytes,
+    ) -> None:
+        self._url = check_url(url)
+        self._credential = credential
+        self._key_id = credential.id
+        self._clock = clock
+        self._entropy = entropy
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+        own = None if authorities is None else str(authorities)
+        self._pool = urllib3.PoolManager(4, maxsize=CONNECTIONS, timeout=timeout, retries=False, ca_certs=own)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RoomClient of room {self._credential.room.hex()[:8]} for {self._credential.actor}>"
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._pool.clear()
+
+    # -- the library's methods ------------------------------------------------------------------
+    def read(
+        self,
+        *,
+        purpose: str,
+        reason: str,
+        snapshot: int | None = None,
+        approval: str | None = None,
+        break_glass: bool = False,
+    ) -> ReadingClient:
+        """See `Room.read`. Nothing is asked yet: each read is a request of its own, with this purpose and reason."""
+        said = {"purpose": purpose, "reason": reason, "snapshot": snapshot, "approval": approval}
+        return ReadingClient(self, {**said, "break_glass": break_glass})
+
+    def put(
+        self,
+        table: str,
+        what: str | Path | bytes | Iterable[Mapping[str, Any]],
+        *,
+        format: str | None = None,  # noqa: A002  the word of the field
+        records: int = PUT_RECORDS_MOST,
+        strict: bool = False,
+        again: bool = False,
+        idempotency_key: str | None = None,
+    ) -> answers.PutSaid:
+        """Put records: a CSV or JSON Lines file, its bytes, or dictionaries; at most 64 MiB a request.
+
+        Args:
+            table: Name of the table.
+            what: Where the records come from.
+            format: csv or jsonl; found out from a file's name when not given.
+            records: The greatest number of records; it is signed.
+            strict: Refuse the whole put when one record does not fit.
+            again: Put what was put before.
+            idempotency_key: Under which the same put, sent again, is done once.
+        """
+        body, kind = _records(what, format)
+        plan = asked.Put(table=table, records=records, format=cast("Any", kind), strict=strict, again=again)
+        further = {PLAN: _ENCODE(plan).decode()}
+        return cast("answers.PutSaid", self.ask("put", body, further, idempotency_key))
+
+    def erase(
+        self, subjects: str | int | Sequence[str | int], *, reason: str, idempotency_key: str | None = None
+    ) -> answers.EraseSaid:
+        """Erase subjects for good; see `Room.erase`."""
+        listed = [subjects] if isinstance(subjects, str | int) else list(subjects)
+        said = asked.Erase(subjects=[str(one) for one in listed], reason=reason)
+        return cast("answers.EraseSaid", self.ask("erase", _ENCODE(said), None, idempotency_key))
+
+    def log(
+        self, *, actor: str | None = None, since: float | None = None, until: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Entries of the log, oldest first; see `Room.log`."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            said = asked.Log(actor=actor, since=since, until=until, limit=asked.LOG_ENTRIES_MAX, cursor=cursor)
+            some = self.ask("log", _ENCODE(said))
+            found += some.entries
+            cursor = some.cursor
+            if cursor is None:
+                return found
+
+    def explain(self, table: str, *, purpose: str | None = None, field: str | None = None) -> answers.ExplainSaid:
+        """Why the caller may or may not see a table or a field; see `Room.explain`."""
+        said = asked.Explain(table=table, purpose=purpose, field=field)
+        return cast("answers.ExplainSaid", self.ask("explain", _ENCODE(said)))
+
+    @property
+    def schema(self) -> answers.SchemaSaid:
+        """The schema in force."""
+        return cast("answers.SchemaSaid", self.ask("schema", b"{}"))
+
+    def whoami(self) -> answers.WhoamiSaid:
+        """Who this credential speaks for, and the purposes that the policy gives them."""
+        return cast("answers.WhoamiSaid", self.ask("whoami", b"{}"))
+
+    # -- one request ----------------------------------------------------------------------------
+    def ask(
+        self, verb: str, body: bytes, further: Mapping[str, str] | None = None, idempotency_key: str | None = None
+    ) -> Any:
+        """Sign one request and send it; returns the answer's struct, or raises as the library would."""
+        path = asked.path_of(self._credential.room, verb)
+        more = {**(further or {}), **({} if idempotency_key is None else {IDEMPOTENCY: idempotency_key})}
+        now = int(self._clock())
+        headers = sign_request(
+            self._credential.seed,
+            self._key_id,
+            "POST",
+            path,
+            body,
+            created=now,
+            expires=now + SIGNED_SECONDS,
+            nonce=self._entropy(NONCE_BYTES),
+            further=more,
+        )
+        headers["Content-Type"] = "application/json"
+        for last in (False, True):
+            try:
+                answer = self._pool.urlopen("POST", self._url + path, body=body, headers=headers, redirect=False)
+                break
+            except (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError) as error:
+                raise UnavailableError(
+                    f"the server's certificate does not hold ({type(error).__name__})",
+                    hint="name the authorities that signed it",
+                ) from None
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                # sent once more as it was: what was answered before is refused then, and nothing is done twice
+                if not last and not isinstance(error, urllib3.exceptions.TimeoutError):
+                    continue
+                raise UnavailableError(f"the server does not answer ({type(error).__name__})") from None
+        if answer.status != 200:
+            raise _error(answer.data)
+        try:
+            return _DECODERS[verb].decode(answer.data)
+        except msgspec.MsgspecError:
+            raise IntegrityError("the server's answer is not one of this API") from None
+
+
+class ReadingClient:
+    """Reads under one purpose and one reason; see `Reading`. Made by `RoomClient.read`."""
+
+    def __init__(self, room: RoomClient, said: Mapping[str, Any]) -> None:
+        self._room = room
+        self._said = said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing: each request was a reading of its own."""
+
+    def get(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> Record:
+        """The record of one subject, in a table with one record a subject; see `Reading.get`."""
+        return self.records(table, subject, fields=fields)[0]
+
+    def records(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> list[Record]:
+        """All records of one subject, oldest first; see `Reading.records`."""
+        (found,) = self.each(table, [subject], fields=fields)
+        if isinstance(found, NotFoundError):
+            raise found
+        return found
+
+    def each(
+        self, table: str, subjects: Sequence[str | int], *, fields: Sequence[str] | None = None
+    ) -> list[list[Record] | NotFoundError]:
+        """The records of several subjects at once; see `Reading.each`."""
+        chosen = None if fields is None else list(fields)
+        said = asked.Get(**self._said, table=table, subjects=[str(one) for one in subjects], fields=chosen)
+        got = cast("answers.GotSaid", self._room.ask("get", _ENCODE(said)))
+        return [self._item(table, item) for item in got.items]
+
+    def find(
+        self,
+        table: str,
+        where: Mapping[str, Any],
+        *,
+        limit: int = 10,
+        fields: Sequence[str] | None = None,
+    ) -> list[Record]:
+        """Records whose indexed fields equal the values given; see `Reading.find`."""
+        values = {
+            name: [str(one) for one in ([given] if isinstance(given, str | int) else given)]
+            for name, given in where.items()
+        }
+        chosen = None if fields is None else list(fields)
+        said = asked.Find(**self._said, table=table, where=values, limit=limit, fields=chosen)
+        found = cast("answers.FoundSaid", self._room.ask("find", _ENCODE(said)))
+        return [self._record(table, one) for one in found.records]
+
+    def sql(self, text: str, *, persons: int = 0) -> pa.Table:
+        """Answer one SELECT over open columns; see `Reading.sql`.
+
+        Args:
+            text: The statement.
+            persons: The greatest number of persons that its rows may be charged for; it is signed.
+        """
+        import pyarrow as pa
+
+        said = asked.Sql(**self._said, query=text, persons=persons)
+        got = cast("answers.SqlSaid", self._room.ask("sql", _ENCODE(said)))
+        columns = [
+            pa.array([_typed(value, kind) for value in column], _arrow_type(kind))
+            for column, kind in zip(got.columns, got.types, strict=True)
+        ]
+        return pa.table(columns, names=got.names)
+
+    def _item(self, table: str, item: answers.ItemSaid) -> list[Record] | NotFoundError:
+        if item.problem is not None:
+            error = _error_of(item.problem)
+            return error if isinstance(error, NotFoundError) else NotFoundError(str(error))
+        return [self._record(table, one) for one in item.records]
+
+    def _record(self, table: str, said: answers.RecordSaid) -> Record:
+        masked, withheld = frozenset(said.masked), frozenset(said.withheld)
+        return Record(table, said.fields, withheld, masked, str(self._said["purpose"]))
+
+
+def connect_room(
+    url: str, *, credential: str | Path | Credential, authorities: str | Path | None = None
+) -> RoomClient:
+    """Connect to a room behind its server.
+
+    Args:
+        url: As `https://room.example`; plain http is for this machine only.
+        credential: A credential, or its file.
+        authorities: File with the certificates that the server's must lead to; None for those of the machine.
+
+    Raises:
+        DeniedError: The credential is not let in.
+        NotFoundError: There is no credential file, or the server is of another room.
+        UnavailableError: Nobody answers, or with a certificate that does not hold.
+    """
+    own = credential if isinstance(credential, Credential) else read_credential(Path(credential))
+    made = RoomClient(url, own, None if authorities is None else Path(authorities))
+    try:
+        made.whoami()
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _records(what: Any, kind: str | None) -> tuple[bytes, str]:
+    if isinstance(what, bytes):
+        if kind is None:
+            raise UsageError("bytes need a format", hint="csv or jsonl")
+        return what, kind
+    if isinstance(what, str | Path):
+        path = Path(what)
+        named = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(path.suffix.lower())
+        try:
+            if path.stat().st_size > asked.PUT_BODY_MAX:
+                raise InputError(f"{path}: is larger than {asked.PUT_BODY_MAX:,} bytes", hint="put it in parts")
+            return path.read_bytes(), kind or named or "csv"
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({type(error).__name__})") from None
+    return b"\n".join(_ENCODE(dict(record)) for record in what), "jsonl"
+
+
+def _error(data: bytes) -> StrongroomError:
+    try:
+        return _error_of(_PROBLEM.decode(data))
+    except msgspec.MsgspecError:
+        return UnavailableError("the server's answer is not one of this API")
+
+
+def _error_of(said: answers.Problem) -> StrongroomError:
+    name = said.type.removeprefix(TYPE)
+    if name == "unsigned":
+        return DeniedError(said.detail, rule=SIGNED_IN)
+    kind = _KINDS.get(name, StrongroomError)
+    if issubclass(kind, BudgetError):
+        at = None
+        if said.resets_at is not None:
+            at = int(dt.datetime.fromisoformat(said.resets_at).timestamp())
+        return kind(said.detail, remaining=said.remaining or 0, resets_at=at, rule=said.rule, hint=said.hint)
+    if issubclass(kind, DeniedError):
+        return kind(said.detail, rule=said.rule, hint=said.hint)
+    return kind(said.detail, hint=said.hint)
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    named = {"date32[day]": pa.date32(), "timestamp[us]": pa.timestamp("us")}
+    try:
+        return named.get(name) or pa.type_for_alias(name)
+    except ValueError:
+        return pa.string()
+
+
+def _typed(value: Any, kind: str) -> Any:
+    if value is None or not isinstance(value, str):
+        return value
+    if kind.startswith("date"):
+        return dt.date.fromisoformat(value)
+    return dt.datetime.fromisoformat(value) if kind.startswith("timestamp") else value

@@ -1,0 +1,101 @@
+"""The OpenAPI document of the API, made from the very types that requests and answers are read and written with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from strongroom.identity import asked
+from strongroom.server.answers import ANSWERS, Problem
+
+VERSION = "1.0.0"
+_REFERENCE = "#/components/schemas/{name}"
+_ABOUT = """\
+Every request is signed by its caller: an HTTP message signature (RFC 9421, `ed25519`, label `sig1`) over `@method`, \
+`@path`, `content-digest` (RFC 9530, `sha-256`), and over `strongroom-plan` and `idempotency-key` where they are sent; \
+with `created`, `expires` (at most 300 s later), a `nonce` and the `keyid` of a credential. Without one every path \
+answers 401 and says nothing else. Personal data stands in bodies only."""
+_HEADERS = (
+    ("Content-Digest", "Digest of the body, as `sha-256=:…:`.", True),
+    ("Signature-Input", 'What is signed, as `sig1=(…);created=…;expires=…;nonce=…;keyid=…;alg="ed25519"`.', True),
+    ("Signature", "The signature, as `sig1=:…:`.", True),
+    ("Idempotency-Key", "The same request, sent again under it, is done and charged once.", False),
+)
+_PROBLEMS = {
+    "400": "The request is not what the verb takes.",
+    "401": "Nobody known has signed the request.",
+    "403": "Refused: `rule` names what refused.",
+    "404": "There is no such thing, or not for this purpose.",
+    "409": "Somebody else was first, or it was done before.",
+    "410": "The person was erased, and the purpose may know.",
+    "413": "The body is too large.",
+    "429": "A budget is spent: `remaining` is left, some comes back at `resets_at`.",
+    "500": "What is stored is not what was written, or a defect.",
+    "503": "Try again later.",
+}
+
+
+def document() -> dict[str, Any]:
+    """The document (OpenAPI 3.1)."""
+    kinds: list[type[msgspec.Struct]] = [*asked.VERBS.values(), *ANSWERS.values(), Problem]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    named = dict(zip((kind.__name__ for kind in kinds), schemas, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Strongroom", "version": VERSION, "description": _ABOUT},
+        "paths": {f"{asked.API}{{room}}/{verb}": {"post": _operation(verb, named)} for verb in asked.VERBS},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "signature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Signature",
+                    "description": "HTTP message signature (RFC 9421) of the caller's credential.",
+                }
+            },
+        },
+        "security": [{"signature": []}],
+    }
+
+
+def _operation(verb: str, named: dict[str, Any]) -> dict[str, Any]:
+    kind, answer = asked.VERBS[verb], ANSWERS[verb]
+    parameters = [
+        {"name": "room", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+         "description": "Id of the room, 32 hex digits."},
+        *(
+            {"name": name, "in": "header", "required": needed, "schema": {"type": "string"}, "description": about}
+            for name, about, needed in _HEADERS
+        ),
+    ]  # fmt: skip
+    content: dict[str, Any] = {"application/json": {"schema": named[kind.__name__]}}
+    if verb == "put":
+        parameters.append(
+            {
+                "name": "Strongroom-Plan",
+                "in": "header",
+                "required": True,
+                "content": {"application/json": {"schema": named[kind.__name__]}},
+                "description": "The plan, as JSON; it is signed.",
+            }
+        )
+        content = {
+            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        }
+    problem = {"application/problem+json": {"schema": named["Problem"]}}
+    return {
+        "operationId": verb,
+        "summary": (kind.__doc__ or "").strip(),
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {
+                "description": (answer.__doc__ or "").strip(),
+                "content": {"application/json": {"schema": named[answer.__name__]}},
+            },
+            **{status: {"description": about, "content": problem} for status, about in _PROBLEMS.items()},
+        },
+    }

@@ -1,0 +1,157 @@
+"""Answers the HTTP API of a room: who signed, which verb, what the room and its keymaster say, as JSON.
+
+Rules it keeps:
+
+1. Nothing is answered, and no body is read, before a signature of a key that the keymaster knows was verified.
+   Everybody else gets the same 401, whatever they ask.
+2. The server decides nothing about its callers: what they signed goes on to the keymaster as it came.
+3. An answer under an `Idempotency-Key` is given again to the same request of the same credential, and to no other.
+4. Of an error that nobody expected only the place is told, to the operator; nothing here is logged that a request said.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from strongroom.errors import ConflictError, InputError, NotFoundError, StrongroomError, UsageError
+from strongroom.identity import asked
+from strongroom.identity.signing import SIGNED_HEADERS, Signed
+from strongroom.keyserver.calls import Known, Original
+from strongroom.keyserver.reply import Reply
+from strongroom.keyserver.service import defect
+from strongroom.server.callers import CallerKeys
+from strongroom.server.problem import MEDIA, TYPE, reply_of
+from strongroom.server.verbs import Verbs
+
+if TYPE_CHECKING:
+    from strongroom.keyserver.client import RemoteKeymaster
+    from strongroom.read.session import Session
+    from strongroom.server.metrics import Metrics
+
+JSON = b"application/json"
+REPLIES_KEPT_MAX = 10_000
+REPLY_KEPT_BYTES_MAX = 1 << 16
+REPLIES_KEPT_SECONDS = 24 * 3600.0
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise InputError(f"no JSON for {type(value).__name__}")
+
+
+_ENCODE = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+@dataclass(frozen=True)
+class Who:
+    """Who signed a request, and the request without its body."""
+
+    known: Known
+    signed: Signed = field(repr=False)
+    method: str
+    headers: dict[str, str] = field(repr=False)
+    address: str
+
+
+class Api:
+    """Answers the callers of one room.
+
+    Args:
+        session: The room's bucket, opened with the server's own connection.
+        keys: That connection: its credential is a server's.
+        clock: Seconds since 1970.
+        metrics: Counts what was answered.
+    """
+
+    def __init__(
+        self, session: Session, keys: RemoteKeymaster, clock: Callable[[], float], metrics: Metrics
+    ) -> None:
+        self._room_id = keys.room_id
+        self._callers = CallerKeys(keys.asking.ask, clock)
+        self._verbs = Verbs(session, keys)
+        self._clock = clock
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._replies: OrderedDict[tuple[str, str], tuple[float, bytes, Reply | None]] = OrderedDict()
+
+    def check(self, method: str, path: str, headers: Mapping[str, str], address: str) -> tuple[Who, Signed]:
+        """See `Answers.check`."""
+        known, signed = self._callers.check(method, path, headers)
+        kept = {name: headers[name] for name in SIGNED_HEADERS if name in headers}
+        return Who(known, signed, method, kept, address), signed
+
+    def most(self, path: str) -> int:
+        """See `Answers.most`."""
+        put = asked.verb_of(path, self._room_id) == "put"
+        return asked.PUT_BODY_MAX if put else asked.BODY_MAX
+
+    def refuse(self, error: StrongroomError) -> Reply:
+        """See `Answers.refuse`."""
+        reply = reply_of(error, self._clock())
+        self._metrics.answered("none", reply.status, 0.0)
+        return reply
+
+    def answer(self, who: Who, path: str, body: bytes) -> Reply:
+        """See `Answers.answer`."""
+        verb = asked.verb_of(path, self._room_id) if who.method == "POST" else None
+        started = self._clock()
+        try:
+            if verb is None:
+                raise NotFoundError("there is no such request, or it is of another room")
+            reply = self._once(who, verb, path, body)
+        except StrongroomError as error:
+            reply = reply_of(error, started)
+        except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
+            defect(error)
+            problem = {"type": f"{TYPE}defect", "title": "a defect of the server", "status": 500}
+            reply = Reply(500, _ENCODE(problem), MEDIA)
+        self._metrics.answered(verb or "none", reply.status, self._clock() - started)
+        return reply
+
+    def _once(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
+        """Answer, or give the answer again that the same request under the same `Idempotency-Key` was given."""
+        if not who.signed.idempotency:
+            return self._answer(who, verb, path, body)
+        name, now = (who.signed.key_id, who.signed.idempotency), self._clock()
+        same = who.signed.digest + who.signed.plan.encode() + path.encode()
+        with self._lock:
+            kept = self._replies.get(name)
+            if kept is not None and kept[0] > now:
+                if kept[1] != same:
+                    raise UsageError("another request was made under this Idempotency-Key", hint="give each its own")
+                if kept[2] is None:
+                    raise ConflictError("the same request is being answered", hint="send it again in a moment")
+                self._verbs.verify(_original(who, verb, path, body), who.known.actor)
+                return kept[2]
+            self._replies[name] = (now + REPLIES_KEPT_SECONDS, same, None)
+            if len(self._replies) > REPLIES_KEPT_MAX:
+                self._replies.popitem(last=False)
+        reply: Reply | None = None
+        try:
+            reply = self._answer(who, verb, path, body)
+            return reply
+        finally:
+            with self._lock:
+                keep = verb in asked.LEASES and reply is not None and len(reply.body) <= REPLY_KEPT_BYTES_MAX
+                if keep:
+                    self._replies[name] = (now + REPLIES_KEPT_SECONDS, same, reply)
+                else:
+                    self._replies.pop(name, None)
+
+    def _answer(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
+        said = asked.read_asked(verb, who.signed.plan if verb == "put" else body)
+        request = _original(who, verb, path, body)
+        found = getattr(self._verbs, verb)(request, who.known.actor, said, body)
+        return Reply(200, _ENCODE(found), JSON)
+
+
+def _original(who: Who, verb: str, path: str, body: bytes) -> Original:
+    """The request as it goes on: the records of a put stay here."""
+    return Original(who.method, path, who.headers, b"" if verb == "put" else body, who.address)

@@ -1,0 +1,187 @@
+"""Each verb of the API: what was signed, handed to the room in its caller's name, and the answer as JSON."""
+
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from strongroom.errors import InputError, NotFoundError, UnavailableError
+from strongroom.identity import asked
+from strongroom.read.reading import Reading
+from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
+from strongroom.server.answers import (
+    EraseSaid,
+    ExplainSaid,
+    FieldSaid,
+    FoundSaid,
+    GotSaid,
+    ItemSaid,
+    LogSaid,
+    PutSaid,
+    RecordSaid,
+    SchemaSaid,
+    SqlSaid,
+    TableSaid,
+    WhoamiSaid,
+)
+from strongroom.server.handed import HandedOn
+from strongroom.server.problem import problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.keyserver.calls import Original
+    from strongroom.keyserver.client import RemoteKeymaster
+    from strongroom.read.record import Record
+    from strongroom.read.session import Session
+
+PUTS_AT_ONCE = 2
+ROWS_MAX = 100_000
+FILES_MOST = 64
+READ_KINDS = (KIND_RECORDS, KIND_INDEX)
+
+
+class Verbs:
+    """What the callers of one room ask.
+
+    Args:
+        session: The room's bucket and what is kept of it, opened with the server's own connection.
+        keys: That connection.
+    """
+
+    def __init__(self, session: Session, keys: RemoteKeymaster) -> None:
+        self._session = session
+        self._keys = keys
+        self._puts = threading.BoundedSemaphore(PUTS_AT_ONCE)
+
+    def get(self, request: Original, actor: str, said: asked.Get, _body: bytes) -> GotSaid:
+        """The records of some subjects."""
+        with self._reading(request, actor, said, said.table) as (desk, keys):
+            found = desk.each(said.table, said.subjects, fields=said.fields)
+        return GotSaid([_item(one) for one in found], dict(keys.remaining))
+
+    def find(self, request: Original, actor: str, said: asked.Find, _body: bytes) -> FoundSaid:
+        """Records by value."""
+        snapshot, skip = _cursor(said.cursor)
+        with self._reading(request, actor, said, said.table, snapshot) as (desk, keys):
+            found = desk.find(said.table, said.where, limit=said.limit, skip=skip, fields=said.fields)
+            cursor = f"{desk.snapshot}.{skip + len(found)}" if len(found) == said.limit else None
+        return FoundSaid([_record(record) for record in found], cursor, dict(keys.remaining))
+
+    def sql(self, request: Original, actor: str, said: asked.Sql, _body: bytes) -> SqlSaid:
+        """One SELECT over open columns."""
+        with self._reading(request, actor, said, None) as (desk, _):
+            table = desk.sql(said.query)
+        if table.num_rows > ROWS_MAX:
+            raise InputError(f"the answer has more than {ROWS_MAX:,} rows", hint="group, or select less")
+        types = [str(field.type) for field in table.schema]
+        return SqlSaid(table.column_names, types, [column.to_pylist() for column in table.columns])
+
+    @contextmanager
+    def _reading(
+        self, request: Original, actor: str, said: asked.Read, table: str | None, snapshot: int | None = None
+    ) -> Iterator[tuple[Reading, HandedOn]]:
+        keys = HandedOn(self._keys, request, actor, self._files(table))
+        session = self._session.speaking(keys, actor)
+        at = said.snapshot if snapshot is None else snapshot
+        with Reading.begin(session, said.purpose, said.reason, at) as desk:
+            yield desk, keys
+
+    def _files(self, table: str | None) -> list[bytes]:
+        """Key ids of the runs that a look-up in a table is going to look into, as far as they are known."""
+        newest = self._session.newest
+        model = None if table is None else self._keys.schema().tables.get(table)
+        if newest is None or model is None:
+            return []
+        return [entry.key_id for entry in newest.objects(model.id) if entry.kind in READ_KINDS][:FILES_MOST]
+
+    # -- writing --------------------------------------------------------------------------------
+    def put(self, request: Original, actor: str, said: asked.Put, body: bytes) -> PutSaid:
+        """Records, as CSV or JSON Lines."""
+        from strongroom.write.put import PutOptions, put
+
+        if not self._puts.acquire(timeout=30):
+            raise UnavailableError("too many puts at once", hint="send it again")
+        try:
+            keys = HandedOn(self._keys, request, actor)
+            options = PutOptions(None, None, said.format, strict=said.strict, again=said.again)
+            done = put(self._session.store, keys, actor, said.table, io.BytesIO(body), options)
+        finally:
+            self._puts.release()
+        return PutSaid(**done.to_dict())
+
+    def erase(self, request: Original, actor: str, said: asked.Erase, _body: bytes) -> EraseSaid:
+        """Subjects, for good."""
+        from strongroom.erase.erasing import erase
+
+        session = self._session.speaking(HandedOn(self._keys, request, actor), actor)
+        return EraseSaid(**erase(session, said.subjects, said.reason).to_dict())
+
+    def verify(self, request: Original, actor: str) -> None:
+        """Raise what the keymaster raises of a request that is to have the answer of one before."""
+        HandedOn(self._keys, request, actor).whoever()
+
+    # -- knowing --------------------------------------------------------------------------------
+    def log(self, request: Original, actor: str, said: asked.Log, _body: bytes) -> LogSaid:
+        """Entries of the log."""
+        entries = HandedOn(self._keys, request, actor).handed_log()
+        cursor = str(cast("int", entries[-1]["leaf"]) + 1) if len(entries) == said.limit else None
+        return LogSaid(entries, cursor)
+
+    def explain(self, request: Original, actor: str, said: asked.Explain, _body: bytes) -> ExplainSaid:
+        """Why the caller may or may not see something."""
+        from strongroom.purpose.explain import explain
+
+        actor = HandedOn(self._keys, request, actor).whoever()
+        policy, schema = self._keys.policy(), self._keys.schema()
+        found = explain(policy, schema, actor, said.purpose, said.table, said.field)
+        return ExplainSaid(found.allowed, found.rule, found.most_per_day, list(found.lines))
+
+    def schema(self, request: Original, actor: str, _said: asked.Nothing, _body: bytes) -> SchemaSaid:
+        """The schema in force."""
+        HandedOn(self._keys, request, actor).whoever()
+        tables = [
+            TableSaid(
+                table.name,
+                table.records,
+                table.subject_field.name,
+                [FieldSaid(f.name, f.klass, f.type, f.find, f.nullable) for f in table.fields],
+            )
+            for table in self._keys.schema().tables.values()
+        ]
+        return SchemaSaid(tables)
+
+    def whoami(self, request: Original, actor: str, _said: asked.Nothing, _body: bytes) -> WhoamiSaid:
+        """Who signed the request."""
+        actor = HandedOn(self._keys, request, actor).whoever()
+        policy = self._keys.policy()
+        roles = set(policy.actors[actor].roles) if actor in policy.actors else set()
+        purposes = [
+            name
+            for name, purpose in sorted(policy.purposes.items())
+            if roles & set(purpose.roles) and actor not in purpose.deny
+        ]
+        return WhoamiSaid(actor, self._keys.room_id.hex(), purposes)
+
+
+def _cursor(text: str | None) -> tuple[int | None, int]:
+    """The snapshot and the records to skip in a cursor; it says nothing that its sender may not ask for anyway."""
+    if text is None:
+        return None, 0
+    snapshot, _, skip = text.partition(".")
+    if not all(part.isascii() and part.isdecimal() and len(part) < 16 for part in (snapshot, skip)):
+        raise InputError("the cursor is none that an answer gave")
+    return int(snapshot), int(skip)
+
+
+def _item(found: list[Record] | NotFoundError) -> ItemSaid:
+    if isinstance(found, NotFoundError):
+        said = problem_of(found)
+        return ItemSaid(said.status, [], said)
+    return ItemSaid(200, [_record(record) for record in found])
+
+
+def _record(record: Record) -> RecordSaid:
+    return RecordSaid(dict(record), sorted(record.masked), sorted(record.withheld))
