@@ -71,6 +71,9 @@ roles = ["officer"]
 roles = ["analyst"]
 [actors.crawler]
 roles = ["dispatcher"]
+[roles.front]
+[actors.front]
+roles = ["front"]
 
 [purposes.delivery]
 legal_basis = "contract"

@@ -95,7 +95,7 @@ class Serving:
     def put(self, signer: Signer, plan: asked.Put) -> Lease:
         """Leave to put in a caller's name; see `Keymaster.begin_put`."""
         self.once(signer)
-        return self._leases.begin_put(signer.actor, plan.table, signer.again or signer.request, "put")
+        return self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
 
     def erase(self, signer: Signer) -> Lease:
         """Leave to erase in a caller's name; see `Keymaster.begin_maintenance`."""

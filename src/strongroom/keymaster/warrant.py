@@ -49,6 +49,11 @@ class Signer:
         again = _named("again", credential, idempotency) if idempotency else None
         return cls(actor, credential, through, _named("request", credential, nonce), again)
 
+    @property
+    def act(self) -> bytes:
+        """The request id of what is done under the request: the same for what is repeated."""
+        return self.again or _named("act", self.credential, self.request.hex())
+
     def said(self) -> dict[str, int | str]:
         """What the entry that opens a reading says of it besides."""
         return {"credential": self.credential, "through": self.through}
