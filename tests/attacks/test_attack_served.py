@@ -37,13 +37,13 @@ class Wire:
 
     def tap(self, keys):
         """Keep every request of a connection."""
-        real = keys.asking._pool.urlopen
+        real = keys.asking._wire.post
 
-        def urlopen(method, url, body, headers, **more):
-            self.seen.append((url.removeprefix(self.url), body, dict(headers)))
-            return real(method, url, body=body, headers=headers, **more)
+        def post(path, body, headers):
+            self.seen.append((path, body, dict(headers)))
+            return real(path, body, headers)
 
-        keys.asking._pool.urlopen = urlopen
+        keys.asking._wire.post = post
 
     def send(self, path, body=b"", headers=None, method="POST"):
         return self.pool.urlopen(method, self.url + path, body=body, headers=headers or {})

@@ -16,7 +16,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from strongroom.errors import IntegrityError
@@ -80,7 +80,7 @@ def content_digest(body: bytes) -> str:
 
 
 def sign_request(
-    seed: bytes,
+    seed: bytes | Callable[[bytes], bytes],
     key_id: str,
     method: str,
     path: str,
@@ -94,7 +94,7 @@ def sign_request(
     """Sign a request; returns the headers that go along.
 
     Args:
-        seed: Signing key, 32 B.
+        seed: Signing key, 32 B, or what signs with one.
         key_id: Under which name the verifier finds the public key.
         method: As `POST`.
         path: Absolute path without a query.
@@ -114,7 +114,7 @@ def sign_request(
         **more,
         "Content-Digest": digest,
         "Signature-Input": f"{_LABEL}={params}",
-        "Signature": f"{_LABEL}=:{_text(sign(seed, base))}:",
+        "Signature": f"{_LABEL}=:{_text(sign(seed, base) if isinstance(seed, bytes) else seed(base))}:",
     }
 
 

@@ -70,7 +70,7 @@ class Lookups:
             reading.values.update(token.tobytes() for token in found)
         return found
 
-    def signed_tokens(self, reading_id: bytes, snapshot: int | None) -> dict[str, dict[str, bytes]]:
+    def signed_tokens(self, reading_id: bytes, snapshot: int) -> dict[str, dict[str, bytes]]:
         """Tokens of what a warrant's caller signed, spent when it began: by field (`""` for subjects) and value."""
         reading = self._readings.get(reading_id)
         warrant = reading.warrant
@@ -83,9 +83,8 @@ class Lookups:
             tokens = _tokens(core.subject, subjects)
             warrant.allow(tokens)
             found[""] = {subject: row.tobytes() for subject, row in zip(subjects, tokens, strict=True)}
-        at = core.head().number if snapshot is None else snapshot
         for name, values in warrant.where.items():
-            tokens = self._value_tokens(reading, core.standing.value_keys(model.field(name).id, at), values)
+            tokens = self._value_tokens(reading, core.standing.value_keys(model.field(name).id, snapshot), values)
             found[name] = {value: row.tobytes() for value, row in zip(values, tokens, strict=True)}
         return found
 

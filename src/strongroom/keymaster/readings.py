@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from strongroom.errors import DeniedError, NotFoundError, UsageError
-from strongroom.keymaster.api import ReadingGrant
+from strongroom.keymaster.api import FieldView, ReadingGrant
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.filekeys import StoredFileKey
 from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
-from strongroom.keymaster.warrant import Warrant
+from strongroom.keymaster.warrant import Warrant, remember
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.purpose.cedar import Decision
@@ -91,6 +91,7 @@ class Readings:
         self._approvals = approvals
         self._reviews = reviews
         self._open: dict[bytes, Reading] = {}
+        self._views_of: tuple[int, dict[str, dict[str, dict[str, FieldView]]]] = (-1, {})
 
     def forget(self) -> None:
         """Drop every reading and the file keys it holds."""
@@ -158,9 +159,20 @@ class Readings:
         leave = Leave(approval or "", answer["persons"], break_glass)
         digest = bytes.fromhex(answer["reason"])
         self._open[ident] = Reading(ident, actor, rule, answer["expires"], digest, holder, leave, warrant=warrant)
-        views = rule.views(core.standing.schema)
+        views = self._views(rule, None if warrant is None else warrant.table)
         group, rows_too = (None, False) if rule.sql is None else (rule.sql.min_group, rule.sql.rows)
         return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too)
+
+    def _views(self, purpose: Purpose, table: str | None) -> dict[str, dict[str, FieldView]]:
+        """How the fields show under a purpose, or those of one table."""
+        number, known = self._views_of
+        if number != self._core.standing.number:
+            known = {}
+            self._views_of = (self._core.standing.number, known)
+        if purpose.name not in known:
+            known[purpose.name] = purpose.views(self._core.standing.schema)
+        views = known[purpose.name]
+        return views if table is None else {name: view for name, view in views.items() if name == table}
 
     def _spend_warrant(
         self, rows: Rows, warrant: Warrant, actor: str, purpose: str, extras: dict[str, int | str]
@@ -169,7 +181,7 @@ class Readings:
         core, signer = self._core, warrant.signer
         extras |= {**signer.said(), "verb": warrant.verb}
         said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
-        if not warrant.lookups or (signer.again is not None and _repeated(core, rows, signer.again)):
+        if not warrant.lookups or (signer.again is not None and not remember(core, rows, signer.again)):
             return said
         rule = limits(core.standing.policy, actor, purpose, "lookups")
         plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
@@ -268,8 +280,3 @@ class Readings:
 
         self._core.act(act, reading.actor, work, **reading.said(), table=table)
         raise DeniedError(why, rule=SERVER_ONLY)
-
-def _repeated(core: Core, rows: Rows, ident: bytes) -> bool:
-    """Whether something was spent under this name before; from now on it was."""
-    sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING RETURNING 1"
-    return rows.execute(sql, (ident, bytes(32), core.journal.now(rows))).fetchone() is None

@@ -75,8 +75,9 @@ class Serving:
             holder=holder,
             warrant=warrant,
         )
-        tokens = self._lookups.signed_tokens(grant.reading_id, said.snapshot)
-        return Granted(grant, core.head(), tokens, self._unlocking.signed_files(grant.reading_id, files))
+        head = core.head()
+        tokens = self._lookups.signed_tokens(grant.reading_id, head.number if said.snapshot is None else said.snapshot)
+        return Granted(grant, head, tokens, self._unlocking.signed_files(grant.reading_id, files))
 
     def _warrant(self, signer: Signer, verb: str, said: asked.Read) -> Warrant:
         schema = self._core.standing.schema

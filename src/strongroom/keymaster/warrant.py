@@ -60,10 +60,8 @@ class Signer:
 
     def once(self, core: Core, rows: Rows) -> None:
         """Remember the request; DeniedError when it was answered before."""
-        found = rows.execute("SELECT 1 FROM request WHERE id = ?", (self.request,)).fetchone()
-        if found is not None:
+        if not remember(core, rows, self.request):
             raise DeniedError("this request was answered before", rule=ONCE)
-        rows.execute("INSERT INTO request VALUES (?, ?, '{}', ?)", (self.request, bytes(32), core.journal.now(rows)))
 
 
 @dataclass
@@ -128,6 +126,12 @@ class Warrant:
                     rule=BEYOND,
                     hint="sign the request for more",
                 )
+
+
+def remember(core: Core, rows: Rows, ident: bytes) -> bool:
+    """Remember the name of a request (16 B); False when it was remembered before."""
+    sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING RETURNING 1"
+    return rows.execute(sql, (ident, bytes(32), core.journal.now(rows))).fetchone() is not None
 
 
 def subjects_of(model: Table, subjects: Sequence[str]) -> frozenset[str]:

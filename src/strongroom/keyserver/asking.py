@@ -7,26 +7,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
-
 from strongroom import errors
 from strongroom.errors import (
     BudgetError,
     DeniedError,
     IntegrityError,
     StrongroomError,
-    UnavailableError,
     UsageError,
 )
 from strongroom.identity.credential import Credential
 from strongroom.identity.signing import NONCE_BYTES, sign_request
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
 from strongroom.keyserver.frames import pack
+from strongroom.keyserver.wire import Wire
+from strongroom.seal.sign import signer
 
 SIGNED_SECONDS = 120
-ANSWER_SECONDS = 600.0
-CONNECT_SECONDS = 10.0
-CONNECTIONS = 64
 STANDS_SECONDS = 1.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MISDIRECTED = 421
@@ -59,19 +55,17 @@ class Asking:
         self.room_id = credential.room
         self.actor = credential.actor
         self._url = check_url(url)
-        self._credential = credential
         self._key_id = credential.id
+        self._sign = signer(credential.seed)
         self._clock = clock
         self._entropy = entropy
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-        own = None if authorities is None else str(authorities)
-        self._pool = urllib3.PoolManager(4, maxsize=CONNECTIONS, timeout=timeout, retries=False, ca_certs=own)
+        self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
         self._stands: tuple[int, float] = (-1, 0.0)
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._pool.clear()
+        self._wire.close()
 
     @property
     def told(self) -> int:
@@ -121,15 +115,11 @@ class Asking:
         raise _error(read_trouble(data))
 
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
-        """Send one signed request.
-
-        A connection that broke is tried once more with the very same request: what was answered before is refused
-        then, so that nothing is done twice.
-        """
+        """Send one signed request."""
         path = f"/v1/{self.room_id.hex()}/{name}"
         now = int(self._clock())
         headers = sign_request(
-            self._credential.seed,
+            self._sign,
             self._key_id,
             "POST",
             path,
@@ -139,20 +129,7 @@ class Asking:
             nonce=self._entropy(NONCE_BYTES),
         )
         headers["Content-Type"] = "application/msgpack"
-        for last in (False, True):
-            try:
-                answer = self._pool.urlopen("POST", self._url + path, body=body, headers=headers, redirect=False)
-            except (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError) as error:
-                kind = type(error).__name__
-                raise UnavailableError(
-                    f"the keymaster's certificate does not hold ({kind})", hint="name the authorities that signed it"
-                ) from None
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if not last and not isinstance(error, urllib3.exceptions.TimeoutError):
-                    continue
-                raise UnavailableError(f"the keymaster does not answer ({type(error).__name__})") from None
-            return answer.status, answer.data
-        raise AssertionError("the loop returns or raises")
+        return self._wire.post(path, body, headers)
 
 
 def check_url(url: str) -> str:

@@ -6,6 +6,7 @@ class. Arrays are views of the message, not copies, and are not writable.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -32,9 +33,19 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} does not go over the wire")
 
 
+@cache
+def _scalar(kind: Any) -> type | None:
+    """The scalar type of a kind of array; None for what is no array."""
+    if get_origin(kind) is not np.ndarray:
+        return None
+    scalar: type = get_args(get_args(kind)[1])[0]
+    return scalar
+
+
 def _decode(kind: Any, value: Any) -> Any:
-    if get_origin(kind) is np.ndarray:
-        return _array(get_args(get_args(kind)[1])[0], value)
+    scalar = _scalar(kind)
+    if scalar is not None:
+        return _array(scalar, value)
     if kind is pa.Array:
         with pa.ipc.open_stream(value) as reader:
             batch = reader.read_next_batch()

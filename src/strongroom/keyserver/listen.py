@@ -4,7 +4,8 @@ Rules it keeps:
 
 1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
 2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle.
-   A body is read after its signature was verified, up to what its call may have, and within BODY_SECONDS.
+   A body larger than SMALL_BODY is read after its signature was verified; any up to what its call may have, and
+   within BODY_SECONDS. (A small one fits the buffer that a connection has anyway.)
 3. No access log: the read log says who asked what.
 """
 
@@ -20,11 +21,11 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -45,6 +46,8 @@ BODY_SECONDS = 120.0
 THREADS = 32
 LISTEN_DEFAULT = "127.0.0.1:8446"
 FILES_MOST = 65_536
+SMALL_BODY = 1 << 15
+T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -107,11 +110,11 @@ class App:
 
     def __init__(self, answers: Answers, threads: int = THREADS) -> None:
         self._service = answers
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="strongroom-answer")
+        self._pool = _Pool(threads)
 
     def close(self) -> None:
         """Let the calls end that are being answered."""
-        self._pool.shutdown()
+        self._pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -138,22 +141,91 @@ class App:
         if scope.get("query_string") or len(headers) != len(scope["headers"]):
             raise unknown()
         address = scope["client"][0] if scope.get("client") else "127.0.0.1"
-        loop, service = asyncio.get_running_loop(), self._service
-        who, signed = await loop.run_in_executor(
-            self._pool, service.check, scope["method"], path, headers, address
-        )
-        body = await _read(headers, receive, signed, service.most(path))
-        return await loop.run_in_executor(self._pool, service.answer, who, path, body)
+        service, method = self._service, scope["method"]
+        length = headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else -1
+        if 0 <= size <= SMALL_BODY:
+            small = await _read(size, receive, HEADER_SECONDS)
+            return await self._pool.run(lambda: self._whole(method, path, headers, address, small))
+        who, signed = await self._pool.run(lambda: service.check(method, path, headers, address))
+        most = service.most(path)
+        if not 0 <= size <= most:
+            raise UsageError(f"a request has a length, of at most {most:,} bytes here")
+        body = await _read(size, receive, BODY_SECONDS)
+        return await self._pool.run(lambda: self._checked(who, path, body, signed))
+
+    def _whole(self, method: str, path: str, headers: Mapping[str, str], address: str, body: bytes) -> Reply:
+        who, signed = self._service.check(method, path, headers, address)
+        if len(body) > self._service.most(path):
+            raise UsageError(f"a request has a length, of at most {self._service.most(path):,} bytes here")
+        return self._checked(who, path, body, signed)
+
+    def _checked(self, who: Any, path: str, body: bytes, signed: Signed) -> Reply:
+        try:
+            signed.check_body(body)
+        except IntegrityError as error:
+            raise InputError(str(error)) from None
+        return self._service.answer(who, path, body)
 
 
-async def _read(headers: dict[str, str], receive: Receive, signed: Signed, most: int) -> bytes:
-    length = headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal()) or int(length) > most:
-        raise UsageError(f"a request has a length, of at most {most:,} bytes here")
+class _Pool:
+    """Threads that answer: one hand-over to a thread and one back, and nothing in between."""
+
+    def __init__(self, threads: int) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"strongroom-answer-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What a thread makes of it."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def job() -> None:
+            try:
+                found = work()
+            except BaseException as error:  # noqa: BLE001  whatever it is, it is raised where it is waited for
+                with suppress(RuntimeError):  # the loop has ended, and so has whoever waited
+                    loop.call_soon_threadsafe(_fail, done, error)
+            else:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_fill, done, found)
+
+        self._jobs.put(job)
+        return await done
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _fill(done: asyncio.Future[T], found: T) -> None:
+    if not done.done():
+        done.set_result(found)
+
+
+def _fail(done: asyncio.Future[T], error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+
+async def _read(size: int, receive: Receive, seconds: float) -> bytes:
+    """A body of so many bytes, if it comes in time."""
     parts: list[bytes] = []
-    left = int(length)
+    left = size
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -166,12 +238,7 @@ async def _read(headers: dict[str, str], receive: Receive, signed: Signed, most:
                     break
     except TimeoutError:
         raise UsageError("the request did not come in time") from None
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
-    try:
-        signed.check_body(body)
-    except IntegrityError as error:
-        raise InputError(str(error)) from None
-    return body
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -165,6 +165,11 @@ def ed25519_public(seed: bytes) -> bytes:
 def ed25519_sign(seed: bytes, message: bytes) -> bytes:
     """The Ed25519 signature (64 B) of a message."""
     return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+def ed25519_signer(seed: bytes) -> Callable[[bytes], bytes]:
+    """Signs messages with one seed: whoever signs often saves the key's schedule."""
+    return Ed25519PrivateKey.from_private_bytes(seed).sign
 
 
 def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> None:

@@ -32,6 +32,15 @@ def sign(seed: bytes, message: bytes) -> bytes:
     return _hazmat.ed25519_sign(_seed(seed), message)
 
 
+def signer(seed: bytes) -> Callable[[bytes], bytes]:
+    """Signs one message after another as `sign` does.
+
+    Raises:
+        UsageError: The seed has not 32 bytes.
+    """
+    return _hazmat.ed25519_signer(_seed(seed))
+
+
 def verify(public: bytes, signature: bytes, message: bytes) -> None:
     """Return only if the signature is that key's over that message.
 

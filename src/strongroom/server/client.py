@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import msgspec
-import urllib3
 
 from strongroom.errors import (
     BudgetError,
@@ -29,8 +28,10 @@ from strongroom.identity.credential import Credential, read_credential
 from strongroom.identity.signing import IDEMPOTENCY, NONCE_BYTES, PLAN, sign_request
 from strongroom.keyserver.asking import check_url
 from strongroom.keyserver.callers import SIGNED_IN
+from strongroom.keyserver.wire import Wire
 from strongroom.read.record import Record
 from strongroom.seal.entropy import random_bytes
+from strongroom.seal.sign import signer
 from strongroom.server import answers
 from strongroom.server.problem import TYPE
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SIGNED_SECONDS = 120
-ANSWER_SECONDS = 600.0
-CONNECT_SECONDS = 10.0
-CONNECTIONS = 64
 PUT_RECORDS_MOST = asked.PERSONS_MAX
 _KINDS: Mapping[str, type[StrongroomError]] = {
     "budget": BudgetError, "denied": DeniedError, "usage": UsageError, "erased": ErasedError,
@@ -76,11 +74,10 @@ class RoomClient:
         self._url = check_url(url)
         self._credential = credential
         self._key_id = credential.id
+        self._sign = signer(credential.seed)
         self._clock = clock
         self._entropy = entropy
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-        own = None if authorities is None else str(authorities)
-        self._pool = urllib3.PoolManager(4, maxsize=CONNECTIONS, timeout=timeout, retries=False, ca_certs=own)
+        self._wire = Wire(self._url, "server", authorities)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +92,7 @@ class RoomClient:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._pool.clear()
+        self._wire.close()
 
     # -- the library's methods ------------------------------------------------------------------
     def read(
@@ -183,7 +180,7 @@ class RoomClient:
         more = {**(further or {}), **({} if idempotency_key is None else {IDEMPOTENCY: idempotency_key})}
         now = int(self._clock())
         headers = sign_request(
-            self._credential.seed,
+            self._sign,
             self._key_id,
             "POST",
             path,
@@ -194,24 +191,11 @@ class RoomClient:
             further=more,
         )
         headers["Content-Type"] = "application/json"
-        for last in (False, True):
-            try:
-                answer = self._pool.urlopen("POST", self._url + path, body=body, headers=headers, redirect=False)
-                break
-            except (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError) as error:
-                raise UnavailableError(
-                    f"the server's certificate does not hold ({type(error).__name__})",
-                    hint="name the authorities that signed it",
-                ) from None
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                # sent once more as it was: what was answered before is refused then, and nothing is done twice
-                if not last and not isinstance(error, urllib3.exceptions.TimeoutError):
-                    continue
-                raise UnavailableError(f"the server does not answer ({type(error).__name__})") from None
-        if answer.status != 200:
-            raise _error(answer.data)
+        status, data = self._wire.post(path, body, headers)
+        if status != 200:
+            raise _error(data)
         try:
-            return _DECODERS[verb].decode(answer.data)
+            return _DECODERS[verb].decode(data)
         except msgspec.MsgspecError:
             raise IntegrityError("the server's answer is not one of this API") from None
 

@@ -1,0 +1,147 @@
+"""Requests over kept connections: plain or TLS, one answer for each, and a broken connection tried once more.
+
+urllib3 was measured: of a call to a keymaster on the same machine it took a third. Parsing is left to httptools.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httptools
+
+from strongroom.errors import UnavailableError
+
+ANSWER_SECONDS = 600.0
+CONNECT_SECONDS = 10.0
+CONNECTIONS_KEPT = 64
+_TOGETHER = 1 << 16
+_RECEIVED = 1 << 18
+
+
+class Wire:
+    """Connections to one server.
+
+    Args:
+        url: As `https://keys.example:8446`, checked.
+        what: What messages call the other side.
+        authorities: File with the certificates that the server's must lead to; None for those of the machine.
+    """
+
+    def __init__(self, url: str, what: str, authorities: Path | None) -> None:
+        parts = urlsplit(url)
+        self._what = what
+        self._tls = parts.scheme == "https"
+        self._authorities = authorities
+        self._context: ssl.SSLContext | None = None
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._tls else 80)
+        self._head = f"Host: {parts.netloc}\r\n"
+        self._idle: deque[_Connection] = deque()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Send one request; its status and body.
+
+        A connection that broke is replaced once, and the very same bytes are sent again: what was answered before is
+        refused then, so that nothing is done twice.
+
+        Raises:
+            UnavailableError: Nobody answers, or with a certificate that does not hold.
+        """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+        for last in (False, True):
+            try:
+                connection = self._taken()
+                try:
+                    answer = connection.send(head, body)
+                except BaseException:
+                    connection.close()
+                    raise
+            except ssl.SSLError as error:
+                raise UnavailableError(
+                    f"the {self._what}'s certificate does not hold ({type(error).__name__})",
+                    hint="name the authorities that signed it",
+                ) from None
+            except (OSError, httptools.HttpParserError) as error:
+                if not last and not isinstance(error, TimeoutError):
+                    continue
+                raise UnavailableError(f"the {self._what} does not answer ({type(error).__name__})") from None
+            if connection.kept and len(self._idle) < CONNECTIONS_KEPT:
+                self._idle.append(connection)
+            else:
+                connection.close()
+            return answer
+        raise AssertionError("the loop returns or raises")
+
+    def _taken(self) -> _Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        made = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            made = self._wrapped(made)
+        made.settimeout(ANSWER_SECONDS)
+        return _Connection(made)
+
+    def _wrapped(self, made: socket.socket) -> socket.socket:
+        if self._context is None:
+            own = None if self._authorities is None else str(self._authorities)
+            self._context = ssl.create_default_context(cafile=own)
+        try:
+            return self._context.wrap_socket(made, server_hostname=self._host)
+        except BaseException:
+            made.close()
+            raise
+
+
+class _Connection:
+    """One connection, and what its parser tells."""
+
+    def __init__(self, made: socket.socket) -> None:
+        self._socket = made
+        self.kept = False
+        self._done = False
+        self._parts: list[bytes] = []
+        self._parser: httptools.HttpResponseParser
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.close()
+
+    def send(self, head: bytes, body: bytes) -> tuple[int, bytes]:
+        self._done, self._parts = False, []
+        if len(body) <= _TOGETHER:
+            self._socket.sendall(head + body)
+        else:
+            self._socket.sendall(head)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
+                self._socket.sendall(body)
+        self._parser = parser = httptools.HttpResponseParser(self)
+        while not self._done:
+            data = self._socket.recv(_RECEIVED)
+            if not data:
+                raise ConnectionResetError
+            parser.feed_data(data)
+        parts = self._parts
+        return parser.get_status_code(), parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def on_body(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def on_headers_complete(self) -> None:
+        self.kept = self._parser.should_keep_alive()
+
+    def on_message_complete(self) -> None:
+        self._done = True
