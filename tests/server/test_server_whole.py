@@ -46,7 +46,7 @@ def test_get_and_find_give_what_the_library_gives(api):
     assert [(e["act"], e.get("table"), e.get("count")) for e in entries] == [
         ("open", "persons", None), ("get", "persons", 1),
         ("open", "persons", None), ("find", "persons", 1),
-        ("open", "persons", None), ("find", "persons", 0), 
+        ("open", "persons", None), ("find", "persons", 0),
     ]  # fmt: skip
     assert {e["extras"]["through"] for e in entries if e["act"] == "open"} == {"front"}
 
