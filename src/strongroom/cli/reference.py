@@ -108,6 +108,11 @@ EXAMPLES = {
         "strongroom keymaster serve --keys ./keys",
         "strongroom keymaster serve --keys ./keys --listen 10.0.0.5:8446 --certificate server.pem --key server.key",
     ],
+    "serve": [
+        "strongroom serve",
+        "strongroom serve --listen 10.0.0.6:8447 --certificate server.pem --key server.key",
+        "strongroom serve --openapi > openapi.json",
+    ],
     "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
     "actor add": [
         'strongroom actor add mei --line "srk1:mei:…" --actor kit --network 10.0.0.0/8 --purpose delivery',

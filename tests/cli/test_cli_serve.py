@@ -1,0 +1,71 @@
+"""`strongroom serve`, from the command line: a room with its keymaster behind a server, and callers of both."""
+
+import json
+import re
+import signal
+
+import pytest
+from cli_kit import KIT
+from small_room import person
+
+import strongroom
+from strongroom.errors import DeniedError
+
+
+def started(shell, *words):
+    """A process that serves; its URL and itself."""
+    process = shell.start(*words)
+    told = process.stderr.readline().decode()
+    found = re.match(r"room [0-9a-f]{32}: serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told.strip())
+    assert found, told
+    return found[1], process
+
+
+def ended(process):
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return told.decode()
+
+
+def test_a_room_is_served_to_who_signs(shell):
+    """Credentials from the command line, both servers as processes, a record through the client; both end clean."""
+    for actor, more in (("front", ["--server"]), ("ada", [])):
+        made = shell.run("actor", "add", actor, "--out", f"{actor}.credential", *more, *KIT)
+        assert made.code == 0, made.err
+    keys_url, keys = started(shell, "keymaster", "serve", "--listen", "127.0.0.1:0")
+    (shell.folder / "strongroom.toml").write_text(
+        f'room = "{shell.room.bucket}"\nkeys = "{keys_url}"\ncredential = "front.credential"\n'
+    )
+    url, server = started(shell, "serve", "--listen", "127.0.0.1:0", "--metrics-port", "0")
+    with strongroom.connect_room(url, credential=shell.folder / "ada.credential") as room:
+        with room.read(purpose="case-work", reason="case 1") as desk:
+            assert dict(desk.get("persons", "P-000007")) == person(7)
+        assert [e["act"] for e in room.log(actor="ada")][-1] == "get"
+    with pytest.raises(DeniedError, match="nobody's name"):
+        strongroom.connect_room(url, credential=shell.folder / "front.credential")
+    assert "stopped" in ended(server)
+    assert "stopped" in ended(keys)
+
+
+def test_what_is_not_served(shell):
+    """A keymaster in a folder, an address without a certificate, a credential that is no server's: said before it listens."""
+    told = shell.run("serve")
+    assert (told.code, "server of its own" in told.err) == (2, True)
+    told = shell.run("serve", "--listen", "0.0.0.0:8447")
+    assert (told.code, "only loopback" in told.err) == (2, True)
+    assert shell.run("actor", "add", "ada", "--out", "ada.credential", *KIT).code == 0
+    keys_url, keys = started(shell, "keymaster", "serve", "--listen", "127.0.0.1:0")
+    (shell.folder / "strongroom.toml").write_text(
+        f'room = "{shell.room.bucket}"\nkeys = "{keys_url}"\ncredential = "ada.credential"\n'
+    )
+    told = shell.run("serve", "--listen", "127.0.0.1:0")
+    assert (told.code, "--server" in told.err) == (3, True)
+    ended(keys)
+
+
+def test_the_document_is_printed_without_a_room(shell):
+    """`--openapi` needs nothing."""
+    told = shell.run("serve", "--openapi")
+    assert told.code == 0
+    assert json.loads(told.out)["openapi"] == "3.1.0"
