@@ -18,6 +18,7 @@ from bench.copies import measure_bulk, measure_copies
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
+from bench.overhttp import measure_http
 from bench.s3 import measure_s3
 from bench.served import measure_served
 
@@ -304,6 +305,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "cold": measure_cold,
     "s3": measure_s3,
     "served": measure_served,
+    "http": measure_http,
     "copies": measure_copies,
     "erase": measure_erase,
     "large": measure_large,

@@ -63,6 +63,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "served put": _call("served", "put"),
     "served find": _call("served", "find"),
     "served release": _call("served", "release"),
+    "http find": _call("overhttp", "find"),
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),
