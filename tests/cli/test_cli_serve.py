@@ -9,7 +9,7 @@ from cli_kit import KIT
 from small_room import person
 
 import strongroom
-from strongroom.errors import DeniedError
+from strongroom.errors import DeniedError, UnavailableError
 
 
 def started(shell, *words):
@@ -46,6 +46,33 @@ def test_a_room_is_served_to_who_signs(shell):
         strongroom.connect_room(url, credential=shell.folder / "front.credential")
     assert "stopped" in ended(server)
     assert "stopped" in ended(keys)
+
+
+def test_a_keymaster_that_is_killed_and_comes_back_is_asked_on(shell):
+    """kill -9 of the keymaster: 503 meanwhile; when it is there again the server and its callers go on, nothing twice."""
+    for actor, more in (("front", ["--server"]), ("ada", [])):
+        assert shell.run("actor", "add", actor, "--out", f"{actor}.credential", *more, *KIT).code == 0
+    before = (shell.folder / "strongroom.toml").read_text()
+    keys_url, keys = started(shell, "keymaster", "serve", "--listen", "127.0.0.1:0")
+    (shell.folder / "strongroom.toml").write_text(
+        f'room = "{shell.room.bucket}"\nkeys = "{keys_url}"\ncredential = "front.credential"\n'
+    )
+    url, server = started(shell, "serve", "--listen", "127.0.0.1:0", "--metrics-port", "0")
+    with strongroom.connect_room(url, credential=shell.folder / "ada.credential") as room:
+        desk = room.read(purpose="case-work", reason="case 1")
+        assert dict(desk.get("persons", "P-000007")) == person(7)
+        keys.kill()
+        keys.communicate(timeout=30)
+        with pytest.raises(UnavailableError):
+            desk.get("persons", "P-000008")
+        port = keys_url.rpartition(":")[2]
+        (shell.folder / "strongroom.toml").write_text(before)
+        _, keys = started(shell, "keymaster", "serve", "--listen", f"127.0.0.1:{port}")
+        assert dict(desk.get("persons", "P-000008")) == person(8)
+        entries = [e for e in room.log(actor="ada") if e["act"] == "get"]
+        assert [e["count"] for e in entries] == [1, 1]
+    ended(server)
+    ended(keys)
 
 
 def test_what_is_not_served(shell):

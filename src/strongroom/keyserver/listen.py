@@ -44,6 +44,7 @@ HEADER_SECONDS = 10.0
 IDLE_SECONDS = 75
 BODY_SECONDS = 120.0
 THREADS = 32
+BACKLOG = 4096
 LISTEN_DEFAULT = "127.0.0.1:8446"
 FILES_MOST = 65_536
 SMALL_BODY = 1 << 15
@@ -268,6 +269,7 @@ def _bound(listen: Listen) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((listen.host, listen.port))
+        made.listen(BACKLOG)  # from here on callers wait, and are not refused
     except OSError as error:
         made.close()
         raise UnavailableError(
@@ -316,7 +318,7 @@ class Listener:
             proxy_headers=False,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=10,
-            backlog=4096,
+            backlog=BACKLOG,
         )
         try:
             config.load()
