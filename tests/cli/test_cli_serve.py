@@ -5,7 +5,7 @@ import re
 import signal
 
 import pytest
-from cli_kit import KIT
+from cli_kit import CASE, KIT
 from small_room import person
 
 import strongroom
@@ -42,6 +42,17 @@ def test_a_room_is_served_to_who_signs(shell):
         with room.read(purpose="case-work", reason="case 1") as desk:
             assert dict(desk.get("persons", "P-000007")) == person(7)
         assert [e["act"] for e in room.log(actor="ada")][-1] == "get"
+    (shell.folder / "strongroom.toml").write_text(f'room = "{url}"\ncredential = "ada.credential"\n')
+    told = shell.run("get", "persons", "-", *CASE, "--json", stdin=b"P-000008\n")
+    assert told.code == 0, told.err
+    assert json.loads(told.out)[0]["mobile"] == person(8)["mobile"]
+    told = shell.run("find", "persons", "--where", "mobile=-", *CASE, "--json", stdin=person(9)["mobile"].encode())
+    assert json.loads(told.out)[0]["person_id"] == "P-000009"
+    assert shell.run("explain", "persons", "--actor", "ada", "--purpose", "case-work").code == 0
+    told = shell.run("get", "persons", "-", "--actor", "kit", "--purpose", "x", "--reason", "r", stdin=b"P-1\n")
+    assert (told.code, "credential is ada's" in told.err) == (2, True)
+    told = shell.run("check", "--actor", "ada")
+    assert (told.code, "behind its server" in told.err) == (2, True)
     with pytest.raises(DeniedError, match="nobody's name"):
         strongroom.connect_room(url, credential=shell.folder / "front.credential")
     assert "stopped" in ended(server)
@@ -49,7 +60,7 @@ def test_a_room_is_served_to_who_signs(shell):
 
 
 def test_a_keymaster_that_is_killed_and_comes_back_is_asked_on(shell):
-    """kill -9 of the keymaster: 503 meanwhile; when it is there again the server and its callers go on, nothing twice."""
+    """Kill -9 of the keymaster: 503 meanwhile; when it is there again the server and its callers go on, nothing twice."""
     for actor, more in (("front", ["--server"]), ("ada", [])):
         assert shell.run("actor", "add", actor, "--out", f"{actor}.credential", *more, *KIT).code == 0
     before = (shell.folder / "strongroom.toml").read_text()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from strongroom.keys.slots import Keeper
     from strongroom.keyserver.client import RemoteKeymaster
     from strongroom.room import Room
+    from strongroom.server.client import RoomClient
 
 CONFIG = "strongroom.toml"
 CONFIG_KEYS = (
@@ -95,6 +96,25 @@ class Where:
     authorities: Path | None = None
 
     @property
+    def behind_server(self) -> bool:
+        """Whether the room itself is behind a server, which asks its keymaster."""
+        return self.room.startswith(("https://", "http://"))
+
+    def connect_room(self) -> RoomClient:
+        """Sign in to a room behind its server."""
+        from strongroom.server.client import connect_room
+
+        return connect_room(self.room, credential=self._signing(), authorities=self.authorities)
+
+    def _signing(self) -> Path:
+        if self.credential is None:
+            raise UsageError(
+                "which credential: nothing names one",
+                hint=f'write credential = "…" into {CONFIG}, or set {CREDENTIAL_VARIABLE} to its file',
+            )
+        return self.credential
+
+    @property
     def served(self) -> bool:
         """Whether the keymaster is on another host, or behind a server here."""
         return "://" in self.keys
@@ -103,12 +123,7 @@ class Where:
         """Sign in to a keymaster behind a server."""
         from strongroom.keyserver.client import connect
 
-        if self.credential is None:
-            raise UsageError(
-                "which credential: nothing names one",
-                hint=f'write credential = "…" into {CONFIG}, or set {CREDENTIAL_VARIABLE} to its file',
-            )
-        return connect(self.keys, credential=self.credential, authorities=self.authorities)
+        return connect(self.keys, credential=self._signing(), authorities=self.authorities)
 
     def passphrase(self) -> str:
         """The passphrase: from its file, or asked for on the terminal."""
@@ -162,6 +177,8 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
     config = _config()
     room = room or config.get("room")
     keys = keys or config.get("keys")
+    if room is not None and room.startswith(("https://", "http://")):
+        keys = keys or "-"  # the server asks it
     if room is None or keys is None:
         missing = "room" if room is None else "keymaster"
         raise UsageError(
@@ -214,10 +231,28 @@ def _config() -> Mapping[str, str]:
 
 
 @contextmanager
+def reach_room(place: Where, actor: str) -> Iterator[Room | RoomClient]:
+    """The room, open for one command that a server answers too: directly, or behind its server."""
+    if not place.behind_server:
+        with open_room(place, actor) as opened:
+            yield opened
+        return
+    with place.connect_room() as client:
+        if client.actor != actor:
+            raise UsageError(f"the credential is {client.actor}'s, and this is asked for {actor}")
+        yield client
+
+
+@contextmanager
 def open_room(place: Where, actor: str) -> Iterator[Room]:
     """The room, open for one command. What is not there is said before a passphrase is asked for, and never made."""
     import strongroom
 
+    if place.behind_server:
+        raise UsageError(
+            "this is done with the bucket and the keymaster, and the room is behind its server",
+            hint="name the bucket with --room, and the keymaster with --keys",
+        )
     folder = local_folder(place.room)
     if folder is not None and not folder.is_dir():
         raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")

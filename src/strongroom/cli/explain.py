@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.common import JsonOption, KeysOption, PassphraseOption, RoomOption, open_room, print_json, where
+from strongroom.cli.common import JsonOption, KeysOption, PassphraseOption, RoomOption, print_json, reach_room, where
 
 
 def explain(
@@ -20,7 +20,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say what an actor may see, by which rule, and the most that can leave in a day."""
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         explanation = opened.explain(table, actor=actor, purpose=purpose, field=field)
     if as_json:
         print_json(explanation.to_dict())

@@ -17,8 +17,8 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    open_room,
     print_records,
+    reach_room,
     say,
     where,
 )
@@ -53,7 +53,7 @@ def find(
     wanted = conditions(condition)
     chosen = None if fields is None else fields.split(",")
     with (
-        open_room(where(room, keys, passphrase_file), actor) as opened,
+        reach_room(where(room, keys, passphrase_file), actor) as opened,
         opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         records = desk.find(table, wanted, limit=limit, fields=chosen)

@@ -18,8 +18,8 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    open_room,
     print_records,
+    reach_room,
     where,
 )
 from strongroom.errors import UsageError
@@ -44,7 +44,7 @@ def get(
     chosen = None if fields is None else fields.split(",")
     identifier = from_stdin(subject, "subject")
     with (
-        open_room(where(room, keys, passphrase_file), actor) as opened,
+        reach_room(where(room, keys, passphrase_file), actor) as opened,
         opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         records = desk.records(table, identifier, fields=chosen)

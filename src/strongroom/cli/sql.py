@@ -16,9 +16,9 @@ from strongroom.cli.common import (
     PurposeOption,
     ReasonOption,
     RoomOption,
-    open_room,
     print_json,
     print_table,
+    reach_room,
     where,
 )
 
@@ -37,7 +37,7 @@ def sql(
 ) -> None:
     """Answer a SELECT: aggregates keep the purpose's minimum group; rows are charged as persons, or refused."""
     with (
-        open_room(where(room, keys, passphrase_file), actor) as opened,
+        reach_room(where(room, keys, passphrase_file), actor) as opened,
         opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
         answer = desk.sql(query)

@@ -29,6 +29,7 @@ from strongroom.identity.signing import IDEMPOTENCY, NONCE_BYTES, PLAN, sign_req
 from strongroom.keyserver.asking import check_url
 from strongroom.keyserver.callers import SIGNED_IN
 from strongroom.keyserver.wire import Wire
+from strongroom.purpose.explain import Explanation
 from strongroom.read.record import Record
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.sign import signer
@@ -94,6 +95,11 @@ class RoomClient:
         """Let go of the connections."""
         self._wire.close()
 
+    @property
+    def actor(self) -> str:
+        """For whom the credential speaks."""
+        return self._credential.actor
+
     # -- the library's methods ------------------------------------------------------------------
     def read(
         self,
@@ -157,10 +163,15 @@ class RoomClient:
             if cursor is None:
                 return found
 
-    def explain(self, table: str, *, purpose: str | None = None, field: str | None = None) -> answers.ExplainSaid:
+    def explain(
+        self, table: str, *, actor: str | None = None, purpose: str | None = None, field: str | None = None
+    ) -> Explanation:
         """Why the caller may or may not see a table or a field; see `Room.explain`."""
+        if actor not in {None, self.actor}:
+            raise UsageError("a server explains to a caller what they may themselves", hint="ask the keymaster")
         said = asked.Explain(table=table, purpose=purpose, field=field)
-        return cast("answers.ExplainSaid", self.ask("explain", _ENCODE(said)))
+        found = cast("answers.ExplainSaid", self.ask("explain", _ENCODE(said)))
+        return Explanation(found.allowed, found.rule, tuple(found.lines), found.most_per_day)
 
     @property
     def schema(self) -> answers.SchemaSaid:
