@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from strongroom.keys.slots import Keeper
     from strongroom.keyserver.client import RemoteKeymaster
     from strongroom.room import Room
-    from strongroom.server.client import RoomClient
 
 CONFIG = "strongroom.toml"
 CONFIG_KEYS = (
@@ -100,13 +99,8 @@ class Where:
         """Whether the room itself is behind a server, which asks its keymaster."""
         return self.room.startswith(("https://", "http://"))
 
-    def connect_room(self) -> RoomClient:
-        """Sign in to a room behind its server."""
-        from strongroom.server.client import connect_room
-
-        return connect_room(self.room, credential=self._signing(), authorities=self.authorities)
-
-    def _signing(self) -> Path:
+    def signing(self) -> Path:
+        """The file of the credential that signs what is asked of a server."""
         if self.credential is None:
             raise UsageError(
                 "which credential: nothing names one",
@@ -123,7 +117,7 @@ class Where:
         """Sign in to a keymaster behind a server."""
         from strongroom.keyserver.client import connect
 
-        return connect(self.keys, credential=self._signing(), authorities=self.authorities)
+        return connect(self.keys, credential=self.signing(), authorities=self.authorities)
 
     def passphrase(self) -> str:
         """The passphrase: from its file, or asked for on the terminal."""
@@ -228,19 +222,6 @@ def _config() -> Mapping[str, str]:
         if key not in CONFIG_KEYS or not isinstance(value, str):
             raise UsageError(f"{CONFIG}: {key} is not a setting", hint=f"settings: {', '.join(CONFIG_KEYS)}")
     return config
-
-
-@contextmanager
-def reach_room(place: Where, actor: str) -> Iterator[Room | RoomClient]:
-    """The room, open for one command that a server answers too: directly, or behind its server."""
-    if not place.behind_server:
-        with open_room(place, actor) as opened:
-            yield opened
-        return
-    with place.connect_room() as client:
-        if client.actor != actor:
-            raise UsageError(f"the credential is {client.actor}'s, and this is asked for {actor}")
-        yield client
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.common import JsonOption, KeysOption, PassphraseOption, RoomOption, print_json, reach_room, where
+from strongroom.cli.common import JsonOption, KeysOption, PassphraseOption, RoomOption, print_json, where
+from strongroom.cli.reach import reach_room
 
 
 def explain(

@@ -18,11 +18,11 @@ from strongroom.cli.common import (
     RoomOption,
     ShowOption,
     print_records,
-    reach_room,
     say,
     where,
 )
 from strongroom.cli.get import from_stdin
+from strongroom.cli.reach import reach_room
 from strongroom.errors import NotFoundError, UsageError
 
 

@@ -19,9 +19,9 @@ from strongroom.cli.common import (
     RoomOption,
     ShowOption,
     print_records,
-    reach_room,
     where,
 )
+from strongroom.cli.reach import reach_room
 from strongroom.errors import UsageError
 
 

@@ -18,9 +18,9 @@ from strongroom.cli.common import (
     RoomOption,
     print_json,
     print_table,
-    reach_room,
     where,
 )
+from strongroom.cli.reach import reach_room
 
 
 def sql(
