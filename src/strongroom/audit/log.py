@@ -6,7 +6,8 @@ Invariants (*must*: breaking it loses the proof; *should*: the next `publish` re
    made again.
 2. A tile or bundle *must* never change: it is created once. An existing one with other bytes is a fork, and
    stops.
-3. The checkpoint *must* be replaced only after everything it covers is stored, and *must* never go back.
+3. The checkpoint *must* be replaced only after everything it covers is stored and, where a rule asks for it, witnesses
+   have cosigned it; it *must* never go back.
 4. A partial tile *should* be removed once the full one is covered by the checkpoint.
 
 Recovery is the normal path: every `publish` starts from the stored checkpoint and rebuilds the right edge
@@ -50,6 +51,16 @@ WRITERS = 8
 
 ReadEntries = Callable[[int, int], list[bytes]]
 """Gives the canonical bytes of entries start to stop; fewer only if there are fewer."""
+
+
+class Cosigning(Protocol):
+    """What a checkpoint needs besides the log's own signature before it counts."""
+
+    def counts(self, text: str) -> bool:
+        """Whether a signed checkpoint has it."""
+
+    def cosign(self, text: str, prove: Callable[[int], list[bytes]]) -> str:
+        """The checkpoint with cosignatures, or an error; `prove` gives the consistency proof from a smaller size."""
 
 
 class LogStore(Protocol):
@@ -104,6 +115,7 @@ class TileLog:
         self._seeds: tuple[bytes, ...] = () if seed is None else (seed,)
         self._public_key = public_key
         self._edge: _Edge | None = None
+        self._ahead: tuple[Checkpoint, _Edge] | None = None
         self._text = ""
 
     def stored_checkpoint(self) -> tuple[str, Checkpoint] | None:
@@ -130,12 +142,13 @@ class TileLog:
         """Reads tiles of this log for proofs; remembers those it has read."""
         return tile_reader(self._store)
 
-    def publish(self, read_entries: ReadEntries, size: int) -> str:
+    def publish(self, read_entries: ReadEntries, size: int, cosigning: Cosigning | None = None) -> str:
         """Make every tile of the first `size` entries, then the checkpoint over them.
 
         Args:
             read_entries: Reads durable entries.
             size: How many there are.
+            cosigning: What the checkpoint needs before it counts; None where the log's signature is enough.
 
         Returns:
             The text of the signed checkpoint, of `size` entries.
@@ -149,44 +162,67 @@ class TileLog:
             raise UsageError("this log was opened without its signing key")
         edge = self._current_edge(read_entries)
         start = edge.checkpoint.size
-        if size < start:
-            raise IntegrityError(f"the log was published with {start} entries, and only {size} are left")
-        if size == start and self._text and self._is_signed(self._text):
+        enough = self._text and self._is_signed(self._text) and (cosigning is None or cosigning.counts(self._text))
+        if size == start and enough:
             return self._text
-        self._edge = None  # until all writes are through, the stored checkpoint is the truth
-        for at in range(start, size, ENTRIES_READ):
+        edge = self._advance(edge, read_entries, size)
+        text = sign_checkpoint(edge.checkpoint, *self._seeds)
+        if cosigning is not None:
+            read = _edge_reader(self.reader(), edge)
+            text = cosigning.cosign(text, lambda old: consistency_proof(read, old, size))
+        self._put_all(_partial_writes(edge, size))
+        self._store.replace(CHECKPOINT, text.encode())
+        self._text, self._edge, self._ahead = text, edge, None
+        self._prune(start, size)
+        return text
+
+    def advance(self, read_entries: ReadEntries, size: int) -> tuple[Checkpoint, TileReader]:
+        """The tree of the first `size` entries, and a reader of its tiles; no checkpoint is signed or stored.
+
+        Raises:
+            IntegrityError: The stored log disagrees with the entries, or is longer than them.
+        """
+        edge = self._advance(self._current_edge(read_entries), read_entries, size)
+        return edge.checkpoint, _edge_reader(self.reader(), edge)
+
+    def continued(self, read_entries: ReadEntries, size: int, more: Iterable[list[bytes]]) -> Checkpoint:
+        """The tree of the first `size` entries as it would be with further ones, of which nothing is written.
+
+        Args:
+            read_entries: Reads durable entries.
+            size: How many there are.
+            more: What would follow, some at a time.
+
+        Raises:
+            IntegrityError: The stored log disagrees with the entries.
+        """
+        edge = _copy(self._advance(self._current_edge(read_entries), read_entries, size))
+        at = size
+        for entries in more:
+            _grow(edge, at, entries)
+            at += len(entries)
+        return Checkpoint(self._origin, at, edge.root())
+
+    def _advance(self, edge: _Edge, read_entries: ReadEntries, size: int) -> _Edge:
+        """The edge at `size` entries, from the one at the stored checkpoint; full tiles on the way are stored.
+
+        It is remembered until a checkpoint is stored, so that one that waits for its cosignatures costs no second way.
+        """
+        stored = edge.checkpoint
+        if size < stored.size:
+            raise IntegrityError(f"the log was published with {stored.size} entries, and only {size} are left")
+        if self._ahead is not None and self._ahead[0] == stored and self._ahead[1].checkpoint.size <= size:
+            edge = self._ahead[1]
+        self._edge = self._ahead = None  # until all writes are through, the stored checkpoint is the truth
+        for at in range(edge.checkpoint.size, size, ENTRIES_READ):
             stop = min(size, at + ENTRIES_READ)
             entries = read_entries(at, stop)
             if len(entries) != stop - at:
                 raise IntegrityError(f"entries {at} to {stop} were asked for and {len(entries)} came")
             self._put_all(_grow(edge, at, entries))
-        self._put_all(_partial_writes(edge, size))
         edge.checkpoint = Checkpoint(self._origin, size, edge.root())
-        text = sign_checkpoint(edge.checkpoint, *self._seeds)
-        self._store.replace(CHECKPOINT, text.encode())
-        self._text, self._edge = text, edge
-        self._prune(start, size)
-        return text
-
-    def continued(self, read_entries: ReadEntries, more: Iterable[list[bytes]]) -> Checkpoint:
-        """The published tree as it would be with further entries; nothing is written.
-
-        Args:
-            read_entries: Reads durable entries.
-            more: What would follow the stored checkpoint, some at a time.
-
-        Raises:
-            IntegrityError: The stored log disagrees with the entries.
-        """
-        stored = self.stored_checkpoint()
-        edge = _Edge(Checkpoint(self._origin, 0, tree_root([])), [], [])
-        if stored is not None:
-            edge = _load_edge(self.reader(), stored[1], read_entries)
-        at = edge.checkpoint.size
-        for entries in more:
-            _grow(edge, at, entries)
-            at += len(entries)
-        return Checkpoint(self._origin, at, edge.root())
+        self._ahead = (stored, edge)
+        return edge
 
     def _is_signed(self, text: str) -> bool:
         """Whether every key that signs now has signed: right after the key changed one is missing."""
@@ -306,6 +342,22 @@ def _load_edge(read: TileReader, checkpoint: Checkpoint, read_entries: ReadEntri
         wrong = next((i for i, pair in enumerate(zip(hashes, edge.hashes[0], strict=False)) if pair[0] != pair[1]), 0)
         raise IntegrityError(f"entry {first + wrong} is not the one that was published")
     return edge
+
+
+def _copy(edge: _Edge) -> _Edge:
+    return _Edge(edge.checkpoint, [list(hashes) for hashes in edge.hashes], list(edge.entries))
+
+
+def _edge_reader(read: TileReader, edge: _Edge) -> TileReader:
+    """Reads the tree of an edge: its partial tiles from memory, as they are now, and full ones through `read`."""
+    size, own = edge.checkpoint.size, [b"".join(hashes) for hashes in edge.hashes]
+
+    def inner(level: int, index: int, width: int) -> bytes:
+        if level < len(own) and own[level] and index == level_width(size, level) // TILE_WIDTH:
+            return own[level][: width * HASH_BYTES]
+        return read(level, index, width)
+
+    return inner
 
 
 def _grow(edge: _Edge, at: int, entries: list[bytes]) -> list[tuple[str, bytes]]:

@@ -81,14 +81,14 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{_b64(self.root)}\n"
 
 
-def key_id(name: str, public_key: bytes) -> bytes:
+def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
     """The 4 bytes that name a key in signature lines: of SHA-256 over name, newline, algorithm, key."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([ED25519]) + public_key).digest()[:4]
+    return hashlib.sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
-def verifier_key(name: str, public_key: bytes) -> str:
+def verifier_key(name: str, public_key: bytes, algorithm: int = ED25519) -> str:
     """The key in the usual one-line form, to be handed to other verifiers: name+id+key."""
-    return f"{name}+{key_id(name, public_key).hex()}+{_b64(bytes([ED25519]) + public_key)}"
+    return f"{name}+{key_id(name, public_key, algorithm).hex()}+{_b64(bytes([algorithm]) + public_key)}"
 
 
 def parse_verifier_key(line: str) -> tuple[str, bytes]:
@@ -97,15 +97,23 @@ def parse_verifier_key(line: str) -> tuple[str, bytes]:
     Raises:
         UsageError: It is no such line.
     """
+    found = split_verifier_key(line, ED25519)
+    if found is None:
+        raise UsageError("this is no public key of a log", hint="`strongroom log --public-key` prints it")
+    return found
+
+
+def split_verifier_key(line: str, algorithm: int) -> tuple[str, bytes] | None:
+    """The name and the key (32 bytes) of a line for one algorithm byte; None for anything else."""
     name, _, rest = line.strip().partition("+")
     _id, _, text = rest.partition("+")
     try:
         data = base64.b64decode(text.encode("ascii"), validate=True)
     except ValueError:
         data = b""
-    if len(data) != 33 or data[0] != ED25519 or not _is_name(name) or verifier_key(name, data[1:]) != line.strip():
-        raise UsageError("this is no public key of a log", hint="`strongroom log --public-key` prints it")
-    return name, data[1:]
+    if len(data) != 33 or data[0] != algorithm or not _is_name(name):
+        return None
+    return (name, data[1:]) if verifier_key(name, data[1:], algorithm) == line.strip() else None
 
 
 def check_origin(origin: str) -> str:
@@ -196,10 +204,21 @@ def parse_note(note: str) -> Note:
     except UnicodeEncodeError:
         raise wrong from None
     text, blank, tail = note.rpartition("\n\n")
-    lines = tail.split("\n")[:-1]
-    if not blank or not 1 <= len(lines) <= SIGNATURES_MAX:
+    if not blank:
         raise wrong
-    return Note(text + "\n", tuple(_parse_signature(line) for line in lines))
+    return Note(text + "\n", parse_signatures(tail))
+
+
+def parse_signatures(tail: str) -> tuple[Signature, ...]:
+    """Read signature lines, each of which ends in a newline; nothing is verified.
+
+    Raises:
+        IntegrityError: There is none, there are too many, or one is malformed.
+    """
+    lines = tail.split("\n")
+    if lines.pop() or not 1 <= len(lines) <= SIGNATURES_MAX:
+        raise IntegrityError("the text is no signed note")
+    return tuple(_parse_signature(line) for line in lines)
 
 
 def _parse_signature(line: str) -> Signature:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from strongroom.audit.cosign import Quorum, check_quorum
 from strongroom.audit.log import CHECKPOINT, LogStore, ReadEntries
 from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint
 from strongroom.audit.tlog import (
@@ -45,6 +46,7 @@ class Report:
         bundles: Entry bundles compared.
         known: Other checkpoints found consistent.
         unpublished: Durable entries that no checkpoint covers yet.
+        witnesses: Names of those who cosigned the stored checkpoint, where a rule asks for witnesses.
     """
 
     size: int
@@ -54,6 +56,7 @@ class Report:
     bundles: int
     known: int
     unpublished: int
+    witnesses: tuple[str, ...] = ()
 
 
 @dataclass
@@ -79,6 +82,7 @@ def verify(
     origin: str,
     read_entries: ReadEntries,
     known_checkpoints: Iterable[str] = (),
+    quorum: Quorum | None = None,
 ) -> Report:
     """Verify a log against its entries and against checkpoints kept elsewhere.
 
@@ -88,12 +92,15 @@ def verify(
         origin: The log's name.
         read_entries: Reads durable entries.
         known_checkpoints: Signed checkpoints found elsewhere: in copies, snapshots, at witnesses.
+        quorum: Witnesses of whom enough must have cosigned the stored checkpoint; None where no rule asks for any.
 
     Raises:
-        IntegrityError: Something was changed, removed or cut off; names the first entry or tile at fault.
+        IntegrityError: Something was changed, removed or cut off, or too few witnesses cosigned; names the first entry
+            or tile at fault.
     """
     known = _open_known(known_checkpoints, origin, public_key)
     text, checkpoint = _stored(store, origin, public_key)
+    cosigned = check_quorum(text, quorum) if quorum is not None and text else ()
     largest = max(known, default=0)
     if largest > checkpoint.size:
         raise IntegrityError(f"the log was cut off: it has {checkpoint.size} entries, and a known checkpoint {largest}")
@@ -113,7 +120,7 @@ def verify(
     if known.get(0, tree_root([])) != tree_root([]):
         raise IntegrityError("a known checkpoint of an empty log has another root")
     unpublished = _count_from(read_entries, checkpoint.size)
-    return Report(checkpoint.size, checkpoint.root, text, walk.tiles, walk.bundles, len(known), unpublished)
+    return Report(checkpoint.size, checkpoint.root, text, walk.tiles, walk.bundles, len(known), unpublished, cosigned)
 
 
 def _open_known(texts: Iterable[str], origin: str, public_key: PublicKey) -> dict[int, bytes]:

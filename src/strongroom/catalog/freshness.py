@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from strongroom.keymaster.tailapi import span_of
 from strongroom.store.base import object_name
 
@@ -68,7 +68,10 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
             return keymaster.tails.catch_up(text, [piece for piece, _ in store.list(TAIL)], store.get)
         keymaster.check_checkpoint(text)
         return None
-    own = keymaster.publish()
+    try:
+        own = keymaster.publish()
+    except UnavailableError:  # its witnesses do not answer: it asks them only where it lacks nothing
+        return None
     if not keymaster.tails.is_behind(own):
         return None
     if keymaster.head().number:

@@ -42,6 +42,7 @@ from strongroom.cli import (
     serve,
     sql,
     verify,
+    witness,
 )
 from strongroom.errors import StrongroomError, UnavailableError, UsageError
 
@@ -60,6 +61,7 @@ app = typer.Typer(
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
     erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, approve, freeze,
+    witness,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

@@ -28,6 +28,7 @@ from strongroom.keymaster.standing import Standing
 from strongroom.keymaster.state import State
 from strongroom.keymaster.state_sqlite import SqliteState
 from strongroom.keymaster.tables import FORMAT
+from strongroom.keymaster.witnessing import rule_of
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows, counter
@@ -297,7 +298,7 @@ def _try_texts(schema_text: str, policy_text: str, random: Callable[[int], bytes
     from strongroom.purpose.policy import parse_policy
     from strongroom.schema.parse import parse_schema
 
-    parse_policy(policy_text, parse_schema(schema_text, None, random))
+    rule_of(parse_policy(policy_text, parse_schema(schema_text, None, random)).witnesses)
 
 
 def _keep(rows: Rows, ring: KeyRing, purpose: str, secret: bytes) -> None:

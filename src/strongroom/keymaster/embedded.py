@@ -381,6 +381,5 @@ class EmbeddedKeymaster:
 
     def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
         """See `Keymaster.verify_log`."""
-        self._publishing.publish()
         report = self._publishing.verify(known)
         return {**report, "entries": report["size"], "checkpoints": 1 + len(known)}

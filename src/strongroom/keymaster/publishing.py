@@ -3,9 +3,11 @@
 Rules it keeps:
 
 1. One process at a time publishes (a lock, which a crash lets go of).
-2. What was published is never longer than what is committed; if it is, the database was rolled back, and the keymaster
+2. Where the policy names witnesses, a checkpoint is published when enough have cosigned it. Without them reads go on:
+   their leaves are durable, and published later. No witness is asked while the keymaster lacks a part of its log.
+3. What was published is never longer than what is committed; if it is, the database was rolled back, and the keymaster
    does not open.
-3. A checkpoint kept elsewhere that the log does not contain stops everything.
+4. A checkpoint kept elsewhere that the log does not contain stops everything.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from strongroom.audit.log import TileLog
-from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint
+from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint, sign_checkpoint
 from strongroom.audit.proof import make_proof
 from strongroom.audit.tlog import consistency_proof, verify_consistency
 from strongroom.audit.verify import verify
-from strongroom.errors import IntegrityError, StrongroomError
+from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.witnessing import Witnessing, rule_of
 from strongroom.keys.rows import counter
 from strongroom.seal.sign import public_key as public_key_of
 
 if TYPE_CHECKING:
+    from strongroom.audit.tlog import TileReader
     from strongroom.store.base import Store
 
 PUBLISH_SECONDS = 0.5
+RETRY_SECONDS = 15.0
+"""After which a checkpoint that lacked cosignatures is tried again, when nothing new is noted."""
 
 
 class Publishing:
@@ -49,6 +55,10 @@ class Publishing:
         self._keys_number = -1
         self._load_keys()
         self._mutex = threading.Lock()
+        self.witnessing = Witnessing(self.size)
+        self._seeds: tuple[bytes, ...] = ()
+        self._rounds = 0
+        self._short: tuple[int, int, UnavailableError] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -73,7 +83,8 @@ class Publishing:
                         raise IntegrityError("the signing key is not that of the database")
                     seeds.append(seed)
             self.keys = tuple(LogKey(*row[1:]) for row in stored)
-            self._log.use_keys(tuple(seeds), self.keys)
+            self._seeds = tuple(seeds)
+            self._log.use_keys(self._seeds, self.keys)
             self._keys_number = number
 
     def size(self) -> int:
@@ -107,7 +118,7 @@ class Publishing:
 
     def _follow(self) -> None:
         while not self._stop.is_set():
-            self._core.noted.wait()
+            self._core.noted.wait(None if self._short is None else RETRY_SECONDS)
             self._core.noted.clear()
             if self._stop.is_set():
                 return
@@ -117,25 +128,58 @@ class Publishing:
             self._stop.wait(PUBLISH_SECONDS)
 
     def stop(self) -> None:
-        """End the background thread, and publish what is left."""
+        """End the background thread, and publish what is left; what lacks cosignatures waits for the next start."""
         self._stop.set()
         self._core.noted.set()
         if self._thread is not None:
             self._thread.join()
-        self.publish()
+        if self._short is None or self._short[1] != self.size():
+            try:
+                self.publish()
+            except UnavailableError:
+                if self._short is None:
+                    raise
 
     def publish(self) -> str:
         """See `Keymaster.publish`."""
+        before = self._rounds
+        with self._mutex:
+            if self._short is not None and self._short[0] > before:  # asked after this was called: no other answer now
+                raise UnavailableError(str(self._short[2]), hint=self._short[2].hint)
+            self._rounds += 1
+            with self._core.state.exclusive("publish"):
+                self._load_keys()
+                return self._publish()
+
+    def _publish(self) -> str:
+        size, witnessing = self.size(), self._witnesses()
+        if witnessing is not None and counter(self._core.state.read(), "behind"):
+            checkpoint, _ = self._log.advance(self.read_entries, size)
+            return sign_checkpoint(checkpoint, *self._seeds)  # shown to nobody: it says how far this keymaster is
+        self._short = None
+        try:
+            return self._log.publish(self.read_entries, size, witnessing)
+        except UnavailableError as error:
+            if error is self.witnessing.short:
+                self._short = (self._rounds, size, error)
+            raise
+
+    def _witnesses(self) -> Witnessing | None:
+        """The witnesses of the policy in force, if it names any."""
+        self._core.standing.refresh()
+        return self.witnessing.use(rule_of(self._core.standing.policy.witnesses))
+
+    def _advanced(self) -> tuple[Checkpoint, TileReader]:
+        """The tree of all that is committed, whether it is published or not."""
         with self._mutex, self._core.state.exclusive("publish"):
             self._load_keys()
-            return self._log.publish(self.read_entries, self.size())
+            return self._log.advance(self.read_entries, self.size())
 
     def continued(self, more: Iterable[list[bytes]]) -> Checkpoint:
         """The log as it would be with further entries, some at a time; nothing is written but what is committed."""
         with self._mutex, self._core.state.exclusive("publish"):
             self._load_keys()
-            self._log.publish(self.read_entries, self.size())
-            return self._log.continued(self.read_entries, more)
+            return self._log.continued(self.read_entries, self.size(), more)
 
     def prove(self, leaves: Sequence[int]) -> list[str]:
         """C2SP tlog-proofs of entries under a checkpoint that covers all of the log."""
@@ -145,9 +189,15 @@ class Publishing:
 
     def verify(self, known: Sequence[str]) -> dict[str, object]:
         """See `Keymaster.verify_log`."""
+        try:
+            self.publish()
+        except UnavailableError:  # what is published already is verified, and how much is not is said
+            stored = self._log.stored_checkpoint()
+            if self._short is None or stored is None or not self.witnessing.counts(stored[0]):
+                raise
         self._load_keys()
-        report = verify(self._store, self.keys, self.origin, self.read_entries, list(known))
-        return asdict(report)
+        quorum = self.witnessing.quorum
+        return asdict(verify(self._store, self.keys, self.origin, self.read_entries, list(known), quorum))
 
     def bridge(self, leaf: int, number: int) -> int:
         """Store the proof that leads to signing key `number`, whose change is at `leaf`; returns the checkpoint's size.
@@ -201,11 +251,10 @@ class Publishing:
             )
         published = self._log.stored_checkpoint()
         if published is None or published[1].size < known.size:
-            self.publish()
-            published = self._log.stored_checkpoint()
-        if published is None:
-            raise IntegrityError("the log's checkpoint has disappeared")
-        if not self._continues(known, published[1]):
+            own, read = self._advanced()
+        else:
+            own, read = published[1], self._log.reader()
+        if not _continues(read, known, own):
             raise IntegrityError(
                 f"the log has another history than a checkpoint of {known.size} entries that is known",
                 hint="what the keymaster did since it was set back is not in that history: bring the newest copy of it",
@@ -213,17 +262,17 @@ class Publishing:
 
     def is_forked(self, known: Checkpoint) -> bool:
         """Whether this log is as long as a checkpoint of its own, and has another history."""
-        self.publish()
-        published = self._log.stored_checkpoint()
-        return published is not None and known.size <= published[1].size and not self._continues(known, published[1])
+        own, read = self._advanced()
+        return known.size <= own.size and not _continues(read, known, own)
 
-    def _continues(self, known: Checkpoint, own: Checkpoint) -> bool:
-        proof = consistency_proof(self._log.reader(), known.size, own.size)
-        try:
-            verify_consistency(known.size, own.size, known.root, own.root, proof)
-        except IntegrityError:
-            return False
-        return True
+
+def _continues(read: TileReader, known: Checkpoint, own: Checkpoint) -> bool:
+    proof = consistency_proof(read, known.size, own.size)
+    try:
+        verify_consistency(known.size, own.size, known.root, own.root, proof)
+    except IntegrityError:
+        return False
+    return True
 
 
 def bridge_name(number: int) -> str:

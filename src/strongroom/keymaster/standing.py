@@ -14,6 +14,7 @@ from collections.abc import Callable
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
 from strongroom.keymaster.outerkeys import open_outer_key, outer_key_uses, outer_version
 from strongroom.keymaster.state import State
+from strongroom.keymaster.witnessing import rule_of
 from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, TokenKeys, field_keys
 from strongroom.keys.rows import Rows, counter, take
 from strongroom.purpose.cedar import Decider, Decision
@@ -127,6 +128,7 @@ class Standing:
         stored = rows.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()[0]
         schema = Schema.from_json(stored)
         policy = parse_policy(text, schema)
+        rule_of(policy.witnesses)
         Decider(policy, schema).validate()
         return policy
 

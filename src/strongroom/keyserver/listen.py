@@ -1,93 +1,51 @@
-"""The listener: TLS, limits on what a connection may hold, and one thread for each call that is being answered.
+"""The listener of whoever answers signed requests: signatures before bodies, and one thread for each answer.
 
-Rules it keeps:
+Rules it keeps, besides those of `listener`:
 
-1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
-2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle.
-   A body larger than SMALL_BODY is read after its signature was verified; any up to what its call may have, and
-   within BODY_SECONDS. (A small one fits the buffer that a connection has anyway.)
-3. No access log: the read log says who asked what.
+1. A body larger than SMALL_BODY is read after its signature was verified, up to what its call may have. (A small one
+   fits the buffer that a connection has anyway.)
+2. No access log: the read log says who asked what.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
-import resource
-import signal
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import InputError, IntegrityError, StrongroomError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.service import Service
+from strongroom.listener import (
+    BODY_SECONDS,
+    HEADER_SECONDS,
+    Listen,
+    Listener,
+    Receive,
+    Scope,
+    Send,
+    length_of,
+    parse_listen,
+    read_sized,
+    too_large,
+)
 from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
 
-HEADER_SECONDS = 10.0
-IDLE_SECONDS = 75
-BODY_SECONDS = 120.0
+__all__ = ["LISTEN_DEFAULT", "App", "Listen", "Listener", "Server", "parse_listen"]
+
 THREADS = 32
-BACKLOG = 4096
 LISTEN_DEFAULT = "127.0.0.1:8446"
-FILES_MOST = 65_536
 SMALL_BODY = 1 << 15
 T = TypeVar("T")
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Listen:
-    """Where to listen, and with which certificate and key (PEM files); None for plain http on loopback."""
-
-    host: str
-    port: int
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-def parse_listen(text: str, certificate: Path | None = None, key: Path | None = None) -> Listen:
-    """`address:port`, or `[address]:port`.
-
-    Raises:
-        UsageError: It is none; or it is not loopback, and there is no certificate.
-    """
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        address = ipaddress.ip_address(host)
-        number = int(port)
-        if not 0 <= number < 65_536:
-            raise ValueError
-    except ValueError:
-        raise UsageError("listen on an address and a port, as 127.0.0.1:8446 or [::1]:8446") from None
-    if (certificate is None) != (key is None):
-        raise UsageError("a certificate and its key go together")
-    for path in (certificate, key):
-        if path is not None and not path.is_file():
-            raise UsageError(f"there is no file {path}")
-    if certificate is None and not address.is_loopback:
-        raise UsageError("without a certificate only loopback is listened on", hint="--certificate FILE and --key FILE")
-    return Listen(host, number, certificate, key)
 
 
 class Answers(Protocol):
@@ -143,22 +101,21 @@ class App:
             raise unknown()
         address = scope["client"][0] if scope.get("client") else "127.0.0.1"
         service, method = self._service, scope["method"]
-        length = headers.get("content-length", "")
-        size = int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else -1
+        size = length_of(headers)
         if 0 <= size <= SMALL_BODY:
-            small = await _read(size, receive, HEADER_SECONDS)
+            small = await read_sized(size, receive, HEADER_SECONDS)
             return await self._pool.run(lambda: self._whole(method, path, headers, address, small))
         who, signed = await self._pool.run(lambda: service.check(method, path, headers, address))
         most = service.most(path)
         if not 0 <= size <= most:
-            raise UsageError(f"a request has a length, of at most {most:,} bytes here")
-        body = await _read(size, receive, BODY_SECONDS)
+            raise too_large(most)
+        body = await read_sized(size, receive, BODY_SECONDS)
         return await self._pool.run(lambda: self._checked(who, path, body, signed))
 
     def _whole(self, method: str, path: str, headers: Mapping[str, str], address: str, body: bytes) -> Reply:
         who, signed = self._service.check(method, path, headers, address)
         if len(body) > self._service.most(path):
-            raise UsageError(f"a request has a length, of at most {self._service.most(path):,} bytes here")
+            raise too_large(self._service.most(path))
         return self._checked(who, path, body, signed)
 
     def _checked(self, who: Any, path: str, body: bytes, signed: Signed) -> Reply:
@@ -221,139 +178,8 @@ def _fail(done: asyncio.Future[T], error: BaseException) -> None:
         done.set_exception(error)
 
 
-async def _read(size: int, receive: Receive, seconds: float) -> bytes:
-    """A body of so many bytes, if it comes in time."""
-    parts: list[bytes] = []
-    left = size
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise UsageError("the caller went away")
-                parts.append(message.get("body", b""))
-                left -= len(parts[-1])
-                if left < 0:
-                    raise UsageError("the request is longer than it said")
-                if not message.get("more_body"):
-                    break
-    except TimeoutError:
-        raise UsageError("the request did not come in time") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class _Protocol(HttpToolsProtocol):
-    """Closes a connection whose first request does not come."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._first = self.loop.call_later(HEADER_SECONDS, self._close_silent)
-
-    def on_headers_complete(self) -> None:
-        self._first.cancel()
-        super().on_headers_complete()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._first.cancel()
-        super().connection_lost(error)
-
-    def _close_silent(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
-
-
-def _bound(listen: Listen) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    # asyncio sends at once (TCP_NODELAY) only where the protocol is named: answers would wait 40 ms otherwise
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((listen.host, listen.port))
-        made.listen(BACKLOG)  # from here on callers wait, and are not refused
-    except OSError as error:
-        made.close()
-        raise UnavailableError(
-            f"cannot listen on {listen.host}, port {listen.port}: {os.strerror(error.errno or 0).lower()}"
-        ) from None
-    return made
-
-
-class _Uvicorn(uvicorn.Server):
-    """Ends on a signal and returns, so that the keymaster is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class Listener:
-    """Listens for requests; `run` serves until it is told to stop.
-
-    Args:
-        answers: Who answers.
-        listen: Where.
-    """
-
-    def __init__(self, answers: Answers, listen: Listen) -> None:
-        self._app = App(answers)
-        config = uvicorn.Config(
-            self._app,
-            ssl_certfile=None if listen.certificate is None else str(listen.certificate),
-            ssl_keyfile=None if listen.key is None else str(listen.key),
-            http=_Protocol,
-            loop="asyncio",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=10,
-            backlog=BACKLOG,
-        )
-        try:
-            config.load()
-        except (ssl.SSLError, OSError) as error:
-            raise UsageError(f"the certificate or its key cannot be used ({type(error).__name__})") from None
-        if config.ssl is not None:
-            config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._server = _Uvicorn(config)
-        self._socket = _bound(listen)
-        self.port: int = self._socket.getsockname()[1]
-        """The port that it listens on: the one it was given, or that the system chose."""
-
-    @property
-    def started(self) -> bool:
-        """Whether it answers."""
-        return self._server.started
-
-    def run(self) -> None:
-        """Serve until `stop`, or a signal where this is the main thread."""
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
-        try:
-            self._server.run(sockets=[self._socket])
-        finally:
-            self._socket.close()
-            self._app.close()
-
-    def stop(self) -> None:
-        """Tell it to end; calls under way are answered."""
-        self._server.should_exit = True
-
-
 class Server(Listener):
-    """A keymaster's server.
+    """A keymaster's server; `run` serves until it is told to stop.
 
     Args:
         keymaster: Open, in this process; its opener closes it.
@@ -362,4 +188,4 @@ class Server(Listener):
     """
 
     def __init__(self, keymaster: EmbeddedKeymaster, listen: Listen, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(Service(keymaster, clock, random_bytes(8).hex()), listen)
+        super().__init__(App(Service(keymaster, clock, random_bytes(8).hex())), listen)

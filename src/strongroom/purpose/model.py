@@ -182,6 +182,22 @@ class Purpose:
 
 
 @dataclass(frozen=True)
+class Witness:
+    """Who cosigns checkpoints of the log: a public key as one line, and where it is asked."""
+
+    key: str
+    url: str
+
+
+@dataclass(frozen=True)
+class WitnessRule:
+    """How many of which witnesses must cosign a checkpoint before it counts."""
+
+    quorum: int
+    witnesses: tuple[Witness, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """One version of a room's policy."""
 
@@ -189,6 +205,7 @@ class Policy:
     roles: Mapping[str, Role]
     actors: Mapping[str, Actor]
     purposes: Mapping[str, Purpose]
+    witnesses: WitnessRule | None = None
 
     def to_json(self) -> str:
         """Canonical JSON; `from_json` gives an equal policy back."""
@@ -208,6 +225,7 @@ class Policy:
                 roles={name: _role(role) for name, role in value["roles"].items()},
                 actors={name: Actor(actor["name"], tuple(actor["roles"])) for name, actor in value["actors"].items()},
                 purposes={name: _purpose(purpose) for name, purpose in value["purposes"].items()},
+                witnesses=_witnesses(value.get("witnesses")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise IntegrityError("the stored policy is not what was written") from None
@@ -244,3 +262,9 @@ def _approval(value: dict[str, Any] | None) -> Approval | None:
         return None
     classes = tuple(value["classes"])
     return Approval(tuple(value["roles"]), value["always"], value["over"], classes, value["hours"])
+
+
+def _witnesses(value: dict[str, Any] | None) -> WitnessRule | None:
+    if value is None:
+        return None
+    return WitnessRule(value["quorum"], tuple(Witness(**witness) for witness in value["witnesses"]))

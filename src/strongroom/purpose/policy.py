@@ -36,6 +36,7 @@ from strongroom.purpose.model import (
     SqlRule,
     TableRule,
 )
+from strongroom.purpose.observers import parse_witnesses
 from strongroom.purpose.toml import Node, check_name, load, nearest
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def parse_policy(text: str, schema: Schema) -> Policy:
         PolicyError: With the place as a TOML path, and a hint.
     """
     root = load(text)
-    root.only("room", "roles", "actors", "purposes")
+    root.only("room", "roles", "actors", "purposes", "witnesses")
     purposes = root.table("purposes")
     role_names = root.table("roles").names()
     names = purposes.names()
@@ -77,6 +78,7 @@ def parse_policy(text: str, schema: Schema) -> Policy:
         roles=roles,
         actors=actors,
         purposes={name: _purpose(purposes.table(name), name, roles, actors) for name in names},
+        witnesses=parse_witnesses(root.table("witnesses")) if root.has("witnesses") else None,
     )
     _check_both_sides(root.table("roles"), policy)
     check_policy(policy, schema)

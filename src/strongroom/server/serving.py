@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.catalog.freshness import catch_up, verify_head, verify_openable
 from strongroom.errors import DeniedError
-from strongroom.keyserver.listen import Listen, Listener
+from strongroom.keyserver.listen import App
+from strongroom.listener import Listen, Listener
 from strongroom.read.session import Session
 from strongroom.server.metrics import Metrics, MetricsListener
 from strongroom.server.service import Api
@@ -57,7 +58,7 @@ class RoomServer:
                     str(error), rule=error.rule, hint="`strongroom actor add … --server` makes a server's credential"
                 ) from None
             metrics = Metrics()
-            self._listener = Listener(Api(Session(store, keys, keys.actor), keys, clock, metrics), listen)
+            self._listener = Listener(App(Api(Session(store, keys, keys.actor), keys, clock, metrics)), listen)
             self.metrics_port: int | None = None
             if metrics_port is not None:
                 measured = MetricsListener(metrics, metrics_port, keys.head)
