@@ -9,7 +9,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 TESTS = Path(__file__).resolve().parent.parent
-for _name in ("room", "keymaster", "format"):
+for _name in ("room", "keymaster", "format", "witness", "audit"):
     if str(TESTS / _name) not in sys.path:
         sys.path.insert(0, str(TESTS / _name))
 

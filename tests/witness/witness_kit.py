@@ -1,6 +1,7 @@
 """Real witnesses on loopback for tests: in a thread, or as a process that can be killed; and policies that name them."""
 
 import contextlib
+import http.server
 import re
 import signal
 import socket
@@ -113,3 +114,40 @@ def section(quorum: int, *witnesses) -> str:
     """The `[witnesses]` section of a policy."""
     lines = [f'w{n} = {{ key = "{w.cosigner.line()}", url = "{w.url}" }}' for n, w in enumerate(witnesses)]
     return "\n".join(["", "[witnesses]", f"quorum = {quorum}", *lines, ""])
+
+
+class Liar:
+    """Answers what it is told to, whatever it is asked: what a broken or hostile witness could say."""
+
+    def __init__(self, *answers: tuple[int, str, bytes], delay: float = 0.0):
+        """Each answer is status, content type and body, in turn; the last one again and again."""
+        self.asked: list[bytes] = []
+        liar = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                status, kind, said = answers[min(len(liar.asked), len(answers) - 1)]
+                liar.asked.append(body)
+                liar.ends.wait(delay)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_args):
+                pass
+
+        self.ends = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.ends.set()
+        self._server.shutdown()
+        self._server.server_close()

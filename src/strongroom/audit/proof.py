@@ -10,6 +10,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strongroom.audit.cosign import Quorum, check_quorum
 from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint, parse_hash, parse_note, parse_number
 from strongroom.audit.tlog import TileReader, inclusion_proof, leaf_hash, verify_inclusion
 from strongroom.errors import IntegrityError
@@ -53,7 +54,9 @@ def make_proof(read: TileReader, index: int, size: int, checkpoint: str, extra: 
     return str(Proof(index, tuple(inclusion_proof(read, index, size)), checkpoint, extra))
 
 
-def verify_proof(text: str, entry: bytes, origin: str, public_key: PublicKey) -> tuple[int, Checkpoint]:
+def verify_proof(
+    text: str, entry: bytes, origin: str, public_key: PublicKey, quorum: Quorum | None = None
+) -> tuple[int, Checkpoint]:
     """Verify a proof offline.
 
     Args:
@@ -61,16 +64,19 @@ def verify_proof(text: str, entry: bytes, origin: str, public_key: PublicKey) ->
         entry: The entry's canonical bytes.
         origin: The log it must be of.
         public_key: The log's Ed25519 key, 32 bytes, or every key it had.
+        quorum: Witnesses of whom enough must have cosigned the checkpoint; None to ask for none.
 
     Returns:
         The entry's number and the verified checkpoint.
 
     Raises:
-        IntegrityError: The text is no proof, the checkpoint is not the log's, or the entry is not at this
-        place.
+        IntegrityError: The text is no proof, the checkpoint is not the log's or too few cosigned it, or the entry is
+            not at this place.
     """
     proof = parse_proof(text)
     checkpoint = open_checkpoint(proof.checkpoint, origin, public_key)
+    if quorum is not None:
+        check_quorum(proof.checkpoint, quorum)
     verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
     return proof.index, checkpoint
 

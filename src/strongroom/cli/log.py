@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -65,6 +66,15 @@ def log(
     print_table(HEADINGS, [_row(e) for e in entries[-last:]])
     if report is not None:
         say(f"{report['entries']:,} entries verified against {report['checkpoints']} signed checkpoints")
+        _say_witnesses(report)
+
+
+def _say_witnesses(report: Mapping[str, Any]) -> None:
+    """Who cosigned the newest checkpoint that counts, and how much waits for the next one."""
+    if report["witnesses"]:
+        say(f"cosigned by {', '.join(report['witnesses'])}")
+        if report["unpublished"]:
+            say(f"{report['unpublished']:,} newer not cosigned yet: too few witnesses answer")
 
 
 def _touched(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from strongroom.audit.cosign import Quorum
 from strongroom.audit.entry import Entry, parse_entry
 from strongroom.audit.note import PublicKey
 from strongroom.audit.proof import verify_proof
@@ -70,16 +71,16 @@ def make_receipt(origin: str, proofs: Sequence[ErasureProof]) -> dict[str, Any]:
     }
 
 
-def verify_receipt(text: str, public_key: PublicKey) -> VerifiedReceipt:
-    """Verify a receipt with nothing but the log's public key.
+def verify_receipt(text: str, public_key: PublicKey, quorum: Quorum | None = None) -> VerifiedReceipt:
+    """Verify a receipt with nothing but the log's public key, and those of witnesses where a quorum is asked for.
 
     Raises:
-        IntegrityError: It is no receipt, or it claims what its proofs do not show.
+        IntegrityError: It is no receipt, it claims what its proofs do not show, or too few witnesses cosigned.
     """
     receipt = _parsed(text)
     origin = receipt["log"]
-    entries = [_proved(item, origin, public_key, "erase") for item in receipt["entries"]]
-    turns = [_proved(item, origin, public_key, "turn") for item in receipt["turns"]]
+    entries = [_proved(item, origin, public_key, "erase", quorum) for item in receipt["entries"]]
+    turns = [_proved(item, origin, public_key, "turn", quorum) for item in receipt["turns"]]
     persons = sum(entry.count or 0 for entry, _leaf, _size in entries)
     if not entries or persons != receipt["persons"] or len({leaf for _e, leaf, _s in entries}) != len(entries):
         raise IntegrityError("the receipt counts other persons than its entries do")
@@ -102,10 +103,12 @@ def _ended(entry: Entry, leaf: int, turns: Sequence[tuple[Entry, int, int]]) -> 
     return isinstance(epoch, int) and any(isinstance(end, int) and end >= epoch and at > leaf for end, at in ends)
 
 
-def _proved(item: dict[str, str], origin: str, public_key: PublicKey, act: str) -> tuple[Entry, int, int]:
+def _proved(
+    item: dict[str, str], origin: str, public_key: PublicKey, act: str, quorum: Quorum | None
+) -> tuple[Entry, int, int]:
     """An entry, its number and the log's size, verified."""
     data = item["entry"].encode()
-    leaf, checkpoint = verify_proof(item["proof"], data, origin, public_key)
+    leaf, checkpoint = verify_proof(item["proof"], data, origin, public_key, quorum)
     entry = parse_entry(data)
     if entry.act != act or entry.decision != "allowed":
         raise IntegrityError("an entry of the receipt is of another act")

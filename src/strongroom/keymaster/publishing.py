@@ -53,10 +53,10 @@ class Publishing:
         self.keys: tuple[LogKey, ...] = ()
         self._log = TileLog(store, self.origin, None, ())
         self._keys_number = -1
+        self._seeds: tuple[bytes, ...] = ()
         self._load_keys()
         self._mutex = threading.Lock()
         self.witnessing = Witnessing(self.size)
-        self._seeds: tuple[bytes, ...] = ()
         self._rounds = 0
         self._short: tuple[int, int, UnavailableError] | None = None
         self._stop = threading.Event()
@@ -155,7 +155,7 @@ class Publishing:
         size, witnessing = self.size(), self._witnesses()
         if witnessing is not None and counter(self._core.state.read(), "behind"):
             checkpoint, _ = self._log.advance(self.read_entries, size)
-            return sign_checkpoint(checkpoint, *self._seeds)  # shown to nobody: it says how far this keymaster is
+            return sign_checkpoint(checkpoint, *self._seeds)  # not published: it says how far this keymaster is
         self._short = None
         try:
             return self._log.publish(self.read_entries, size, witnessing)

@@ -84,18 +84,18 @@ class _Asked:
     def __init__(self) -> None:
         self.signature: Signature | None = None
         self.silent = "no answer in time"
-        self.refusal: IntegrityError | None = None
         self.done = False
 
 
 class _Link:
-    """One witness: where it is, how far it knows the log, and whether a thread is asking it."""
+    """One witness: where it is, how far it knows the log, whether a thread is asking it, and what stops at its word."""
 
     def __init__(self, cosigner: Cosigner, url: str) -> None:
         self.cosigner = cosigner
         self.url = url
         self.known = 0
         self.busy = False
+        self.refusal: IntegrityError | None = None
 
 
 class Witnessing:
@@ -111,7 +111,6 @@ class Witnessing:
         self.seconds = seconds
         self._rule: Rule | None = None
         self._links: list[_Link] = []
-        self._refusals: dict[str, IntegrityError] = {}
         self._changed = threading.Condition()
         self._pool: PoolManager | None = None
         self.short: UnavailableError | None = None
@@ -124,9 +123,6 @@ class Witnessing:
             pairs = () if rule is None else zip(rule.quorum.witnesses, rule.urls, strict=True)
             self._links = [known.get(pair) or _Link(*pair) for pair in pairs]
             self._rule = rule
-            with self._changed:
-                named = {link.cosigner.line() for link in self._links}
-                self._refusals = {line: error for line, error in self._refusals.items() if line in named}
         return None if rule is None else self
 
     @property
@@ -182,9 +178,9 @@ class Witnessing:
                 self._changed.wait(left)
 
     def _stop_refused(self) -> None:
-        with self._changed:
-            for error in self._refusals.values():
-                raise IntegrityError(str(error), hint=error.hint)
+        for link in self._links:
+            if link.refusal is not None:
+                raise IntegrityError(str(link.refusal), hint=link.refusal.hint)
 
     def _with(self, text: str, asked: Mapping[str, _Asked], quorum: Quorum) -> str:
         """The checkpoint with what was cosigned, in the rule's order."""
@@ -219,9 +215,7 @@ class Witnessing:
         finally:
             with self._changed:
                 one.signature, one.silent, one.done = signature, silent, True
-                link.busy = False
-                if refusal is not None and any(link is kept for kept in self._links):
-                    self._refusals[link.cosigner.line()] = refusal
+                link.busy, link.refusal = False, refusal
                 self._changed.notify_all()
             if refusal is not None:
                 logging.getLogger("strongroom").critical("%s; nothing is published any more", refusal)

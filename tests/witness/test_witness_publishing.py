@@ -1,0 +1,329 @@
+"""A room whose policy names witnesses: what counts, what waits, what stops, and what is read meanwhile."""
+
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
+from small_room import PASSPHRASE, POLICY, SmallRoom, person, persons
+from witness_kit import Liar, Witness, section
+
+import strongroom
+from strongroom.audit.cosign import Cosigner, cosigners_of
+from strongroom.errors import IntegrityError, PolicyError, UnavailableError
+from strongroom.seal.sign import public_key
+
+SOON = 1.0
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three witnesses that know no log yet."""
+    made = [Witness(tmp_path / name, f"{name}.example/w") for name in ("north", "south", "west")]
+    yield made
+    for witness in made:
+        witness.stop()
+
+
+def begin(room, witnesses, quorum=2):
+    """Let them watch the room's log, and the policy name them."""
+    with room.keymaster() as keys:
+        for witness in witnesses:
+            witness.logs = [keys.log_key()]
+            witness.start()
+        keys.set_policy("kit", POLICY + section(quorum, *witnesses))
+
+
+def hurry(keys, seconds=SOON):
+    keys._publishing.witnessing.seconds = seconds
+    return keys
+
+
+def cosigners(text, witnesses):
+    return cosigners_of(text, [w.cosigner for w in witnesses])
+
+
+@pytest.mark.usefixtures("either_keymaster")
+def test_a_room_with_witnesses_goes_on_as_before_and_its_checkpoints_are_cosigned(room, three):
+    """Put, read, check and a new opening; snapshot, note and report carry the cosignatures."""
+    begin(room, three)
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        opened.put("persons", persons(5, 400))
+        assert opened.check().faults == []
+        report = opened.verify_log()
+        assert set(report["witnesses"]) == {w.cosigner.name for w in three}
+        assert report["unpublished"] == 0
+        assert len(cosigners(keys.publish(), three)) == 3
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+        with opened.read(purpose="case-work", reason="case 1") as desk:
+            assert desk.get("persons", "P-000400")["name"] == person(400)["name"]
+    newest = max((room.bucket / "notes").rglob("*"))
+    assert len(cosigners(newest.read_text(), three)) >= 2
+
+
+@pytest.mark.usefixtures("either_keymaster")
+def test_with_fewer_than_enough_reads_go_on_and_nothing_is_published(room, three):
+    """Two of three are down: a read is answered and noted; a put fails, says who is missing, and moves nothing."""
+    begin(room, three)
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        hurry(keys)
+        before, published = keys.head(), keys.publish()
+        for witness in three[:2]:
+            witness.stop()
+        other = strongroom.open(str(room.bucket), keys=keys, actor="ada")
+        with other, other.read(purpose="case-work", reason="c") as desk:
+            assert desk.get("persons", "P-000001")["mobile"] == person(1)["mobile"]
+        with pytest.raises(UnavailableError, match=r"2 of 3 witnesses must cosign .* 1 did: north\.example/w: does not"):
+            opened.put("persons", persons(5, 400))
+        assert keys.head() == before
+        report = opened.verify_log()
+        assert report["checkpoint"] == published
+        assert report["unpublished"] > 0
+        three[0].start()
+        assert opened.put("persons", persons(5, 400)).leaf > 0
+        assert opened.verify_log()["unpublished"] == 0
+
+
+def test_what_was_noted_while_witnesses_were_away_is_published_when_they_are_back(room, three, monkeypatch):
+    """The keymaster was closed and opened meanwhile; without a further call the checkpoint comes by itself."""
+    monkeypatch.setattr("strongroom.keymaster.publishing.RETRY_SECONDS", 0.2)
+    begin(room, three)
+    for witness in three[1:]:
+        witness.stop()
+    with room.keymaster() as keys:
+        hurry(keys)
+        keys.begin_reading(actor="ada", purpose="case-work", reason="r")
+        with pytest.raises(UnavailableError):
+            keys.publish()
+    with room.keymaster() as keys:
+        hurry(keys)
+        keys.begin_reading(actor="ada", purpose="case-work", reason="r")
+        time.sleep(0.3)
+        three[1].start()
+        end = time.monotonic() + 20
+        while True:
+            stored = keys._publishing._log.stored_checkpoint()
+            if stored is not None and stored[1].size == keys.log_size:
+                break
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert len(cosigners(stored[0], three)) == 2
+
+
+def test_a_room_with_witnesses_from_the_start(tmp_path, three):
+    """The policy that a room is made with names them; they learn the log's key from `log_key`, before anything is put."""
+    three[0].logs = [_some_log()]
+    three[0].start()
+    room = SmallRoom(tmp_path / "new")
+    room.folder.mkdir()
+    room.create(policy=POLICY + section(1, three[0]))
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        with pytest.raises(UnavailableError, match="does not know this log"):
+            opened.put("persons", persons(5))
+        three[0].watch(opened.log_key())
+        assert opened.put("persons", persons(5)).leaf > 0
+
+
+def _some_log():
+    from strongroom.audit.note import verifier_key
+
+    return verifier_key("strongroom/none", public_key(bytes(32)))
+
+
+def test_a_checkpoint_cosigned_and_lost_before_it_was_stored_is_caught_up_with(room, three):
+    """The log's folder is that of before, its entries are all there: the witness names its size, and is shown the way."""
+    begin(room, three)
+    with room.keymaster() as keys:
+        keys.publish()
+    shutil.copytree(room.keys / "log", room.folder / "log before")
+    with room.keymaster() as keys:
+        for n in range(300):
+            keys.begin_reading(actor="ada", purpose="case-work", reason=f"r{n}")
+        keys.publish()
+    shutil.rmtree(room.keys / "log")
+    (room.folder / "log before").rename(room.keys / "log")
+    with room.keymaster() as keys:
+        keys.begin_reading(actor="ada", purpose="case-work", reason="another")
+        assert len(cosigners(keys.publish(), three)) == 3
+        assert keys.verify_log()["unpublished"] == 0
+
+
+def test_a_silent_witness_delays_a_checkpoint_by_a_bounded_time_and_no_read_at_all(room, three):
+    """It takes what it is sent and says nothing: publishing ends in time, once for all who wait; nobody else waits."""
+    silent = Liar((200, "text/plain", b""), delay=60)
+    begin(room, three[:1], quorum=1)
+    other = SimpleNamespace(cosigner=Cosigner("mute.example/w", public_key(bytes(32))), url=silent.url)
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+        hurry(keys)
+        keys.set_policy("kit", POLICY + section(2, three[0], other))
+        failed, started = [], time.monotonic()
+
+        def publish():
+            try:
+                keys.publish()
+            except UnavailableError as error:
+                failed.append(str(error))
+
+        waiting = [threading.Thread(target=publish) for _ in range(12)]
+        for thread in waiting:
+            thread.start()
+        with opened.read(purpose="case-work", reason="c") as desk:
+            desk.get("persons", "P-000001")
+        read = time.monotonic() - started
+        for thread in waiting:
+            thread.join()
+        assert len(failed) == 12
+        assert "mute.example/w: " in failed[0]
+        assert time.monotonic() - started < 4 * SOON + 2
+        assert read < SOON
+        asking = [t for t in threading.enumerate() if t.name == "strongroom-witness"]
+        assert len(asking) <= 2
+        keys.set_policy("kit", POLICY + section(1, three[0], other))
+        started = time.monotonic()
+        assert cosigners(keys.publish(), three[:1])
+        assert time.monotonic() - started < 2 * SOON  # a round under the old rule may be under way
+        silent.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([(200, "text/plain", b"")], "answered without|does not verify"),
+        ([(200, "text/plain", b"\xff\xfe")], "does not verify"),
+        ([(200, "text/plain", "— mute.example/w AAAAAAAA\n".encode())], "answered without a cosignature"),
+        ([(200, "text/plain", b"x" * (1 << 17))], "answered too much"),
+        ([(500, "text/plain", b"")], "answered 500"),
+        ([(302, "text/plain", b"")], "answered 302"),
+        ([(403, "text/plain", b"")], "does not know the key"),
+        ([(409, "text/plain", b"5\n")], "409 without a size"),
+        ([(409, "text/x.tlog.size", b"five")], "409 without a size"),
+        ([(409, "text/x.tlog.size", b"1\n"), (409, "text/x.tlog.size", b"2\n")] * 3, "another size each time"),
+    ],
+)
+def test_an_answer_that_is_none_counts_as_silence(room, answers, said):
+    """Whatever a witness says but a cosignature, a size or a refusal: it did not cosign, and the error says why."""
+    liar = Liar(*answers)
+    other = SimpleNamespace(cosigner=Cosigner("mute.example/w", public_key(bytes(32))), url=liar.url)
+    with room.keymaster() as keys:
+        hurry(keys)
+        keys.set_policy("kit", POLICY + section(1, other))
+        with pytest.raises(UnavailableError, match=said):
+            keys.publish()
+    liar.close()
+
+
+def test_a_cosignature_by_another_key_under_the_name_does_not_count(room, three, tmp_path):
+    """The witness at the URL has another key than the policy names."""
+    impostor = Witness(tmp_path / "impostor", "north.example/w")
+    begin(room, [impostor], quorum=1)
+    named = SimpleNamespace(cosigner=three[0].cosigner, url=impostor.url)
+    with room.keymaster() as keys:
+        hurry(keys)
+        keys.set_policy("kit", POLICY + section(1, named))
+        with pytest.raises(UnavailableError, match="answered without a cosignature of its key"):
+            keys.publish()
+    impostor.stop()
+
+
+def test_the_signing_key_can_be_changed_under_witnesses(room, three):
+    """While both keys sign, the old one lets witnesses in; then they need to know the new one."""
+    begin(room, three, quorum=3)
+    with room.keymaster() as keys:
+        hurry(keys)
+        rotated = keys.resigning.rotate("kit")
+        keys.begin_reading(actor="ada", purpose="case-work", reason="r")
+        with pytest.raises(UnavailableError, match="does not know the key that the log signs with"):
+            keys.publish()
+        for witness in three:
+            witness.watch(rotated.key)
+        assert len(cosigners(keys.publish(), three)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[witnesses]\n", "has no quorum"),
+        ("[witnesses]\nquorum = 0\n", "whole number from 1"),
+        ('[witnesses]\nquorum = 2\na = { key = "k", url = "https://a.example" }\n', "is 2, and witnesses names 1"),
+        ('[witnesses]\nquorum = 1\na = { key = "k" }\n', "has no url"),
+        ('[witnesses]\nquorum = 1\na = { url = "https://a.example" }\n', "has no key"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://a.example", more = 1 }\n', "unknown key"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "http://a.example" }\n', "must be https"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "ftp://a.example" }\n', "no URL of a witness"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://u:p@a.example" }\n', "no URL of a witness"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://a.example:x" }\n', "no URL of a witness"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://[a" }\n', "no URL of a witness"),
+        ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://a.example" }\n', "no public key of a witness"),
+    ],
+)
+def test_a_section_that_is_none_is_refused(room, text, problem):
+    """With its place, before anything changes."""
+    with room.keymaster() as keys, pytest.raises(PolicyError, match=problem):
+        keys.set_policy("kit", POLICY + "\n" + text)
+
+
+def test_one_witness_twice_is_refused(room, three):
+    """Two names in the policy for one key would be one voice counted twice."""
+    three[0].port = 9
+    with room.keymaster() as keys, pytest.raises(PolicyError, match="two witnesses have one"):
+        keys.set_policy("kit", POLICY + section(2, three[0], three[0]))
+
+
+def test_the_rule_survives_in_the_stored_policy(room, three):
+    """As JSON and back; a policy without witnesses reads as before."""
+    from strongroom.purpose.model import Policy
+
+    begin(room, three)
+    with room.keymaster() as keys:
+        policy = keys.policy()
+        assert policy.witnesses.quorum == 2
+        assert Policy.from_json(policy.to_json()) == policy
+    older = policy.to_json().replace('"witnesses":', '"w":')
+    assert Policy.from_json(older).witnesses is None
+
+
+# -- a keymaster that came home ------------------------------------------------------------------
+def test_a_keymaster_from_a_copy_that_lost_nothing_goes_on_with_its_witnesses(room, three, tmp_path):
+    """Copied, put on, lost, brought home: it catches up before a witness is asked, and they cosign what follows."""
+    begin(room, three)
+    with room.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        opened.erase(["P-000003"], reason="asked")
+    home = room.copy_to(tmp_path / "home")
+    shutil.rmtree(home.keys)
+    strongroom.restore_keymaster(home.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
+    with home.keymaster() as keys:
+        assert keys._publishing._log.stored_checkpoint() is None
+    with home.keymaster() as keys, strongroom.open(str(home.bucket), keys=keys, actor="kit") as opened:
+        assert opened.verify_log()["unpublished"] == 0
+        assert len(cosigners(keys.publish(), three)) == 3
+
+
+def test_a_keymaster_that_lost_entries_for_good_needs_other_witnesses(room, three, tmp_path):
+    """Witnesses saw entries that no copy has: they refuse for ever. Two people name new keys, and the log goes on."""
+    begin(room, three)
+    with room.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+        for n in range(20):
+            keys.begin_reading(actor="ada", purpose="case-work", reason=f"r{n}")
+        keys.publish()
+    home = room.copy_to(tmp_path / "home")
+    shutil.rmtree(home.keys)
+    strongroom.restore_keymaster(home.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
+    keys = home.keymaster()
+    with strongroom.open(str(home.bucket), keys=keys, actor="kit") as opened:
+        with pytest.raises(IntegrityError, match=r"witness \w+\.example/w refuses the log: it knows a log of"):
+            keys.publish()
+        fresh = [Witness(tmp_path / f"new{n}", f"new{n}.example/w", keys.log_key()).start() for n in range(2)]
+        keys.set_policy("kit", POLICY + section(2, *fresh))
+        assert opened.put("persons", persons(5, 400)).leaf > 0
+        assert len(cosigners(keys.publish(), fresh)) == 2
+    keys.close()
+    for witness in fresh:
+        witness.stop()
