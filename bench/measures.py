@@ -19,6 +19,7 @@ from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.ours import PASSPHRASE
 from bench.overhttp import measure_http
+from bench.proofs import measure_proofs
 from bench.s3 import measure_s3
 from bench.served import measure_served
 
@@ -306,6 +307,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "s3": measure_s3,
     "served": measure_served,
     "http": measure_http,
+    "proofs": measure_proofs,
     "copies": measure_copies,
     "erase": measure_erase,
     "large": measure_large,

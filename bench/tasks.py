@@ -64,6 +64,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "served find": _call("served", "find"),
     "served release": _call("served", "release"),
     "http find": _call("overhttp", "find"),
+    "proofs": _call("proofs", "proofs"),
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),
