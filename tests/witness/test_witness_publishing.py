@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
 from small_room import PASSPHRASE, POLICY, SmallRoom, person, persons
-from witness_kit import Liar, Witness, section
+from witness_kit import Liar, Witness, certificate, section
 
 import strongroom
 from strongroom.audit.cosign import Cosigner, cosigners_of
@@ -242,6 +242,21 @@ def test_the_signing_key_can_be_changed_under_witnesses(room, three):
         for witness in three:
             witness.watch(rotated.key)
         assert len(cosigners(keys.publish(), three)) == 3
+
+
+def test_a_witness_is_asked_over_tls_by_a_certificate_that_holds(room, tmp_path, monkeypatch):
+    """With the authorities of the machine, to which SSL_CERT_FILE adds; without them nothing is sent."""
+    pem = certificate(tmp_path / "w.pem")
+    witness = Witness(tmp_path / "tls", "tls.example/w", pem=pem)
+    begin(room, [witness], quorum=1)
+    with room.keymaster() as keys:
+        hurry(keys)
+        with pytest.raises(UnavailableError, match=r"tls\.example/w: does not answer \(SSLError\)"):
+            keys.publish()
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    with room.keymaster() as keys:
+        assert cosigners(keys.publish(), [witness]) == ("tls.example/w",)
+    witness.stop()
 
 
 @pytest.mark.parametrize(

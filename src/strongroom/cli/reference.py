@@ -113,6 +113,11 @@ EXAMPLES = {
         "strongroom serve --listen 10.0.0.6:8447 --certificate server.pem --key server.key",
         "strongroom serve --openapi > openapi.json",
     ],
+    "witness key": ["strongroom witness key ./witness --name north.example/w"],
+    "witness serve": [
+        'strongroom witness serve ./witness --log "strongroom/0123…+1a2b3c4d+AV…"',
+        "strongroom witness serve ./witness --logs logs.txt --listen 10.0.0.7:8447 --certificate w.pem --key w.key",
+    ],
     "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
     "actor add": [
         'strongroom actor add mei --line "srk1:mei:…" --actor kit --network 10.0.0.0/8 --purpose delivery',
@@ -159,7 +164,10 @@ EXAMPLES = {
     "hold": ['strongroom hold P-000007 --reason "suit 4" --actor kit'],
     "unhold": ['strongroom unhold P-000007 --reason "suit 4 is over" --actor nan'],
     "retention": ["strongroom retention --actor kit", "strongroom retention --schema schema.toml --actor kit"],
-    "verify": ["strongroom verify erasure.json --key log.key"],
+    "verify": [
+        "strongroom verify erasure.json --key log.key",
+        'strongroom verify erasure.json --key log.key --witness "north.example/w+…" --quorum 1',
+    ],
     "policy": [
         "strongroom policy --actor kit",
         "strongroom policy --actor kit --test policy.toml --from 2026-11-01",
