@@ -62,12 +62,17 @@ def test_with_no_witness_left_a_verb_that_needs_one_says_so(shell, watched):
     hold = shell.run("hold", "P-000001", "--reason", "a case", *KIT)
     assert hold.code == 6
     assert "1 of 2 witnesses must cosign the log's checkpoint, 0 did: north.example/w: does not answer" in hold.err
+    erased = shell.run("erase", "P-000004", "--reason", "asked", "--confirm", "P-000004", "--out", "r.json", *KIT)
+    assert erased.code == 6
+    assert "the erasure is in force" in erased.err
+    leaf = erased.err.partition("--receipt ")[2].partition("`")[0]
     shown = shell.run("log", *KIT)
     assert shown.code == 0
     assert "newer not cosigned yet" in shown.err
     for _, process in watched:
         process.start()
     assert "not cosigned" not in shell.run("log", *KIT).err
+    assert shell.run("erase", "--receipt", leaf, "--out", "r.json", *KIT).code == 0
 
 
 def test_misuses_are_told(shell, tmp_path):

@@ -23,9 +23,11 @@ from tlog_scales.tlog import Checkpoint, InclusionProof, InclusionProofInvalid
 from tlog_scales.utils import b64dec, sha256
 
 
-@pytest.fixture
-def watched(room, tmp_path):
+@pytest.fixture(scope="module")
+def watched(filled_template, tmp_path_factory):
     """A room of some hundred entries, two witnesses, a receipt of an erasure, and the one-line key of its log."""
+    tmp_path = tmp_path_factory.mktemp("watched")
+    room = filled_template.copy_to(tmp_path / "room")
     with room.keymaster() as keys:
         line = keys.log_key()
         witnesses = [Witness(tmp_path / n, f"{n}.example/w", line).start() for n in ("north", "south")]

@@ -6,8 +6,11 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
 from small_room import PASSPHRASE, POLICY, SmallRoom, person, persons
@@ -16,6 +19,8 @@ from witness_kit import Liar, Witness, certificate, section
 import strongroom
 from strongroom.audit.cosign import Cosigner, cosigners_of
 from strongroom.errors import IntegrityError, PolicyError, UnavailableError
+from strongroom.purpose.observers import LOOPBACK, parse_witnesses
+from strongroom.purpose.toml import Node
 from strongroom.seal.sign import public_key
 
 SOON = 1.0
@@ -37,6 +42,13 @@ def begin(room, witnesses, quorum=2):
             witness.logs = [keys.log_key()]
             witness.start()
         keys.set_policy("kit", POLICY + section(quorum, *witnesses))
+
+
+@pytest.fixture(scope="module")
+def once(filled_template, tmp_path_factory):
+    """A keymaster for tests that need no room of their own."""
+    with filled_template.copy_to(tmp_path_factory.mktemp("once") / "room").keymaster() as keys:
+        yield hurry(keys)
 
 
 def hurry(keys, seconds=SOON):
@@ -205,15 +217,14 @@ def test_a_silent_witness_delays_a_checkpoint_by_a_bounded_time_and_no_read_at_a
         ([(409, "text/x.tlog.size", b"1\n"), (409, "text/x.tlog.size", b"2\n")] * 3, "another size each time"),
     ],
 )
-def test_an_answer_that_is_none_counts_as_silence(room, answers, said):
+def test_an_answer_that_is_none_counts_as_silence(once, answers, said):
     """Whatever a witness says but a cosignature, a size or a refusal: it did not cosign, and the error says why."""
     liar = Liar(*answers)
     other = SimpleNamespace(cosigner=Cosigner("mute.example/w", public_key(bytes(32))), url=liar.url)
-    with room.keymaster() as keys:
-        hurry(keys)
-        keys.set_policy("kit", POLICY + section(1, other))
-        with pytest.raises(UnavailableError, match=said):
-            keys.publish()
+    once.set_policy("kit", POLICY + section(1, other))
+    with pytest.raises(UnavailableError, match=said):
+        once.publish()
+    once.set_policy("kit", POLICY)
     liar.close()
 
 
@@ -276,17 +287,30 @@ def test_a_witness_is_asked_over_tls_by_a_certificate_that_holds(room, tmp_path,
         ('[witnesses]\nquorum = 1\na = { key = "k", url = "https://a.example" }\n', "no public key of a witness"),
     ],
 )
-def test_a_section_that_is_none_is_refused(room, text, problem):
+def test_a_section_that_is_none_is_refused(once, text, problem):
     """With its place, before anything changes."""
-    with room.keymaster() as keys, pytest.raises(PolicyError, match=problem):
-        keys.set_policy("kit", POLICY + "\n" + text)
+    with pytest.raises(PolicyError, match=problem):
+        once.set_policy("kit", POLICY + "\n" + text)
 
 
-def test_one_witness_twice_is_refused(room, three):
+@given(st.text(max_size=30), st.integers(0, 40), st.integers(0, 10), st.integers(-1, 3))
+def test_any_url_and_number_is_a_rule_or_refused(insert, at, gone, quorum):
+    """Only this library's errors come out, and what is taken goes over TLS or stays on this machine."""
+    url = "https://north.example:8447/prefix"
+    for text in (insert, url[:at] + insert + url[at + gone :], "http://" + insert):
+        try:
+            rule = parse_witnesses(Node("witnesses", {"quorum": quorum, "a": {"key": "k", "url": text}}))
+        except PolicyError:
+            continue
+        assert rule.quorum == 1
+        assert urlsplit(rule.witnesses[0].url).scheme == "https" or urlsplit(text).hostname in LOOPBACK
+
+
+def test_one_witness_twice_is_refused(once, three):
     """Two names in the policy for one key would be one voice counted twice."""
     three[0].port = 9
-    with room.keymaster() as keys, pytest.raises(PolicyError, match="two witnesses have one"):
-        keys.set_policy("kit", POLICY + section(2, three[0], three[0]))
+    with pytest.raises(PolicyError, match="two witnesses have one"):
+        once.set_policy("kit", POLICY + section(2, three[0], three[0]))
 
 
 def test_the_rule_survives_in_the_stored_policy(room, three):

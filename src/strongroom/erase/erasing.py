@@ -77,10 +77,16 @@ def receipt_of(store: Store, keymaster: Keymaster, actor: str, leaves: Sequence[
     """The receipt of erasures as they stand now, placed.
 
     Raises:
-        UnavailableError: The second place does not answer; the erasures are in force.
+        UnavailableError: The second place or the log's witnesses do not answer; the erasures are in force.
         NotFoundError: An entry is no erasure.
     """
-    proofs = keymaster.erasures.proofs(actor, leaves)
+    try:
+        proofs = keymaster.erasures.proofs(actor, leaves)
+    except UnavailableError as error:
+        raise UnavailableError(
+            f"the erasure is in force, by entry {leaves[0]} of the log, and is not proved yet: {error}",
+            hint=f"`strongroom erase --receipt {leaves[0]}` writes the receipt",
+        ) from error
     try:
         leave_act(store, keymaster, max(leaves))
     except StrongroomError as error:

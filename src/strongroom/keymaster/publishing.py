@@ -133,12 +133,14 @@ class Publishing:
         self._core.noted.set()
         if self._thread is not None:
             self._thread.join()
-        if self._short is None or self._short[1] != self.size():
-            try:
+        try:
+            if self._short is None or self._short[1] != self.size():
                 self.publish()
-            except UnavailableError:
-                if self._short is None:
-                    raise
+        except UnavailableError:
+            if self._short is None:
+                raise
+        finally:
+            self.witnessing.close()
 
     def publish(self) -> str:
         """See `Keymaster.publish`."""

@@ -125,6 +125,12 @@ class Witnessing:
             self._rule = rule
         return None if rule is None else self
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        with self._changed:
+            if self._pool is not None:
+                self._pool.clear()
+
     @property
     def quorum(self) -> Quorum | None:
         """The rule in force."""
