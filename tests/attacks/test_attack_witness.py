@@ -179,7 +179,6 @@ def test_attack_cosignatures_are_taken_off_the_stored_checkpoint(room, two):
     for witness in two:
         witness.stop()
     with room.keymaster() as keys:
-        keys._publishing.witnessing.seconds = 1.0
         with pytest.raises(UnavailableError, match="0 did"):
             keys.verify_log()
     forged = [type(s)(s.name, s.key_id, bytes(72)) for s in parsed.signatures[1:]]
@@ -231,7 +230,6 @@ def test_attack_somebody_on_the_way_answers_for_the_witness(room, two):
     liar = Liar((200, "text/plain", line.encode()))  # a genuine line, of an older checkpoint
     named = SimpleNamespace(cosigner=two[0].cosigner, url=liar.url)
     with room.keymaster() as keys:
-        keys._publishing.witnessing.seconds = 1.0
         keys.set_policy("kit", POLICY + section(1, named))
         note(keys, 1)
         with pytest.raises(UnavailableError, match="its cosignature does not verify"):

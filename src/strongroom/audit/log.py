@@ -116,6 +116,7 @@ class TileLog:
         self._public_key = public_key
         self._edge: _Edge | None = None
         self._ahead: tuple[Checkpoint, _Edge] | None = None
+        self._seen: Checkpoint | None = None
         self._text = ""
 
     def stored_checkpoint(self) -> tuple[str, Checkpoint] | None:
@@ -172,7 +173,7 @@ class TileLog:
             text = cosigning.cosign(text, lambda old: consistency_proof(read, old, size))
         self._put_all(_partial_writes(edge, size))
         self._store.replace(CHECKPOINT, text.encode())
-        self._text, self._edge, self._ahead = text, edge, None
+        self._text, self._seen, self._edge, self._ahead = text, edge.checkpoint, edge, None
         self._prune(start, size)
         return text
 
@@ -230,24 +231,21 @@ class TileLog:
 
     def _current_edge(self, read_entries: ReadEntries) -> _Edge:
         """The edge at the stored checkpoint; what is remembered is used only if it is of that checkpoint."""
-        stored = self.stored_checkpoint()
-        known = self._edge
+        stored, seen = self.stored_checkpoint(), self._seen
         if stored is None:
-            if known is not None and self._text:
+            if seen is not None:
                 raise IntegrityError("the log's checkpoint has disappeared")
             return _Edge(Checkpoint(self._origin, 0, tree_root([])), [], [])
         text, checkpoint = stored
-        if known is not None and known.checkpoint == checkpoint:
-            self._text = text
-            return known
-        read = self.reader()
-        if known is not None:
-            if checkpoint.size < known.checkpoint.size:
+        if seen is not None and checkpoint != seen:
+            if checkpoint.size < seen.size:
                 raise IntegrityError("the log's checkpoint went back to an older one")
-            proof = consistency_proof(read, known.checkpoint.size, checkpoint.size)
-            verify_consistency(known.checkpoint.size, checkpoint.size, known.checkpoint.root, checkpoint.root, proof)
-        self._text = text
-        return _load_edge(read, checkpoint, read_entries)
+            proof = consistency_proof(self.reader(), seen.size, checkpoint.size)
+            verify_consistency(seen.size, checkpoint.size, seen.root, checkpoint.root, proof)
+        self._text, self._seen = text, checkpoint
+        if self._edge is not None and self._edge.checkpoint == checkpoint:
+            return self._edge
+        return _load_edge(self.reader(), checkpoint, read_entries)
 
     def _put_all(self, writes: list[tuple[str, bytes]]) -> None:
         """Create objects, several at a time where there are many; all are durable when this returns."""
