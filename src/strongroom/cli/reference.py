@@ -116,7 +116,7 @@ EXAMPLES = {
     "witness key": ["strongroom witness key ./witness --name north.example/w"],
     "witness serve": [
         'strongroom witness serve ./witness --log "strongroom/0123…+1a2b3c4d+AV…"',
-        "strongroom witness serve ./witness --logs logs.txt --listen 10.0.0.7:8447 --certificate w.pem --key w.key",
+        "strongroom witness serve ./witness --logs logs.txt --listen 10.0.0.7:8448 --certificate w.pem --key w.key",
     ],
     "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
     "actor add": [

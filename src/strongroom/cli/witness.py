@@ -38,7 +38,7 @@ def serve(
         Path | None, typer.Option("--logs", help="File with such keys, one a line.", metavar="FILE")
     ] = None,
     listen: Annotated[
-        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8447 when not given.", metavar="PLACE")
+        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8448 when not given.", metavar="PLACE")
     ] = None,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", help="PEM file with the server's certificates.", metavar="FILE")

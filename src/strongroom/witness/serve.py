@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.witness.state import WitnessState
 
 THREADS = 8
-LISTEN_DEFAULT = "127.0.0.1:8447"
+LISTEN_DEFAULT = "127.0.0.1:8448"
 
 
 class App:
