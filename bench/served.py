@@ -50,11 +50,12 @@ def serving(base: str) -> Iterator[tuple[str, int]]:
 def prepare(base: str) -> dict[str, Any]:
     """Make an empty room and a credential for each actor under `base`."""
     from strongroom.identity.credential import new_credential
+    from strongroom.keymaster.wanted import Wanted
 
     with make(base) as keymaster:
         for actor in ("kit", "ada"):
             made = new_credential(keymaster.room_id, actor)
-            keymaster.credentials.add("kit", actor, made.public_key, days=1)
+            keymaster.credentials.add("kit", Wanted(actor, made.public_key, 1))
             made.write(Path(base) / f"{actor}.credential")
         front = new_credential(keymaster.room_id, "kit")
         keymaster.credentials.add("kit", "kit", front.public_key, days=1, server=True)

@@ -16,10 +16,13 @@ from strongroom.errors import DeniedError, NotFoundError
 from strongroom.identity.credential import new_credential
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import holder, releasing
+from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import callers, service
 from strongroom.keyserver.calls import CALLS, read_trouble
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.listen import parse_listen
+from strongroom.purpose.budget import OwnBudgets
+from strongroom.purpose.model import Budget
 
 
 @pytest.fixture
@@ -159,6 +162,39 @@ def test_control_inside_its_network_it_is_worth_what_is_left_of_its_budget(room,
     assert {e["actor"] for e in seen} == {"mei"}
 
 
+def stolen_with_its_own_budget(room, served):
+    """How many persons a thief gets through a credential of three a day, by gets under two purposes; and its id."""
+    stolen = served.credential("ada", server=True, budgets=OwnBudgets(Budget(day=3)))
+    got = 0
+    with served.connect(stolen) as keys, strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+        with contextlib.suppress(strongroom.BudgetError):
+            for n in range(6):
+                with opened.read(purpose="case-work", reason="r") as desk:
+                    desk.get("persons", f"P-{n:06d}")
+                    got += 1
+    return got, stolen.id
+
+
+def test_a_stolen_credential_is_worth_its_own_budget(room, served):
+    """Its actor may have many more; the credential ends after three, over readings, and the log says through which."""
+    got, ident = stolen_with_its_own_budget(room, served)
+    assert got == 3
+    seen = [e for e in served.log_entries("kit") if e["act"] == "get"]
+    assert {e["credential"] for e in seen} == {ident}
+    assert seen[-1]["rule"] == f"persons/credential/{ident}/day"
+    assert [e["remaining"][f"persons/credential/{ident}/day"] for e in seen[:-1]] == [2, 1, 0]
+    with served.connect(served.credential("ada", server=True)) as keys:
+        with strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+            with opened.read(purpose="case-work", reason="r") as desk:
+                assert desk.get("persons", "P-000007")["name"] == person(7)["name"]
+
+
+def test_control_without_budgets_of_its_own_it_reads_on(room, served, monkeypatch):
+    """Control: where a credential limits nothing, only the actor's budgets hold."""
+    monkeypatch.setattr(holder, "credential_limits", lambda *_: ())
+    assert stolen_with_its_own_budget(room, served)[0] == 6
+
+
 def test_a_reading_and_a_lease_of_somebody_else_are_not_there(room, served):
     """Whoever learns their ids can do nothing with them, under another credential of the same actor either."""
     ada, kit = served.of("ada"), served.of("kit")
@@ -281,7 +317,7 @@ def test_no_change_that_takes_two_is_made_by_one_over_the_wire(careful):
     before = (careful.keymaster.policy(), careful.keymaster.schema())
     assert kit.set_policy("kit", TWO.replace("always = true", "over = 1000000")).asked
     assert kit.set_schema("kit", schema).asked
-    assert kit.credentials.add("kit", "ada", new_credential(kit.room_id, "ada").public_key, days=5) is None
+    assert kit.credentials.add("kit", Wanted("ada", new_credential(kit.room_id, "ada").public_key, 5)) is None
     assert (careful.keymaster.policy(), careful.keymaster.schema()) == before
     assert len(kit.approvals.waiting("kit")) == 3
 

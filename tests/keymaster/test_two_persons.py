@@ -8,6 +8,7 @@ from keymaster_fixtures import POLICY, SCHEMA, Clock, ask, identifiers, make, pu
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, PolicyError, UsageError
 from strongroom.keymaster.approvals import WAITS_SECONDS
+from strongroom.keymaster.wanted import Wanted
 
 CAREFUL = POLICY.replace("[roles.reader]", "[roles.reader]\n[roles.chief]").replace(
     '[actors.bob]\nroles = ["reader"]',
@@ -302,7 +303,7 @@ def test_a_frozen_purpose_and_a_frozen_room(master, tmp_path, clock):
             lambda: other.set_policy("kit", CAREFUL),
             lambda: other.begin_maintenance(actor="kit", verb="erase"),
             lambda: other.key_copies.copy("kit", str(tmp_path / "copy")),
-            lambda: other.credentials.add("kit", "ada", bytes(32), days=1),
+            lambda: other.credentials.add("kit", Wanted("ada", bytes(32), 1)),
         ):
             with pytest.raises(DeniedError) as refused:
                 act()
@@ -339,7 +340,7 @@ def test_changes_that_are_asked_are_made_when_another_agrees(master):
     policy = master.changes.ask("kit", "policy", CAREFUL + "# asked\n")
     schema = master.changes.ask("kit", "schema", SCHEMA.replace("birth_year = {", 'school = { type = "string", class = "contact" }\nbirth_year = {'))
     own = new_credential(master.room_id, "ada")
-    key = master.credentials.ask_add("kit", "ada", own.public_key, days=3, networks=["10.0.0.0/8"])
+    key = master.credentials.ask_add("kit", Wanted("ada", own.public_key, 3, ("10.0.0.0/8",)))
     number = master._core.standing.policy_number
     assert {one.kind for one in master.approvals.waiting("eve")} == {"policy", "schema", "actors"}
     with pytest.raises(DeniedError, match="another person"):

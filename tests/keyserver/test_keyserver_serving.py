@@ -23,6 +23,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.identity.credential import Credential, new_credential
+from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver.asking import Asking, check_url
 from strongroom.keyserver.listen import Listen, Server, parse_listen
 
@@ -148,7 +149,7 @@ def test_revoking_holds_at_once_and_is_in_the_log(room, served):
     said = [e for e in served.log_entries("kit") if e["act"] == "actors"]
     assert [(e["extras"]["change"], e["extras"]["of"]) for e in said][-1] == ("revoke", "ada")
     with pytest.raises(ConflictError, match="is or was a credential"):
-        served.credentials.add("kit", "ada", own.public_key, days=1)
+        served.credentials.add("kit", Wanted("ada", own.public_key, 1))
 
 
 def test_limits_of_a_credential(room, served):
@@ -216,7 +217,7 @@ def test_killed_in_the_middle_nothing_that_was_answered_is_lost(room, tmp_path):
     """Kill -9 while records are read: every read that was answered is spent and in the log when it is back."""
     with room.keymaster() as keys:
         own = new_credential(keys.room_id, "ada")
-        keys.credentials.add("kit", "ada", own.public_key, days=1)
+        keys.credentials.add("kit", Wanted("ada", own.public_key, 1))
         before = len([e for e in keys.log_entries("kit") if e["act"] == "get"])
 
     def started(port):

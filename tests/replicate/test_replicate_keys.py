@@ -330,18 +330,19 @@ def test_two_that_copy_to_one_place_leave_a_whole_copy(room, copy_of, tmp_path):
 def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
     """A credential revoked since the copy lets nobody in; what was frozen is frozen; broken glass is open for review."""
     from strongroom.identity.credential import new_credential
+    from strongroom.keymaster.wanted import Wanted
 
     kept, gone, later = (new_credential(b"r" * 16, "ada") for _ in range(3))
     rule = '[purposes.case-work]\nbreak_glass = ["officer"]\napproval = { roles = ["counsel"], over = 0 }'
     with room.keymaster() as keys:
         keys.set_policy("kit", POLICY.replace("[purposes.case-work]", rule))
         for one in (kept, gone):
-            keys.credentials.add("kit", "ada", one.public_key, days=9)
+            keys.credentials.add("kit", Wanted("ada", one.public_key, 9))
         keys.key_copies.copy("kit", copy_of)
     keys, kit = opened(room)
     with keys, kit:
         keys.credentials.revoke("kit", gone.id)
-        keys.credentials.add("kit", "ada", later.public_key, days=9)
+        keys.credentials.add("kit", Wanted("ada", later.public_key, 9))
         keys.freezing.freeze("kit", "actor", "mei", "stolen")
         keys.begin_reading(actor="ada", purpose="case-work", reason="now", break_glass=True)
         kit.hold(["P-000011"], reason="court")  # whatever is noted beside the objects takes the log along

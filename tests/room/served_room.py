@@ -5,6 +5,7 @@ import time
 
 import strongroom
 from strongroom.identity.credential import new_credential
+from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver.client import connect
 from strongroom.keyserver.listen import Listen, Server
 
@@ -37,7 +38,7 @@ class Served:
     def credential(self, actor, by="kit", days=1.0, **limits):
         """A new credential of an actor, known to the keymaster."""
         made = new_credential(self.keymaster.room_id, actor)
-        self.keymaster.credentials.add(by, actor, made.public_key, days=days, **limits)
+        self.keymaster.credentials.add(by, Wanted(actor, made.public_key, days, **limits))
         return made
 
     def connect(self, credential):

@@ -10,6 +10,7 @@ left out:
 | act | what was asked: open, get, find, sql, keys, put, commit, policy, schema, … |
 | decision | allowed or refused |
 | actor | who asked |
+| credential | id of the credential that signed the request, of a keymaster behind a server |
 | purpose, legal_basis | under which purpose, and its basis |
 | table, fields | what of, field names in order |
 | count | distinct persons (or records, of a put) |
@@ -47,7 +48,7 @@ DECISIONS = ("allowed", "refused")
 INTEGER_MAX = 2**63 - 1
 LABEL_BYTES = 16
 
-_TEXTS = ("act", "actor", "decision", "legal_basis", "purpose", "rule", "table")
+_TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "rule", "table")
 _HEX = {"reason": 64, "labels": 64, "request": 32}
 _NUMBERS = ("count", "policy", "time")
 _REQUIRED = frozenset({"act", "actor", "decision", "time", "v"})
@@ -79,6 +80,7 @@ class Entry:
     policy: int | None = None
     rule: str | None = None
     extras: Mapping[str, int | str] = field(default_factory=dict)
+    credential: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The stored form as a dictionary: hex digits for bytes, without what says nothing."""

@@ -72,13 +72,24 @@ def add(
         list[str] | None, typer.Option("--purpose", help="What it may read for; all without.", metavar="NAME")
     ] = None,
     server: Annotated[bool, typer.Option("--server", help="It is a server's, which is trusted to mask.")] = False,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Persons it may have released: hour=20,day=50.", metavar="BUDGET")
+    ] = None,
+    lookups: Annotated[
+        str | None, typer.Option("--lookups", help="Values it may look up; else ten times --budget.", metavar="BUDGET")
+    ] = None,
+    put: Annotated[str | None, typer.Option("--put", help="Records it may put.", metavar="BUDGET")] = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a key pair speak for an actor."""
     from strongroom.identity.credential import new_credential, parse_public_line
+    from strongroom.keymaster.wanted import Wanted, parse_budget
+    from strongroom.purpose.budget import OwnBudgets
+    from strongroom.purpose.model import Budget
 
+    own = OwnBudgets(*(Budget() if text is None else parse_budget(text) for text in (budget, lookups, put)))
     if (line is None) == (out is None):
         raise UsageError("either --line of a key pair made elsewhere, or --out for one made here")
     with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
@@ -91,9 +102,8 @@ def add(
             public_key = made.public_key
             made.write(out)
         try:
-            state = keymaster.credentials.add(
-                actor, name, public_key, days=days, networks=network or (), purposes=purpose or (), server=server
-            )
+            wanted = Wanted(name, public_key, days, tuple(network or ()), tuple(purpose or ()), server, own)
+            state = keymaster.credentials.add(actor, wanted)
         except BaseException:
             if out is not None:
                 out.unlink(missing_ok=True)  # a key that nobody knows
@@ -118,7 +128,7 @@ def list_(
     if as_json:
         print_json([state.to_dict() for state in found])
         return
-    headings = ("credential", "actor", "kind", "networks", "purposes", "until", "state")
+    headings = ("credential", "actor", "kind", "networks", "purposes", "budgets", "until", "state")
     print_table(headings, [_row(state) for state in found])
 
 
@@ -126,7 +136,15 @@ def _row(state: CredentialState) -> tuple[str, ...]:
     kind = "server" if state.server else "caller"
     networks, purposes = ", ".join(state.networks) or "anywhere", ", ".join(state.purposes) or "all"
     now = f"revoked {minute(state.revoked)}" if state.revoked else "in force"
-    return (state.id, state.actor, kind, networks, purposes, minute(state.expires), now)
+    return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), now)
+
+
+def _budgets(state: CredentialState) -> str:
+    from strongroom.keymaster.wanted import budget_words
+
+    own = state.budgets
+    named = (("persons", own.budget), ("look-ups", own.lookups), ("records", own.put))
+    return "; ".join(f"{name} {words}" for name, budget in named if (words := budget_words(budget))) or "none"
 
 
 def revoke(

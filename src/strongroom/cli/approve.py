@@ -82,7 +82,7 @@ def _what(asked: Asked) -> str:
     if asked.kind == "unfreeze":
         return f"{said['kind']} {said['name']}: {asked.reason}"
     if asked.kind == "actors":
-        return f"a credential of {said['of_actor']} for {said['days']:g} days"
+        return f"a credential of {said['of']} for {said['days']:g} days"
     return f"another {asked.kind}: --text prints it"
 
 

@@ -121,7 +121,7 @@ EXAMPLES = {
     "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
     "actor add": [
         'strongroom actor add mei --line "srk1:mei:…" --actor kit --network 10.0.0.0/8 --purpose delivery',
-        "strongroom actor add kit --out kit.credential --days 30 --actor kit",
+        "strongroom actor add kit --out kit.credential --days 30 --actor kit --budget hour=20,day=50",
     ],
     "actor list": ["strongroom actor list --actor kit"],
     "ask": ['strongroom ask --persons 40 --actor ada --purpose case-work --reason "case 12"'],

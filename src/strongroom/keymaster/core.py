@@ -20,6 +20,7 @@ from typing import Any
 from strongroom.errors import BudgetError, ConflictError, DeniedError, UsageError
 from strongroom.keymaster.api import Head
 from strongroom.keymaster.groupcommit import GroupCommit
+from strongroom.keymaster.holder import carried
 from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.standing import Standing
@@ -93,7 +94,7 @@ class Core:
 
     def run(self, work: Callable[[Rows], Any]) -> Any:
         """Run work in a transaction that others may share; returns when it is durable."""
-        return self._group.run(work)
+        return self._group.run(carried(work))
 
     def _run_alone(self, work: Callable[[Rows], Any]) -> Any:
         with self.catching_up(), self.state.write() as rows:

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
-from strongroom.identity.credential import credential_id
 from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.wanted import Wanted, budgets_of
 from strongroom.keys.rows import Rows, take
+from strongroom.purpose.budget import OwnBudgets
 
 CREDENTIALS_MAX = 100_000
 DAY_SECONDS = 24 * 3600.0
-DAYS_MAX = 3660
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class CredentialState:
     """A credential as the keymaster knows it. Times are seconds since 1970; `revoked` is 0.0 while it may be used.
 
     `networks` are those its requests may come from, and `purposes` those it may read under; empty for all. A `server`
-    is trusted to mask and to add up: it is released what a caller by themselves is not.
+    is trusted to mask and to add up: it is released what a caller by themselves is not. `budgets` are the most that it
+    may spend by itself.
     """
 
     id: str
@@ -42,6 +42,7 @@ class CredentialState:
     networks: tuple[str, ...]
     purposes: tuple[str, ...]
     server: bool
+    budgets: OwnBudgets
     made: float
     expires: float
     revoked: float
@@ -65,39 +66,6 @@ class CredentialState:
     def allows(self, purpose: str) -> bool:
         """Whether it may be used under a purpose."""
         return not self.purposes or purpose in self.purposes
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """A credential that somebody wants; checked where it stands by itself."""
-
-    of_actor: str
-    public_key: bytes
-    days: float
-    networks: tuple[str, ...]
-    purposes: tuple[str, ...]
-    server: bool
-
-    @classmethod
-    def of(
-        cls,
-        of_actor: str,
-        public_key: bytes,
-        days: float,
-        networks: Sequence[str],
-        purposes: Sequence[str],
-        *,
-        server: bool,
-    ) -> _Wanted:
-        """Check it: a key of 32 bytes, a time, networks that are some."""
-        if len(public_key) != 32 or not 0 < days <= DAYS_MAX:
-            raise UsageError(f"a credential has a key of 32 bytes, and lasts up to {DAYS_MAX} days")
-        return cls(of_actor, public_key, days, tuple(_network(text) for text in networks), tuple(purposes), server)
-
-    @property
-    def id(self) -> str:
-        """Under which the keymaster is going to know it."""
-        return credential_id(self.public_key)
 
 
 class Credentials:
@@ -133,72 +101,43 @@ class Credentials:
             self._known = (number, {state.id: state for state in _load(core.state.read())})
         return self._known[1].get(key_id)
 
-    def add(
-        self,
-        actor: str,
-        of: str,
-        public_key: bytes,
-        *,
-        days: float,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-        server: bool = False,
-    ) -> CredentialState:
+    def add(self, actor: str, wanted: Wanted) -> CredentialState:
         """Let the owner of a key pair speak for an actor.
 
         Args:
             actor: Who lets them.
-            of: An actor of the policy.
-            public_key: 32 B.
-            days: For how long from now.
-            networks: Addresses or networks (as 10.0.0.0/8) that requests may come from; none for anywhere.
-            purposes: Purposes that may be read under; none for all that the policy gives the actor.
-            server: Whether it is a server's, which is trusted to mask.
+            wanted: What is wanted.
 
         Raises:
             ConflictError: The key is known already.
-            UsageError: The policy has no such actor or purpose, or a network is none.
+            UsageError: The policy has no such actor or purpose, or a limit is none.
             DeniedError: The policy does not let the actor.
         """
-        core = self._core
-        asked = _Wanted.of(of, public_key, days, networks, purposes, server=server)
+        core, wanted = self._core, wanted.checked()
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "actors"))
-            self._check(rows, asked)
-            return {"leaf": self._insert(rows, asked, actor)}
+            self._check(rows, wanted)
+            return {"leaf": self._insert(rows, wanted, actor)}
 
         core.act("actors", actor, work)
-        return self._of(asked.id)
+        return self._of(wanted.id)
 
-    def ask_add(
-        self,
-        actor: str,
-        of: str,
-        public_key: bytes,
-        *,
-        days: float,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-        server: bool = False,
-    ) -> Asked:
+    def ask_add(self, actor: str, wanted: Wanted) -> Asked:
         """Ask what `add` does; it is done when another person agrees."""
-        wanted = _Wanted.of(of, public_key, days, networks, purposes, server=server)
-        said = {**asdict(wanted), "public_key": public_key.hex()}
-        return self._approvals.ask(actor, "actors", said, "", lambda rows: self._check(rows, wanted))
+        wanted = wanted.checked()
+        return self._approvals.ask(actor, "actors", wanted.to_dict(), "", lambda rows: self._check(rows, wanted))
 
     def _agreed(self, rows: Rows, asked: Asked, actor: str) -> dict[str, Any]:
-        said = dict(asked.said)
-        public_key = bytes.fromhex(said.pop("public_key"))
-        wanted = _Wanted.of(public_key=public_key, **said)
+        wanted = Wanted.from_dict(asked.said)
         self._check(rows, wanted)
         self._insert(rows, wanted, actor)
-        return {"of": wanted.of_actor}
+        return {"of": wanted.of}
 
-    def _check(self, rows: Rows, wanted: _Wanted) -> None:
+    def _check(self, rows: Rows, wanted: Wanted) -> None:
         policy = self._core.standing.policy
-        if wanted.of_actor not in policy.actors:
-            raise UsageError(f"the policy names no actor {wanted.of_actor}", hint="`strongroom policy --set` first")
+        if wanted.of not in policy.actors:
+            raise UsageError(f"the policy names no actor {wanted.of}", hint="`strongroom policy --set` first")
         for purpose in wanted.purposes:
             if purpose not in policy.purposes:
                 raise UsageError(f"the policy has no purpose {purpose}")
@@ -207,14 +146,15 @@ class Credentials:
         if rows.execute("SELECT 1 FROM credential WHERE id = ?", (wanted.id,)).fetchone() is not None:
             raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
 
-    def _insert(self, rows: Rows, wanted: _Wanted, actor: str) -> int:
+    def _insert(self, rows: Rows, wanted: Wanted, actor: str) -> int:
         core = self._core
         now = core.journal.now(rows)
-        limits = (json.dumps(wanted.networks), json.dumps(wanted.purposes), int(wanted.server))
-        row = (wanted.id, wanted.of_actor, wanted.public_key, *limits, now, now + wanted.days * DAY_SECONDS)
-        rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
+        lists = (json.dumps(wanted.networks), json.dumps(wanted.purposes))
+        limits = (*lists, int(wanted.server), json.dumps(asdict(wanted.budgets)))
+        row = (wanted.id, wanted.of, wanted.public_key, *limits, now, now + wanted.days * DAY_SECONDS)
+        rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
         take(rows, "standing")
-        extras = {"of": wanted.of_actor, "credential": wanted.id, "change": "add", "server": int(wanted.server)}
+        extras = {"of": wanted.of, "credential": wanted.id, "change": "add", "server": int(wanted.server)}
         return core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))
 
     def revoke(self, actor: str, ident: str) -> CredentialState:
@@ -247,16 +187,9 @@ class Credentials:
 
 
 def _load(rows: Rows) -> list[CredentialState]:
-    sql = "SELECT id, actor, public_key, networks, purposes, server, made, expires, revoked FROM credential"
+    sql = "SELECT id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked FROM credential"
     found = []
-    for ident, actor, public, networks, purposes, server, *times in rows.execute(sql).fetchall():
-        limits = tuple(json.loads(networks)), tuple(json.loads(purposes)), bool(server)
+    for ident, actor, public, networks, purposes, server, budgets, *times in rows.execute(sql).fetchall():
+        limits = tuple(json.loads(networks)), tuple(json.loads(purposes)), bool(server), budgets_of(json.loads(budgets))
         found.append(CredentialState(ident, actor, public, *limits, *times))
     return found
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        raise UsageError("a network is an address, or one like 10.0.0.0/8 without host bits") from None

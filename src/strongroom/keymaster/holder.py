@@ -1,11 +1,25 @@
-"""Through whom a reading was opened, and what lifts its need for another person's agreement."""
+"""Through whom the keymaster is asked: the credential behind a call and what it may spend, and what lifts an agreement.
+
+Rules it keeps:
+
+1. Every entry that is noted while a call is answered names the credential that signed it. The call's holder goes with
+   its part of a transaction, whichever thread runs it.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
+
+from strongroom.keys.rows import Rows
+from strongroom.purpose.budget import NO_OWN, Kind, Limit, OwnBudgets, credential_limits
 
 SERVER_ONLY = "room.server-only"
 """The rule that refuses what only a server is released."""
+
+T = TypeVar("T")
 
 
 class Holder(NamedTuple):
@@ -13,6 +27,11 @@ class Holder(NamedTuple):
 
     credential: str = ""
     direct: bool = False
+    own: OwnBudgets = NO_OWN
+
+    def limits(self, kind: Kind) -> tuple[Limit, ...]:
+        """What the credential may spend besides all that the policy limits."""
+        return credential_limits(self.credential, self.own, kind)
 
 
 class Leave(NamedTuple):
@@ -25,3 +44,34 @@ class Leave(NamedTuple):
 
 HERE = Holder()
 """Who opens a keymaster in their own process."""
+
+_THROUGH: ContextVar[Holder] = ContextVar("through", default=HERE)
+
+
+def through() -> Holder:
+    """Through whom the call under way came; `HERE` where it is none of a server."""
+    return _THROUGH.get()
+
+
+@contextmanager
+def asked_through(holder: Holder) -> Iterator[None]:
+    """Answer a call of this holder."""
+    token = _THROUGH.set(holder)
+    try:
+        yield
+    finally:
+        _THROUGH.reset(token)
+
+
+def carried(work: Callable[[Rows], T]) -> Callable[[Rows], T]:
+    """A part of a transaction that runs as asked by who asks now, also where another caller's thread runs it."""
+    holder = _THROUGH.get()
+
+    def part(rows: Rows) -> T:
+        token = _THROUGH.set(holder)
+        try:
+            return work(rows)
+        finally:
+            _THROUGH.reset(token)
+
+    return part

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from strongroom.audit.entry import Entry, labels_root
 from strongroom.audit.tlog import leaf_hash
+from strongroom.keymaster.holder import through
 from strongroom.keymaster.state import State
 from strongroom.keymaster.wrapped import day_context
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
@@ -93,7 +94,12 @@ class Journal:
     def entry(self, rows: Rows, act: str, actor: str, **parts: object) -> bytes:
         """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise."""
         now = max(int(self.now(rows) * 1000), self._last_ms)
-        said: dict[str, Any] = {"decision": "allowed", "policy": self._standing.policy_number, **parts}
+        said: dict[str, Any] = {
+            "decision": "allowed",
+            "policy": self._standing.policy_number,
+            "credential": through().credential or None,
+            **parts,
+        }
         return Entry(now, act, actor, **said).to_bytes()
 
     def note(self, rows: Rows, entry: bytes) -> int:

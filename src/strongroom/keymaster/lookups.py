@@ -23,7 +23,6 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tombstones import any_buried, buried_of
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
-from strongroom.purpose.budget import Limit, limits
 from strongroom.schema.model import Table
 
 RESERVE_MOST = 64
@@ -143,7 +142,7 @@ class Lookups:
         said: dict[str, Any] = {**reading.said(), "table": table, "fields": fields}
 
         def work(rows: Rows) -> Answer:
-            rule = self._limits(reading)
+            rule = reading.lookup_limits(core)
             now = core.journal.now(rows)
             left = core.ledger.left(rows, rule, now)
             size = least if left is None else max(least, min(wanted, left))
@@ -159,9 +158,6 @@ class Lookups:
         reading.left += answer["size"]
         reading.block = max(answer["size"], 1)
         reading.reserved_at = answer["at"]
-
-    def _limits(self, reading: Reading) -> tuple[Limit, ...]:
-        return limits(self._core.standing.policy, reading.actor, reading.purpose.name, "lookups")
 
 
 def _tokens(keys: TokenKeys, values: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.warrant import Warrant, remember
 from strongroom.keys.rows import Rows
-from strongroom.purpose.budget import limits
+from strongroom.purpose.budget import Limit, limits
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.policy import Purpose
 from strongroom.schema.model import Table
@@ -78,9 +78,22 @@ class Reading:
     shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
     warrant: Warrant | None = None
 
+    @property
+    def through(self) -> Holder:
+        """Whose credential is counted and named: the caller's, where a server hands on what they signed."""
+        return self.holder if self.warrant is None else self.warrant.signer.holder
+
     def said(self) -> dict[str, Any]:
         """What every entry of this reading says."""
-        return {"purpose": self.purpose.name, "legal_basis": self.purpose.legal_basis, "reason": self.reason}
+        named = {"purpose": self.purpose.name, "legal_basis": self.purpose.legal_basis, "reason": self.reason}
+        return {**named, "credential": self.through.credential or None}
+
+    def lookup_limits(self, core: Core) -> tuple[Limit, ...]:
+        """What its look-ups are counted against."""
+        return (
+            *self.through.limits("lookups"),
+            *limits(core.standing.policy, self.actor, self.purpose.name, "lookups"),
+        )
 
 
 class Readings:
@@ -183,7 +196,7 @@ class Readings:
         said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
         if not warrant.lookups or (signer.again is not None and not remember(core, rows, signer.again)):
             return said
-        rule = limits(core.standing.policy, actor, purpose, "lookups")
+        rule = (*signer.holder.limits("lookups"), *limits(core.standing.policy, actor, purpose, "lookups"))
         plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
         core.ledger.apply(rows, plan)
         extras["reserved"] = warrant.lookups
@@ -219,8 +232,7 @@ class Readings:
         core = self._core
         rows.execute("DELETE FROM reading WHERE id = ?", (reading.id,))
         if reading.left:
-            rule = limits(core.standing.policy, reading.actor, reading.purpose.name, "lookups")
-            plan = core.ledger.plan_return(rows, rule, reading.left, reading.reserved_at)
+            plan = core.ledger.plan_return(rows, reading.lookup_limits(core), reading.left, reading.reserved_at)
             extras = {"returned": reading.left}
             entry = core.journal.entry(rows, "close", reading.actor, **reading.said(), extras=extras)
             core.ledger.apply(rows, plan)

@@ -132,7 +132,7 @@ class Releasing:
         key = (reading.actor, reading.purpose.name)
         if key not in known:
             known[key] = limits(self._core.standing.policy, *key, "persons")
-        return known[key]
+        return (*reading.through.limits("persons"), *known[key])
 
     # -- persons and batches --------------------------------------------------------------------
     def _persons(self, ask: Ask, model: Table) -> _Persons:

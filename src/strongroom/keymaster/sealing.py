@@ -22,6 +22,7 @@ import numpy.typing as npt
 from strongroom.errors import ConflictError, DeniedError, InputError, UsageError
 from strongroom.keymaster.api import Lease, SealingKeys
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.holder import through
 from strongroom.keymaster.leases import PUT_VERBS, Leases
 from strongroom.keymaster.racing import ensure_living
 from strongroom.keys.rows import Rows
@@ -65,7 +66,7 @@ class Sealing:
 
         def within(rows: Rows, _new: int) -> None:
             _must_be(self._batch(rows, lease, batch), "minted")
-            rule = limits(core.standing.policy, lease.actor, None, "puts")
+            rule = (*through().limits("puts"), *limits(core.standing.policy, lease.actor, None, "puts"))
             plan = core.ledger.plan_count(rows, rule, size, core.journal.now(rows))
             core.ledger.apply(rows, plan)
             core.ledger.flush(rows)

@@ -28,7 +28,7 @@ from strongroom.seal.wrap import unwrap, wrap
 LEAVES_MAX = 20_000
 TOMBSTONES_MAX = 200_000
 PLAIN_BYTES_MAX = 1 << 30
-CREDENTIAL = "id, actor, public_key, networks, purposes, server, made, expires, revoked"
+CREDENTIAL = "id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked"
 COUNTERS = ("batch", "ordinal", "generation")
 _VERSION = 2
 _WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')

@@ -21,7 +21,9 @@ import numpy.typing as npt
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
+from strongroom.keymaster.holder import Holder
 from strongroom.keys.rows import Rows
+from strongroom.purpose.budget import NO_OWN, OwnBudgets
 from strongroom.schema.model import Table
 from strongroom.schema.normalise import normalise_one
 
@@ -42,12 +44,20 @@ class Signer:
     through: str
     request: bytes
     again: bytes | None = None
+    own: OwnBudgets = NO_OWN
+
+    @property
+    def holder(self) -> Holder:
+        """The caller's credential, which is counted and named."""
+        return Holder(self.credential, False, self.own)
 
     @classmethod
-    def of(cls, actor: str, credential: str, through: str, nonce: str, idempotency: str) -> Signer:
+    def of(
+        cls, actor: str, credential: str, through: str, nonce: str, idempotency: str, own: OwnBudgets = NO_OWN
+    ) -> Signer:
         """Name a request by its credential and nonce."""
         again = _named("again", credential, idempotency) if idempotency else None
-        return cls(actor, credential, through, _named("request", credential, nonce), again)
+        return cls(actor, credential, through, _named("request", credential, nonce), again, own)
 
     @property
     def act(self) -> bytes:
@@ -56,7 +66,7 @@ class Signer:
 
     def said(self) -> dict[str, int | str]:
         """What the entry that opens a reading says of it besides."""
-        return {"credential": self.credential, "through": self.through}
+        return {"through": self.through}
 
     def once(self, core: Core, rows: Rows) -> None:
         """Remember the request; DeniedError when it was answered before."""

@@ -40,6 +40,7 @@ from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
+from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver.frames import Unpacker
 
 ACTOR, LEASE, READING, SERVER, ANYBODY = "actor", "lease", "reading", "server", "anybody"
@@ -217,10 +218,7 @@ _ALL = (
     _call("served.proofs", LEASE, list[ErasureProof], leaves=list[int]),
     # who may speak for whom
     _call("credentials.all", ACTOR, list[CredentialState]),
-    _call(
-        "credentials.add", ACTOR, CredentialState | None,
-        of=str, public_key=bytes, days=float, networks=list[str], purposes=list[str], server=bool,
-    ),
+    _call("credentials.add", ACTOR, CredentialState | None, wanted=Wanted),
     _call("credentials.revoke", ACTOR, CredentialState, ident=str),
     # what takes two
     _call("approvals.ask_read", ACTOR, Asked, purpose=str, persons=int, reason=str),

@@ -9,6 +9,7 @@ from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
+from strongroom.keymaster.wanted import Wanted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,29 +106,10 @@ class RemoteCredentials:
         del actor  # the credential says who
         return cast("list[CredentialState]", self._ask("credentials.all"))
 
-    def add(
-        self,
-        actor: str,
-        of: str,
-        public_key: bytes,
-        *,
-        days: float,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-        server: bool = False,
-    ) -> CredentialState | None:
+    def add(self, actor: str, wanted: Wanted) -> CredentialState | None:
         """See `Credentials.add`; None when it waits for another person's agreement (`approvals.waiting`)."""
         del actor  # the credential says who
-        asked = self._ask(
-            "credentials.add",
-            of=of,
-            public_key=public_key,
-            days=float(days),
-            networks=list(networks),
-            purposes=list(purposes),
-            server=server,
-        )
-        return cast("CredentialState | None", asked)
+        return cast("CredentialState | None", self._ask("credentials.add", wanted=wanted))
 
     def revoke(self, actor: str, ident: str) -> CredentialState:
         """See `Credentials.revoke`."""

@@ -22,7 +22,7 @@ from strongroom.errors import ConflictError, DeniedError, InputError, IntegrityE
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keymaster.api import Lease
-from strongroom.keymaster.holder import SERVER_ONLY, Holder
+from strongroom.keymaster.holder import SERVER_ONLY, Holder, asked_through
 from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.warrant import BEYOND, Signer
 from strongroom.keyserver.calls import Known, Original
@@ -84,16 +84,19 @@ class Served:
         signer, verb, said = self._signed(server, request)
         if not isinstance(said, asked.Read):
             raise NotFoundError(f"{verb} opens no reading")
-        return self._keymaster.serving.read(signer, Holder(server.id), verb, said, files)
+        with asked_through(signer.holder):
+            return self._keymaster.serving.read(signer, Holder(server.id), verb, said, files)
 
     def lease(self, server: CredentialState, request: Original) -> Lease:
         """Grant a lease for a signed put or erasure."""
         signer, verb, said = self._signed(server, request)
         if isinstance(said, asked.Put):
-            lease = self._keymaster.serving.put(signer, said)
+            with asked_through(signer.holder):
+                lease = self._keymaster.serving.put(signer, said)
             made = _Leased(server.id, signer, verb, said.records)
         elif isinstance(said, asked.Erase):
-            lease = self._keymaster.serving.erase(signer)
+            with asked_through(signer.holder):
+                lease = self._keymaster.serving.erase(signer)
             made = _Leased(server.id, signer, verb, 0, self._forms(said.subjects), said.reason)
         else:
             raise NotFoundError(f"{verb} needs no lease")
@@ -110,10 +113,11 @@ class Served:
         start = said.cursor or "0"
         if not (start.isascii() and start.isdecimal() and len(start) < 16):
             raise InputError("the cursor is none that an answer gave")
-        self._keymaster.serving.once(signer)
-        return self._keymaster.log_entries(
-            signer.actor, int(start), of=said.actor, since=said.since, until=said.until, most=said.limit
-        )
+        with asked_through(signer.holder):
+            self._keymaster.serving.once(signer)
+            return self._keymaster.log_entries(
+                signer.actor, int(start), of=said.actor, since=said.since, until=said.until, most=said.limit
+            )
 
     def whoever(self, server: CredentialState, request: Original) -> str:
         """The actor behind a signed request, for which nothing else is asked."""
@@ -133,7 +137,8 @@ class Served:
         said = asked.read_asked(verb, signed.plan if verb == "put" else _body(request, signed))
         if isinstance(said, asked.Read) and not caller.allows(said.purpose):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
-        return Signer.of(caller.actor, caller.id, server.actor, signed.nonce, signed.idempotency), verb, said
+        names = (signed.nonce, signed.idempotency, caller.budgets)
+        return Signer.of(caller.actor, caller.id, server.actor, *names), verb, said
 
     def _forms(self, subjects: list[str]) -> frozenset[str]:
         """Every form that a subject has in some table."""
@@ -145,6 +150,13 @@ class Served:
         """Whether a lease of another actor was granted through this server."""
         made = self._leased.get(lease.lease_id)
         return made is not None and hmac.compare_digest(made.server, server.id)
+
+    def signer_of(self, lease: Lease) -> Holder:
+        """The credential of the caller in whose name a lease is: it is counted and named."""
+        made = self._leased.get(lease.lease_id)
+        if made is None:
+            raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
+        return made.signer.holder
 
     def check(self, lease: Lease, call: str, args: Mapping[str, Any]) -> None:
         """Raise DeniedError unless a call on a lease in a caller's name is within what was signed."""

@@ -27,7 +27,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.api import Lease
-from strongroom.keymaster.holder import SERVER_ONLY, Holder
+from strongroom.keymaster.holder import SERVER_ONLY, Holder, asked_through, through
 from strongroom.keyserver.callers import SIGNED_IN, Callers
 from strongroom.keyserver.calls import (
     ACTOR,
@@ -138,7 +138,8 @@ class Service:
             if instance != self._instance:
                 trouble = Trouble("UnavailableError", "the keymaster was started again: sign anew")
                 return Reply(MISDIRECTED, pack(trouble))
-            value = self._call(credential, call, body)
+            with asked_through(Holder(credential.id, not credential.server, credential.budgets)):
+                value = self._call(credential, call, body)
             return Reply(200, pack(Said(self._keymaster.standing_number, value)))
         except StrongroomError as error:
             return self.refuse(error)
@@ -158,7 +159,8 @@ class Service:
             return self._answer(credential, call, args)
         lease = args["lease"]
         self._served.check(lease, call.name, args)
-        answer = self._answer(credential, call, args)
+        with asked_through(self._served.signer_of(lease)):
+            answer = self._answer(credential, call, args)
         self._served.learn(lease, call.name, answer)
         return answer
 
@@ -189,7 +191,7 @@ class Service:
     def _begin_reading(self, credential: CredentialState, args: dict[str, Any]) -> Any:
         if not credential.allows(args["purpose"]):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
-        return self._keymaster.begin_reading(**args, holder=Holder(credential.id, not credential.server))
+        return self._keymaster.begin_reading(**args, holder=through())
 
     def _stand_ins(self, credential: CredentialState, args: dict[str, Any]) -> Any:
         if not credential.server:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ SLOT_SECONDS: Mapping[str, int] = {"hour": 300, "day": HOUR_SECONDS, "month": DA
 WINDOW_SECONDS: Mapping[str, int] = {"hour": HOUR_SECONDS, "day": DAY_SECONDS, "month": MONTH_SECONDS}
 NEVER = -1
 UNAPPROVED = "unapproved"
+UNLIMITED = Budget()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,31 @@ def approved_limit(ident: str, persons: int) -> Limit:
     """The most that one agreement lets through: a scope of its own, over 30 days, which it never outlives."""
     (limit,) = _limits(f"persons/approval/{ident}", Budget(month=persons))
     return limit
+
+
+@dataclass(frozen=True)
+class OwnBudgets:
+    """The most that one credential may spend, whatever the policy gives its actor; in the policy's words.
+
+    Args:
+        budget: Distinct persons.
+        lookups: Values looked up.
+        put: Records.
+    """
+
+    budget: Budget = UNLIMITED
+    lookups: Budget = UNLIMITED
+    put: Budget = UNLIMITED
+
+
+NO_OWN = OwnBudgets()
+
+
+@lru_cache(1024)
+def credential_limits(ident: str, own: OwnBudgets, kind: Kind) -> tuple[Limit, ...]:
+    """The limits of one credential: a scope of its own, under all purposes together."""
+    budgets = {"persons": own.budget, "lookups": own.lookups, "puts": own.put}
+    return _limits(f"{kind}/credential/{ident}", budgets[kind])
 
 
 def unapproved_limits(purpose: Purpose, actor: str) -> tuple[Limit, ...]:
