@@ -1,9 +1,12 @@
 """A keymaster behind `keymaster serve`, from the command line: credentials made, used, limited and revoked."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
+import time
 
 import pytest
 from cli_kit import CASE, KIT, ended
@@ -129,3 +132,34 @@ def test_a_room_comes_home_and_is_mended_with_a_served_keymaster(serving):
     victim.write_bytes(victim.read_bytes()[:-1])
     assert shell.run("check", *KIT, "--room", "home").code == 4
     assert shell.run("check", "--repair", "--from", "copy", *KIT, "--room", "home").code == 0
+
+
+def counter_of(keys, name):
+    with contextlib.closing(sqlite3.connect(keys / "keymaster.db")) as rows:
+        return rows.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()[0]
+
+
+def until(check, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_freeze_from_another_process_is_told_by_the_server(shell, tmp_path):
+    """`--notify` with a command: a freeze on the folder reaches it; what is no target is said at the start."""
+    script = tmp_path / "page.sh"
+    script.write_text(f"#!/bin/sh\ncat >> {tmp_path}/got\n")
+    script.chmod(0o700)
+    process = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0", "--notify", str(script))
+    process.stderr.readline()
+    # what was noted before the first start is not told
+    until(lambda: counter_of(shell.room.keys, "told") >= 0)
+    assert shell.run("freeze", "actor", "mei", "--reason", "laptop", *KIT).code == 0
+    until(lambda: (tmp_path / "got").exists() and (tmp_path / "got").read_text().endswith("\n"))
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).code == 0
+    told = json.loads((tmp_path / "got").read_text())
+    assert (told["event"], told["actor"], told["about"]) == ("freeze", "kit", {"kind": "actor", "name": "mei"})
+    for words in (("--notify", "http://alerts.example/"), ("--notify-key", "none"), ("--notify", "no-such-program")):
+        assert shell.run("keymaster", "serve", "--listen", "127.0.0.1:0", *words).code == 2

@@ -46,6 +46,7 @@ from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.logsearch import search_log
 from strongroom.keymaster.lookups import Lookups
+from strongroom.keymaster.notices import Notices
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
@@ -111,6 +112,7 @@ class EmbeddedKeymaster:
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
         self.credentials = Credentials(core, self.approvals)
+        self.notices = Notices(core)
 
     @property
     def ring(self) -> KeyRing:
