@@ -108,7 +108,7 @@ EXAMPLES = {
         "strongroom keymaster serve --keys ./keys",
         "strongroom keymaster serve --keys ./keys --listen 10.0.0.5:8446 --certificate server.pem --key server.key",
         "strongroom keymaster serve --keys ./keys --notify https://alerts.example/ --notify-key alerts.credential",
-        'strongroom keymaster serve --keys ./keys --notify "/usr/local/bin/page-somebody --queue security"',
+        'strongroom keymaster serve --keys ./keys --notify "/usr/local/bin/page-somebody security"',
     ],
     "serve": [
         "strongroom serve",
