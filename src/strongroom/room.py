@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strongroom.purpose.explain import Explanation
     from strongroom.purpose.rehearse import WouldRefuse
     from strongroom.read.check import CheckReport
+    from strongroom.read.logs import RoomLogs
     from strongroom.replicate.copy import CopyReport
     from strongroom.replicate.status import CopyStatus
     from strongroom.schema.model import Schema
@@ -91,13 +92,9 @@ class Room:
             DeniedError: The actor may not use the purpose, or there is no such approval.
             IntegrityError: The bucket's newest snapshot is not the one the keymaster knows.
         """
-        return Reading.begin(
-            self._session, purpose, reason, snapshot, approval=approval, break_glass=break_glass
-        )
+        return Reading.begin(self._session, purpose, reason, snapshot, approval=approval, break_glass=break_glass)
 
-    def explain(
-        self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None
-    ) -> Explanation:
+    def explain(self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None) -> Explanation:
         """Why an actor may or may not see a field, by which rule, and the most that can leave in a day."""
         from strongroom.purpose.explain import explain
 
@@ -310,14 +307,18 @@ class Room:
     def log(
         self, *, actor: str | None = None, since: float | None = None, until: float | None = None
     ) -> list[dict[str, Any]]:
-        """Entries of the log, oldest first.
+        """Entries of the log, oldest first; of an actor (one's own take no right to the log), from a time, to a time.
 
-        Args:
-            actor: Only theirs. One's own take no right to the log.
-            since: Only of this time and later, seconds since 1970.
-            until: Only before this time.
+        Times are seconds since 1970. `logs` has what does not hold all of a long log in memory.
         """
         return self._keymaster.log_entries(self._actor, of=actor, since=since, until=until)
+
+    @property
+    def logs(self) -> RoomLogs:
+        """What the log says about an incident: the newest entries, what was touched, and whom."""
+        from strongroom.read.logs import RoomLogs
+
+        return RoomLogs(self._session)
 
     def rehearse_policy(
         self, text: str, *, since: float | None = None, until: float | None = None

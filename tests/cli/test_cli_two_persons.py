@@ -97,6 +97,38 @@ def test_the_log_by_actor_and_time_and_ones_own(shell):
     assert shell.run("log", *KIT, "--from", "yesterday").code == 2
 
 
+def test_whom_somebody_touched_and_who_they_are(shell):
+    """Tokens without a purpose, records with one; a file of one's own; words that do not go together are told."""
+    assert get(shell).code == 0
+    which = ("log", *KIT, "--of", "ada", "--touched", "--persons", "--reason", "incident 9")
+    tokens = json.loads(shell.run(*which, "--json").out)
+    assert [set(one) for one in tokens] == [{"person", "erased", "entries", "purposes", "fields"}]
+    told = shell.run(*which)
+    assert tokens[0]["person"] in told.out
+    assert "1 person in 1 entries" in told.err
+    refused = shell.run(*which, "--purpose", "case-work", "--table", "persons", "--out", "touched.jsonl")
+    assert refused.code == 3
+    assert not (shell.folder / "touched.jsonl").exists()
+    (shell.folder / "policy.toml").write_text(
+        POLICY.replace('[actors.kit]\nroles = ["clerk"]', '[actors.kit]\nroles = ["clerk", "officer"]')
+    )
+    assert shell.run("policy", "--set", "policy.toml", *KIT).code == 0
+    named = shell.run(*which, "--purpose", "case-work", "--table", "persons", "--out", "touched.jsonl")
+    assert named.code == 0, named.err
+    assert named.out == ""
+    (line,) = (shell.folder / "touched.jsonl").read_text().splitlines()
+    assert json.loads(line)["records"][0]["person_id"] == "P-000007"
+    assert (shell.folder / "touched.jsonl").stat().st_mode & 0o777 == 0o600
+    assert shell.run(*which, "--out", "touched.jsonl").code == 7
+    for words in (
+        ("--persons",), ("--touched", "--persons"), ("--persons", "--reason", "r"), ("--touched", "--out", "x"),
+        ("--touched", "--persons", "--reason", "r", "--purpose", "case-work"),
+        ("--touched", "--persons", "--reason", "r", "--approval", "x"),
+    ):  # fmt: skip
+        assert shell.run("log", *KIT, *words).code == 2
+    assert shell.run("log", "--actor", "ada", "--touched", "--persons", "--reason", "r").code == 3
+
+
 def test_a_policy_is_tried_on_the_past(shell):
     """What was allowed and would be refused, by whom; nothing changes; the policy in force would refuse nothing."""
     assert get(shell).code == 0

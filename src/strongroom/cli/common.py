@@ -300,10 +300,11 @@ def refuse_store(room: str, keys_store: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=None, default=_jsonable))
+    print(json.dumps(value, ensure_ascii=False, indent=None, default=as_jsonable))
 
 
-def _jsonable(value: Any) -> Any:
+def as_jsonable(value: Any) -> Any:
+    """What JSON has no form for, as text, or a list."""
     if isinstance(value, date | datetime):
         return value.isoformat()
     if isinstance(value, bytes):

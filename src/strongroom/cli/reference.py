@@ -77,6 +77,7 @@ EXAMPLES = {
         "strongroom log --actor kit --last 50",
         "strongroom log --actor mei --mine",
         "strongroom log --actor kit --of mei --from 2026-11-01 --to 2026-11-29T08:30 --touched",
+        'strongroom log --actor kit --credential 89ab… --touched --persons --reason "incident 9" --out touched.jsonl',
     ],
     "check": [
         "strongroom check --actor kit",

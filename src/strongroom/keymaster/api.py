@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.keymaster.erasureapi import Buried, Erasures
+from strongroom.keymaster.logapi import Logs
 from strongroom.keymaster.tailapi import Tails
 from strongroom.purpose.model import FieldView
 
@@ -170,6 +171,7 @@ class Keymaster(Protocol):
     room_id: bytes
     erasures: Erasures
     tails: Tails
+    logs: Logs
 
     def close(self) -> None:
         """Publish what is noted, then forget the keys."""

@@ -44,6 +44,8 @@ from strongroom.keymaster.freezing import Freezing
 from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
+from strongroom.keymaster.logapi import Logs
+from strongroom.keymaster.logs import EmbeddedLogs
 from strongroom.keymaster.logsearch import search_log
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.notices import Notices
@@ -113,6 +115,7 @@ class EmbeddedKeymaster:
         self.resigning = Resigning(core, self.slots, publishing)
         self.credentials = Credentials(core, self.approvals)
         self.notices = Notices(core)
+        self.logs: Logs = EmbeddedLogs(core)
 
     @property
     def ring(self) -> KeyRing:

@@ -25,6 +25,7 @@ from strongroom.audit.tlog import consistency_proof, verify_consistency
 from strongroom.audit.verify import verify
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.logindex import index_more
 from strongroom.keymaster.witnessing import Witnessing, rule_of
 from strongroom.keys.rows import counter
 from strongroom.seal.sign import public_key as public_key_of
@@ -125,6 +126,7 @@ class Publishing:
             # what fails here is tried again with the next leaf, and raised by publish() and close()
             with suppress(StrongroomError):
                 self.publish()
+                index_more(self._core)
             self._stop.wait(PUBLISH_SECONDS)
 
     def stop(self) -> None:

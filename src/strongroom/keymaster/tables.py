@@ -11,7 +11,7 @@ FORMAT = 2
 TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
-  ('placed', 0), ('behind', 0), ('told', -1);
+  ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -97,6 +97,8 @@ CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT
 
 CREATE TABLE log_key (number INTEGER PRIMARY KEY, public_key BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER);
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
+CREATE TABLE leaf_of (kind TEXT NOT NULL, name TEXT NOT NULL, chunk INTEGER NOT NULL, offsets BLOB NOT NULL,
+  PRIMARY KEY (kind, name, chunk)) WITHOUT ROWID;
 CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 """  # noqa: S608 - the only part put in is another constant of this project

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
 from strongroom.keys import pagetable, removal
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
-from strongroom.keys.pages import U64, Bytes2D, halves, make_entries
+from strongroom.keys.pages import U64, Bytes2D, halves, joined, make_entries, tokens_of
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
 from strongroom.keys.removal import Removal, Removed, _RacedError
@@ -201,6 +201,26 @@ class KeyStore:
             rest[place] = False
             left, high, low = left[rest], high[rest], low[rest]
         return result
+
+    def tokens(self, pages: int) -> Iterator[Bytes2D]:
+        """The tokens of all persons, u8[n,16], those of some pages at a time.
+
+        Pages that move meanwhile are read where they went: nobody is left out, somebody may come twice.
+        """
+        done = pagetable.EMPTY
+        for _ in range(ATTEMPTS_MAX):
+            table = self.refresh()
+            whole = False
+            with self._moving():
+                for generation in table.beyond(done):
+                    for start in range(0, len(generation.pages), pages):
+                        some = [self._reader.whole(page) for page in generation.pages[start : start + pages]]
+                        yield tokens_of(joined(some))
+                whole = True
+            if whole and self.refresh().version == table.version:
+                return
+            done = table if whole else done
+        raise UnavailableError("the key pages keep moving")
 
     # -- making ---------------------------------------------------------------------------------
     def ensure(self, tokens: Bytes2D, born: int, within: Within = _nothing) -> Ensured:

@@ -60,6 +60,12 @@ def make_entries(tokens: Bytes2D, secrets: Bytes2D, ordinals: U64, born: int) ->
     return entries
 
 
+def tokens_of(entries: Entries) -> Bytes2D:
+    """The tokens of entries, u8[n,16]."""
+    whole = np.ascontiguousarray(entries.view(_WHOLE)["token"])
+    return whole.view(np.uint8).reshape(-1, 16)
+
+
 def joined(parts: Sequence[Entries]) -> Entries:
     """Entries one after the other, byte for byte: numpy's own concatenation would turn big-endian fields native."""
     if len(parts) == 1:

@@ -37,6 +37,7 @@ from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.freezing import Frozen
+from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
@@ -193,6 +194,9 @@ _ALL = (
     ),
     _call("check_checkpoint", ANYBODY, None, text=str),
     _call("verify_log", ANYBODY, dict[str, Any], known=list[str]),
+    _call("logs.newest", ACTOR, list[dict[str, Any]], which=Which, most=int),
+    _call("logs.touched", ACTOR, list[Touched], which=Which),
+    _call("logs.persons", ACTOR, TouchedPersons, which=Which, reason=str),
     # persons who go
     _call("erasures.plan", LEASE, ErasurePlan, identifiers=pa.Array),
     _call("erasures.erase", LEASE, list[Receipt], tokens=U8, reason=str),

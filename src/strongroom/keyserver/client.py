@@ -24,9 +24,11 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.erasureapi import Erasures
+from strongroom.keymaster.logapi import Logs
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
+from strongroom.keyserver.client_logs import RemoteLogs
 from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteTails
 from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
@@ -64,6 +66,7 @@ class RemoteKeymaster:
         self.approvals = RemoteApprovals(self._ask)
         self.freezing = RemoteFreezing(self._ask)
         self.reviews = RemoteReviews(self._ask)
+        self.logs: Logs = RemoteLogs(self._ask)
 
     def __enter__(self) -> Self:
         return self
@@ -304,9 +307,7 @@ class RemoteKeymaster:
         asked = self._ask("stand_ins", reading=reading_id, table=table, field_name=field_name, values=list(values))
         return cast("list[str]", asked)
 
-    def note_sql(
-        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
-    ) -> int:
+    def note_sql(self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int) -> int:
         """See `Keymaster.note_sql`."""
         asked = self._ask(
             "note_sql", reading=reading_id, request_id=request_id, table=table, fields=list(fields), groups=groups

@@ -150,15 +150,9 @@ class Reading:
         identifiers = [normalise_one(str(subject), model.subject_field.normalise) for subject in subjects]
         distinct = list(dict.fromkeys(identifiers))
         tokens = [row.tobytes() for row in self._keymaster.subject_tokens(self._grant.reading_id, table, distinct)]
-        entries = [self._unexpired(model, found) for found in self._finder.records_of(model, tokens)]
-        rows = [(token, entry) for token, found in zip(tokens, entries, strict=True) for entry in found]
-        missing = sum(not found for found in entries)
-        opened = iter(self._opened("get", model, rows, fields, looked_up=len(tokens), misses=missing))
         answers: dict[str, list[Record] | NotFoundError] = {}
-        for identifier, token, found in zip(distinct, tokens, entries, strict=True):
-            here = [record for record in [next(opened) for _ in found] if record is not None]
-            if not here and found:
-                here = self._behind_the_dead(model, token, fields)
+        found = self._by_token(model, tokens, fields, looked_up=len(tokens))
+        for identifier, token, here in zip(distinct, tokens, found, strict=True):
             answers[identifier] = here or self._absence(table, token)
         return [answers[identifier] for identifier in identifiers]
 
@@ -167,6 +161,31 @@ class Reading:
         if self._keymaster.erasures.erased(self._grant.reading_id, token):
             return ErasedError(f"the subject was erased from table {table}")
         return NotFoundError(f"no such subject in table {table}")
+
+    def of_tokens(
+        self, table: str, tokens: Sequence[bytes], *, fields: Sequence[str] | None = None
+    ) -> list[list[Record]]:
+        """The records of each subject by token, as an incident gives them (`Room.logs`); none is an empty list.
+
+        Raises:
+            DeniedError: The purpose or a budget refuses: nobody of these is opened.
+        """
+        return self._by_token(self._table(table), tokens, fields, looked_up=0)
+
+    def _by_token(
+        self, model: Table, tokens: Sequence[bytes], fields: Sequence[str] | None, *, looked_up: int
+    ) -> list[list[Record]]:
+        entries = [self._unexpired(model, some) for some in self._finder.records_of(model, tokens)]
+        rows = [(token, entry) for token, some in zip(tokens, entries, strict=True) for entry in some]
+        misses = sum(not some for some in entries) if looked_up else 0
+        if not (rows or looked_up):
+            return [[] for _ in entries]
+        opened = iter(self._opened("get", model, rows, fields, looked_up=looked_up, misses=misses))
+        found: list[list[Record]] = []
+        for token, some in zip(tokens, entries, strict=True):
+            here = [record for record in [next(opened) for _ in some] if record is not None]
+            found.append(here or (self._behind_the_dead(model, token, fields) if some else []))
+        return found
 
     def _behind_the_dead(self, model: Table, token: bytes, fields: Sequence[str] | None) -> list[Record]:
         """What lives of a person whose newest records are dead: of a person who came back, beside a put that raced."""
