@@ -65,6 +65,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "served release": _call("served", "release"),
     "http find": _call("overhttp", "find"),
     "proofs": _call("proofs", "proofs"),
+    "incident fill": _call("incident", "fill"),
+    "incident ask": _call("incident", "ask"),
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),

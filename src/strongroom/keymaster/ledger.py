@@ -12,7 +12,7 @@ The arithmetic of windows and slots is in `purpose.budget`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -25,6 +25,12 @@ ASKED_ONE_BY_ONE_MAX = 32
 PRUNE_SECONDS = 24 * 3600
 
 Counts = dict[int, int]
+
+_SEE_ONE = "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
+_SEE_MANY = (
+    "INSERT INTO seen SELECT ?, ordinal, ? FROM asked WHERE true"
+    " ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
+)
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class Ledger:
         self._scopes: dict[str, int] = {}
         self._counts: dict[tuple[str, str], Counts] = {}
         self._dirty: set[tuple[str, str, int]] = set()
+        self._asked: Sequence[int] = ()
 
     def _fresh(self) -> None:
         if self._epoch != self._state.epoch:
@@ -60,10 +67,12 @@ class Ledger:
             self._scopes.clear()
             self._counts.clear()
             self._dirty.clear()
+            self._asked = ()
 
     def undone(self) -> None:
         """Forget scopes that an undone part may have made; the counts of other parts stay."""
         self._scopes.clear()
+        self._asked = ()
 
     # -- planning -------------------------------------------------------------------------------
     def plan_persons(self, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int], now: float) -> Plan:
@@ -74,6 +83,7 @@ class Ledger:
         """
         self._fresh()
         plan = Plan(int(now))
+        self._ask(rows, ordinals)
         for scope, group in groupby(limits, key=lambda limit: limit.scope):
             seen = self._seen(rows, scope, ordinals)
             for limit in group:
@@ -81,17 +91,17 @@ class Ledger:
             plan.persons.append((scope, ordinals))
         return plan
 
-    def _plan_limit(self, rows: Rows, plan: Plan, limit: Limit, seen: Mapping[int, int], size: int) -> None:
+    def _plan_limit(self, rows: Rows, plan: Plan, limit: Limit, seen: Sequence[tuple[int, int]], size: int) -> None:
         counts = self._count(rows, limit)
         first, slot = limit.first_slot(plan.now), limit.slot(plan.now)
         deltas: Counts = {}
         inside = 0
-        for at in seen.values():
+        for at, persons in seen:
             last = at // limit.slot_seconds
             if last >= first:
-                inside += 1
+                inside += persons
                 if last != slot:
-                    deltas[last] = deltas.get(last, 0) - 1
+                    deltas[last] = deltas.get(last, 0) - persons
         new = size - inside
         if new:
             check_fits(limit, plan.now, counts, new)
@@ -138,11 +148,15 @@ class Ledger:
                 self._dirty.add((limit.scope, limit.window, slot))
         for scope, ordinals in plan.persons:
             ident = self._scope(rows, scope)
-            sql = "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
+            if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
+                self._ask(rows, ordinals)
+                rows.execute(_SEE_MANY, (ident, plan.now))
+                continue
             if len(ordinals) == 1:
-                rows.execute(sql, (ident, ordinals[0], plan.now))
+                rows.execute(_SEE_ONE, (ident, ordinals[0], plan.now))
             else:
-                rows.executemany(sql, [(ident, ordinal, plan.now) for ordinal in ordinals])
+                rows.executemany(_SEE_ONE, [(ident, ordinal, plan.now) for ordinal in ordinals])
+        self._asked = ()
 
     def flush(self, rows: Rows) -> None:
         """Write the counts that changed; part of every commit."""
@@ -198,21 +212,23 @@ class Ledger:
             self._scopes[name] = ident
         return ident
 
-    def _seen(self, rows: Rows, scope: str, ordinals: Sequence[int]) -> dict[int, int]:
-        """When each person was last charged in a scope; persons never charged are left out."""
+    def _seen(self, rows: Rows, scope: str, ordinals: Sequence[int]) -> list[tuple[int, int]]:
+        """When persons were last charged in a scope, with how many each time; persons never charged are left out."""
         ident = self._scope(rows, scope)
         if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
-            return self._seen_many(rows, ident, ordinals)
-        found = {}
-        for ordinal in ordinals:
-            row = rows.execute("SELECT at FROM seen WHERE scope = ? AND ordinal = ?", (ident, ordinal)).fetchone()
-            if row is not None:
-                found[ordinal] = row[0]
-        return found
+            sql = "SELECT at, count(*) FROM asked JOIN seen USING (ordinal) WHERE scope = ? GROUP BY at"
+            found: list[tuple[int, int]] = rows.execute(sql, (ident,)).fetchall()
+            return found
+        one = "SELECT at FROM seen WHERE scope = ? AND ordinal = ?"
+        ats = (rows.execute(one, (ident, ordinal)).fetchone() for ordinal in ordinals)
+        return [(row[0], 1) for row in ats if row is not None]
 
-    def _seen_many(self, rows: Rows, ident: int, ordinals: Sequence[int]) -> dict[int, int]:
+    def _ask(self, rows: Rows, ordinals: Sequence[int]) -> None:
+        """Write many ordinals where statements about all scopes find them; those of the same list stay there."""
+        if len(ordinals) <= ASKED_ONE_BY_ONE_MAX or ordinals is self._asked:
+            return
+        self._asked = ()
         rows.execute("CREATE TEMP TABLE IF NOT EXISTS asked (ordinal INTEGER PRIMARY KEY)")
         rows.execute("DELETE FROM asked")
         rows.executemany("INSERT INTO asked VALUES (?)", [(ordinal,) for ordinal in ordinals])
-        sql = "SELECT ordinal, at FROM asked JOIN seen USING (ordinal) WHERE scope = ?"
-        return dict(rows.execute(sql, (ident,)).fetchall())
+        self._asked = ordinals
