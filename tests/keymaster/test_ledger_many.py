@@ -1,0 +1,77 @@
+"""Many persons at once are counted as one by one: the same budgets left, in every window, over hours and days."""
+
+import numpy as np
+import pytest
+from keymaster_fixtures import FAST, PASSPHRASE, POLICY, SCHEMA, Clock
+
+from strongroom.errors import BudgetError
+from strongroom.keymaster import ledger as module
+from strongroom.keymaster.create import create_keymaster
+from strongroom.purpose.budget import NEVER, charge_persons, limits, remaining
+
+
+@pytest.fixture(params=["file", "postgres"])
+def core(request, tmp_path):
+    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
+    with create_keymaster(
+        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
+    ) as made:
+        yield made._core
+
+
+class Model:
+    """What `purpose.budget` says, person by person."""
+
+    def __init__(self):
+        self.seen, self.counts = {}, {}
+
+    def charge(self, rules, ordinals, now):
+        left = {}
+        for rule in rules:
+            counts = self.counts.setdefault(rule.rule, {})
+            last = np.array([self.seen.get((rule.scope, o), NEVER * rule.slot_seconds) // rule.slot_seconds for o in ordinals])
+            for slot, delta in charge_persons(rule, now, last).deltas.items():
+                counts[slot] = counts.get(slot, 0) + delta
+            left[rule.rule] = remaining(rule, now, counts)
+        for rule in rules:
+            self.seen.update({(rule.scope, o): int(now) for o in ordinals})
+        return left
+
+
+def charge(core, rules, ordinals, now):
+    def job(rows):
+        plan = core.ledger.plan_persons(rows, rules, ordinals, now)
+        core.ledger.apply(rows, plan)
+        return plan.remaining
+
+    return core.run(job)
+
+
+@pytest.mark.parametrize("one_by_one", [32, 10**6])
+def test_many_are_counted_as_one_by_one(core, monkeypatch, one_by_one):
+    """Sets that overlap, seen in slots of before, under two actors who share the room's budget."""
+    monkeypatch.setattr(module, "ASKED_ONE_BY_ONE_MAX", one_by_one)
+    rng, model, now = np.random.default_rng(3), Model(), 1_800_000_000.0
+    rules = [limits(core.standing.policy, actor, "bulk", "persons") for actor in ("ada", "bob")]
+    for number in range(25):
+        ordinals = sorted(set(rng.integers(0, 400, rng.integers(33, 200)).tolist()))
+        mine = rules[number % 2]
+        assert charge(core, mine, ordinals, now) == model.charge(mine, ordinals, now)
+        now += float(rng.choice([1, 290, 3700, 30 * 3600]))
+
+
+def test_a_refused_many_leaves_nothing_and_the_next_is_counted_right(core):
+    """Undone with its part, alone and beside others of the same commit; the list it wrote is not taken for the next."""
+    rules = limits(core.standing.policy, "ada", "support", "persons")
+    with pytest.raises(BudgetError):
+        charge(core, rules, list(range(100)), 1_800_000_000.0)
+    bulk = limits(core.standing.policy, "ada", "bulk", "persons")
+
+    def fails(rows):
+        core.ledger.apply(rows, core.ledger.plan_persons(rows, bulk, list(range(100)), 1_800_000_000.0))
+        raise BudgetError("no", remaining=0, resets_at=None, rule="r")
+
+    with pytest.raises(BudgetError):
+        core.run(fails)
+    left = charge(core, bulk, list(range(50, 90)), 1_800_000_001.0)
+    assert left["persons/actor/ada/purpose/bulk/hour"] == 400_000 - 40
