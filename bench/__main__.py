@@ -23,9 +23,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="100,000 persons, 2 rounds, nothing ten times as large")
     parser.add_argument("--rows", type=int, help="persons (1,000,000)")
     parser.add_argument("--rounds", type=int, help="rounds (5)")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, help="these measures; all but cells and proofs need put")
+    parser.add_argument("--entries", type=int, help="entries of the long log, and persons beside it (1,000,000)")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, help="these; all but cells, proofs, incident need put")
     options = parser.parse_args()
     rows = options.rows or (100_000 if options.quick else 1_000_000)
+    entries = options.entries or (200_000 if options.quick else 1_000_000)
     rounds = options.rounds or (2 if options.quick else 5)
     chosen = options.only or [m for m in MEASURES if not (options.quick and m in {"large", "bulk"})]
     OUT.mkdir(parents=True, exist_ok=True)
@@ -33,8 +35,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     folder.chmod(0o755)
     try:
-        csv = persons(folder, rows) if set(chosen) - {"cells", "proofs"} else folder
-        setting = Setting(folder, csv, rows, rounds, 700 if options.quick else 5_000)
+        csv = persons(folder, rows) if set(chosen) - {"cells", "proofs", "incident"} else folder
+        setting = Setting(folder, csv, rows, rounds, 700 if options.quick else 5_000, entries, entries)
         for name in chosen:
             say(f"measuring {name}")
             MEASURES[name](setting, report)

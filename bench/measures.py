@@ -17,6 +17,7 @@ from bench import postgres
 from bench.copies import measure_bulk, measure_copies
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
+from bench.incident import measure_incident
 from bench.ours import PASSPHRASE
 from bench.overhttp import measure_http
 from bench.proofs import measure_proofs
@@ -63,6 +64,8 @@ class Setting:
     rows: int
     rounds: int
     finds: int
+    entries: int
+    subjects: int
 
     @property
     def base(self) -> str:
@@ -310,6 +313,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "proofs": measure_proofs,
     "copies": measure_copies,
     "erase": measure_erase,
+    "incident": measure_incident,
     "large": measure_large,
     "bulk": measure_bulk,
 }

@@ -67,6 +67,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "proofs": _call("proofs", "proofs"),
     "incident fill": _call("incident", "fill"),
     "incident ask": _call("incident", "ask"),
+    "incident releases": _call("incident", "releases"),
+    "incident notes": _call("incident", "notes"),
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),

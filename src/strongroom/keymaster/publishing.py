@@ -126,6 +126,7 @@ class Publishing:
             # what fails here is tried again with the next leaf, and raised by publish() and close()
             with suppress(StrongroomError):
                 self.publish()
+            with suppress(StrongroomError):
                 index_more(self._core)
             self._stop.wait(PUBLISH_SECONDS)
 
