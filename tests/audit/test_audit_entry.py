@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strongroom.audit import entry as entry_module
 from strongroom.audit.entry import INTEGER_MAX, Entry, labels_root, parse_entry
 from strongroom.audit.tlog import EMPTY_ROOT, leaf_hash, tree_root
 from strongroom.errors import IntegrityError, UsageError
@@ -190,3 +191,17 @@ def test_labels_of_another_shape_are_refused():
     for bad in (np.zeros((2, 15), np.uint8), np.zeros(16, np.uint8), np.zeros((2, 16), np.int64)):
         with pytest.raises(UsageError):
             labels_root(bad)
+
+
+_TEXT = st.text(st.characters(codec=None), max_size=12)
+
+
+@given(st.dictionaries(_TEXT, st.recursive(st.integers(0, 2**63 - 1) | _TEXT, lambda c: st.lists(c, max_size=3) | st.dictionaries(_TEXT, c, max_size=3), max_leaves=6), max_size=5))
+def test_the_bytes_are_those_of_plain_json(value):
+    """What another reader makes with sorted keys, no spaces and no escapes but those that JSON needs; half characters are refused."""
+    plain = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:
+        expected = plain.encode()
+    except UnicodeEncodeError:
+        expected = None
+    assert entry_module._encode(value) == expected
