@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ def _index(core: Any) -> None:
 
 
 def ask(base: str, what: str, *, through: bool = False) -> dict[str, Any]:
-    """Ask about the stolen credential, of the last DAYS days; `through` reads all of the log, as without an index."""
+    """Ask about the stolen credential, warm; `through` reads all of the log, as without an index."""
     from strongroom.keymaster.logapi import Which
 
     with strongroom.open_keymaster(f"{base}/keys", passphrase=PASSPHRASE) as keymaster:
@@ -156,19 +157,15 @@ def ask(base: str, what: str, *, through: bool = False) -> dict[str, Any]:
 
             logsearch.DENSE = 0  # type: ignore[misc]
         which = Which(of=STOLEN)
+        ways: dict[str, Callable[[], int]] = {
+            "touched": lambda: sum(one.requests for one in keymaster.logs.touched("kit", which)),
+            "credential": lambda: sum(o.requests for o in keymaster.logs.touched("kit", Which(credential="0" * 32))),
+            "newest": lambda: len(keymaster.logs.newest("kit", which, 20)),
+            "persons": lambda: len(keymaster.logs.persons("kit", which, "measuring")),
+        }
+        ways[what]()
         started = time.perf_counter()
-        if what == "touched":
-            found: Any = keymaster.logs.touched("kit", which)
-            size = sum(one.requests for one in found)
-        elif what == "credential":
-            size = sum(one.requests for one in keymaster.logs.touched("kit", Which(credential="0" * 32)))
-        elif what == "newest":
-            size = len(keymaster.logs.newest("kit", which, 20))
-        elif what == "day":
-            end = keymaster._core.state.read().execute("SELECT max(time) FROM leaf").fetchone()[0] / 1000  # noqa: SLF001
-            size = len(keymaster.logs.persons("kit", Which(STOLEN, None, end - 86_400), "measuring"))
-        else:
-            size = len(keymaster.logs.persons("kit", which, "measuring"))
+        size = ways[what]()
         return {"seconds": time.perf_counter() - started, "size": size}
 
 
@@ -257,5 +254,6 @@ def measure_incident(setting: Setting, report: Report) -> None:
                reached=served["at_once"] <= 1, hindrance=RELEASE)  # fmt: skip
     noted = run("incident notes", base=fresh(base), callers=64, each=max(100, setting.finds // 10))
     report.add("log, 64 callers", noted["per_second"], unit="entries/s", target="10,000 a second",
-               reached=noted["per_second"] >= 10_000, hindrance="an entry is 25 microseconds of Python, and a thread for each caller")  # fmt: skip
+               reached=noted["per_second"] >= 10_000,
+               hindrance="an entry is 25 microseconds of Python, and a thread for each caller")  # fmt: skip
     shutil.rmtree(base, ignore_errors=True)
