@@ -102,7 +102,7 @@ def test_whom_somebody_touched_and_who_they_are(shell):
     assert get(shell).code == 0
     which = ("log", *KIT, "--of", "ada", "--touched", "--persons", "--reason", "incident 9")
     tokens = json.loads(shell.run(*which, "--json").out)
-    assert [set(one) for one in tokens] == [{"person", "erased", "entries", "purposes", "fields"}]
+    assert [set(one) for one in tokens] == [{"person", "erased", "entries", "acts", "purposes", "fields"}]
     told = shell.run(*which)
     assert tokens[0]["person"] in told.out
     assert "1 person in 1 entries" in told.err

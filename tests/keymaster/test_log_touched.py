@@ -91,6 +91,10 @@ def test_who_was_erased_since_is_counted_and_not_among_the_living(master, clock)
     tokens = np.ascontiguousarray(master.sealing.tokens[:4])
     master.erasures.erase(lease, tokens, "asked for")
     put(master, identifiers(1))
+    (gone,) = [one for one in master.logs.touched("kit", Which("kit")) if one.act == "erase"]
+    by_kit = master.logs.persons("kit", Which("kit"), "r")
+    assert (gone.persons, gone.table, set(whom(by_kit))) == (4, "", rows_of(master, 0, 4))
+    assert {tuple(person.to_dict()["acts"]) for person in by_kit.each()} == {("erase",)}
     found = master.logs.persons("kit", Which("ada"), "r")
     erased = {person.token for person in found.each() if person.erased}
     assert erased == rows_of(master, 1, 4)

@@ -331,6 +331,8 @@ def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
     """A credential revoked since the copy lets nobody in; what was frozen is frozen; broken glass is open for review."""
     from strongroom.identity.credential import new_credential
     from strongroom.keymaster.wanted import Wanted
+    from strongroom.purpose.budget import OwnBudgets
+    from strongroom.purpose.model import Budget
 
     kept, gone, later = (new_credential(b"r" * 16, "ada") for _ in range(3))
     rule = '[purposes.case-work]\nbreak_glass = ["officer"]\napproval = { roles = ["counsel"], over = 0 }'
@@ -342,7 +344,7 @@ def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
     keys, kit = opened(room)
     with keys, kit:
         keys.credentials.revoke("kit", gone.id)
-        keys.credentials.add("kit", Wanted("ada", later.public_key, 9))
+        keys.credentials.add("kit", Wanted("ada", later.public_key, 9, budgets=OwnBudgets(Budget(day=3))))
         keys.freezing.freeze("kit", "actor", "mei", "stolen")
         keys.begin_reading(actor="ada", purpose="case-work", reason="now", break_glass=True)
         kit.hold(["P-000011"], reason="court")  # whatever is noted beside the objects takes the log along
@@ -352,6 +354,7 @@ def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
         assert keys.credentials.find(gone.id).revoked > 0
         assert keys.credentials.find(kept.id).revoked == 0
         assert keys.credentials.find(later.id).actor == "ada"
+        assert keys.credentials.find(later.id).budgets.budget == Budget(day=3)
         assert [(one.kind, one.name) for one in keys.freezing.all()] == [("actor", "mei")]
         (review,) = keys.reviews.all("nan")
         assert (review.actor, review.closed, review.reason) == ("ada", 0.0, "")  # texts stay where they were

@@ -158,8 +158,11 @@ def _persons(
     elif as_json or naming is not None:
         print_json(list(lines))
     else:
-        rows = [(one["person"], len(one["entries"]), ", ".join(one["purposes"]), _fields(one)) for one in lines]
-        print_table(("person", "entries", "purposes", "fields"), rows)
+        rows = [
+            (one["person"], len(one["entries"]), ", ".join(one["acts"]), ", ".join(one["purposes"]), _fields(one))
+            for one in lines
+        ]
+        print_table(("person", "entries", "acts", "purposes", "fields"), rows)
     _say_rest(found)
 
 

@@ -22,14 +22,14 @@ class Which:
 
 @dataclass(frozen=True)
 class Touched:
-    """Allowed entries about a table that ask the same, added up.
+    """Allowed entries about a table, or about persons, that ask the same, added up.
 
     Args:
         actor: Who asked.
         credential: Through which; empty where the keymaster was in the caller's own process.
         purpose: Under which.
         act: As get or find.
-        table: Of which table.
+        table: Of which table; empty for acts on persons themselves, as erase.
         fields: Names asked for; none for all that the purpose shows.
         requests: How many entries.
         persons: Their persons; those of several requests may be the same.
@@ -109,12 +109,14 @@ class TouchedPerson:
         """For JSON: fields by table; `*` where an entry asked for all that its purpose shows."""
         fields: dict[str, set[str]] = {}
         for group in self.groups:
-            fields.setdefault(group.table, set()).update(group.fields or ("*",))
+            if group.table:
+                fields.setdefault(group.table, set()).update(group.fields or ("*",))
         return {
             "person": self.token.hex(),
             "erased": self.erased,
             "entries": self.leaves,
-            "purposes": sorted({group.purpose for group in self.groups}),
+            "acts": sorted({group.act for group in self.groups}),
+            "purposes": sorted({group.purpose for group in self.groups if group.purpose}),
             "fields": {table: sorted(names) for table, names in sorted(fields.items())},
         }
 

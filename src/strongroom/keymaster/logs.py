@@ -35,7 +35,6 @@ MIDNIGHT_MS = 60_000
 ENTRIES_MAX = 10_000
 PAGES_AT_ONCE = 64
 TOMBSTONES_AT_ONCE = 65_536
-_LABELLED = frozenset({"get", "find", "sql", "rejects"})
 
 
 @dataclass
@@ -144,7 +143,7 @@ class _Search:
         some: list[tuple[int, logsearch.Line]] = []
         for number, entry in logsearch.leaves(self._rows, self._which, *logsearch.span(self._rows, self._which)):
             line = logsearch.read_line(entry)
-            if line.decision == "allowed" and line.act in _LABELLED and line.labels and line.count:
+            if line.decision == "allowed" and line.labels and line.count:
                 some.append((number, line))
                 if len(some) == logsearch.AT_ONCE:
                     self._take(some)

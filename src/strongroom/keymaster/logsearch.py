@@ -69,7 +69,7 @@ def touched(rows: Rows, which: Which) -> list[Touched]:
     found = Groups()
     for number, entry in leaves(rows, which, *span(rows, which)):
         line = read_line(entry)
-        if line.decision == "allowed" and line.table:
+        if line.decision == "allowed" and (line.table or line.labels):
             found.add(number, line)
     return found.all()
 
