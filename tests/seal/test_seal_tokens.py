@@ -155,9 +155,14 @@ def test_dictionary_with_null_value_is_refused():
 
 def test_labels_and_rotation():
     """Labels are plain CMACs of rows, and rotation gives what the new outer key would have given."""
+    for width in (16, 24):
+        for count in (0, 1, 500, 20_000):
+            rows = np.frombuffer(os.urandom(width * count), np.uint8).reshape(count, width)
+            labels = tokens.cmac_column(INNER, rows)
+            assert labels.shape == (count, 16)
+            for at in {0, 77, count - 1} & set(range(count)):
+                assert labels[at].tobytes() == _hazmat.aes_cmac(INNER, rows[at].tobytes())
     rows = np.frombuffer(os.urandom(24 * 500), np.uint8).reshape(500, 24)
-    labels = tokens.cmac_column(INNER, rows)
-    assert labels[77].tobytes() == _hazmat.aes_cmac(INNER, rows[77].tobytes())
     column = pa.array([row.tobytes() for row in rows])
     old = tokens.tokens(INNER, OUTER, column)
     assert (tokens.rotate_tokens(OUTER, INNER, old) == tokens.tokens(INNER, INNER, column)).all()

@@ -32,7 +32,7 @@ class _Day:
     high: npt.NDArray[np.uint64] = field(repr=False)
     low: npt.NDArray[np.uint64] = field(repr=False)
     bits: npt.NDArray[np.bool_] = field(repr=False)
-    shift: np.uint64
+    mask: np.uint32
     owner: I64 = field(repr=False)
     place: I64 = field(repr=False)
 
@@ -40,26 +40,32 @@ class _Day:
     def of(cls, key: bytes, labels: U8) -> _Day:
         # 16 bytes as text compare like the bytes: ends of zeros are stripped from both sides alike
         own, place = np.unique(labels.view("S16")[:, 0], return_inverse=True)
-        high, low = halves(np.frombuffer(own.tobytes(), np.uint8).reshape(-1, LABEL_BYTES))
+        distinct = np.frombuffer(own.tobytes(), np.uint8).reshape(-1, LABEL_BYTES)
         width = min(BITS_MOST, max(BITS_LEAST, len(own).bit_length() + 4))
-        bits, shift = np.zeros(1 << width, np.bool_), np.uint64(64 - width)
-        bits[high >> shift] = True
-        return cls(key, high, low, bits, shift, np.full(len(own), -1, np.int64), place.astype(np.int64))
+        bits, mask = np.zeros(1 << width, np.bool_), np.uint32((1 << width) - 1)
+        bits[_starts(distinct) & mask] = True
+        return cls(key, *halves(distinct), bits, mask, np.full(len(own), -1, np.int64), place.astype(np.int64))
 
     def find(self, tokens: U8, first: int) -> I64:
         """Which rows of tokens u8[n,16] are looked for; the first of them becomes person number `first`."""
-        high, low = halves(cmac_column(self.key, tokens))
-        rows = np.flatnonzero(self.bits[high >> self.shift])
-        at = np.minimum(np.searchsorted(self.high, high[rows]), len(self.high) - 1)
-        open_ = np.flatnonzero((self.high[at] == high[rows]) & (self.low[at] != low[rows]))
+        labels = cmac_column(self.key, tokens)
+        rows = np.flatnonzero(self.bits[_starts(labels) & self.mask])  # most are none of these, and seen not to be
+        high, low = halves(labels[rows])
+        at = np.minimum(np.searchsorted(self.high, high), len(self.high) - 1)
+        open_ = np.flatnonzero((self.high[at] == high) & (self.low[at] != low))
         while open_.size:  # equal high halves, another low one: step on through the few that share it
             at[open_] = np.minimum(at[open_] + 1, len(self.high) - 1)
-            again = (self.high[at[open_]] == high[rows[open_]]) & (self.low[at[open_]] != low[rows[open_]])
+            again = (self.high[at[open_]] == high[open_]) & (self.low[at[open_]] != low[open_])
             open_ = open_[again & (at[open_] < len(self.high) - 1)]
-        hit = (self.high[at] == high[rows]) & (self.low[at] == low[rows]) & (self.owner[at] < 0)
+        hit = (self.high[at] == high) & (self.low[at] == low) & (self.owner[at] < 0)
         self.owner[at[hit]] = first + np.arange(np.count_nonzero(hit))
         found: I64 = rows[hit]
         return found
+
+
+def _starts(labels: U8) -> npt.NDArray[np.uint32]:
+    """The first four bytes of each label as a number, u32[n]."""
+    return np.ascontiguousarray(labels).view(np.uint32)[:, 0]
 
 
 class Matching:

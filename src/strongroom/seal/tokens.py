@@ -119,8 +119,11 @@ def cmac_column(key: bytes, fixed: U8) -> U8:
     if fixed.dtype != np.uint8 or fixed.ndim != 2:
         raise UsageError("rows of bytes come as an array u8[n, w]")
     n, width = fixed.shape
-    out = np.empty((n, TOKEN_BYTES), np.uint8)
-    ColumnMac(key).values(np.ascontiguousarray(fixed).reshape(-1), np.arange(n + 1, dtype=np.int64) * width, out)
+    out, rows = np.empty((n, TOKEN_BYTES), np.uint8), np.ascontiguousarray(fixed)
+    if width == 16:
+        ColumnMac(key).blocks(rows, out)
+    else:
+        ColumnMac(key).values(rows.reshape(-1), np.arange(n + 1, dtype=np.int64) * width, out)
     return out
 
 
