@@ -58,7 +58,7 @@ def prepare(base: str) -> dict[str, Any]:
             keymaster.credentials.add("kit", Wanted(actor, made.public_key, 1))
             made.write(Path(base) / f"{actor}.credential")
         front = new_credential(keymaster.room_id, "kit")
-        keymaster.credentials.add("kit", "kit", front.public_key, days=1, server=True)
+        keymaster.credentials.add("kit", Wanted("kit", front.public_key, 1, server=True))
         front.write(Path(base) / "front.credential")
     (Path(base) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
     return {}

@@ -1,5 +1,6 @@
 """A server in front of a room that was taken, and its callers' requests captured: it has what they signed, and no more."""
 
+import contextlib
 import json
 import socket
 import time
@@ -11,12 +12,16 @@ import urllib3
 from room_api import Api
 from small_room import person
 
-from strongroom.errors import DeniedError, IntegrityError
+from strongroom.errors import BudgetError, DeniedError, IntegrityError
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, sign_request
 from strongroom.keymaster import warrant
 from strongroom.keymaster.api import Ask
+from strongroom.keymaster.holder import HERE
+from strongroom.keymaster.logapi import Which
 from strongroom.keyserver.calls import Original
+from strongroom.purpose.budget import OwnBudgets
+from strongroom.purpose.model import Budget
 from strongroom.read.reading import Reading
 from strongroom.server import handed
 from strongroom.server.openapi import document
@@ -72,6 +77,46 @@ def find(number=3, limit=1):
     return asked.Find(
         purpose="case-work", reason="case 1", table="persons", where={"mobile": [person(number)["mobile"]]}, limit=limit
     )
+
+
+# -- a credential's own budgets ----------------------------------------------------------------
+
+
+def stolen(api):
+    """How many persons, and how many records put, a thief gets through the server with one credential; and its id."""
+    limits = OwnBudgets(Budget(day=3), Budget(day=4), Budget(day=2))
+    ada, kit = api.keys.credential("ada", budgets=limits), api.keys.credential("kit", budgets=limits)
+    got = 0
+    with contextlib.suppress(BudgetError), contextlib.closing(api.client(ada)) as client:
+        for number in range(5):
+            with client.read(purpose="case-work", reason="r") as desk:
+                desk.get("persons", f"P-{number:06d}")
+            got += 1
+    put = 2
+    with contextlib.suppress(BudgetError), contextlib.closing(api.client(kit)) as client:
+        client.put("persons", [person(900 + n) for n in range(2)], records=2)
+        client.put("persons", [person(950)], records=1)
+        put = 3
+    return got, put, ada.id, kit.id
+
+
+def test_a_callers_own_budgets_hold_through_a_server(api):
+    """The caller's credential is counted and named, not the server's: persons, look-ups and records."""
+    got, put, ada, kit = stolen(api)
+    assert (got, put) == (3, 2)
+    said = [e for e in api.keys.log_entries("kit") if e["actor"] == "ada"]
+    assert {e["credential"] for e in said} == {ada}
+    assert said[-1]["rule"] == f"persons/credential/{ada}/day"
+    puts = [e for e in api.keys.log_entries("kit") if e["act"] in {"put", "commit"}]
+    assert puts[-1]["credential"] == kit
+    touched = api.keys.logs.touched("kit", Which(credential=ada))
+    assert sum(one.persons for one in touched if one.act == "get") == 3
+
+
+def test_control_where_a_server_counts_its_own_the_callers_do_not_hold(api, monkeypatch):
+    """Control: without the caller's credential behind the request its budgets limit nothing."""
+    monkeypatch.setattr(warrant.Signer, "holder", property(lambda _self: HERE))
+    assert stolen(api)[:2] == (5, 3)
 
 
 # -- captured requests -------------------------------------------------------------------------
