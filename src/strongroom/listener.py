@@ -36,6 +36,8 @@ IDLE_SECONDS = 75
 BODY_SECONDS = 120.0
 FILES_MOST = 65_536
 BACKLOG = 4096
+_EXPIRED, _NOT_YET = 10, 9
+"""X509_V_ERR_CERT_HAS_EXPIRED and X509_V_ERR_CERT_NOT_YET_VALID."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -188,6 +190,35 @@ class _Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+def refuse_expired(server: ssl.SSLContext, certificate: Path) -> None:
+    """Greet a server within this process, as a client that trusts its certificate would.
+
+    Raises:
+        UsageError: The certificate is not of this time.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it is for the callers to judge
+    client.load_verify_locations(certificate)
+    sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = server.wrap_bio(sent, received, server_side=True)
+    two = client.wrap_bio(received, sent)
+    for _ in range(4):
+        for side in (two, one):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError as error:
+                if error.verify_code in {_EXPIRED, _NOT_YET}:
+                    when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
+                    problem = f"the certificate {certificate} {when}"
+                    raise UsageError(problem, hint="give the server a new one") from None
+                return
+            except ssl.SSLError:
+                return
+
+
 class Listener:
     """Serves an application; `run` goes on until it is told to stop.
 
@@ -220,6 +251,8 @@ class Listener:
             raise UsageError(f"the certificate or its key cannot be used ({type(error).__name__})") from None
         if config.ssl is not None:
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+        if config.ssl is not None and listen.certificate is not None:
+            refuse_expired(config.ssl, listen.certificate)
         self._server = _Uvicorn(config)
         self._socket = _bound(listen)
         self.port: int = self._socket.getsockname()[1]

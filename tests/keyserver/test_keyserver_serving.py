@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 from served_room import Served
-from small_room import PASSPHRASE, person, persons
+from small_room import PASSPHRASE, SmallRoom, fill, person, persons
 
 import strongroom
+from strongroom import listener
 from strongroom.errors import (
     ConflictError,
     DeniedError,
@@ -24,8 +25,10 @@ from strongroom.errors import (
 )
 from strongroom.identity.credential import Credential, new_credential
 from strongroom.keymaster.wanted import Wanted
+from strongroom.keyserver import service
 from strongroom.keyserver.asking import Asking, check_url
-from strongroom.keyserver.listen import Listen, Server, parse_listen
+from strongroom.keyserver.listen import Listen, parse_listen
+from strongroom.keyserver.serving import Server
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def certificates(tmp_path_factory):
     return folder
 
 
-def test_over_tls_with_a_certificate_that_holds(room, certificates):
+def test_over_tls_with_a_certificate_that_holds(room, certificates, monkeypatch):
     """TLS 1.3 with the named authorities; without them, or when the certificate has expired, nothing is said."""
     good = Listen("127.0.0.1", 0, certificates / "good.pem", certificates / "good.key")
     with Served(room.keymaster(), good, certificates / "good.pem") as served:
@@ -82,8 +85,11 @@ def test_over_tls_with_a_certificate_that_holds(room, certificates):
         with pytest.raises(UnavailableError, match="certificate"):
             strongroom.connect(served.url, credential=own)
     old = Listen("127.0.0.1", 0, certificates / "expired.pem", certificates / "expired.key")
+    with room.keymaster() as keymaster, pytest.raises(UsageError, match="has expired"):
+        Server(keymaster, old)
+    monkeypatch.setattr(listener, "refuse_expired", lambda *_: None)  # one that expires while it is served
     with Served(room.keymaster(), old, certificates / "expired.pem") as served:
-        with pytest.raises(UnavailableError, match="certificate"):
+        with pytest.raises(UnavailableError, match="certificate has expired"):
             served.connect(served.credential("ada"))
 
 
@@ -201,7 +207,8 @@ def test_a_server_that_was_started_again_is_asked_anew(room):
 SERVE = """
 import sys, threading
 import strongroom
-from strongroom.keyserver.listen import Listen, Server
+from strongroom.keyserver.listen import Listen
+from strongroom.keyserver.serving import Server
 keys = strongroom.open_keymaster(sys.argv[1], passphrase=sys.argv[2])
 server = Server(keys, Listen("127.0.0.1", int(sys.argv[3])))
 def told():
@@ -263,6 +270,23 @@ def test_an_error_is_raised_as_if_it_had_happened_here(room, served):
         assert spent.value.resets_at is not None
     with pytest.raises(NotFoundError):
         served.of("ada").head_at(99)
+
+
+def test_a_keymaster_of_another_version_or_room_is_told(room, served, tmp_path, monkeypatch):
+    """A server that speaks another version; one that keeps another room than the bucket's: nothing is read or written."""
+    own = served.credential("kit", server=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "VERSION", 2)
+        with pytest.raises(IntegrityError, match="speaks version 2, and this is version 1"):
+            served.connect(own)
+    other = SmallRoom(tmp_path / "other")
+    other.create()
+    fill(other)
+    names = sorted(path.name for path in other.bucket.rglob("*"))
+    with served.connect(own) as keys, pytest.raises(IntegrityError, match="of another room than the bucket"):
+        with strongroom.open(str(other.bucket), keys=keys, actor="kit") as opened:
+            opened.put("persons", persons(1, 900))
+    assert sorted(path.name for path in other.bucket.rglob("*")) == names
 
 
 def test_a_message_that_no_call_takes_is_told_as_such(served):

@@ -364,6 +364,48 @@ def test_revocations_and_freezes_are_done_again(room, copy_of, tmp_path):
         mei.read(purpose="delivery", reason="r")
 
 
+def test_who_signs_in_is_known_again_and_sessions_are_not(room, copy_of, tmp_path):
+    """An identity ended since the copy signs nobody in, one let in since does; whoever was signed in signs in again."""
+    import time
+
+    from signin_kit import CLIENT, Issuer
+
+    from strongroom.identity.commitment import token_nonce
+    from strongroom.keymaster.identities import Person
+
+    def sign_in(keys, issuer, number):
+        own, salt = bytes([number]) * 32, b"s" * 32
+        return keys.identities.signing_in().by_token(own, salt, issuer.issue(token_nonce(keys.room_id, own, salt)), "127.0.0.1")
+
+    with Issuer() as issuer:
+        with room.keymaster() as keys:
+            gone, kept = (
+                keys.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", name), days=9)
+                for name in ("u-1", "u-2")
+            )
+            before = sign_in(keys, issuer, 1)
+            keys.key_copies.copy("kit", copy_of)
+        keys, kit = opened(room)
+        with keys, kit:
+            keys.identities.revoke("kit", gone.id)
+            new = keys.identities.add("kit", "mei", person=Person(issuer.url, CLIENT, "sub", "u-3"), days=9)
+            issuer.subject = "u-2"
+            since = sign_in(keys, issuer, 2)
+            kit.hold(["P-000011"], reason="court")  # whatever is noted beside the objects takes the log along
+        there = home(room, copy_of, tmp_path / "home")
+        keys, kit = opened(there)
+        with keys, kit:
+            assert {one.id: bool(one.revoked) for one in keys.identities.all("kit")} == {
+                gone.id: True, kept.id: False, new.id: False,
+            }  # fmt: skip
+            assert keys.credentials.find(before.id) is None
+            assert keys.credentials.find(since.id) is None
+            assert sign_in(keys, issuer, 3).expires > time.time()
+            issuer.subject = "u-1"
+            with pytest.raises(DeniedError):
+                sign_in(keys, issuer, 4)
+
+
 def test_holds_policies_schemas_and_spends_are_done_again(room, copy_of, tmp_path):
     """What was decided since the copy stands: a revoked role, a hold, a field more, a budget that is spent."""
     more = SCHEMA.replace("district  =", 'note      = { type = "string", class = "contact" }\ndistrict  =')

@@ -7,7 +7,8 @@ import strongroom
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver.client import connect
-from strongroom.keyserver.listen import Listen, Server
+from strongroom.keyserver.listen import Listen
+from strongroom.keyserver.serving import Server
 
 
 class Served:

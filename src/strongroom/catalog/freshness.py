@@ -66,7 +66,7 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
             continue
         if keymaster.tails.is_behind(text):
             return keymaster.tails.catch_up(text, [piece for piece, _ in store.list(TAIL)], store.get)
-        keymaster.check_checkpoint(text)
+        _check_note(keymaster, text)
         return None
     try:
         own = keymaster.publish()
@@ -80,6 +80,17 @@ def catch_up(store: Store, keymaster: Keymaster, *, stolen: bool = False) -> Cau
             hint="restore the room from a copy that has them, or see `strongroom keys accept-gap`",
         )
     return keymaster.tails.catch_up(own, [], store.get)
+
+
+def _check_note(keymaster: Keymaster, text: str) -> None:
+    try:
+        keymaster.check_checkpoint(text)
+    except IntegrityError:
+        if text.partition("\n")[0] == keymaster.log_key().partition("+")[0]:
+            raise
+        raise IntegrityError(
+            "this keymaster is of another room than the bucket", hint="are `room` and `keys` those that go together?"
+        ) from None
 
 
 def accept_gap(store: Store, keymaster: Keymaster, actor: str) -> Gap:

@@ -1,1 +1,1 @@
-"""Who asks: key pairs of callers, and the requests that they sign."""
+"""Who asks: key pairs of callers, the requests that they sign, and what people sign in with."""

@@ -26,7 +26,9 @@ WAITS_SECONDS = 7 * 24 * 3600.0
 WAITING_MAX = 10_000
 ID_BYTES = 8
 READ = "read"
-ACT_OF: Mapping[str, str] = {"policy": "policy", "schema": "schema", "actors": "actors", "unfreeze": "freeze"}
+ACT_OF: Mapping[str, str] = {
+    "policy": "policy", "schema": "schema", "actors": "actors", "identity": "actors", "unfreeze": "freeze",
+}  # fmt: skip
 """The act that asking and deciding each kind takes; a read goes by its purpose."""
 
 WAITING, APPROVED, REFUSED = "waiting", "approved", "refused"

@@ -175,8 +175,11 @@ class EmbeddedTails:
         rows.execute("DELETE FROM frozen")
         rows.executemany("INSERT INTO frozen VALUES (?, ?, ?, ?, ?)", given["freeze"])
         rows.execute("DELETE FROM credential")
-        known = "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        known = "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
         rows.executemany(known, [tail.blobs(row, 2) for row in given["credential"]])
+        rows.execute("DELETE FROM identity")
+        person = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        rows.executemany(person, given["identity"])
         heads = [tail.blobs(row, 1, 2, 4) for row in given["head"]]
         rows.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", heads)
         for row in given["schema_version"]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,6 +171,17 @@ class Core:
                 end_lease(rows, lease)
 
         self.run(job)
+
+
+def note_own(core: Core, act: str, extras: Mapping[str, int | str]) -> None:
+    """Note an act of the keymaster's own."""
+
+    def job(rows: Rows) -> None:
+        core.standing.refresh(rows)
+        core.journal.note(rows, core.journal.entry(rows, act, "keymaster", extras=dict(extras)))
+
+    core.run(job)
+    core.noted.set()
 
 
 def end_lease(rows: Rows, lease: bytes) -> None:

@@ -5,7 +5,9 @@ Rules it keeps:
 1. The keymaster keeps public keys only.
 2. Revoking holds from its commit on, in every process: who a key is, is asked of the database whenever anything that
    stands has changed.
-3. Making and revoking are acts of the policy (`actors`), each an entry of the log; nobody limits their own credential
+3. A session is a credential too, of the identity that signed in (`signingin`). It is limited as that is, ends within a
+   day, and counts for no limit of those that people make.
+4. Making and revoking are acts of the policy (`actors`), each an entry of the log; nobody limits their own credential
    away from a second look: it is revoked and another is made.
 """
 
@@ -33,7 +35,7 @@ class CredentialState:
 
     `networks` are those its requests may come from, and `purposes` those it may read under; empty for all. A `server`
     is trusted to mask and to add up: it is released what a caller by themselves is not. `budgets` are the most that it
-    may spend by itself.
+    may spend by itself. Of a session `identity` says who signed in, by the id of an identity; empty for a key pair.
     """
 
     id: str
@@ -46,6 +48,7 @@ class CredentialState:
     made: float
     expires: float
     revoked: float
+    identity: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -56,7 +59,8 @@ class CredentialState:
         if self.revoked:
             raise DeniedError("the credential was revoked", rule="credential.revoked")
         if self.expires <= now:
-            raise DeniedError("the credential has expired", rule="credential.expired")
+            again = "sign in again: `strongroom signin`" if self.identity else None
+            raise DeniedError("the credential has expired", rule="credential.expired", hint=again)
         if self.networks:
             own = ipaddress.ip_address(address)
             own = getattr(own, "ipv4_mapped", None) or own
@@ -99,7 +103,10 @@ class Credentials:
         number = core.standing.refresh()
         if self._known[0] != number:
             self._known = (number, {state.id: state for state in _load(core.state.read())})
-        return self._known[1].get(key_id)
+        known = self._known[1]
+        if key_id not in known and (some := _load(core.state.read(), key_id)):
+            known[key_id] = some[0]  # a session: signing in changes nothing that stands
+        return known.get(key_id)
 
     def add(self, actor: str, wanted: Wanted) -> CredentialState:
         """Let the owner of a key pair speak for an actor.
@@ -141,7 +148,8 @@ class Credentials:
         for purpose in wanted.purposes:
             if purpose not in policy.purposes:
                 raise UsageError(f"the policy has no purpose {purpose}")
-        if rows.execute("SELECT count(*) FROM credential").fetchone()[0] >= CREDENTIALS_MAX:
+        sql = "SELECT count(*) FROM credential WHERE identity = ''"
+        if rows.execute(sql).fetchone()[0] >= CREDENTIALS_MAX:
             raise UsageError(f"a room has at most {CREDENTIALS_MAX} credentials")
         if rows.execute("SELECT 1 FROM credential WHERE id = ?", (wanted.id,)).fetchone() is not None:
             raise ConflictError("this key is or was a credential", hint="each has a key pair of its own")
@@ -152,7 +160,7 @@ class Credentials:
         lists = (json.dumps(wanted.networks), json.dumps(wanted.purposes))
         limits = (*lists, int(wanted.server), json.dumps(asdict(wanted.budgets)))
         row = (wanted.id, wanted.of, wanted.public_key, *limits, now, now + wanted.days * DAY_SECONDS)
-        rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0.0)", row)
+        rows.execute("INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0.0, '')", row)
         take(rows, "standing")
         extras = {"of": wanted.of, "credential": wanted.id, "change": "add", "server": int(wanted.server)}
         return core.journal.note(rows, core.journal.entry(rows, "actors", actor, extras=extras))
@@ -182,14 +190,37 @@ class Credentials:
         core.act("actors", actor, work)
         return self._of(ident)
 
+    def sign_out(self, actor: str, ident: str) -> None:
+        """End a session at once, as its owner asks.
+
+        Raises:
+            UsageError: It is no session.
+        """
+        core = self._core
+
+        def work(rows: Rows) -> Answer:
+            row = rows.execute("SELECT actor, identity FROM credential WHERE id = ?", (ident,)).fetchone()
+            if row is None or row[0] != actor or not row[1]:
+                raise UsageError("only who signed in signs out", hint="`strongroom actor revoke` ends a key pair")
+            rows.execute("UPDATE credential SET revoked = ? WHERE id = ?", (core.journal.now(rows), ident))
+            take(rows, "standing")
+            entry = core.journal.entry(rows, "sign-out", actor, extras={"credential": ident})
+            return {"leaf": core.journal.note(rows, entry)}
+
+        core.act("sign-out", actor, work)
+
     def _of(self, ident: str) -> CredentialState:
-        return next(state for state in _load(self._core.state.read()) if state.id == ident)
+        return _load(self._core.state.read(), ident)[0]
 
 
-def _load(rows: Rows) -> list[CredentialState]:
-    sql = "SELECT id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked FROM credential"
+def _load(rows: Rows, ident: str | None = None) -> list[CredentialState]:
+    sql = (
+        "SELECT id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked, identity"
+        " FROM credential"
+    )
+    cursor = rows.execute(sql) if ident is None else rows.execute(f"{sql} WHERE id = ?", (ident,))
     found = []
-    for ident, actor, public, networks, purposes, server, budgets, *times in rows.execute(sql).fetchall():
+    for own, actor, public, networks, purposes, server, budgets, *rest in cursor.fetchall():
         limits = tuple(json.loads(networks)), tuple(json.loads(purposes)), bool(server), budgets_of(json.loads(budgets))
-        found.append(CredentialState(ident, actor, public, *limits, *times))
+        found.append(CredentialState(own, actor, public, *limits, *rest))
     return found

@@ -36,12 +36,13 @@ from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.changes import Changes
-from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.core import Answer, Core, note_own
 from strongroom.keymaster.credentials import Credentials
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.freezing import Freezing
 from strongroom.keymaster.holder import HERE, Holder
+from strongroom.keymaster.identities import Identities
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.logapi import Logs
@@ -114,6 +115,7 @@ class EmbeddedKeymaster:
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
         self.credentials = Credentials(core, self.approvals)
+        self.identities = Identities(core, self.approvals)
         self.notices = Notices(core)
         self.logs: Logs = EmbeddedLogs(core)
 
@@ -149,6 +151,10 @@ class EmbeddedKeymaster:
             core.state.close()
 
     # -- for whoever serves it ------------------------------------------------------------------
+    def note(self, act: str, **extras: int | str) -> None:
+        """Note what happened to the process that serves it."""
+        note_own(self._core, act, extras)
+
     def lease_of(self, lease_id: bytes) -> Lease:
         """A lease as it was granted, by its id."""
         return self._leases.held(lease_id)

@@ -149,6 +149,7 @@ def _settle(database: Cut, store: str) -> list[str]:
         raise IntegrityError("the database in the copy of the keymaster is damaged")
     database.execute("UPDATE place SET url = ?", (store,))
     database.execute("UPDATE counter SET value = 1 WHERE name = 'behind' AND value = 0")
+    database.execute("DELETE FROM credential WHERE identity != ''")  # sessions: whoever signed out since stays out
     database.execute("PRAGMA journal_mode=WAL")
     names = [row[0] for row in database.execute("SELECT DISTINCT object FROM page ORDER BY object").fetchall()]
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,7 +1,8 @@
 """The tables of a keymaster, in one place.
 
-What stands here in plain: actors and their public keys, purposes, times, counts, ids, and which schema and policy are
-in force. Keys lie wrapped, reasons and labels sealed. SQLite's dialect, kept to what PostgreSQL says alike.
+What stands here in plain: actors, their public keys and what providers of identities call them, purposes, times,
+counts, ids, and which schema and policy are in force. Keys lie wrapped, reasons and labels sealed. SQLite's dialect,
+kept to what PostgreSQL says alike.
 """
 
 from strongroom.keys.rows import PAGE_TABLES
@@ -70,7 +71,12 @@ CREATE TABLE gap (size INTEGER NOT NULL, root BLOB NOT NULL, first INTEGER NOT N
 
 CREATE TABLE credential (id TEXT PRIMARY KEY, actor TEXT NOT NULL, public_key BLOB NOT NULL, networks TEXT NOT NULL,
   purposes TEXT NOT NULL, server INTEGER NOT NULL, budgets TEXT NOT NULL, made REAL NOT NULL, expires REAL NOT NULL,
-  revoked REAL NOT NULL) WITHOUT ROWID;
+  revoked REAL NOT NULL, identity TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX credential_by_identity ON credential (identity, expires);
+CREATE TABLE identity (id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, actor TEXT NOT NULL,
+  said TEXT NOT NULL, networks TEXT NOT NULL, purposes TEXT NOT NULL, hours REAL NOT NULL, signs INTEGER NOT NULL,
+  made REAL NOT NULL, expires REAL NOT NULL, revoked REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX identity_by_name ON identity (name);
 
 CREATE TABLE frozen (kind TEXT NOT NULL, name TEXT NOT NULL, actor TEXT NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;

@@ -2,9 +2,9 @@
 
 A piece is canonical JSON, compressed (zlib), then wrapped (AES-256-GCM) under the replay key with room, start and end
 as associated data. It holds the bytes of its entries and the rows that they wrote, as far as a keymaster without them
-would do harm: tombstones and erasures, all holds in force, credentials, freezes and reviews, schema and policy texts,
-head rows, counts of what was spent in the slots it covers, and the counters that must never go back. It holds no key,
-no label and no reason.
+would do harm: tombstones and erasures, all holds in force, credentials and identities, freezes and reviews, schema and
+policy texts, head rows, counts of what was spent in the slots it covers, and the counters that must never go back. It
+holds no key, no label and no reason.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ LEAVES_MAX = 20_000
 TOMBSTONES_MAX = 200_000
 PLAIN_BYTES_MAX = 1 << 30
 CREDENTIAL = "id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked"
+IDENTITY = "id, kind, name, actor, said, networks, purposes, hours, signs, made, expires, revoked"
 COUNTERS = ("batch", "ordinal", "generation")
 _VERSION = 2
 _WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
@@ -150,7 +151,9 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "hold": _fetch(rows, "SELECT token, actor, leaf, at FROM hold", ()),
         "review": _fetch(rows, "SELECT id, actor, purpose, leaf, at, closed_by, closed FROM review", ()),
         "freeze": _fetch(rows, "SELECT kind, name, actor, leaf, at FROM frozen", ()),
-        "credential": _fetch(rows, f"SELECT {CREDENTIAL} FROM credential", ()),  # noqa: S608
+        # no sessions: who signed in before a keymaster was set back signs in again
+        "credential": _fetch(rows, f"SELECT {CREDENTIAL} FROM credential WHERE identity = ''", ()),  # noqa: S608
+        "identity": _fetch(rows, f"SELECT {IDENTITY} FROM identity", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),
         "head": _each(rows, "SELECT number, object, sha256, length, key FROM head WHERE number = ?", heads),

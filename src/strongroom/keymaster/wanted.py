@@ -60,7 +60,7 @@ class Wanted:
             own = replace(own, lookups=own.budget.times(LOOKUPS_PER_PERSON))
         return replace(
             self,
-            networks=tuple(_network(text) for text in self.networks),
+            networks=tuple(check_network(text) for text in self.networks),
             purposes=tuple(self.purposes),
             budgets=own,
         )
@@ -106,7 +106,8 @@ def budget_words(budget: Budget) -> str:
     return ",".join(f"{name}={budget.window(name)}" for name in WINDOWS if budget.window(name) is not None)
 
 
-def _network(text: str) -> str:
+def check_network(text: str) -> str:
+    """An address or network as it is kept; UsageError if it is none."""
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:

@@ -85,7 +85,8 @@ WRAPPED = (
     WrappedColumn("file_key", ("id",), ("object", "kind", "table_id"), _file),
     WrappedColumn("wrapped_key", ("purpose", "id"), (), _named),
 )
-"""Page keys; file keys; and by purpose: subject tokens, signing seed, index and field keys, months, replay."""
+"""Page keys; file keys; and by purpose: subject tokens, signing seed, index and field keys, months, replay,
+challenges of sign-ins."""
 
 
 def rewrap_all(rows: Rows, old: KeyRing, new: KeyRing) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from strongroom import errors
@@ -141,6 +141,11 @@ def check_url(url: str) -> str:
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise UsageError("a keymaster on another host is asked over https only")
     return url.rstrip("/")
+
+
+def raise_trouble(data: bytes) -> NoReturn:
+    """Raise the error that an answer holds."""
+    raise _error(read_trouble(data))
 
 
 def _error(trouble: Trouble) -> StrongroomError:

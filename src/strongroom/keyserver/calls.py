@@ -37,6 +37,7 @@ from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.freezing import Frozen
+from strongroom.keymaster.identities import IdentityState, Person
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
@@ -224,6 +225,14 @@ _ALL = (
     _call("credentials.all", ACTOR, list[CredentialState]),
     _call("credentials.add", ACTOR, CredentialState | None, wanted=Wanted),
     _call("credentials.revoke", ACTOR, CredentialState, ident=str),
+    _call("credentials.sign_out", ANYBODY, None),
+    _call("identities.all", ACTOR, list[IdentityState]),
+    _call(
+        "identities.add", ACTOR, IdentityState | None,
+        of=str, person=Person | None, passkey=str | None, days=float, hours=float,
+        networks=list[str], purposes=list[str],
+    ),
+    _call("identities.revoke", ACTOR, IdentityState, ident=str),
     # what takes two
     _call("approvals.ask_read", ACTOR, Asked, purpose=str, persons=int, reason=str),
     _call("approvals.decide", ACTOR, Asked, ident=str, agree=bool),

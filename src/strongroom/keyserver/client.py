@@ -29,7 +29,7 @@ from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
 from strongroom.keyserver.client_logs import RemoteLogs
-from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteTails
+from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteIdentities, RemoteTails
 from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
 from strongroom.schema.model import Schema
@@ -63,6 +63,7 @@ class RemoteKeymaster:
         self.erasures: Erasures = RemoteErasures(self._ask)
         self.tails: Tails = RemoteTails(self._ask)
         self.credentials = RemoteCredentials(self._ask)
+        self.identities = RemoteIdentities(self._ask)
         self.approvals = RemoteApprovals(self._ask)
         self.freezing = RemoteFreezing(self._ask)
         self.reviews = RemoteReviews(self._ask)

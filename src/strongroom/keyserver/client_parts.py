@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
+from strongroom.keymaster.identities import HOURS_DEFAULT, IdentityState, Person
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.wanted import Wanted
 
@@ -115,6 +116,53 @@ class RemoteCredentials:
         """See `Credentials.revoke`."""
         del actor  # the credential says who
         return cast("CredentialState", self._ask("credentials.revoke", ident=ident))
+
+    def sign_out(self) -> None:
+        """End the session that asks; see `Credentials.sign_out`."""
+        self._ask("credentials.sign_out")
+
+
+class RemoteIdentities:
+    """See `keymaster.identities.Identities`; the credential says who."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    def all(self, actor: str) -> list[IdentityState]:
+        """See `Identities.all`."""
+        del actor
+        return cast("list[IdentityState]", self._ask("identities.all"))
+
+    def add(
+        self,
+        actor: str,
+        of: str,
+        *,
+        person: Person | None = None,
+        passkey: str | None = None,
+        days: float,
+        hours: float = HOURS_DEFAULT,
+        networks: Sequence[str] = (),
+        purposes: Sequence[str] = (),
+    ) -> IdentityState | None:
+        """See `Identities.add`; None when it waits for another person's agreement (`approvals.waiting`)."""
+        del actor
+        asked = self._ask(
+            "identities.add",
+            of=of,
+            person=person,
+            passkey=passkey,
+            days=float(days),
+            hours=float(hours),
+            networks=list(networks),
+            purposes=list(purposes),
+        )
+        return cast("IdentityState | None", asked)
+
+    def revoke(self, actor: str, ident: str) -> IdentityState:
+        """See `Identities.revoke`."""
+        del actor
+        return cast("IdentityState", self._ask("identities.revoke", ident=ident))
 
 
 class RemoteTails:

@@ -12,17 +12,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from strongroom.errors import InputError, IntegrityError, StrongroomError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.reply import Reply
-from strongroom.keyserver.service import Service
 from strongroom.listener import (
     BODY_SECONDS,
     HEADER_SECONDS,
@@ -36,12 +34,8 @@ from strongroom.listener import (
     read_sized,
     too_large,
 )
-from strongroom.seal.entropy import random_bytes
 
-if TYPE_CHECKING:
-    from strongroom.keymaster.embedded import EmbeddedKeymaster
-
-__all__ = ["LISTEN_DEFAULT", "App", "Listen", "Listener", "Server", "parse_listen"]
+__all__ = ["LISTEN_DEFAULT", "App", "Listen", "Listener", "parse_listen"]
 
 THREADS = 32
 LISTEN_DEFAULT = "127.0.0.1:8446"
@@ -66,6 +60,20 @@ class Answers(Protocol):
         """What is said of an error."""
 
 
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send an answer whole."""
+    headers = [
+        (b"content-type", reply.media),
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"cache-control", b"no-store"),
+        *reply.headers,
+    ]
+    if reply.status in {401, 413}:
+        headers.append((b"connection", b"close"))  # a body may be under way that nobody will read
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
 class App:
     """The ASGI application of one listener."""
 
@@ -85,16 +93,7 @@ class App:
             reply = await self._answer(scope, receive)
         except StrongroomError as error:
             reply = self._service.refuse(error)
-        headers = [
-            (b"content-type", reply.media),
-            (b"content-length", str(len(reply.body)).encode()),
-            (b"cache-control", b"no-store"),
-            *reply.headers,
-        ]
-        if reply.status in {401, 413}:
-            headers.append((b"connection", b"close"))  # a body may be under way that nobody will read
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send_reply(reply, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         path: str = scope["path"]
@@ -186,16 +185,3 @@ def _fill(done: asyncio.Future[T], found: T) -> None:
 def _fail(done: asyncio.Future[T], error: BaseException) -> None:
     if not done.done():
         done.set_exception(error)
-
-
-class Server(Listener):
-    """A keymaster's server; `run` serves until it is told to stop.
-
-    Args:
-        keymaster: Open, in this process; its opener closes it.
-        listen: Where.
-        clock: Seconds since 1970.
-    """
-
-    def __init__(self, keymaster: EmbeddedKeymaster, listen: Listen, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(App(Service(keymaster, clock, random_bytes(8).hex())), listen)

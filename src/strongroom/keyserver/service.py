@@ -45,6 +45,7 @@ from strongroom.keyserver.calls import (
     most_of,
 )
 from strongroom.keyserver.frames import pack
+from strongroom.keyserver.newcomers import Newcomers
 from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.served import Served
 from strongroom.schema.stored import table_to_json
@@ -75,6 +76,7 @@ class Service:
 
     def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], instance: str) -> None:
         self.callers = Callers(keymaster.credentials, clock)
+        self.newcomers = Newcomers(keymaster, clock)
         self._served = Served(keymaster, self.callers)
         self._keymaster = keymaster
         self._clock = clock
@@ -89,6 +91,10 @@ class Service:
             "set_policy": lambda _c, args: keymaster.changes.ask(args["actor"], "policy", args["text"]),
             "set_schema": lambda _c, args: keymaster.changes.ask(args["actor"], "schema", args["text"]),
             "credentials.add": self._add_credential,
+            "credentials.sign_out": lambda credential, _a: keymaster.credentials.sign_out(
+                credential.actor, credential.id
+            ),
+            "identities.add": lambda _c, args: keymaster.identities.ask_add(**args) and None,
             "log_entries": self._log_entries,
             "verify_log": self._verify_log,
             "erasures.buried": lambda _c, args: keymaster.erasures.buried(args.pop("lease"), **args),

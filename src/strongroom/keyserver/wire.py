@@ -70,6 +70,8 @@ class Wire:
                     connection.close()
                     raise
             except ssl.SSLError as error:
+                if "certificate has expired" in str(error):
+                    raise UnavailableError(f"the {self._what}'s certificate has expired") from None
                 raise UnavailableError(
                     f"the {self._what}'s certificate does not hold ({type(error).__name__})",
                     hint="name the authorities that signed it",

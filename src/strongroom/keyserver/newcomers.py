@@ -1,0 +1,249 @@
+"""Sign-ins over the wire: requests of key pairs that nobody knows yet, answered to whoever proves an identity.
+
+A request is `POST /v1/<room>/signin.begin`, `signin.token` or `signin.passkey`, signed like any other by the very key
+that is to become a session's; its `keyid` is the key itself.
+
+Rules it keeps:
+
+1. Whatever is wrong, the answer is the one that strangers get everywhere: the same bytes, not before REFUSED_SECONDS.
+2. So many of an address and of all in a minute are looked at, so many at a time; memory for that is bounded. Others get
+   that answer at once. Who signs in counts no more.
+3. They have threads of their own: waiting for an issuer keeps no call of a known caller waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from strongroom.errors import DeniedError, IntegrityError, StrongroomError
+from strongroom.identity.commitment import newcomer_key
+from strongroom.identity.signing import Signed, read_signature
+from strongroom.keyserver.callers import AHEAD_SECONDS, LASTS_SECONDS_MAX, unknown
+from strongroom.keyserver.frames import Unpacker, pack
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.embedded import EmbeddedKeymaster
+    from strongroom.keymaster.signingin import SigningIn
+
+REFUSED_SECONDS = 0.5
+ADDRESS_MINUTE_MAX = 30
+MINUTE_MAX = 1200
+ADDRESSES_MAX = 10_000
+AT_ONCE_MAX = 64
+THREADS = 4
+BODY_BYTES_MAX = 1 << 16
+BODY_SECONDS = 10.0
+WINDOW_SECONDS = 60.0
+
+Read = Callable[[Signed, int, float], Awaitable[bytes]]
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """What a passkey is to answer: 32 B, until a time."""
+
+    challenge: bytes
+    expires: int
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """The session that a key pair has from now on."""
+
+    id: str
+    actor: str
+    expires: float
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks for a challenge."""
+
+
+class ByToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An id_token, and the salt of its nonce."""
+
+    salt: bytes
+    token: str
+
+
+class ByPasskey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A passkey's answer to a challenge, as JSON."""
+
+    challenge: bytes
+    expires: int
+    answer: str
+
+
+read_challenge = Unpacker(Challenge)
+read_signed_in = Unpacker(SignedIn)
+_TAKES: Mapping[str, Unpacker] = {
+    "signin.begin": Unpacker(Nothing),
+    "signin.token": Unpacker(ByToken),
+    "signin.passkey": Unpacker(ByPasskey),
+}
+
+
+class Limiter:
+    """Counts what is tried in a minute: of each address, and of all."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = clock()
+        self._all = 0
+        self._of: OrderedDict[str, int] = OrderedDict()
+
+    def admits(self, address: str) -> bool:
+        """Count one more of an address; whether it is within the limits."""
+        name = _network_of(address)
+        with self._lock:
+            now = self._clock()
+            if now - self._began >= WINDOW_SECONDS:
+                self._began, self._all = now, 0
+                self._of.clear()
+            count = self._of.get(name, 0) + 1
+            if count > ADDRESS_MINUTE_MAX or self._all >= MINUTE_MAX:
+                return False
+            self._all += 1
+            self._of[name] = count
+            if len(self._of) > ADDRESSES_MAX:
+                self._of.popitem(last=False)
+            return True
+
+    def forgive(self, address: str) -> None:
+        """Count an address no more: somebody signed in from there."""
+        with self._lock:
+            self._of.pop(_network_of(address), None)
+
+
+def _check_of(error: Exception) -> str:
+    """The name of the check that refused; the place of a defect is told to the operator."""
+    if not isinstance(error, StrongroomError):
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+        logging.getLogger("strongroom").error("a defect of the keymaster: %s", place)
+        return "defect"
+    rule = error.rule if isinstance(error, DeniedError) else None
+    return (rule or "").removeprefix("signin.") or "request"
+
+
+def _network_of(address: str) -> str:
+    """What counts as one address: of IPv6 its first 64 bits, which one subscriber has."""
+    try:
+        own = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(own, ipaddress.IPv6Address) and own.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(own) >> 64 << 64, 64)))
+    return str(getattr(own, "ipv4_mapped", None) or own)
+
+
+class Newcomers:
+    """Answers sign-ins at one server.
+
+    Args:
+        keymaster: Open, in this process.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float]) -> None:
+        self._keymaster = keymaster
+        self._clock = clock
+        self._paths = {f"/v1/{keymaster.room_id.hex()}/{name}": name for name in _TAKES}
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="strongroom-sign-in")
+        self._limiter = Limiter()
+        self._at_once = 0
+        self._passed_over = 0
+        self._signing_in: SigningIn | None = None
+        self._lock = threading.Lock()
+
+    def owns(self, path: str) -> bool:
+        """Whether a path is one of those here."""
+        return path in self._paths
+
+    def close(self) -> None:
+        """Let the sign-ins end that are under way, and note what was refused."""
+        self._pool.shutdown()
+        if self._passed_over:
+            self._refused("limit", 0)
+        if self._signing_in is not None:
+            self._signing_in.tell()
+
+    @property
+    def signing_in(self) -> SigningIn:
+        """Made when it is first needed: the libraries it takes are loaded then."""
+        with self._lock:
+            if self._signing_in is None:
+                self._signing_in = self._keymaster.identities.signing_in()
+            return self._signing_in
+
+    async def answer(self, method: str, path: str, headers: Mapping[str, str], address: str, read: Read) -> bytes:
+        """The answer to one request.
+
+        Args:
+            method: As it came.
+            path: One of those here.
+            headers: By their names in lower case.
+            address: From where it came.
+            read: Reads the body, after its signature was verified.
+
+        Raises:
+            DeniedError: Nobody is let in by it, whatever the cause.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + REFUSED_SECONDS
+        if self._at_once >= AT_ONCE_MAX or not self._limiter.admits(address):
+            self._passed_over += 1  # told with the next that is looked at
+            raise unknown()
+        self._at_once += 1
+        try:
+            public_key, signed = self._check(method, path, headers)
+            body = await read(signed, BODY_BYTES_MAX, BODY_SECONDS)
+            found = await loop.run_in_executor(self._pool, self._answer, self._paths[path], public_key, body, address)
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the same
+            await loop.run_in_executor(self._pool, self._refused, _check_of(error))
+            await asyncio.sleep(max(0.0, until - loop.time()))
+            raise unknown() from None
+        finally:
+            self._at_once -= 1
+        return pack(found)
+
+    def _check(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[bytes, Signed]:
+        """The key that signed a request, and what was signed; a replay is harmless, as each key signs in once."""
+        signed = read_signature(method, path, headers)
+        public_key = newcomer_key(signed.key_id)
+        if public_key is None:
+            raise IntegrityError("the request is not signed by a newcomer")
+        signed.verify(public_key)
+        now = self._clock()
+        if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):
+            raise DeniedError("the request is of another time", rule="signin.request-time")
+        return public_key, signed
+
+    def _refused(self, check: str, times: int = 1) -> None:
+        over, self._passed_over = self._passed_over, 0
+        if over:
+            self.signing_in.refuse("limit", over)
+        if times:
+            self.signing_in.refuse(check, times)
+
+    def _answer(self, name: str, public_key: bytes, body: bytes, address: str) -> Challenge | SignedIn:
+        asked: Any = _TAKES[name](body)
+        if name == "signin.begin":
+            return Challenge(*self.signing_in.challenge(public_key))
+        if name == "signin.token":
+            made = self.signing_in.by_token(public_key, asked.salt, asked.token, address)
+        else:
+            made = self.signing_in.by_passkey(public_key, asked.challenge, asked.expires, asked.answer, address)
+        self._limiter.forgive(address)
+        return SignedIn(made.id, made.actor, made.expires)
