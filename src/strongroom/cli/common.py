@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from strongroom.cli.sessionfile import signed_in
 from strongroom.errors import NotFoundError, StrongroomError, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CONFIG = "strongroom.toml"
 CONFIG_KEYS = (
     "room", "keys", "passphrase_file", "pkcs11_module", "token", "pin_file", "kms_key", "credential", "authorities",
+    "room_id", "issuer", "client_id",
 )  # fmt: skip
 CREDENTIAL_VARIABLE = "STRONGROOM_CREDENTIAL"
 
@@ -145,16 +147,22 @@ def secret_of(path: Path) -> str:
     return text
 
 
-def ask_passphrase(prompt: str) -> str:
-    """Ask on the terminal, also when stdin is a pipe: the value to look for comes from there."""
+def can_ask() -> bool:
+    """Whether there is a terminal to ask on."""
     try:
         Path("/dev/tty").open("rb").close()
     except OSError:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "no passphrase: there is no terminal to ask on",
-                hint="--passphrase-file FILE, or passphrase_file in strongroom.toml",
-            ) from None
+        return sys.stdin.isatty()
+    return True
+
+
+def ask_passphrase(prompt: str) -> str:
+    """Ask on the terminal, also when stdin is a pipe: the value to look for comes from there."""
+    if not can_ask():
+        raise UsageError(
+            "no passphrase: there is no terminal to ask on",
+            hint="--passphrase-file FILE, or passphrase_file in strongroom.toml",
+        )
     try:
         return getpass.getpass(prompt, stream=sys.stderr)
     except EOFError:
@@ -184,7 +192,7 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
         token = token_of(config["token"], Path(config["pin_file"]) if "pin_file" in config else None)
     elif passphrase_file is None and "kms_key" not in config and "passphrase_file" in config:
         passphrase_file = Path(config["passphrase_file"])
-    credential = os.environ.get(CREDENTIAL_VARIABLE) or config.get("credential")
+    credential = os.environ.get(CREDENTIAL_VARIABLE) or config.get("credential") or signed_in(config.get("room_id"))
     authorities = config.get("authorities")
     return Where(
         room,
@@ -195,6 +203,14 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
         None if credential is None else Path(credential),
         None if authorities is None else Path(authorities),
     )
+
+
+def setting(name: str, given: str | None) -> str:
+    """What was given on the command line, else what the settings say; UsageError where neither does."""
+    if (found := given or _config().get(name)) is None:
+        option = name.replace("_", "-")
+        raise UsageError(f"which {name}: nothing names one", hint=f'--{option}, or {name} = "…" in {CONFIG}')
+    return found
 
 
 def token_of(label: str, pin_file: Path | None, module: str | None = None) -> Token:

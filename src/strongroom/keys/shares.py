@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom.errors import KeysError, UsageError
@@ -46,6 +47,31 @@ def combine_passphrase(shares: Sequence[str]) -> str:
             "these shares give no passphrase",
             hint="enough of them, each of the same slot, each with all of its words",
         ) from None
+
+
+@dataclass(frozen=True)
+class Share:
+    """One share: of which set, its number there, and how many of the set give the passphrase back."""
+
+    of: int
+    number: int
+    threshold: int
+    text: str = field(repr=False)
+
+
+def read_share(text: str) -> Share:
+    """A share as it is typed.
+
+    Raises:
+        KeysError: It is none, or was mistyped.
+    """
+    library = _library()
+    words = " ".join(text.split()).lower()
+    try:
+        found = library.Share.from_mnemonic(words)
+    except (library.MnemonicError, ValueError, IndexError):
+        raise KeysError("this is no share", hint="all of its words, as they were written down") from None
+    return Share(found.identifier, found.index, found.member_threshold, words)
 
 
 def _passphrase(secret: bytes) -> str:

@@ -108,6 +108,16 @@ class TokenKeeper:
             for key in list(_objects(p11, session, {p11.Attribute.ID: _object_id(head)})):
                 key.destroy()
 
+    def look_again(self) -> None:
+        """Let the module see which tokens are there now: it looks once by itself."""
+        p11 = _library()
+        with _SESSION:
+            try:
+                p11.lib(self.module).reinitialize()
+            except p11.PKCS11Error as error:
+                kind = type(error).__name__
+                raise UnavailableError(f"the module of token {self.token} does not answer: {kind}") from None
+
     @contextmanager
     def _session(self, *, write: bool = False) -> Iterator[tuple[ModuleType, Any]]:
         """A session of its own, and the library; the library's errors become ours, without PIN or value."""
