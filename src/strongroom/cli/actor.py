@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from strongroom.cli.common import (
     JsonOption,
     KeysOption,
     PassphraseOption,
+    Where,
     keys_only,
     leave_beside,
     minute,
@@ -20,10 +21,13 @@ from strongroom.cli.common import (
     print_table,
     say,
 )
-from strongroom.errors import UsageError
+from strongroom.cli.sessionfile import parse_room_id
+from strongroom.cli.signin import new_passkey
+from strongroom.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.credentials import CredentialState
+    from strongroom.keymaster.identities import IdentityState
 
 DAYS_DEFAULT = 90
 
@@ -44,13 +48,7 @@ def key(
     """Make a key pair on this machine. It prints the public line that `actor add --line` takes; the key stays here."""
     from strongroom.identity.credential import new_credential, public_line
 
-    try:
-        room = bytes.fromhex(room_id)
-    except ValueError:
-        room = b""
-    if len(room) != 16:
-        raise UsageError("a room's id has 32 hex digits")
-    made = new_credential(room, name)
+    made = new_credential(parse_room_id(room_id), name)
     made.write(out)
     print(public_line(made))
 
@@ -59,12 +57,23 @@ def add(
     name: NameArgument,
     actor: ActorOption,
     line: Annotated[
-        str | None, typer.Option("--line", help="Public line of a key pair made elsewhere.", metavar="LINE")
+        str | None, typer.Option("--line", help="Public line of a key pair or passkey made elsewhere.", metavar="LINE")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Make the key pair here, into a new file.", metavar="FILE")
     ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", help="A person signs in there (OpenID Connect).", metavar="URL")
+    ] = None,
+    client_id: Annotated[
+        str | None, typer.Option("--client-id", help="How the issuer knows Strongroom.", metavar="ID")
+    ] = None,
+    claim: Annotated[str, typer.Option("--claim", help="Which claim names the person.", metavar="NAME")] = "sub",
+    value: Annotated[str | None, typer.Option("--value", help="What it says of this person.", metavar="TEXT")] = None,
     days: Annotated[int, typer.Option("--days", help="How long it lasts.", metavar="N")] = DAYS_DEFAULT,
+    hours: Annotated[
+        float, typer.Option("--hours", help="How long a person is signed in: 8, at most 24.", metavar="N")
+    ] = 8.0,
     network: Annotated[
         list[str] | None, typer.Option("--network", help="From where it may be used; anywhere without.", metavar="NET")
     ] = None,
@@ -83,16 +92,52 @@ def add(
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a key pair speak for an actor."""
+    """Let a key pair speak for an actor, or a person sign in as one: by a passkey, or by an issuer."""
+    from strongroom.cli.actor_add import PASSKEY_PREFIX, add_identity, told
+
+    if [line, out, issuer].count(None) != 2:
+        raise UsageError("one of: --line of what was made elsewhere, --out for a key pair made here, --issuer")
+    limits: dict[str, Any] = {"days": days, "networks": tuple(network or ()), "purposes": tuple(purpose or ())}
+    own = (budget, lookups, put)
+    place = keys_only(keys, passphrase_file)
+    if issuer is not None or (line or "").startswith(PASSKEY_PREFIX):
+        if server or any(own):
+            raise UsageError("a server has a key pair, and so has what has budgets of its own")
+        with open_keymaster(place) as keymaster:
+            person = (issuer, client_id, claim, value)
+            signs_in = add_identity(keymaster, actor, name, line, person, hours=hours, **limits)
+        _print_added(signs_in, None if signs_in is None else told(signs_in), as_json=as_json)
+    else:
+        state = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})
+        said = None if state is None else f"credential {state.id} speaks for {name} until {minute(state.expires)} UTC"
+        _print_added(state, said, as_json=as_json)
+
+
+def _print_added(state: CredentialState | IdentityState | None, said: str | None, *, as_json: bool) -> None:
+    if state is None or said is None:
+        say("asked: another person who may `actors` agrees with `strongroom approve`")
+    elif as_json:
+        print_json(state.to_dict())
+    else:
+        say(said)
+
+
+def _add_key_pair(
+    place: Where,
+    actor: str,
+    name: str,
+    line: str | None,
+    out: Path | None,
+    own: tuple[str | None, ...],
+    limits: dict[str, Any],
+) -> CredentialState | None:
     from strongroom.identity.credential import new_credential, parse_public_line
     from strongroom.keymaster.wanted import Wanted, parse_budget
     from strongroom.purpose.budget import OwnBudgets
     from strongroom.purpose.model import Budget
 
-    own = OwnBudgets(*(Budget() if text is None else parse_budget(text) for text in (budget, lookups, put)))
-    if (line is None) == (out is None):
-        raise UsageError("either --line of a key pair made elsewhere, or --out for one made here")
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    budgets = OwnBudgets(*(Budget() if text is None else parse_budget(text) for text in own))
+    with open_keymaster(place) as keymaster:
         if line is not None:
             named, public_key = parse_public_line(line)
             if named != name:
@@ -102,18 +147,11 @@ def add(
             public_key = made.public_key
             made.write(out)
         try:
-            wanted = Wanted(name, public_key, days, tuple(network or ()), tuple(purpose or ()), server, own)
-            state = keymaster.credentials.add(actor, wanted)
+            return keymaster.credentials.add(actor, Wanted(name, public_key, budgets=budgets, **limits))
         except BaseException:
             if out is not None:
                 out.unlink(missing_ok=True)  # a key that nobody knows
             raise
-    if state is None:
-        say("asked: another person who may `actors` agrees with `strongroom approve`")
-    elif as_json:
-        print_json(state.to_dict())
-    else:
-        say(f"credential {state.id} speaks for {state.actor} until {minute(state.expires)} UTC")
 
 
 def list_(
@@ -122,18 +160,21 @@ def list_(
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List every credential there is or was."""
+    """List every key pair, and everybody who signs in, that there is or was; sessions while they last."""
+    from strongroom.cli.actor_add import identity_row
+
     with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
         found = keymaster.credentials.all(actor)
+        people = keymaster.identities.all(actor)
     if as_json:
-        print_json([state.to_dict() for state in found])
+        print_json([*(state.to_dict() for state in people), *(state.to_dict() for state in found)])
         return
     headings = ("credential", "actor", "kind", "networks", "purposes", "budgets", "until", "state")
-    print_table(headings, [_row(state) for state in found])
+    print_table(headings, [*map(identity_row, people), *map(_row, found)])
 
 
 def _row(state: CredentialState) -> tuple[str, ...]:
-    kind = "server" if state.server else "caller"
+    kind = "server" if state.server else "session" if state.identity else "caller"
     networks, purposes = ", ".join(state.networks) or "anywhere", ", ".join(state.purposes) or "all"
     now = f"revoked {minute(state.revoked)}" if state.revoked else "in force"
     return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), now)
@@ -153,17 +194,21 @@ def revoke(
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
 ) -> None:
-    """End a credential at once."""
+    """End a key pair, a session, or how a person signs in with all their sessions, at once."""
     place = keys_only(keys, passphrase_file)
     with open_keymaster(place) as keymaster:
-        state = keymaster.credentials.revoke(actor, ident)
+        try:
+            of = keymaster.credentials.revoke(actor, ident).actor
+        except NotFoundError:
+            of = keymaster.identities.revoke(actor, ident).actor
         leave_beside(place, keymaster)
-    say(f"credential {state.id} speaks for {state.actor} no more")
+    say(f"credential {ident} speaks for {of} no more")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this group of verbs."""
     actor_app.command("key")(key)
+    actor_app.command("passkey")(new_passkey)
     actor_app.command("add")(add)
     actor_app.command("list")(list_)
     actor_app.command("revoke")(revoke)

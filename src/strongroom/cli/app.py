@@ -40,6 +40,7 @@ from strongroom.cli import (
     retention,
     schema,
     serve,
+    signin,
     sql,
     verify,
     witness,
@@ -60,7 +61,7 @@ app = typer.Typer(
 
 VERBS = (
     create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, approve, freeze,
+    erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
     witness,
 )  # fmt: skip
 for verb in VERBS:

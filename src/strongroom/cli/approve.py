@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,7 +84,18 @@ def _what(asked: Asked) -> str:
         return f"{said['kind']} {said['name']}: {asked.reason}"
     if asked.kind == "actors":
         return f"a credential of {said['of']} for {said['days']:g} days"
+    if asked.kind == "identity":
+        return f"{said['of_actor']} signs in by {identity_words(said)}"
     return f"another {asked.kind}: --text prints it"
+
+
+def identity_words(said: Mapping[str, Any]) -> str:
+    """What somebody is going to sign in by, with its limits: whoever agrees has to see all of it."""
+    own = said["said"]
+    how = f"passkey {own['id']}" if said["kind"] == "passkey" else "{issuer} {audience}, {claim} {value}".format(**own)
+    where = ", ".join(said["networks"]) or "anywhere"
+    what = ", ".join(said["purposes"]) or "all purposes"
+    return f"{how}; for {said['days']:g} days, {said['hours']:g} hours each time; from {where}; {what}"
 
 
 def review(

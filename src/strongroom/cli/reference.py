@@ -35,6 +35,9 @@ Data goes to stdout; everything else goes to stderr. An error is one line, `stro
 | `pin_file` | file with the token's PIN; without it the PIN is asked for on the terminal |
 | `kms_key` | AWS KMS key that opens the keymaster: id, ARN or alias; credentials come from the usual AWS chain |
 | `credential` | file of the credential that signs what is asked of a server; `STRONGROOM_CREDENTIAL` goes before it |
+| `room_id` | the room's id, by which people sign in; `keymaster serve` prints it |
+| `issuer` | the OpenID provider at which `signin` signs people in |
+| `client_id` | how that provider knows Strongroom |
 | `authorities` | PEM file with the certificates that the server's must lead to; without it those of the machine |
 
 ## Personal values
@@ -107,6 +110,7 @@ EXAMPLES = {
     "keys accept-gap": ["strongroom keys accept-gap --actor kit"],
     "keymaster serve": [
         "strongroom keymaster serve --keys ./keys",
+        "strongroom keymaster serve --keys ./keys --sealed",
         "strongroom keymaster serve --keys ./keys --listen 10.0.0.5:8446 --certificate server.pem --key server.key",
         "strongroom keymaster serve --keys ./keys --notify https://alerts.example/ --notify-key alerts.credential",
         'strongroom keymaster serve --keys ./keys --notify "/usr/local/bin/page-somebody security"',
@@ -121,10 +125,24 @@ EXAMPLES = {
         'strongroom witness serve ./witness --log "strongroom/0123…+1a2b3c4d+AV…"',
         "strongroom witness serve ./witness --logs logs.txt --listen 10.0.0.7:8448 --certificate w.pem --key w.key",
     ],
+    "keymaster open": [
+        "strongroom keymaster open --keys ./keys",
+        "strongroom keymaster open --keys ./keys --share a.share --share c.share",
+    ],
+    "keymaster seal": ["strongroom keymaster seal --keys ./keys"],
+    "signin": [
+        "strongroom signin",
+        "strongroom signin --device --issuer https://login.example --client-id strongroom",
+        "strongroom signin --passkey",
+    ],
+    "signout": ["strongroom signout"],
+    "actor passkey": ["strongroom actor passkey mei --room-id 0123456789abcdef0123456789abcdef"],
     "actor key": ["strongroom actor key mei --room-id 0123456789abcdef0123456789abcdef --out mei.credential"],
     "actor add": [
         'strongroom actor add mei --line "srk1:mei:…" --actor kit --network 10.0.0.0/8 --purpose delivery',
         "strongroom actor add kit --out kit.credential --days 30 --actor kit --budget hour=20,day=50",
+        "strongroom actor add mei --issuer https://login.example --client-id strongroom --value 00u1f7 --actor kit",
+        'strongroom actor add mei --line "srp1:mei:…" --hours 8 --actor kit',
     ],
     "actor list": ["strongroom actor list --actor kit"],
     "ask": ['strongroom ask --persons 40 --actor ada --purpose case-work --reason "case 12"'],
