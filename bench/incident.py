@@ -107,11 +107,12 @@ def _entries(core: Any, entries: int, tokens: Any) -> None:
                 number, when = first + start + at, begin + int((start + at) * step)
                 root = bytes(32)
                 if actors[at] == 0:
-                    root, kept = _labels(core, rows, keys, when, tokens[rng.integers(0, len(tokens), PERSONS_EACH)])
+                    own = tokens[rng.integers(0, len(tokens), PERSONS_EACH)]
+                    root, kept = _labels(core, rows, keys, (first + start + at, when), own)
                     labels.append((number, *kept))
                 leaves.append((number, when, _entry(actors[at], when, root)))
             rows.executemany("INSERT INTO leaf VALUES (?, ?, ?)", leaves)
-            rows.executemany("INSERT INTO leaf_labels VALUES (?, ?, ?)", labels)
+            rows.executemany("INSERT INTO leaf_labels VALUES (?, ?, ?, ?)", labels)
         parse_entry(leaves[-1][2])  # canonical, or this raises
 
 
@@ -126,19 +127,20 @@ def _entry(actor: int, when: int, root: bytes) -> bytes:
     ).encode()
 
 
-def _labels(core: Any, rows: Any, keys: dict[int, Any], when: int, tokens: Any) -> tuple[bytes, tuple[bytes, bytes]]:
+def _labels(core: Any, rows: Any, keys: dict[int, Any], what: tuple[int, int], tokens: Any) -> Any:
     from strongroom.audit.entry import labels_root
+    from strongroom.keymaster.journal import labels_bound
     from strongroom.seal.tokens import cmac_column
     from strongroom.seal.wrap import wrap
 
-    day = when // DAY_MS
+    day = what[1] // DAY_MS
     if day not in keys:
         keys[day] = core.journal._day(rows, day)  # noqa: SLF001
     key, month = keys[day]
     column = cmac_column(key, np.unique(tokens, axis=0))
     root = labels_root(column)
-    sealed = wrap(core.journal._month(rows, month)[:32], column.tobytes(), b"labels" + root)  # noqa: SLF001
-    return root, (month, sealed)
+    sealed = wrap(core.journal._month(rows, month)[:32], column.tobytes(), labels_bound(what[0], day))  # noqa: SLF001
+    return root, (day, month, sealed)
 
 
 def _index(core: Any) -> None:

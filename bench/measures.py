@@ -20,6 +20,7 @@ from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percen
 from bench.incident import measure_incident
 from bench.ours import PASSPHRASE
 from bench.overhttp import measure_http
+from bench.person import measure_person
 from bench.proofs import measure_proofs
 from bench.s3 import measure_s3
 from bench.served import measure_served
@@ -314,6 +315,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "copies": measure_copies,
     "erase": measure_erase,
     "incident": measure_incident,
+    "person": measure_person,
     "large": measure_large,
     "bulk": measure_bulk,
 }

@@ -53,6 +53,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "put": _call("ours", "put"),
     "compact": _call("ours", "compact"),
     "erase": _call("erase", "erase"),
+    "close day": _call("person", "close_day"),
+    "person year": _call("person", "year"),
     "fill": _call("copies", "fill"),
     "copy": _call("copies", "copy"),
     "copy again": _call("copies", "copy_again"),

@@ -233,10 +233,10 @@ def test_attack_the_log_denies_that_an_erased_person_was_read(room):
         (gone,) = [e for e in kit.log(actor="kit") if e["act"] == "erase"]
         core = keymaster._core
         token = np.frombuffer(core.subject.one(GONE.encode()), np.uint8).reshape(1, 16)
-        root, _month, _sealed = core.run(lambda rows: core.journal.labels(rows, token))
+        root = core.run(lambda rows: core.journal.labels(rows, token)).root
         assert entry["labels"] == gone["labels"] == root.hex()
         other = np.frombuffer(core.subject.one(b"P-000008"), np.uint8).reshape(1, 16)
-        assert core.run(lambda rows: core.journal.labels(rows, other))[0] != root
+        assert core.run(lambda rows: core.journal.labels(rows, other)).root != root
         assert kit.verify_log()["entries"] > gone["leaf"]
         assert labels_root
 

@@ -1,5 +1,6 @@
 """Entries as bytes and back."""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.audit import entry as entry_module
-from strongroom.audit.entry import INTEGER_MAX, Entry, labels_root, parse_entry
+from strongroom.audit.disclosure import disclosed_digest
+from strongroom.audit.entry import INTEGER_MAX, Entry, labels_root, logged, parse_entry
 from strongroom.audit.tlog import EMPTY_ROOT, leaf_hash, tree_root
 from strongroom.errors import IntegrityError, UsageError
 
@@ -50,6 +52,11 @@ built = st.builds(
     remaining=st.dictionaries(names, numbers, max_size=3),
     reason=st.none() | st.binary(min_size=32, max_size=32),
     labels=st.none() | st.binary(min_size=32, max_size=32),
+    role=st.none() | names,
+    classes=st.lists(names, max_size=3).map(tuple),
+    disclosed=st.none() | numbers,
+    shown=st.none() | st.binary(min_size=32, max_size=32),
+    salt=st.none() | st.binary(min_size=16, max_size=16),
     request=st.none() | st.binary(min_size=16, max_size=16),
     policy=st.none() | numbers,
     rule=st.none() | names,
@@ -205,3 +212,61 @@ def test_the_bytes_are_those_of_plain_json(value):
     except UnicodeEncodeError:
         expected = None
     assert entry_module._encode(value) == expected
+
+
+# -- two lines ----------------------------------------------------------------------------------
+TWO = Entry(**{**{key: getattr(FULL, key) for key in FULL.__dataclass_fields__}, "role": "officer", "salt": bytes(16)})
+
+
+def test_the_first_line_shows_nothing_of_the_second():
+    """Who asked, of what, how many, and why are in the second line; the first says what persons may read."""
+    first, second = TWO.to_bytes().split(b"\n")
+    assert json.loads(first).keys() == {
+        "v", "time", "act", "decision", "role", "purpose", "legal_basis", "labels", "kept"
+    }  # fmt: skip
+    assert json.loads(second)[2].keys() == {
+        "actor", "count", "extras", "fields", "policy", "reason", "remaining", "request", "rule", "table"
+    }  # fmt: skip
+    assert parse_entry(TWO.to_bytes()) == TWO
+    assert TWO.to_dict() == {**FULL.to_dict(), "role": "officer"}
+
+
+def test_a_first_line_is_read_alone():
+    """Without the second line an entry says what its persons may read, and prints back the same."""
+    line = logged(TWO.to_bytes())
+    alone = parse_entry(line)
+    assert (alone.actor, alone.count, alone.role, alone.labels) == ("", None, "officer", FULL.labels)
+    assert alone.to_bytes() == line
+    assert logged(FULL.to_bytes()) == FULL.to_bytes()
+
+
+@pytest.mark.parametrize("change", ["salt", "actor", "swap", "more", "public", "name"])
+def test_a_second_line_that_was_not_committed_to_is_refused(change):
+    """Another salt, actor or entry's line, one that says what belongs into the first, or no disclosure."""
+    first, second = TWO.to_bytes().split(b"\n")
+    value = json.loads(second)
+    if change == "salt":
+        second = second.replace(b"AAAA", b"AAAB", 1)
+    elif change == "actor":
+        second = second.replace(b'"ada"', b'"bob"')
+    elif change == "swap":
+        second = Entry(1, "get", "ada", "allowed", salt=bytes(16)).to_bytes().split(b"\n")[1]
+    else:
+        value = [value[0], "other" if change == "name" else "kept", value[2] | ({"role": "x"} if change == "public" else {"x": 1})]
+        second = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        first = first.replace(json.loads(first)["kept"].encode(), disclosed_digest(second).hex().encode())
+    with pytest.raises(IntegrityError):
+        parse_entry(first + b"\n" + second)
+
+
+def test_a_digest_is_that_of_the_standard():
+    """RFC 9901, 4.2.3: its example."""
+    disclosure = '["_26bc4LT-ac6q2KI6cBW5es", "family_name", "Möbius"]'.encode()
+    assert base64.urlsafe_b64encode(disclosed_digest(disclosure)) == b"X9yH0Ajrdm1Oij4tWso9UzzKJvPoDxwmuEcO3XAdRC0="
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_an_entry_of_two_lines_or_refused(data):
+    """Whatever follows the first line: only IntegrityError comes out."""
+    with contextlib.suppress(IntegrityError):
+        parse_entry(logged(TWO.to_bytes()) + b"\n" + data)

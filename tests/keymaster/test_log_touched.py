@@ -73,8 +73,8 @@ def test_labels_made_a_moment_before_midnight_are_found(master, clock):
     clock.now = clock.now // DAY * DAY + DAY - 0.001
     real = master._core.journal.labels
 
-    def slow(rows, tokens):
-        made = real(rows, tokens)
+    def slow(rows, tokens, *more):
+        made = real(rows, tokens, *more)
         clock.now += 0.01
         return made
 
@@ -82,6 +82,9 @@ def test_labels_made_a_moment_before_midnight_are_found(master, clock):
     read(master, 0, 5)
     found = master.logs.persons("kit", Which("ada"), "r")
     assert (set(whom(found)), found.unknown) == (rows_of(master, 0, 5), 0)
+    clock.now += DAY
+    report = master.verify_log(maps=True)  # the entry says in which day's map it stands
+    assert (report["labels"], report["lost"]) == (5, 0)
 
 
 def test_who_was_erased_since_is_counted_and_not_among_the_living(master, clock):

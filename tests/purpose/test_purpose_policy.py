@@ -226,3 +226,37 @@ def test_a_mangled_policy_gives_only_errors_of_this_library(edits, gone):
     except StrongroomError:
         return
     assert Policy.from_json(found.to_json()) == found
+
+
+def test_a_delay_is_whole_days_up_to_ten_years():
+    """What is not said is told the next day; more than ten years, less than nothing or a text is refused with its place."""
+    assert policy().purposes["inquiry"].delay_days == 0
+    found = changed("[purposes.inquiry]", "[purposes.inquiry]\ndelay_days = 90")
+    delayed = parse_policy(found, SCHEMA)
+    assert delayed.purposes["inquiry"].delay_days == 90
+    assert Policy.from_json(delayed.to_json()) == delayed
+    for wrong in ("3651", "-1", '"90d"', "true"):
+        with pytest.raises(PolicyError, match=r"purposes\.inquiry\.delay_days"):
+            parse_policy(found.replace("= 90", f"= {wrong}"), SCHEMA)
+
+
+def test_roles_are_those_that_let_an_actor():
+    """Under a purpose the first role that it names and the actor has; for an act the first of theirs that may."""
+    found = policy()
+    assert found.role_under("cleo", "inquiry") == "officer"
+    assert found.role_for("cleo", "put") == "clerk"
+    assert found.role_under("nobody", "inquiry") is None
+    assert found.role_for("nobody", "put") is None
+
+
+def test_the_log_of_a_person_is_a_verb_that_nobody_has_unsaid():
+    """`log` among the verbs of a purpose allows it on its tables; without the word it is refused."""
+    from strongroom.purpose.cedar import Decider
+
+    found = policy()
+    actor = next(name for name, one in found.actors.items() if set(one.roles) & set(found.purposes["inquiry"].roles))
+    assert not Decider(found, SCHEMA).decide_read(actor, "inquiry", "log", "persons").allowed
+    purposes = {**found.purposes, "inquiry": replace(found.purposes["inquiry"], verbs=("log",))}
+    given = Decider(replace(found, purposes=purposes), SCHEMA)
+    assert given.decide_read(actor, "inquiry", "log", "persons").allowed
+    assert not given.decide_read(actor, "inquiry", "get", "persons").allowed

@@ -11,21 +11,32 @@ left out:
 | decision | allowed or refused |
 | actor | who asked |
 | credential | id of the credential that signed the request, of a keymaster behind a server |
+| role | under which of their roles |
 | purpose, legal_basis | under which purpose, and its basis |
+| classes | classes of fields that the answer could show |
 | table, fields | what of, field names in order |
 | count | distinct persons (or records, of a put) |
 | remaining | what is left of each budget: rule name to number |
 | reason | keyed hash of the reason given, 64 hex digits; the text is sealed elsewhere |
 | labels | root of the Merkle tree over the subjects' day labels, 64 hex digits |
+| disclosed | the day (since 1970) in whose map the labels stand, where that is a later one than the day of `time` |
+| shown | digest of the disclosure that says what a person was shown, 64 hex digits |
+| kept | digest of the second line, 64 hex digits |
 | request | request id, 32 hex digits |
 | policy | number of the policy in force |
 | rule | the rule that decided |
 | extras | further names to whole numbers or short texts, without personal values |
 
+An entry that touches persons has two lines. The first is the entry of the log: what each of them may read (v, time,
+act, decision, role, purpose, legal_basis, classes, labels, disclosed, shown) and `kept`. The second lies at the
+keymaster: the disclosure (`audit.disclosure`) named `kept` of everything else, who asked and how many persons among
+it. A line end is no part of canonical JSON, so that the two are told apart.
+
 Rules it keeps:
 
 1. What parses prints back the same bytes; anything else is refused.
 2. Values are whole numbers and strings, nothing else, so that every reader agrees on the bytes.
+3. The first line alone is in the log; a second line that it does not commit to is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +52,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES
+from strongroom.audit.disclosure import disclose, disclosed_digest, open_disclosure
+from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES, leaf_hash
 from strongroom.errors import IntegrityError, UsageError
 
 VERSION = 1
@@ -49,107 +61,172 @@ DECISIONS = ("allowed", "refused")
 INTEGER_MAX = 2**63 - 1
 LABEL_BYTES = 16
 
-_TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "rule", "table")
-_HEX = {"reason": 64, "labels": 64, "request": 32}
-_NUMBERS = ("count", "policy", "time")
+_TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "role", "rule", "table")
+_HEX = {"reason": 64, "labels": 64, "request": 32, "shown": 64}
+_NUMBERS = ("count", "disclosed", "policy", "time")
+_LISTS = ("classes", "fields")
 _REQUIRED = frozenset({"act", "actor", "decision", "time", "v"})
-_KNOWN = frozenset({*_TEXTS, *_HEX, *_NUMBERS, "extras", "fields", "remaining", "v"})
+_KNOWN = frozenset({*_TEXTS, *_HEX, *_NUMBERS, *_LISTS, "extras", "remaining", "v"})
+_KEPT = frozenset({
+    "actor", "count", "credential", "extras", "fields", "policy", "reason", "remaining", "request", "rule", "table",
+})  # fmt: skip
+_SECOND = "kept"
 _ENCODER = msgspec.json.Encoder(order="sorted")  # the bytes of json.dumps with these rules: held by a test
 _HEX_DIGITS = re.compile(r"[0-9a-f]*")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one request asked, and what was decided. The module's table says what each key means.
-
-    Bytes (`reason` and `labels` 32, `request` 16) stand for the hex digits of the stored form.
-    """
-
-    time: int
-    act: str
-    actor: str
-    decision: str
-    purpose: str | None = None
-    legal_basis: str | None = None
-    table: str | None = None
-    fields: tuple[str, ...] = ()
-    count: int | None = None
-    remaining: Mapping[str, int] = field(default_factory=dict)
-    reason: bytes | None = None
-    labels: bytes | None = None
-    request: bytes | None = None
-    policy: int | None = None
-    rule: str | None = None
-    extras: Mapping[str, int | str] = field(default_factory=dict)
-    credential: str | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """The stored form as a dictionary: hex digits for bytes, without what says nothing."""
-        return {
-            "v": VERSION,
-            **{key: value for key in (*_TEXTS, *_NUMBERS) if (value := getattr(self, key)) is not None},
-            **{key: value.hex() for key in _HEX if (value := getattr(self, key)) is not None},
-            **({"fields": list(self.fields)} if self.fields else {}),
-            **({"remaining": dict(self.remaining)} if self.remaining else {}),
-            **({"extras": dict(self.extras)} if self.extras else {}),
-        }
-
-    def to_bytes(self) -> bytes:
-        """The canonical bytes.
-
-        Raises:
-            UsageError: The entry is too long, or a key has a value that entries do not take.
-        """
-        value = self.to_dict()
-        problem = _problem(value)
-        if problem:
-            raise UsageError(f"a log entry cannot hold this: {problem}")
-        data = _encode(value)
-        if data is None or len(data) > ENTRY_BYTES_MAX:
-            raise UsageError(f"a log entry is longer than {ENTRY_BYTES_MAX} bytes or not text")
-        return data
-
-
-def parse_entry(data: bytes) -> Entry:
-    """Read the canonical bytes of an entry.
-
-    Raises:
-        IntegrityError: They are not exactly what `Entry.to_bytes` writes.
-    """
-    if len(data) > ENTRY_BYTES_MAX:
-        raise IntegrityError(f"a log entry is longer than {ENTRY_BYTES_MAX} bytes")
-    try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise IntegrityError("a log entry is not JSON") from None
-    if not isinstance(value, dict):
-        raise IntegrityError("a log entry is not a JSON object")
-    problem = _problem(value)
-    if problem:
-        raise IntegrityError(f"a log entry is malformed: {problem}")
-    if _encode(value) != data:
-        raise IntegrityError("a log entry is not in its canonical form")
-    parts: dict[str, Any] = {key: value[key] for key in value if key not in {"v", "fields", *_HEX}}
-    parts.update({key: bytes.fromhex(value[key]) for key in _HEX if key in value})
-    return Entry(fields=tuple(value.get("fields", ())), **parts)
 
 
 def _no_constant(_name: str) -> NoReturn:
     raise ValueError
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one request asked, and what was decided. The module's table says what each key means.
+
+    Bytes (`reason`, `labels` and `shown` 32, `request` 16) stand for the hex digits of the stored form.
+
+    Args:
+        salt: 16 random bytes: the entry has two lines. Every entry with labels has.
+        kept: Of an entry whose second line is not at hand, what commits to it; `actor` is empty then.
+    """
+
+    time: int
+    act: str
+    actor: str
+    decision: str
+    role: str | None = None
+    purpose: str | None = None
+    legal_basis: str | None = None
+    classes: tuple[str, ...] = ()
+    table: str | None = None
+    fields: tuple[str, ...] = ()
+    count: int | None = None
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    reason: bytes | None = None
+    labels: bytes | None = None
+    disclosed: int | None = None
+    shown: bytes | None = None
+    request: bytes | None = None
+    policy: int | None = None
+    rule: str | None = None
+    extras: Mapping[str, int | str] = field(default_factory=dict)
+    credential: str | None = None
+    salt: bytes | None = None
+    kept: bytes | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """All that is said as one dictionary: hex digits for bytes, without what says nothing."""
+        return {
+            "v": VERSION,
+            **{key: value for key in (*_TEXTS, *_NUMBERS) if (value := getattr(self, key)) is not None},
+            **{key: value.hex() for key in _HEX if (value := getattr(self, key)) is not None},
+            **{key: list(value) for key in _LISTS if (value := getattr(self, key))},
+            **({"remaining": dict(self.remaining)} if self.remaining else {}),
+            **({"extras": dict(self.extras)} if self.extras else {}),
+        }
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes, of one line or two.
+
+        Raises:
+            UsageError: The entry is too long, or a key has a value that entries do not take.
+        """
+        value = self.to_dict()
+        if self.kept is not None and not self.actor:
+            del value["actor"]
+        problem = _problem(value, alone=self.kept is not None)
+        if problem:
+            raise UsageError(f"a log entry cannot hold this: {problem}")
+        second = b""
+        if self.salt is not None:
+            second = disclose(self.salt, _SECOND, {key: value.pop(key) for key in _KEPT & value.keys()})
+            value[_SECOND] = disclosed_digest(second).hex()
+        elif self.kept is not None:
+            value[_SECOND] = self.kept.hex()
+        first = _encode(value)
+        if first is None or max(len(first), len(second)) > ENTRY_BYTES_MAX:
+            raise UsageError(f"a log entry is longer than {ENTRY_BYTES_MAX} bytes or not text")
+        return first + b"\n" + second if second else first
+
+
+def logged(entry: bytes) -> bytes:
+    """The line of an entry that is in the log: all of it, or the first of two."""
+    return entry.partition(b"\n")[0]
+
+
+def as_one(entry: bytes) -> bytes:
+    """All that an entry of one line or two says as one JSON object, unchecked and in no order: for a first look."""
+    first, _end, second = entry.partition(b"\n")
+    # nothing before the object of a disclosure has a brace: a salt in base64url, and a name
+    return first[:-1] + b"," + second[second.index(b"{") + 1 : -1] if second else first
+
+
+def parse_entry(data: bytes) -> Entry:
+    """Read the canonical bytes of an entry, of two lines or of the first alone.
+
+    Raises:
+        IntegrityError: They are not exactly what `Entry.to_bytes` writes.
+    """
+    first, end, second = data.partition(b"\n")
+    if max(len(first), len(second)) > ENTRY_BYTES_MAX:
+        raise IntegrityError(f"a log entry is longer than {ENTRY_BYTES_MAX} bytes")
+    value = _object(first)
+    kept, salt = _digest(value), None
+    if end:
+        if kept is None or _KEPT & value.keys():
+            raise IntegrityError("a log entry has a second line that it does not commit to")
+        salt, more = open_disclosure(second, _SECOND, kept)
+        if not isinstance(more, dict) or not more.keys() <= _KEPT:
+            raise IntegrityError("the second line of a log entry is malformed")
+        value, kept = {**value, **more}, None
+    problem = _problem(value, alone=kept is not None)
+    if problem:
+        raise IntegrityError(f"a log entry is malformed: {problem}")
+    parts: dict[str, Any] = {key: value[key] for key in value if key not in {"v", *_LISTS, *_HEX}}
+    parts.update({key: bytes.fromhex(value[key]) for key in _HEX if key in value})
+    parts.update({key: tuple(value[key]) for key in _LISTS if key in value})
+    return Entry(**{"actor": "", **parts, "salt": salt, "kept": kept})
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The object in the first line, which must be canonical."""
+    try:
+        value = _DECODER.decode(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise IntegrityError("a log entry is not JSON") from None
+    if not isinstance(value, dict):
+        raise IntegrityError("a log entry is not a JSON object")
+    if _encode(value) != line:
+        raise IntegrityError("a log entry is not in its canonical form")
+    return value
+
+
+def _digest(value: dict[str, Any]) -> bytes | None:
+    """Take what commits to a second line out of the first."""
+    if _SECOND not in value:
+        return None
+    kept = value.pop(_SECOND)
+    if not isinstance(kept, str) or len(kept) != 64 or not _HEX_DIGITS.fullmatch(kept):
+        raise IntegrityError("a log entry is malformed: kept has a value of the wrong kind")
+    return bytes.fromhex(kept)
+
+
 def _encode(value: Mapping[str, object]) -> bytes | None:
     try:
         return _ENCODER.encode(value)
-    except UnicodeEncodeError:
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def _problem(value: Mapping[str, object]) -> str | None:
-    """What is wrong with a dictionary as an entry, or None."""
-    if _REQUIRED - value.keys():
-        return f"it lacks {', '.join(sorted(_REQUIRED - value.keys()))}"
-    if not value.keys() <= _KNOWN:
+def _problem(value: Mapping[str, object], *, alone: bool) -> str | None:
+    """What is wrong with a dictionary as an entry, or as a first line alone; None for nothing."""
+    missing = _REQUIRED - value.keys() - (_KEPT if alone else frozenset())
+    if missing:
+        return f"it lacks {', '.join(sorted(missing))}"
+    if not value.keys() <= (_KNOWN - _KEPT if alone else _KNOWN):
         return "it has an unknown key"
     if not _whole(value["v"]) or value["v"] != VERSION:
         return "its version is unknown"
@@ -166,7 +243,7 @@ def _fits(key: str, item: object) -> bool:
         return isinstance(item, str) and item != ""
     if key in _HEX:
         return isinstance(item, str) and len(item) == _HEX[key] and bool(_HEX_DIGITS.fullmatch(item))
-    if key == "fields":
+    if key in _LISTS:
         return isinstance(item, list) and item != [] and all(isinstance(name, str) for name in item)
     if key in {"remaining", "extras"}:
         texts = key == "extras"
@@ -194,8 +271,8 @@ def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:
     """
     if labels.ndim != 2 or labels.shape[1] != LABEL_BYTES or labels.dtype != np.uint8:
         raise UsageError("labels must be bytes, 16 to a subject")
-    if not labels.shape[0]:
-        return EMPTY_ROOT
+    if labels.shape[0] < 2:
+        return leaf_hash(labels.tobytes()) if labels.shape[0] else EMPTY_ROOT
     halves = np.ascontiguousarray(labels).view(">u8").astype(np.uint64)
     halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
     fresh = np.ones(len(halves), dtype=bool)

@@ -32,6 +32,7 @@ from strongroom.cli.common import (
     time_of,
     where,
 )
+from strongroom.cli.person import SubjectOption, log_of_person
 from strongroom.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ HEADINGS = ("no", "time (UTC)", "actor", "act", "purpose", "table", "persons", "
 EVERY_FIELD = "all that the purpose shows"
 
 PurposeOption = Annotated[
-    str | None, typer.Option("--purpose", help="With --persons: open their records under it.", metavar="NAME")
+    str | None, typer.Option("--purpose", help="With --persons or --subject: what for.", metavar="NAME")
 ]
 ReasonOption = Annotated[
-    str | None, typer.Option("--reason", help="With --persons: incident that this belongs to.", metavar="TEXT")
+    str | None, typer.Option("--reason", help="With --persons or --subject: case that this belongs to.", metavar="TEXT")
 ]
 
 
@@ -68,17 +69,18 @@ def log(
     touched: Annotated[
         bool, typer.Option("--touched", help="What they touched, added up: purposes, tables, fields, persons.")
     ] = False,
+    subject: SubjectOption = None,
     persons: Annotated[
         bool, typer.Option("--persons", help="With --touched: whom, by tokens; a --purpose names them.")
     ] = False,
     reason: ReasonOption = None,
     purpose: PurposeOption = None,
     table: Annotated[
-        str | None, typer.Option("--table", help="With --purpose: the table that names them.", metavar="TABLE")
+        str | None, typer.Option("--table", help="With --purpose: the table that names persons.", metavar="TABLE")
     ] = None,
     approval: ApprovalOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --persons: new file, a line of JSON a person.", metavar="FILE")
+        Path | None, typer.Option("--out", help="With --persons or --subject: a new file.", metavar="FILE")
     ] = None,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -86,13 +88,17 @@ def log(
     as_json: JsonOption = False,
     show: ShowOption = False,
 ) -> None:
-    """Print the newest entries of the log; without a filter verify all of it. --touched says what was read."""
+    """Print the newest entries of the log, verified without a filter; --touched: what was read, --subject: of whom."""
     from strongroom.keymaster.logapi import Which
 
+    if subject is not None:
+        about = (subject, table, purpose, reason, out)
+        log_of_person(where(room, keys, passphrase_file), actor, *about, as_json=as_json)
+        return
     if persons and not (touched and reason):
         raise UsageError("--persons goes with --touched and a --reason")
     if not persons and (reason or purpose or table or out):
-        raise UsageError("--reason, --purpose, --table and --out go with --persons")
+        raise UsageError("--reason, --purpose, --table and --out go with --persons or --subject")
     if (purpose is None) != (table is None) or (approval is not None and purpose is None):
         raise UsageError("--purpose and --table go together", hint="the table is one whose records name its persons")
     which = Which(actor if mine else of, credential, time_of(since), time_of(until))

@@ -81,6 +81,7 @@ EXAMPLES = {
         "strongroom log --actor mei --mine",
         "strongroom log --actor kit --of mei --from 2026-11-01 --to 2026-11-29T08:30 --touched",
         'strongroom log --actor kit --credential 89ab… --touched --persons --reason "incident 9" --out touched.jsonl',
+        'strongroom log --subject - --actor pia --purpose subject-access --reason "letter 7" --out person.json',
     ],
     "check": [
         "strongroom check --actor kit",
@@ -188,6 +189,7 @@ EXAMPLES = {
     "verify": [
         "strongroom verify erasure.json --key log.key",
         'strongroom verify erasure.json --key log.key --witness "north.example/w+…" --quorum 1',
+        "strongroom verify person.json",
     ],
     "policy": [
         "strongroom policy --actor kit",

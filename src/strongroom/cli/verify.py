@@ -28,21 +28,36 @@ QuorumOption = Annotated[
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Receipt of an erasure.")],
+    file: Annotated[Path, typer.Argument(help="Receipt of an erasure, or a person's log.")],
     key: Annotated[
-        str, typer.Option("--key", help="The log's public key, or a file that holds it.", metavar="KEY|FILE")
-    ],
+        str | None,
+        typer.Option(
+            "--key",
+            help="The log's public key, or a file that holds it. A person's log has its own, to be compared.",
+            metavar="KEY|FILE",
+        ),
+    ] = None,
     witness: WitnessOption = None,
     quorum: QuorumOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a receipt offline: no room, no keymaster. `strongroom log --public-key` prints the key."""
+    """Verify a receipt or a person's log offline, without room or keymaster. `log --public-key` prints the key."""
     from strongroom.audit.note import parse_verifier_key
+    from strongroom.cli.person import is_person_log, verify_person
     from strongroom.erase.receipt import RECEIPT_BYTES_MAX, verify_receipt
+    from strongroom.read.personlog import PERSON_LOG_BYTES_MAX
 
-    line = _read(Path(key), KEY_FILE_BYTES_MAX) if Path(key).is_file() else key
-    _name, public_key = parse_verifier_key(line)
-    found = verify_receipt(_read(file, RECEIPT_BYTES_MAX), public_key, quorum_of(witness, quorum))
+    text = _read(file, PERSON_LOG_BYTES_MAX)
+    line = None if key is None else _read(Path(key), KEY_FILE_BYTES_MAX) if Path(key).is_file() else key
+    public_key = None if line is None else parse_verifier_key(line)[1]
+    if is_person_log(text):
+        verify_person(text, public_key, quorum_of(witness, quorum), as_json=as_json)
+        return
+    if public_key is None:
+        raise UsageError("a receipt is verified with the log's public key", hint="--key: `strongroom log --public-key`")
+    if len(text) > RECEIPT_BYTES_MAX:
+        raise IntegrityError(f"{file} is too long")
+    found = verify_receipt(text, public_key, quorum_of(witness, quorum))
     if as_json:
         print_json(asdict(found))
         return
@@ -51,8 +66,8 @@ def verify(
         f"good: {counted(found.persons, 'subject')} erased at {when} UTC, log entry {found.leaves[0]} of "
         f"{found.log_size:,}: {found.state}"
     )
-    for line in found.waits:
-        say(f"final waits for: {line}")
+    for wait in found.waits:
+        say(f"final waits for: {wait}")
 
 
 def quorum_of(witnesses: Sequence[str] | None, least: int | None) -> Quorum | None:

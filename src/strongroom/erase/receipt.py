@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strongroom.audit.cosign import Quorum
-from strongroom.audit.entry import Entry, parse_entry
+from strongroom.audit.entry import Entry, logged, parse_entry
 from strongroom.audit.note import PublicKey
 from strongroom.audit.proof import verify_proof
 from strongroom.errors import IntegrityError
@@ -108,7 +108,7 @@ def _proved(
 ) -> tuple[Entry, int, int]:
     """An entry, its number and the log's size, verified."""
     data = item["entry"].encode()
-    leaf, checkpoint = verify_proof(item["proof"], data, origin, public_key, quorum)
+    leaf, checkpoint = verify_proof(item["proof"], logged(data), origin, public_key, quorum)
     entry = parse_entry(data)
     if entry.act != act or entry.decision != "allowed":
         raise IntegrityError("an entry of the receipt is of another act")

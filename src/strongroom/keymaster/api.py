@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from strongroom.keymaster.erasureapi import Buried, Erasures
 from strongroom.keymaster.logapi import Logs
+from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
 from strongroom.purpose.model import FieldView
 
@@ -172,6 +173,7 @@ class Keymaster(Protocol):
     erasures: Erasures
     tails: Tails
     logs: Logs
+    persons: Persons
 
     def close(self) -> None:
         """Publish what is noted, then forget the keys."""
@@ -363,10 +365,12 @@ class Keymaster(Protocol):
             IntegrityError: The log is shorter than it, has another history, or did not sign it.
         """
 
-    def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
-        """Recompute tiles and roots from entries, check signatures and consistency with known checkpoints.
+    def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
+        """Recompute tiles and roots from entries, check signatures, known checkpoints, and that every day was closed.
 
-        Raises IntegrityError that names the first entry or tile at fault.
+        With `maps` the map of each day is made again from its entries' lists of labels.
+
+        Raises IntegrityError that names the first entry, tile or day at fault.
         """
 
 

@@ -14,6 +14,7 @@ Rules it keeps:
    any more, so that somebody seen before counts once more.
 2. Counters leave a gap, so that nothing that was given out and never noted is given out again.
 3. Keys that were made in the missing part are gone: snapshots of that time are known, and do not open.
+4. Lists of labels of the missing part are gone, and counted: who was read then is not known, and days say so.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strongroom.audit.entry import logged
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.keymaster import tail
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.days import take_over
 from strongroom.keymaster.gaps import accept_gap, leap
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece, span_of
@@ -132,10 +135,11 @@ class EmbeddedTails:
             for name in chosen:
                 content = tail.open_piece(self._core, name, fetch(name))
                 mine = self._publishing.read_entries(content.start, min(own, content.end))
-                if content.entries[: len(mine)] != mine:
+                theirs = [logged(entry) for entry in content.entries]
+                if theirs[: len(mine)] != mine:
                     raise IntegrityError(f"{name} tells another history than this keymaster", hint=_OTHER)
                 upto = min(content.end, known.size)
-                yield content.entries[at - content.start : upto - content.start]
+                yield theirs[at - content.start : upto - content.start]
                 at = upto
 
         if self._publishing.continued(entries()) != known:
@@ -162,7 +166,9 @@ class EmbeddedTails:
         core, given = self._core, content.rows
         have = self._publishing.size()
         leaves = enumerate(zip(content.times, content.entries, strict=True), content.start)
-        rows.executemany("INSERT INTO leaf VALUES (?, ?, ?)", [(n, t, e) for n, (t, e) in leaves if n >= have])
+        fresh = [(n, t, e) for n, (t, e) in leaves if n >= have]
+        rows.executemany("INSERT INTO leaf VALUES (?, ?, ?)", fresh)
+        take_over(rows, [(number, entry) for number, _time, entry in fresh])
         _raise_tombs(rows, [tail.blobs(row, 0) for row in given["tombstone"]])
         rows.executemany("INSERT INTO erasure VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", given["erasure"])
         rows.execute("DELETE FROM hold")

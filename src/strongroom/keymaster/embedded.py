@@ -38,6 +38,8 @@ from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core, note_own
 from strongroom.keymaster.credentials import Credentials
+from strongroom.keymaster.daychecks import check_chain, check_maps
+from strongroom.keymaster.days import Days
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
 from strongroom.keymaster.freezing import Freezing
@@ -50,6 +52,8 @@ from strongroom.keymaster.logs import EmbeddedLogs
 from strongroom.keymaster.logsearch import search_log
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.notices import Notices
+from strongroom.keymaster.personapi import Persons
+from strongroom.keymaster.persons import EmbeddedPersons
 from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
@@ -118,6 +122,9 @@ class EmbeddedKeymaster:
         self.identities = Identities(core, self.approvals)
         self.notices = Notices(core)
         self.logs: Logs = EmbeddedLogs(core)
+        self._days = Days(core)
+        publishing.before = self._days.close_due
+        self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days)
 
     @property
     def ring(self) -> KeyRing:
@@ -390,7 +397,8 @@ class EmbeddedKeymaster:
             core.act("log", actor, refuse)
         return search_log(core.state.read(), start, stop, of, since, until, most)
 
-    def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
+    def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """See `Keymaster.verify_log`."""
         report = self._publishing.verify(known)
-        return {**report, "entries": report["size"], "checkpoints": 1 + len(known)}
+        days = check_maps(self._core, self._days) if maps else {"days": len(check_chain(self._core))}
+        return {**report, **days, "entries": report["size"], "checkpoints": 1 + len(known)}

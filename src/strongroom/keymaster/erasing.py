@@ -113,14 +113,15 @@ class Erasing:
         if held:
             raise _held(held)
         now, sequence, epoch = core.journal.now(rows), counter(rows, "batch"), core.ring.epoch
-        root, month, sealed = core.journal.labels(rows, tokens)
+        labels = core.journal.labels(rows, tokens)
         digest, reason_month, sealed_reason = core.journal.reason(rows, reason)
         extras = {"sequence": sequence, "epoch": epoch}
+        role = core.standing.policy.role_for(lease.actor, "erase")
         entry = core.journal.entry(
-            rows, "erase", lease.actor, count=len(tokens), labels=root, reason=digest, extras=extras
+            rows, "erase", lease.actor, role=role, count=len(tokens), labels=labels.root, reason=digest, extras=extras
         )
         leaf = core.journal.note(rows, entry)
-        core.journal.keep_labels(rows, leaf, month, sealed)
+        core.journal.keep_labels(rows, leaf, labels)
         core.journal.keep_reason(rows, leaf, reason_month, sealed_reason)
         bury(rows, (token.tobytes() for token in tokens), sequence, leaf, now)
         since = self._epoch_of(rows, int(born.min()))

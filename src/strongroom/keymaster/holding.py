@@ -54,11 +54,14 @@ class Holding:
             # nobody commits while this transaction has the write lock: what stands now stands when it ends
             (self._check_lift if lift else self._check_set)(rows, actor, own)
             now = core.journal.now(rows)
-            root, month, sealed = core.journal.labels(rows, own)
+            labels = core.journal.labels(rows, own)
             digest, reason_month, sealed_reason = core.journal.reason(rows, reason)
-            entry = core.journal.entry(rows, act, actor, count=len(own), labels=root, reason=digest)
+            role = core.standing.policy.role_for(actor, "hold")
+            entry = core.journal.entry(
+                rows, act, actor, role=role, count=len(own), labels=labels.root, reason=digest
+            )
             leaf = core.journal.note(rows, entry)
-            core.journal.keep_labels(rows, leaf, month, sealed)
+            core.journal.keep_labels(rows, leaf, labels)
             core.journal.keep_reason(rows, leaf, reason_month, sealed_reason)
             if lift:
                 rows.executemany("DELETE FROM hold WHERE token = ?", [(token.tobytes(),) for token in own])

@@ -5,7 +5,9 @@ Rules it keeps:
 1. A leaf gets its number in the transaction that it covers; numbers have no gaps, times never go back.
 2. An entry holds no personal data: persons stand as a root over day labels, the reason as a keyed hash. Labels and
    reason lie sealed under a key of their month; without that key they are gone.
-3. Tiles and checkpoint are derived from committed leaves by one process at a time, and may be made again.
+3. Labels are made with the key of the day in whose map they stand: the entry's own, or a later one where the purpose
+   delays what it tells the person. Nothing of the earlier day names such a person then.
+4. Tiles and checkpoint are derived from committed leaves by one process at a time, and may be made again.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import hashlib
 import hmac
 import time as calendar
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.audit.disclosure import SALT_BYTES
 from strongroom.audit.entry import Entry, labels_root
 from strongroom.audit.tlog import leaf_hash
 from strongroom.keymaster.holder import through
@@ -34,6 +38,24 @@ if TYPE_CHECKING:
 
 DAY_SECONDS = 24 * 3600
 _MONTH_KEY_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Day labels of an entry's persons: their root, the day in whose map they stand, its month, and themselves."""
+
+    root: bytes
+    day: int
+    month: bytes
+    plain: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DayKeys:
+    """The key of a day, which makes labels, and that of its month, which seals them."""
+
+    day: bytes = field(repr=False)
+    month: bytes = field(repr=False)
 
 
 class Journal:
@@ -66,6 +88,7 @@ class Journal:
         self._months: dict[bytes, bytes] = {}
         self._days: dict[int, tuple[bytes, bytes]] = {}
         self._mac: tuple[bytes, OneMac | None] = (b"", None)
+        self._made: tuple[bytes, int] = (b"", 0)
 
     def forget(self) -> None:
         """Drop month and day keys."""
@@ -92,7 +115,10 @@ class Journal:
         return max(self._clock(), self._last_ms / 1000)
 
     def entry(self, rows: Rows, act: str, actor: str, **parts: object) -> bytes:
-        """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise."""
+        """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise.
+
+        Of one with labels, what its persons may not read goes into a second line.
+        """
         now = max(int(self.now(rows) * 1000), self._last_ms)
         said: dict[str, Any] = {
             "decision": "allowed",
@@ -100,6 +126,12 @@ class Journal:
             "credential": through().credential or None,
             **parts,
         }
+        if said.get("labels") is not None:
+            said["salt"] = self._entropy(SALT_BYTES)
+            root, day = self._made
+            # labels are made a moment before their entry: midnight may lie between
+            if said["labels"] == root and said.get("disclosed") is None and now // (1000 * DAY_SECONDS) != day:
+                said["disclosed"] = day
         return Entry(now, act, actor, **said).to_bytes()
 
     def note(self, rows: Rows, entry: bytes) -> int:
@@ -112,17 +144,18 @@ class Journal:
         return number
 
     # -- labels ---------------------------------------------------------------------------------
-    def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8]) -> tuple[bytes, bytes, bytes]:
-        """Day labels of persons by distinct tokens u8[n,16]: their root, month, and the sealed list."""
-        key, month = self._day(rows, int(self.now(rows)) // DAY_SECONDS)
+    def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8], delay_days: int = 0) -> Labels:
+        """Day labels of persons by distinct tokens u8[n,16], for the map of the day that is so many days away."""
+        day = int(self.now(rows)) // DAY_SECONDS + delay_days
+        key, month = self._day(rows, day)
         if len(tokens) == 1:
             labels = self._label(key, tokens.tobytes())
             root = leaf_hash(labels)
         else:
             column = cmac_column(key, tokens)
             labels, root = column.tobytes(), labels_root(column)
-        sealed = wrap(self._month(rows, month)[:KEY_BYTES], labels, b"labels" + root)
-        return root, month, sealed
+        self._made = (root, day)
+        return Labels(root, day, month, labels)
 
     def _label(self, key: bytes, token: bytes) -> bytes:
         """The label of one person under a day's key, whose schedule is kept for the day that is current."""
@@ -132,9 +165,22 @@ class Journal:
             self._mac = (key, mac)
         return mac.of(token)
 
-    def keep_labels(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
-        """Keep the sealed labels of a leaf."""
-        rows.execute("INSERT INTO leaf_labels VALUES (?, ?, ?)", (leaf, month, sealed))
+    def keep_labels(self, rows: Rows, leaf: int, labels: Labels) -> None:
+        """Keep the labels of a leaf, sealed."""
+        sealed = wrap(self._month(rows, labels.month)[:KEY_BYTES], labels.plain, labels_bound(leaf, labels.day))
+        rows.execute("INSERT INTO leaf_labels VALUES (?, ?, ?, ?)", (leaf, labels.day, labels.month, sealed))
+
+    def day_keys(self, rows: Rows, day: int) -> DayKeys | None:
+        """The keys of a day that somebody was read in; None where there are none, or none any more."""
+        sql = (
+            "SELECT day_key.wrapped, month, m.wrapped FROM day_key JOIN wrapped_key m"
+            " ON m.purpose = 'month' AND m.id = day_key.month WHERE day = ?"
+        )
+        row = rows.execute(sql, (day,)).fetchone()
+        if row is None:
+            return None
+        month = self._ring.unwrap("month", row[1], row[2])[:KEY_BYTES]
+        return DayKeys(unwrap(month, row[0], day_context(self._ring, day)), month)
 
     # -- reasons --------------------------------------------------------------------------------
     def reason(self, rows: Rows, text: str) -> tuple[bytes, bytes, bytes]:
@@ -196,3 +242,8 @@ class Journal:
                 key = unwrap(wrapping, row[1], ad)
             known = self._days[day] = (key, month)
         return known
+
+
+def labels_bound(leaf: int, day: int) -> bytes:
+    """Associated data of a sealed list of labels."""
+    return b"strongroom labels" + leaf.to_bytes(8, "little") + day.to_bytes(8, "little")

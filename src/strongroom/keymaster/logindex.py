@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.audit.entry import as_one
 from strongroom.keymaster.core import Core
 from strongroom.keys.rows import Rows, counter, put
 
@@ -65,7 +66,7 @@ def index_more(core: Core) -> int:
 def _positions(entries: list[bytes]) -> dict[tuple[str, str], npt.NDArray[np.uint16]]:
     found: dict[tuple[str, str], list[int]] = {}
     for at, entry in enumerate(entries):
-        names = read_names(entry)
+        names = read_names(as_one(entry))
         found.setdefault((ACTOR, names.actor), []).append(at)
         if names.credential:
             found.setdefault((CREDENTIAL, names.credential), []).append(at)

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.audit.entry import as_one
 from strongroom.errors import DeniedError, IntegrityError, UnavailableError, UsageError
 from strongroom.keymaster import logsearch
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.journal import DAY_SECONDS
+from strongroom.keymaster.journal import labels_bound
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.touching import LABEL_BYTES, Matching
@@ -31,7 +32,6 @@ from strongroom.keys.rows import Rows
 from strongroom.seal.wrap import unwrap
 
 LABELS_MAX = 2_000_000
-MIDNIGHT_MS = 60_000
 ENTRIES_MAX = 10_000
 PAGES_AT_ONCE = 64
 TOMBSTONES_AT_ONCE = 65_536
@@ -142,7 +142,7 @@ class _Search:
         """Answer it; `leaf` is not known yet."""
         some: list[tuple[int, logsearch.Line]] = []
         for number, entry in logsearch.leaves(self._rows, self._which, *logsearch.span(self._rows, self._which)):
-            line = logsearch.read_line(entry)
+            line = logsearch.read_line(as_one(entry))
             if line.decision == "allowed" and line.labels and line.count:
                 some.append((number, line))
                 if len(some) == logsearch.AT_ONCE:
@@ -162,18 +162,16 @@ class _Search:
     def _take(self, some: list[tuple[int, logsearch.Line]]) -> None:
         """Open the labels of some entries."""
         marks = ",".join("?" * len(some))
-        sql = f"SELECT leaf, month, sealed FROM leaf_labels WHERE leaf IN ({marks})"  # noqa: S608 - marks only
+        sql = f"SELECT leaf, month, day, sealed FROM leaf_labels WHERE leaf IN ({marks})"  # noqa: S608 - marks only
         numbers = [number for number, _ in some]
         kept = {row[0]: row[1:] for row in self._rows.execute(sql, numbers).fetchall()} if some else {}
         for number, line in some:
             key = self._month(kept[number][0]) if number in kept else None
-            day, late = divmod(line.time, DAY_SECONDS * 1000)
-            # labels are made a moment before their entry: the last ones of a day may be the next day's entries
-            days = [one for one in (day, day - 1)[: 1 + (late < MIDNIGHT_MS)] if self._day(one) is not None]
-            if key is None or not days:
+            if key is None or not kept[number][2] or self._day(kept[number][1]) is None:
                 self._lost.append(number)
                 continue
-            labels = unwrap(key, kept[number][1], b"labels" + bytes.fromhex(line.labels))
+            day = int(kept[number][1])
+            labels = unwrap(key, kept[number][2], labels_bound(number, day))
             self._total += len(labels) // LABEL_BYTES
             if self._total > LABELS_MAX:
                 raise UsageError(
@@ -183,8 +181,7 @@ class _Search:
             at = len(self._leaves)
             self._leaves.append(number)
             self._group_of.append(self._groups.add(number, line))
-            for one in days:
-                self._labels.setdefault(one, _Labels()).add(at, labels)
+            self._labels.setdefault(day, _Labels()).add(at, labels)
 
     def _look_among_the_erased(self, matching: Matching) -> None:
         after = b""

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.audit.entry import parse_entry
+from strongroom.audit.entry import as_one, parse_entry
 from strongroom.keymaster.logapi import Touched, Which
 from strongroom.keymaster.logindex import ACTOR, CHUNK_LEAVES, CREDENTIAL, indexed, read_names
 from strongroom.keys.rows import Rows, counter
@@ -68,7 +68,7 @@ def touched(rows: Rows, which: Which) -> list[Touched]:
     """See `Logs.touched`: in the order of their first entries."""
     found = Groups()
     for number, entry in leaves(rows, which, *span(rows, which)):
-        line = read_line(entry)
+        line = read_line(as_one(entry))
         if line.decision == "allowed" and (line.table or line.labels):
             found.add(number, line)
     return found.all()
@@ -156,7 +156,7 @@ def _read_through(
     sql = f"SELECT number, entry FROM leaf WHERE number >= ? AND number < ?{also} ORDER BY number {order} LIMIT ?"  # noqa: S608
     for number, entry in rows.execute(sql, (start, stop, *marks, limit)).fetchall():
         if wanted:
-            names = read_names(entry)
+            names = read_names(as_one(entry))
             if any(getattr(names, kind) != name for kind, name in wanted):
                 continue
         yield number, entry

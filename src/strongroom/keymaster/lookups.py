@@ -37,10 +37,12 @@ class Lookups:
         self._core = core
         self._readings = readings
 
-    def subject_tokens(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.uint8]:
-        """See `Keymaster.subject_tokens`."""
+    def subject_tokens(
+        self, reading_id: bytes, table: str, identifiers: Sequence[str], verbs: Sequence[str] = ("get",)
+    ) -> npt.NDArray[np.uint8]:
+        """See `Keymaster.subject_tokens`; for one of some verbs."""
         reading = self._readings.get(reading_id)
-        self._readings.decide(reading, ("get",), table)
+        self._readings.decide(reading, verbs, table)
         if reading.warrant is not None:
             self._readings.within(reading, "get", table, lambda warrant: warrant.check_subjects(table, identifiers))
         self._spend(reading, table, (), len(identifiers))

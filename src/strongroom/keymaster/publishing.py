@@ -13,15 +13,16 @@ Rules it keeps:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from strongroom.audit.entry import logged
 from strongroom.audit.log import TileLog
 from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint, sign_checkpoint
 from strongroom.audit.proof import make_proof
-from strongroom.audit.tlog import consistency_proof, verify_consistency
+from strongroom.audit.tlog import consistency_proof, inclusion_proof, verify_consistency
 from strongroom.audit.verify import verify
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.core import Core
@@ -62,6 +63,8 @@ class Publishing:
         self._short: tuple[int, int, UnavailableError] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.before: Callable[[], None] = lambda: None
+        """Called before the log is published: notes what is due."""
 
     def _load_keys(self) -> None:
         """Read the signing keys again when they were changed, here or by another process.
@@ -94,9 +97,9 @@ class Publishing:
         return 0 if row[0] is None else int(row[0]) + 1
 
     def read_entries(self, start: int, stop: int) -> list[bytes]:
-        """Bytes of committed leaves start to stop."""
+        """Committed leaves start to stop, as the log has them."""
         sql = "SELECT entry FROM leaf WHERE number >= ? AND number < ? ORDER BY number"
-        return [row[0] for row in self._core.state.read().execute(sql, (start, stop)).fetchall()]
+        return [logged(row[0]) for row in self._core.state.read().execute(sql, (start, stop)).fetchall()]
 
     def check_start(self) -> None:
         """Compare the published log with the committed one.
@@ -147,6 +150,9 @@ class Publishing:
 
     def publish(self) -> str:
         """See `Keymaster.publish`."""
+        # what fails here is told by `verify_log`, and does not keep the log from being published
+        with suppress(StrongroomError):
+            self.before()
         before = self._rounds
         with self._mutex:
             if self._short is not None and self._short[0] > before:  # asked after this was called: no other answer now
@@ -191,6 +197,11 @@ class Publishing:
         text = self.publish()
         read, size = self._log.reader(), open_checkpoint(text, self.origin, self.keys).size
         return [make_proof(read, leaf, size, text) for leaf in leaves]
+
+    def paths(self, leaves: Sequence[int], size: int) -> list[list[bytes]]:
+        """Inclusion proofs of entries in the tree of the first `size`, from the leaf up."""
+        read = self._log.reader()
+        return [inclusion_proof(read, leaf, size) for leaf in leaves]
 
     def verify(self, known: Sequence[str]) -> dict[str, object]:
         """See `Keymaster.verify_log`."""

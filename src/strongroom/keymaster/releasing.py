@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,13 @@ from strongroom.errors import BudgetError, ConflictError, DeniedError, Unavailab
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
+from strongroom.keymaster.journal import Labels
 from strongroom.keymaster.ledger import Plan
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
+from strongroom.purpose.cedar import Decision
 from strongroom.schema.model import OPEN, Table
 from strongroom.seal.cells import batch_keys, batch_keys_of
 
@@ -104,9 +107,10 @@ class Releasing:
             _whole_only(reading, ask, model)
         if counter(rows, "removals") != persons.removals:
             raise _ErasedError("somebody was erased meanwhile")
-        limits = (*self._limits(reading), *_agreed(rows, core, reading, ask, model))
-        plan = _planned(core, rows, limits, persons.ordinals)
-        root, month, sealed = core.journal.labels(rows, persons.tokens)
+        limits = (*self._limits(reading), *agreed(rows, core, reading, _shown(reading, ask, model)))
+        plan = planned(core, rows, limits, persons.ordinals)
+        rule = core.standing.policy.purposes[purpose]
+        labels = core.journal.labels(rows, persons.tokens, rule.delay_days)
         entry = core.journal.entry(
             rows,
             ask.verb,
@@ -114,14 +118,14 @@ class Releasing:
             **said,
             count=len(persons.ordinals),
             remaining=plan.remaining,
-            labels=root,
+            **told(core, reading, labels, _classes(decision, ask.verb, ask.fields)),
             rule=decision.rule,
             extras={"records": len(ask.tokens), "looked_up": ask.looked_up, "misses": ask.misses},
         )
         core.ledger.apply(rows, plan)
         leaf = core.journal.note(rows, entry)
         if len(persons.tokens):
-            core.journal.keep_labels(rows, leaf, month, sealed)
+            core.journal.keep_labels(rows, leaf, labels)
         return {"leaf": leaf, "persons": len(persons.ordinals), "remaining": plan.remaining}
 
     def _limits(self, reading: Reading) -> tuple[Limit, ...]:
@@ -223,6 +227,26 @@ class Releasing:
         return leaf
 
 
+def told(core: Core, reading: Reading, labels: Labels, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What an entry tells each of its persons, besides its time, act, purpose and legal basis."""
+    policy, delayed = core.standing.policy, core.standing.policy.purposes[reading.purpose.name].delay_days > 0
+    return {
+        "role": policy.role_under(reading.actor, reading.purpose.name),
+        "classes": classes,
+        "labels": labels.root,
+        "disclosed": labels.day if delayed else None,
+    }
+
+
+def _classes(decision: Decision, verb: str, fields: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes of what an answer can show: of sql the open fields, of rejects whatever a line holds."""
+    if verb == "sql":
+        return (OPEN,)
+    wanted = None if fields is None or verb == "rejects" else set(fields)
+    shown = (v for v in decision.views.values() if v.show != "withheld" and (wanted is None or v.name in wanted))
+    return tuple(sorted({view.klass for view in shown}))
+
+
 def _check(ask: Ask) -> None:
     if ask.verb not in {"get", "find", "sql", "rejects"}:
         raise UsageError("a release is for get, find, sql or rejects")
@@ -261,8 +285,8 @@ def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
     return shown
 
 
-def _agreed(rows: Rows, core: Core, reading: Reading, ask: Ask, model: Table) -> tuple[Limit, ...]:
-    """Further limits of a purpose that needs another person's agreement.
+def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str]) -> tuple[Limit, ...]:
+    """Further limits of a purpose that needs another person's agreement, where these classes are shown.
 
     Raises:
         DeniedError: It is needed and not there, or has ended.
@@ -278,12 +302,13 @@ def _agreed(rows: Rows, core: Core, reading: Reading, ask: Ask, model: Table) ->
         if rows.execute(sql, (leave.approval, core.journal.now(rows))).fetchone() is None:
             raise DeniedError("the approval has ended", rule="approval.ended", hint="ask for another")
         return (approved_limit(leave.approval, leave.persons),)
-    if rule.always or set(rule.classes) & _shown(reading, ask, model):
+    if rule.always or set(rule.classes) & shown:
         raise _unapproved(reading)
     return unapproved_limits(purpose, reading.actor)
 
 
-def _planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int]) -> Plan:
+def planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int]) -> Plan:
+    """What counting some persons would spend; DeniedError beyond what one reads without another's agreement."""
     try:
         return core.ledger.plan_persons(rows, limits, ordinals, core.journal.now(rows))
     except BudgetError as error:

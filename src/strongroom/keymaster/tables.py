@@ -105,6 +105,11 @@ CREATE TABLE log_key (number INTEGER PRIMARY KEY, public_key BLOB NOT NULL, firs
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);
 CREATE TABLE leaf_of (kind TEXT NOT NULL, name TEXT NOT NULL, chunk INTEGER NOT NULL, offsets BLOB NOT NULL,
   PRIMARY KEY (kind, name, chunk)) WITHOUT ROWID;
-CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
+CREATE TABLE leaf_labels (leaf INTEGER PRIMARY KEY, day INTEGER NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX leaf_labels_by_day ON leaf_labels (day, leaf);
+CREATE TABLE day_map (day INTEGER PRIMARY KEY, first INTEGER NOT NULL, leaf INTEGER NOT NULL, labels INTEGER NOT NULL,
+  root BLOB NOT NULL, state TEXT NOT NULL, sealed BLOB NOT NULL);
+CREATE TABLE day_part (day INTEGER NOT NULL, part INTEGER NOT NULL, sealed BLOB NOT NULL,
+  PRIMARY KEY (day, part)) WITHOUT ROWID;
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 """  # noqa: S608 - the only part put in is another constant of this project

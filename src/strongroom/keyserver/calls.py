@@ -39,6 +39,7 @@ from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.identities import IdentityState, Person
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
+from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
@@ -194,7 +195,7 @@ _ALL = (
         start=int, stop=int | None, of=str | None, since=float | None, until=float | None,
     ),
     _call("check_checkpoint", ANYBODY, None, text=str),
-    _call("verify_log", ANYBODY, dict[str, Any], known=list[str]),
+    _call("verify_log", ANYBODY, dict[str, Any], known=list[str], maps=bool),
     _call("logs.newest", ACTOR, list[dict[str, Any]], which=Which, most=int),
     _call("logs.touched", ACTOR, list[Touched], which=Which),
     _call("logs.persons", ACTOR, TouchedPersons, which=Which, reason=str),
@@ -221,6 +222,10 @@ _ALL = (
     _call("served.log", SERVER, list[dict[str, Any]], request=Original),
     _call("served.whoever", SERVER, str, request=Original),
     _call("served.proofs", LEASE, list[ErasureProof], leaves=list[int]),
+    # what a person is told
+    _call("persons.begin", READING, PersonAsked, table=str, identifier=str),
+    _call("persons.days", READING, list[DayTold], request=int, after=int),
+    _call("persons.entries", READING, list[EntryTold], request=int, numbers=list[int]),
     # who may speak for whom
     _call("credentials.all", ACTOR, list[CredentialState]),
     _call("credentials.add", ACTOR, CredentialState | None, wanted=Wanted),

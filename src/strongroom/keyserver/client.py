@@ -25,11 +25,18 @@ from strongroom.keymaster.api import (
 )
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.logapi import Logs
+from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
 from strongroom.keyserver.client_logs import RemoteLogs
-from strongroom.keyserver.client_parts import RemoteCredentials, RemoteErasures, RemoteIdentities, RemoteTails
+from strongroom.keyserver.client_parts import (
+    RemoteCredentials,
+    RemoteErasures,
+    RemoteIdentities,
+    RemotePersons,
+    RemoteTails,
+)
 from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
 from strongroom.schema.model import Schema
@@ -62,6 +69,7 @@ class RemoteKeymaster:
         self._tables: dict[tuple[bytes, int], Table] = {}
         self.erasures: Erasures = RemoteErasures(self._ask)
         self.tails: Tails = RemoteTails(self._ask)
+        self.persons: Persons = RemotePersons(self._ask)
         self.credentials = RemoteCredentials(self._ask)
         self.identities = RemoteIdentities(self._ask)
         self.approvals = RemoteApprovals(self._ask)
@@ -352,9 +360,9 @@ class RemoteKeymaster:
         """See `Keymaster.check_checkpoint`."""
         self._ask("check_checkpoint", text=text)
 
-    def verify_log(self, *, known: Sequence[str] = ()) -> dict[str, object]:
+    def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """See `Keymaster.verify_log`."""
-        return cast("dict[str, object]", self._ask("verify_log", known=list(known)))
+        return cast("dict[str, object]", self._ask("verify_log", known=list(known), maps=maps))
 
 
 def connect(

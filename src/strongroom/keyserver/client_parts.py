@@ -9,6 +9,7 @@ from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
 from strongroom.keymaster.identities import HOURS_DEFAULT, IdentityState, Person
+from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.wanted import Wanted
 
@@ -163,6 +164,26 @@ class RemoteIdentities:
         """See `Identities.revoke`."""
         del actor
         return cast("IdentityState", self._ask("identities.revoke", ident=ident))
+
+
+class RemotePersons:
+    """See `keymaster.personapi.Persons`."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    def begin(self, reading_id: bytes, table: str, identifier: str) -> PersonAsked:
+        """See `Persons.begin`."""
+        return cast("PersonAsked", self._ask("persons.begin", reading=reading_id, table=table, identifier=identifier))
+
+    def days(self, reading_id: bytes, request: int, after: int) -> list[DayTold]:
+        """See `Persons.days`."""
+        return cast("list[DayTold]", self._ask("persons.days", reading=reading_id, request=request, after=after))
+
+    def entries(self, reading_id: bytes, request: int, numbers: Sequence[int]) -> list[EntryTold]:
+        """See `Persons.entries`."""
+        asked = self._ask("persons.entries", reading=reading_id, request=request, numbers=list(numbers))
+        return cast("list[EntryTold]", asked)
 
 
 class RemoteTails:

@@ -27,7 +27,7 @@ from strongroom.purpose.refusal import explain_act, explain_read
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema
 
-READS = ("get", "find", "sql", "rows", "rejects")
+READS = ("get", "find", "sql", "rows", "rejects", "log")
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
 
@@ -42,7 +42,7 @@ _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Actor in [Role];
   entity Table = {{ class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String> }};
   type Read = {{ purpose: String, fields: Set<String>, where: Set<String> }};
-  action "read get", "read find", "read sql", "read rows", "read rejects"
+  action "read get", "read find", "read sql", "read rows", "read rejects", "read log"
     appliesTo {{ principal: [Actor], resource: [Table], context: Read }};
   action "act put" appliesTo {{ principal: [Actor], resource: [Table] }};
   action {_ROOM_ACTS}
@@ -129,7 +129,7 @@ class Decider:
         Args:
             actor: Who asks.
             purpose: Under which purpose.
-            verb: get, find, sql (aggregates), rows (SQL rows) or rejects.
+            verb: get, find, sql (aggregates), rows (SQL rows), rejects or log.
             table: Table name.
             fields: Fields asked for by name; None means all that the purpose shows.
             where: Fields whose values select records.

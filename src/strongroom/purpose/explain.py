@@ -90,7 +90,7 @@ def _best(judge: Decider, policy: Policy, actor: str, purpose: str, table: str, 
     """The answer for the first verb of the purpose that is allowed, or the refusal of the first."""
     fields = None if field is None else (field,)
     rule = policy.purposes.get(purpose)
-    verbs = [verb for verb in rule.verbs if verb != "rejects"] if rule else []
+    verbs = [verb for verb in rule.verbs if verb not in {"rejects", "log"}] if rule else []
     answers = [judge.decide_read(actor, purpose, verb, table, fields) for verb in verbs or ["get"]]
     return next((answer for answer in answers if answer.allowed), answers[0])
 
@@ -115,6 +115,8 @@ def _allowed(
     if rule.sql is not None:
         rows = "rows, each charged as a person" if rule.sql.rows else "no rows"
         lines.append(f"  sql: groups of at least {rule.sql.min_group} persons, {rows}")
+    if rule.delay_days:
+        lines.append(f"  whoever is read is told after {rule.delay_days} days")
     lines.extend(f"  budget: {_words(limit)}" for limit in limits(policy, actor, name, "persons"))
     lines.extend(f"  look-ups: {_words(limit)}" for limit in limits(policy, actor, name, "lookups"))
     return lines

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
 SHOWS = ("plain", "masked", "token", "withheld")
-READ_VERBS = ("get", "find", "sql", "rejects")
+READ_VERBS = ("get", "find", "sql", "rejects", "log")
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
     "erase", "hold", "actors", "freeze",
 )  # fmt: skip
+DELAY_DAYS_MAX = 3650
 WINDOWS = ("hour", "day", "month")
 LOOKUPS_PER_PERSON = 10
 MIN_GROUP_DEFAULT = 10
@@ -159,6 +160,7 @@ class Purpose:
         sensitive: Why fields or tables of a sensitive class are shown; None where none are.
         approval: When another person must agree; None for never.
         break_glass: Roles that may read without that agreement, and are reviewed for it.
+        delay_days: For how many days the persons who were read are not told.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Purpose:
     sensitive: str | None
     approval: Approval | None = None
     break_glass: tuple[str, ...] = ()
+    delay_days: int = 0
 
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
@@ -206,6 +209,16 @@ class Policy:
     actors: Mapping[str, Actor]
     purposes: Mapping[str, Purpose]
     witnesses: WitnessRule | None = None
+
+    def role_under(self, actor: str, purpose: str) -> str | None:
+        """The role under which an actor uses a purpose: the first that it names and they have."""
+        roles = self.actors[actor].roles if actor in self.actors else ()
+        return next((role for role in self.purposes[purpose].roles if role in roles), None)
+
+    def role_for(self, actor: str, act: str) -> str | None:
+        """The role under which an actor does an act that needs no purpose: the first of theirs that may."""
+        roles = self.actors[actor].roles if actor in self.actors else ()
+        return next((role for role in roles if act in self.roles[role].may), None)
 
     def to_json(self) -> str:
         """Canonical JSON; `from_json` gives an equal policy back."""
@@ -254,6 +267,7 @@ def _purpose(value: dict[str, Any]) -> Purpose:
         sensitive=value["sensitive"],
         approval=_approval(value.get("approval")),
         break_glass=tuple(value.get("break_glass", ())),
+        delay_days=value.get("delay_days", 0),
     )
 
 

@@ -20,6 +20,7 @@ from strongroom.errors import PolicyError
 from strongroom.purpose.model import (
     ACTS,
     DEFAULT_MASKS,
+    DELAY_DAYS_MAX,
     LOOKUPS_PER_PERSON,
     MIN_GROUP_DEFAULT,
     READ_VERBS,
@@ -153,7 +154,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
     check_name(name, "a purpose")
     node.only(
         "legal_basis", "roles", "deny", "verbs", "tables", "budget", "total", "lookups", "sql",
-        "may_know_erased", "sensitive", "approval", "break_glass",
+        "may_know_erased", "sensitive", "approval", "break_glass", "delay_days",
     )  # fmt: skip
     basis = node.text("legal_basis")
     if basis is None:
@@ -179,7 +180,17 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         sensitive=node.text("sensitive"),
         approval=_approval(node.table("approval"), roles) if node.has("approval") else None,
         break_glass=_break_glass(node, roles),
+        delay_days=_delay(node),
     )
+
+
+def _delay(node: Node) -> int:
+    days = node.count("delay_days") or 0
+    if days > DELAY_DAYS_MAX:
+        raise PolicyError(
+            f"{node.place('delay_days')} is over {DELAY_DAYS_MAX}", hint="whoever was read is told within ten years"
+        )
+    return days
 
 
 def _approval(node: Node, roles: dict[str, Role]) -> Approval:

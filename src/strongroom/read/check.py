@@ -113,7 +113,7 @@ def check(session: Session, *, deep: bool = False) -> CheckReport:
         work.beside()
         work.left_over()
         try:
-            work.report.log_entries = int(str(keymaster.verify_log(known=checkpoints)["entries"]))
+            work.report.log_entries = int(str(keymaster.verify_log(known=checkpoints, maps=True)["entries"]))
         except IntegrityError as error:
             work.report.faults.append(Fault("log", str(error), "log"))
         return work.report

@@ -204,6 +204,28 @@ class Reading:
         kept = {id(entry) for entry in self._unexpired(model, [entry for _, entry in rows])}
         return [row for row in rows if id(row[1]) in kept]
 
+    def log(self, subject: str | int, *, table: str | None = None) -> dict[str, Any]:
+        """Who read a subject, and when: the person's log, which `strongroom verify` checks; see `read.personlog`.
+
+        The purpose needs the verb `log`. The request is itself one that touched the person.
+
+        Args:
+            subject: Its identifier.
+            table: In which it is written so; not needed where the purpose names one table only.
+
+        Raises:
+            NotFoundError: There is no such subject, or it was erased.
+            DeniedError: The purpose or a budget refuses.
+        """
+        from strongroom.read.personlog import person_log
+
+        if table is None:
+            table, *others = self._grant.views
+            if others:
+                raise UsageError(f"the purpose {self.purpose} names several tables", hint="say in which the subject is")
+        identifier = normalise_one(str(subject), self._table(table).subject_field.normalise)
+        return person_log(self._keymaster.persons, self._grant.reading_id, table, identifier)
+
     # -- by value -------------------------------------------------------------------------------
     def find(
         self,
