@@ -176,16 +176,8 @@ class EmbeddedKeymaster:
         return self._publishing.size()
 
     def require_one_of(self, actor: str, acts: Sequence[str]) -> None:
-        """Raise DeniedError unless the policy lets an actor do one of some acts somewhere."""
-        standing = self._core.standing
-        standing.refresh()
-        roles = standing.policy.actors[actor].roles if actor in standing.policy.actors else ()
-        may = {act for role in roles for act in standing.policy.roles[role].may}
-        stopped = standing.decider.stopped(actor)
-        if stopped is not None:
-            raise DeniedError(stopped.reason, rule=stopped.rule)
-        if not may & set(acts):
-            raise DeniedError(f"the actor may do none of {', '.join(acts)}", rule="room.may")
+        """See `Standing.require_one_of`."""
+        self._core.standing.require_one_of(actor, acts)
 
     @property
     def standing_number(self) -> int:

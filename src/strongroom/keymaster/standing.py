@@ -9,7 +9,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
 from strongroom.keymaster.outerkeys import open_outer_key, outer_key_uses, outer_version
@@ -92,6 +92,17 @@ class Standing:
         if not decision.allowed:
             raise DeniedError(decision.reason, rule=decision.rule)
         return decision
+
+    def require_one_of(self, actor: str, acts: Sequence[str]) -> None:
+        """Raise DeniedError unless the policy lets an actor do one of some acts somewhere."""
+        self.refresh()
+        roles = self.policy.actors[actor].roles if actor in self.policy.actors else ()
+        may = {act for role in roles for act in self.policy.roles[role].may}
+        stopped = self.decider.stopped(actor)
+        if stopped is not None:
+            raise DeniedError(stopped.reason, rule=stopped.rule)
+        if not may & set(acts):
+            raise DeniedError(f"the actor may do none of {', '.join(acts)}", rule="room.may")
 
     def table_version(self, table_id: bytes, version: int) -> Table:
         """A table at a version; NotFoundError if there was none."""
