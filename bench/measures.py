@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import postgres
+from bench.aggregates import measure_aggregates
 from bench.copies import measure_bulk, measure_copies
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
@@ -307,6 +308,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "cells": measure_cells,
     "put": measure_put,
     "sql": measure_sql,
+    "aggregates": measure_aggregates,
     "cold": measure_cold,
     "s3": measure_s3,
     "served": measure_served,

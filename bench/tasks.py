@@ -74,6 +74,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "find": _call("ours", "find"),
     "finds counted": _call("ours", "finds_counted"),
     "sql": _call("ours", "sql"),
+    "aggregate": _call("aggregates", "aggregate"),
+    "plain aggregate": _call("aggregates", "plain"),
     "chdb put": _call("chdb_rival", "put"),
     "postgres put": _call("postgres", "put"),
     "postgres find": _call("postgres", "find"),

@@ -11,7 +11,7 @@ from strongroom.purpose.policy import parse_policy
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL).group(1)
-SOURCE = Path(__file__).parents[2] / "src" / "strongroom" / "purpose" / "policy.py"
+SOURCES = [Path(__file__).parents[2] / "src" / "strongroom" / "purpose" / name for name in ("policy.py", "sealed.py")]
 
 
 def test_the_example_is_a_policy():
@@ -24,7 +24,8 @@ def test_the_example_is_a_policy():
 def test_every_key_and_word_is_explained():
     """Each key that the parser knows, each verb, act and way to show is in a table of the reference."""
     keys = set()
-    for call in re.findall(r"\.only\((.*?)\)", SOURCE.read_text(encoding="utf-8"), re.DOTALL):
+    source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    for call in re.findall(r"\.only\((.*?)\)", source, re.DOTALL):
         keys |= set(re.findall(r'"(\w+)"', call))
     assert {"legal_basis", "min_group", "may"} <= keys
     for word in (keys - {"actors", "purposes", "roles", "room"}) | {*ACTS, *READ_VERBS, *SHOWS}:

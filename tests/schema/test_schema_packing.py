@@ -93,6 +93,9 @@ def test_records_come_back_as_they_were(klass, data):
             assert column.type == arrow_type(TABLE.field(name).type)
             column.validate(full=True)
             assert all(_same(a, r[name]) for a, r in zip(column.to_pylist(), records, strict=True))
+        last = list(columns)[-1]
+        with mock.patch.object(packing, "LOOP_ROWS_MIN", minimum):
+            assert packing.unpack_cells(TABLE, klass, cells, offsets, [last]).keys() == {last}
 
 
 _LAYOUTS = {

@@ -73,7 +73,14 @@ EXAMPLES = {
         'strongroom find parcels --where tracking=- --actor mei --purpose delivery --reason "parcel 4411" --json',
     ],
     "sql": [
-        'strongroom sql "select sex, count(*) from persons group by 1" --actor lin --purpose statistics --reason census'
+        (
+            'strongroom sql "select sex, count(*) from persons group by 1" --actor lin --purpose statistics'
+            " --reason census"
+        ),
+        (
+            'strongroom sql "select religion, count(*) from persons group by 1" --persons 9000 --actor lin'
+            " --purpose survey --reason census"
+        ),
     ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": [

@@ -1,4 +1,4 @@
-"""`strongroom sql`: one SELECT over the open columns of a table."""
+"""`strongroom sql`: one SELECT over a table."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from strongroom.cli.reach import reach_room
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the open columns of one table.")],
+    query: Annotated[str, typer.Argument(help="One SELECT over one table: open columns, sealed ones as declared.")],
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
+    persons: Annotated[
+        int | None,
+        typer.Option("--persons", metavar="N", min=0, help="Most persons that may be charged. A server needs it told."),
+    ] = None,
     approval: ApprovalOption = None,
     break_glass: BreakGlassOption = False,
     room: RoomOption = None,
@@ -35,12 +39,12 @@ def sql(
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a SELECT: aggregates keep the purpose's minimum group; rows are charged as persons, or refused."""
+    """Answer a SELECT: aggregates keep the purpose's minimum group; rows and sealed fields are charged as persons."""
     with (
         reach_room(where(room, keys, passphrase_file), actor) as opened,
         opened.read(purpose=purpose, reason=reason, approval=approval, break_glass=break_glass) as desk,
     ):
-        answer = desk.sql(query)
+        answer = desk.sql(query) if persons is None else desk.sql(query, persons=persons)
     if as_json:
         print_json(answer.to_pylist())
     else:

@@ -19,6 +19,7 @@ RECORDS_MAX = 1_000
 VALUES_MAX = 1_000
 LOG_ENTRIES_MAX = 1_000
 PERSONS_MAX = 1_000_000
+SQL_PERSONS_MAX = 10_000_000_000
 BODY_MAX = 4 << 20
 PUT_BODY_MAX = 64 << 20
 
@@ -29,6 +30,7 @@ Values = Annotated[list[Value], msgspec.Meta(min_length=1, max_length=VALUES_MAX
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 Records = Annotated[int, msgspec.Meta(ge=1, le=RECORDS_MAX)]
 Persons = Annotated[int, msgspec.Meta(ge=0, le=PERSONS_MAX)]
+SqlPersons = Annotated[int, msgspec.Meta(ge=0, le=SQL_PERSONS_MAX)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
@@ -65,10 +67,10 @@ class Find(Read, frozen=True, kw_only=True):
 
 
 class Sql(Read, frozen=True, kw_only=True):
-    """A SELECT over open columns; `persons` is the greatest number of them that its rows may be charged for."""
+    """A SELECT over a table; `persons` is the greatest number that its rows or sealed fields may be charged for."""
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
-    persons: Persons = 0
+    persons: SqlPersons = 0
 
 
 class Erase(Asked, frozen=True, kw_only=True):

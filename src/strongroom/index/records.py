@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from strongroom.errors import IntegrityError
+from strongroom.seal.columns import I64, U8
 from strongroom.seal.run import Shape
 
 _HEADER = 7
@@ -73,6 +76,43 @@ def parse_record(payload: bytes, shapes: Sequence[Shape], cells_of: Callable[[in
     if at != size:
         raise IntegrityError("the lengths of a record entry do not add up")
     return RecordEntry(suite, role, version, batch, int.from_bytes(payload[3:7], "little"), tuple(cells))
+
+
+def locate_cells(payload: U8, offsets: I64, places: I64, cells: int) -> tuple[I64, I64]:
+    """Where the cells of many entries lie.
+
+    Args:
+        payload: u8[m], entries behind each other.
+        offsets: i64[n+1], where each starts and the last ends.
+        places: Which entries, i64[k]; all have as many cells.
+        cells: How many cells an entry has.
+
+    Returns:
+        Starts in the payload and lengths, i64[cells,k] each.
+
+    Raises:
+        IntegrityError: One is not exactly such an entry.
+    """
+    at, ends = offsets[places] + _HEADER, offsets[places + 1]
+    lengths = np.zeros((cells, len(places)), np.int64)
+    for row in lengths:
+        more = np.arange(len(places))
+        for shift in range(0, 7 * _LENGTH_BYTES_MAX, 7):
+            if (at[more] >= ends[more]).any():
+                raise IntegrityError("a record entry ends within its lengths")
+            byte = payload[at[more]].astype(np.int64)
+            if shift and not byte.all():
+                break  # a longer form of a shorter number: nobody writes it
+            row[more] |= (byte & 0x7F) << shift
+            at[more] += 1
+            more = more[byte >= 0x80]
+            if not more.size:
+                break
+        if more.size:
+            raise IntegrityError("a record entry has a length that is none")
+    if (at + lengths.sum(axis=0) != ends).any():
+        raise IntegrityError("the lengths of a record entry do not add up")
+    return at + np.cumsum(lengths, axis=0) - lengths, lengths
 
 
 def _long(payload: bytes, at: int, first: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from strongroom.keymaster.logapi import Logs
 from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
 from strongroom.purpose.model import FieldView
+from strongroom.purpose.sealed import SealedRule
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,6 +115,8 @@ class ReadingGrant:
     views: Mapping[str, Mapping[str, FieldView]]
     sql_min_group: int | None
     sql_rows: bool
+    sql_step: int = 1
+    sealed: Mapping[str, SealedRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -320,9 +323,9 @@ class Keymaster(Protocol):
         """Stand-ins (hex) of opened values of a field that the purpose shows as a token."""
 
     def note_sql(
-        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int, persons: int = 0
     ) -> int:
-        """Note an aggregate over open columns; returns the leaf."""
+        """Note an aggregate; returns the leaf. Over sealed fields it is planned, for so many persons at most."""
 
     # -- log ------------------------------------------------------------------------------------
     def publish(self) -> str:

@@ -344,10 +344,10 @@ class EmbeddedKeymaster:
         return self._stand_ins.of(reading_id, table, field_name, values)
 
     def note_sql(
-        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int, persons: int = 0
     ) -> int:
         """See `Keymaster.note_sql`."""
-        return self._releasing.note_sql(reading_id, request_id, table, fields, groups)
+        return self._releasing.note_sql(reading_id, request_id, table, fields, groups, persons)
 
     # -- log ------------------------------------------------------------------------------------
     def publish(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import FieldView, ReadingGrant
@@ -37,6 +37,9 @@ from strongroom.seal.blocks import (
     KIND_SNAPSHOT,
     KIND_TOMBSTONES,
 )
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.aggregating import Planned
 
 READING_SECONDS = 3600.0
 RESERVE_MOST = 64
@@ -77,6 +80,7 @@ class Reading:
     file_keys: dict[bytes, StoredFileKey] = field(default_factory=dict, repr=False)
     shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
     warrant: Warrant | None = None
+    planned: dict[bytes, Planned] = field(default_factory=dict, repr=False)
 
     @property
     def through(self) -> Holder:
@@ -173,8 +177,10 @@ class Readings:
         digest = bytes.fromhex(answer["reason"])
         self._open[ident] = Reading(ident, actor, rule, answer["expires"], digest, holder, leave, warrant=warrant)
         views = self._views(rule, None if warrant is None else warrant.table)
-        group, rows_too = (None, False) if rule.sql is None else (rule.sql.min_group, rule.sql.rows)
-        return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too)
+        group, rows_too, step = None, False, 1
+        if rule.sql is not None:
+            group, rows_too, step = rule.sql.min_group, rule.sql.rows, rule.sql.step
+        return ReadingGrant(ident, actor, purpose, answer["expires"], views, group, rows_too, step, rule.sealed)
 
     def _views(self, purpose: Purpose, table: str | None) -> dict[str, dict[str, FieldView]]:
         """How the fields show under a purpose, or those of one table."""
@@ -210,7 +216,7 @@ class Readings:
             return decider.decide_read(actor, purpose, warrant.verb, warrant.table, chosen, list(warrant.where))
         refused: Decision | None = None
         for table in rule.tables if rule else ("",):
-            for verb in rule.verbs if rule else ("get",):
+            for verb in (*rule.verbs, "aggregate") if rule else ("get",):
                 decision = decider.decide_read(actor, purpose, verb, table)
                 if decision.allowed:
                     return decision

@@ -2,7 +2,8 @@
 
 Rules it keeps:
 
-1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows.
+1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows, or adds up
+   (`aggregating`).
 2. Persons are counted by ordinal, each once, in every scope and window, before any key is derived.
 3. The same request id is charged once and gets the same answer; its keys are derived again.
 4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros. So is a
@@ -20,6 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import BudgetError, ConflictError, DeniedError, UnavailableError, UsageError
+from strongroom.keymaster.aggregating import (
+    AGGREGATE,
+    check_aggregate,
+    classes_of,
+    keep_plan,
+    sealed_of,
+    spend_plan,
+    verb_of,
+)
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
@@ -97,13 +107,15 @@ class Releasing:
         self, rows: Rows, reading: Reading, ask: Ask, model: Table, persons: _Persons, said: Mapping[str, object]
     ) -> Answer:
         core = self._core
-        verb = "rows" if ask.verb == "sql" else ask.verb
+        verb = verb_of(ask, model)
         decider, purpose = core.standing.decider, reading.purpose.name
         decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
         self._check_batches(rows, ask, model)
         if reading.warrant is not None:
             reading.warrant.check_release(ask, persons.tokens)
-        if reading.holder.direct:
+        if verb == AGGREGATE:
+            check_aggregate(reading, ask, len(persons.ordinals))
+        elif reading.holder.direct:
             _whole_only(reading, ask, model)
         if counter(rows, "removals") != persons.removals:
             raise _ErasedError("somebody was erased meanwhile")
@@ -194,7 +206,7 @@ class Releasing:
 
     # -- keys -----------------------------------------------------------------------------------
     def _keys(self, reading: Reading, ask: Ask, model: Table, persons: _Persons) -> dict[str, npt.NDArray[np.uint8]]:
-        if ask.verb == "sql" or not len(ask.tokens):
+        if not len(ask.tokens):
             return {}
         shown, gone = _shown(reading, ask, model), ~persons.found
         classes = [klass for klass in model.classes if klass in shown]
@@ -207,23 +219,35 @@ class Releasing:
         return keys
 
     # -- aggregates -----------------------------------------------------------------------------
-    def note_sql(self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int) -> int:
+    def note_sql(
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int, persons: int = 0
+    ) -> int:
         """See `Keymaster.note_sql`."""
         core, reading = self._core, self._readings.get(reading_id)
+        core.standing.refresh()
+        model = core.standing.schema.table(table)
+        sealed = bool(sealed_of(fields, model))
         said = {**reading.said(), "table": table, "fields": tuple(fields), "request": request_id}
-        request = Request.of(request_id, (reading.actor, reading.purpose.name, "sql", table, "\0".join(fields)))
+        parts = (reading.actor, reading.purpose.name, "sql", table, "\0".join(fields), str(persons))
+        request = Request.of(request_id, parts)
 
         def work(rows: Rows) -> Answer:
             decider = core.standing.decider
-            decision = decider.decide_read(reading.actor, reading.purpose.name, "sql", table, list(fields))
+            verb = AGGREGATE if sealed else "sql"
+            decision = decider.decide_read(reading.actor, reading.purpose.name, verb, table, list(fields))
             core.standing.require(decision)
             if reading.warrant is not None:
                 reading.warrant.check_verb("sql")
-            extras = {"groups": groups}
-            entry = core.journal.entry(rows, "sql", reading.actor, **said, rule=decision.rule, extras=extras)
+            parts: dict[str, object] = {"extras": {"groups": groups}}
+            if sealed:
+                left = spend_plan(core, rows, reading, model, fields, persons)
+                parts = {"remaining": left, "extras": {"groups": groups, "persons": persons}}
+            entry = core.journal.entry(rows, "sql", reading.actor, **said, rule=decision.rule, **parts)
             return {"leaf": core.journal.note(rows, entry)}
 
         leaf: int = core.act("sql", reading.actor, work, once=request, **said)["leaf"]
+        if sealed:
+            keep_plan(reading, request_id, table, fields, persons)
         return leaf
 
 
@@ -269,6 +293,8 @@ def _batch_keys(
 
 def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
     """The sealed classes that the purpose shows of the fields asked for; kept while the table's model is the same."""
+    if ask.verb == "sql":
+        return classes_of(ask, model)
     kept = reading.shown.get((ask.table, ask.fields))
     if kept is not None and kept[0] is model:
         return kept[1]

@@ -21,7 +21,7 @@ from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.unlocking import Unlocking
-from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of
+from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of, words_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Serving:
             where = values_of(model, said.where)
             return Warrant(signer, verb, model.name, _names(said.fields), frozenset(), where, said.limit)
         if isinstance(said, asked.Sql):
-            return Warrant(signer, verb, None, None, persons=said.persons)
+            return Warrant(signer, verb, None, None, persons=said.persons, words=words_of(said.query))
         raise UsageError(f"{verb} is no read")
 
     def put(self, signer: Signer, plan: asked.Put) -> Lease:

@@ -34,9 +34,10 @@ FILE_KEYS_AT_ONCE_MAX = 64
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
-    KIND_RECORDS: ("get", "find", "sql", "rows"),  # sql leaves out superseded rows, and charges persons by position
+    # sql leaves out superseded rows, and charges persons by position
+    KIND_RECORDS: ("get", "find", "sql", "rows", "aggregate"),
     KIND_INDEX: ("find",),
-    KIND_OPEN_COLUMNS: ("sql", "rows"),
+    KIND_OPEN_COLUMNS: ("sql", "rows", "aggregate"),
     KIND_REJECTS: ("rejects",),
 }
 _KIND_NAMES = {KIND_RECORDS: "records", KIND_INDEX: "index", KIND_OPEN_COLUMNS: "open", KIND_REJECTS: "rejects"}
@@ -67,6 +68,8 @@ class Unlocking:
             model = self._readings.decide(reading, _VERBS[base], table)
             if reading.warrant is not None:
                 self._readings.within(reading, "keys", table, lambda warrant: warrant.check_table(table))
+            if base == KIND_RECORDS and reading.holder.direct and not {"get", "find"} & set(reading.purpose.verbs):
+                self._readings.refuse(reading, "sql", table, "blocks of records hold open columns: a server reads them")
             if base == KIND_OPEN_COLUMNS and reading.holder.direct:
                 self._readings.refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
             if base == KIND_REJECTS and reading.holder.direct:

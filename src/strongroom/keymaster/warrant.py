@@ -5,12 +5,14 @@ Rules it keeps:
 1. Subjects, values, table, fields and the greatest number of persons are those that the caller signed; the keymaster
    reads them from the signed bytes, never from what the server says of them.
 2. Only persons are released whose identifier was signed, or whom an index entry under a signed value named.
-3. A request is answered once: its name is kept in the transaction that opens the reading, for longer than it lasts.
+3. A question over sealed fields has its table and fields in its signed text, word for word.
+4. A request is answered once: its name is kept in the transaction that opens the reading, for longer than it lasts.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +90,7 @@ class Warrant:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     tokens: set[bytes] = field(default_factory=set, repr=False)
     released: dict[bytes, int] = field(default_factory=dict, repr=False)
+    words: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def lookups(self) -> int:
@@ -119,6 +122,14 @@ class Warrant:
         if self.table is not None and table is not None and table != self.table:
             raise _beyond("a table that its caller did not name")
 
+    def check_aggregate(self, table: str, fields: Sequence[str], persons: int) -> None:
+        """Raise DeniedError unless the caller's question names this table, these fields, and so many persons."""
+        self.check_verb("sql")
+        if not self.words.issuperset(name.casefold() for name in (table, *fields)):
+            raise _beyond("a table or field that its caller did not name")
+        if persons > self.persons:
+            raise _too_many(self.persons)
+
     def check_release(self, ask: Ask, tokens: npt.NDArray[np.uint8]) -> None:
         """Raise DeniedError unless what is to be released, of persons u8[n,16], is what the caller asked for."""
         self.check_table(ask.table)
@@ -131,11 +142,7 @@ class Warrant:
                 raise _beyond("a person whom its caller did not ask for")
             self.released.update(dict.fromkeys(names, len(tokens) if bulk else 1))
             if sum(self.released.values()) > self.persons:
-                raise DeniedError(
-                    f"more persons than the caller agreed to: the most was {self.persons}",
-                    rule=BEYOND,
-                    hint="sign the request for more",
-                )
+                raise _too_many(self.persons)
 
 
 def remember(core: Core, rows: Rows, ident: bytes) -> bool:
@@ -155,6 +162,16 @@ def values_of(model: Table, where: Mapping[str, Sequence[str]]) -> dict[str, tup
         name: tuple(sorted({normalise_one(value, model.field(name).normalise) for value in values}))
         for name, values in where.items()
     }
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a question, whatever their case: names of tables and fields are among them."""
+    return frozenset(re.findall(r"\w+", text.casefold()))
+
+
+def _too_many(most: int) -> DeniedError:
+    told = f"more persons than the caller agreed to: the most was {most}"
+    return DeniedError(told, rule=BEYOND, hint="sign the request for more")
 
 
 def _beyond(what: str) -> DeniedError:

@@ -185,7 +185,7 @@ _ALL = (
     _call("open_hits", READING, Hits, table=str, field_name=str, value_tokens=U8, entries=U8),
     _call("release", READING, Released, ask=Ask),
     _call("stand_ins", READING, list[str], table=str, field_name=str, values=list[str]),
-    _call("note_sql", READING, int, request_id=bytes, table=str, fields=list[str], groups=int),
+    _call("note_sql", READING, int, request_id=bytes, table=str, fields=list[str], groups=int, persons=int),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

@@ -316,12 +316,12 @@ class RemoteKeymaster:
         asked = self._ask("stand_ins", reading=reading_id, table=table, field_name=field_name, values=list(values))
         return cast("list[str]", asked)
 
-    def note_sql(self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int) -> int:
+    def note_sql(
+        self, reading_id: bytes, request_id: bytes, table: str, fields: Sequence[str], groups: int, persons: int = 0
+    ) -> int:
         """See `Keymaster.note_sql`."""
-        asked = self._ask(
-            "note_sql", reading=reading_id, request_id=request_id, table=table, fields=list(fields), groups=groups
-        )
-        return int(asked)
+        said = {"table": table, "fields": list(fields), "groups": groups, "persons": persons}
+        return int(self._ask("note_sql", reading=reading_id, request_id=request_id, **said))
 
     # -- log ------------------------------------------------------------------------------------
     def publish(self) -> str:

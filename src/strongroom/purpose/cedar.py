@@ -23,11 +23,12 @@ from strongroom.errors import PolicyError
 from strongroom.purpose.freeze import NOTHING, Freezes
 from strongroom.purpose.model import ACTS, FieldView, Policy, Purpose
 from strongroom.purpose.refusal import explain_act, explain_read
+from strongroom.purpose.sealed import names_a_person
 
 if TYPE_CHECKING:
-    from strongroom.schema.model import Schema
+    from strongroom.schema.model import Schema, Table
 
-READS = ("get", "find", "sql", "rows", "rejects", "log")
+READS = ("get", "find", "sql", "rows", "aggregate", "rejects", "log")
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
 
@@ -40,9 +41,10 @@ _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;
   entity Role;
   entity Actor in [Role];
-  entity Table = {{ class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String> }};
+  entity Table = {{ class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String>,
+    naming: Set<String> }};
   type Read = {{ purpose: String, fields: Set<String>, where: Set<String> }};
-  action "read get", "read find", "read sql", "read rows", "read rejects", "read log"
+  action "read get", "read find", "read sql", "read rows", "read aggregate", "read rejects", "read log"
     appliesTo {{ principal: [Actor], resource: [Table], context: Read }};
   action "act put" appliesTo {{ principal: [Actor], resource: [Table] }};
   action {_ROOM_ACTS}
@@ -63,6 +65,9 @@ unless { resource.indexed.containsAll(context.where) };
 @id("room.sql-open-fields")
 forbid(principal, action in [Strongroom::Action::"read sql", Strongroom::Action::"read rows"], resource)
 when { resource.sealed.containsAny(context.fields) || resource.sealed.containsAny(context.where) };
+@id("room.aggregate-names")
+forbid(principal, action == Strongroom::Action::"read aggregate", resource)
+when { resource.naming.containsAny(context.fields) };
 """
 
 
@@ -129,7 +134,8 @@ class Decider:
         Args:
             actor: Who asks.
             purpose: Under which purpose.
-            verb: get, find, sql (aggregates), rows (SQL rows), rejects or log.
+            verb: get, find, sql (aggregates of open fields), rows (SQL rows), aggregate (of sealed fields too),
+                rejects or log.
             table: Table name.
             fields: Fields asked for by name; None means all that the purpose shows.
             where: Fields whose values select records.
@@ -174,6 +180,8 @@ class Decider:
         if asked is None:
             sealed = () if known is None or verb not in {"sql", "rows"} else _sealed(known.fields)
             wanted = tuple(view.name for view in views.values() if view.show != "withheld" and view.name not in sealed)
+            if verb == "aggregate" and rule is not None and known is not None:
+                wanted = _added_up(rule, known)
         else:
             wanted = asked
         allowed, reasons, failed = _NO_ANSWER
@@ -276,6 +284,13 @@ def _purpose_rules(purpose: Purpose, schema: Schema) -> Iterable[str]:
                 f"when {{ {own} && principal in [{roles}]\n"
                 f"  && [{shown}].containsAll(context.fields) && [{shown}].containsAll(context.where) }};\n"
             )
+        fields = ", ".join(map(_quote, _added_up(purpose, schema.tables[name])))
+        if fields:
+            yield (
+                f"@id({_quote(f'{place}.sealed.{name}')})\n"
+                f"permit(principal, action == {_uid('Action', 'read aggregate')}, resource == {_uid('Table', name)})\n"
+                f"when {{ {own} && principal in [{roles}] && [{fields}].containsAll(context.fields) }};\n"
+            )
 
 
 def _entities(policy: Policy, schema: Schema) -> list[dict[str, object]]:
@@ -296,9 +311,20 @@ def _entities(policy: Policy, schema: Schema) -> list[dict[str, object]]:
             "sensitive": sensitive,
             "sealed": list(_sealed(table.fields)),
             "indexed": [f.name for f in table.fields if f.find],
+            "naming": [f.name for f in table.fields if f.klass != "open" and names_a_person(f, table)],
         }
         found.append(entity("Table", table.name, attrs))
     return found
+
+
+def _added_up(purpose: Purpose, table: Table) -> tuple[str, ...]:
+    """The fields that an aggregate over sealed fields may use: those declared, and the open ones that are shown."""
+    rule, own = purpose.sealed.get(table.name), purpose.tables.get(table.name)
+    if rule is None:
+        return ()
+    views = {} if own is None else own.views(table)
+    shown = [view.name for view in views.values() if view.klass == "open" and view.show != "withheld"]
+    return (*shown, *(name for name in rule.fields if table.has_field(name)))
 
 
 def _sealed(fields: Iterable[Any]) -> tuple[str, ...]:

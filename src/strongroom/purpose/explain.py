@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from strongroom.purpose.budget import Limit, limits, most_in_a_day
 from strongroom.purpose.cedar import Decider, Decision
 from strongroom.purpose.model import Policy, Purpose
+from strongroom.purpose.sealed import sealed_lines
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema
@@ -91,6 +92,8 @@ def _best(judge: Decider, policy: Policy, actor: str, purpose: str, table: str, 
     fields = None if field is None else (field,)
     rule = policy.purposes.get(purpose)
     verbs = [verb for verb in rule.verbs if verb not in {"rejects", "log"}] if rule else []
+    if rule is not None and table in rule.sealed:
+        verbs.append("aggregate")
     answers = [judge.decide_read(actor, purpose, verb, table, fields) for verb in verbs or ["get"]]
     return next((answer for answer in answers if answer.allowed), answers[0])
 
@@ -117,6 +120,7 @@ def _allowed(
         lines.append(f"  sql: groups of at least {rule.sql.min_group} persons, {rows}")
     if rule.delay_days:
         lines.append(f"  whoever is read is told after {rule.delay_days} days")
+    lines.extend(sealed_lines(rule, table, field))
     lines.extend(f"  budget: {_words(limit)}" for limit in limits(policy, actor, name, "persons"))
     lines.extend(f"  look-ups: {_words(limit)}" for limit in limits(policy, actor, name, "lookups"))
     return lines

@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import field as has
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import IntegrityError
+from strongroom.purpose.sealed import STEP_DEFAULT, SealedRule
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
@@ -98,10 +100,14 @@ class Actor:
 
 @dataclass(frozen=True)
 class SqlRule:
-    """What SQL may return: aggregates over groups of at least `min_group` persons, and rows or not."""
+    """What SQL may return: aggregates over groups of at least `min_group` persons, and rows or not.
+
+    Of questions over sealed fields counts are multiples of `step`, sums of what so many persons can add.
+    """
 
     min_group: int = MIN_GROUP_DEFAULT
     rows: bool = False
+    step: int = STEP_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ class Purpose:
         approval: When another person must agree; None for never.
         break_glass: Roles that may read without that agreement, and are reviewed for it.
         delay_days: For how many days the persons who were read are not told.
+        sealed: Table name to what of its sealed fields SQL may add up.
     """
 
     name: str
@@ -178,6 +185,7 @@ class Purpose:
     approval: Approval | None = None
     break_glass: tuple[str, ...] = ()
     delay_days: int = 0
+    sealed: Mapping[str, SealedRule] = has(default_factory=dict)
 
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
@@ -268,7 +276,14 @@ def _purpose(value: dict[str, Any]) -> Purpose:
         approval=_approval(value.get("approval")),
         break_glass=tuple(value.get("break_glass", ())),
         delay_days=value.get("delay_days", 0),
+        sealed={name: _sealed(rule) for name, rule in value.get("sealed", {}).items()},
     )
+
+
+def _sealed(value: dict[str, Any]) -> SealedRule:
+    cuts = {name: tuple(points) for name, points in value["cuts"].items()}
+    sums = {name: (low, high) for name, (low, high) in value["sums"].items()}
+    return SealedRule(tuple(value["dimensions"]), cuts, sums)
 
 
 def _approval(value: dict[str, Any] | None) -> Approval | None:

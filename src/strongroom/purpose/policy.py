@@ -6,7 +6,8 @@ Rules it keeps:
 2. Every word must be known: keys, tables, classes, fields, roles, verbs. Nothing is skipped in silence.
 3. A field of a sensitive class, or any field of a sensitive table, shows only under a purpose that states
    why.
-4. `masked` needs a type that has masks, `token` a field that the schema gives tokens.
+4. What of sealed fields may be added up is read and checked by `sealed`.
+5. `masked` needs a type that has masks, `token` a field that the schema gives tokens.
 
 `check_policy` applies the rules about tables and fields again when the schema changes under a policy.
 Deciding is left to `cedar`.
@@ -38,6 +39,7 @@ from strongroom.purpose.model import (
     TableRule,
 )
 from strongroom.purpose.observers import parse_witnesses
+from strongroom.purpose.sealed import QUESTIONS_DEFAULT, STEP_DEFAULT, check_sealed, read_sealed
 from strongroom.purpose.toml import Node, check_name, load, nearest
 
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ def check_policy(policy: Policy, schema: Schema) -> None:
         for name, rule in purpose.tables.items():
             place = f"purposes.{purpose.name}.tables"
             _check_table(purpose, rule, _known_table(schema, name, place), schema, f"{place}.{name}")
+        for name in purpose.sealed:
+            _known_table(schema, name, f"purposes.{purpose.name}.sealed")
+        check_sealed(purpose, schema)
 
 
 def _room(node: Node) -> Budget:
@@ -154,7 +159,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
     check_name(name, "a purpose")
     node.only(
         "legal_basis", "roles", "deny", "verbs", "tables", "budget", "total", "lookups", "sql",
-        "may_know_erased", "sensitive", "approval", "break_glass", "delay_days",
+        "may_know_erased", "sensitive", "approval", "break_glass", "delay_days", "sealed",
     )  # fmt: skip
     basis = node.text("legal_basis")
     if basis is None:
@@ -174,13 +179,14 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         tables=_tables(node.table("tables")),
         budget=budget,
         total=_budget(node, "total") if node.has("total") else Budget(),
-        lookups=_budget(node, "lookups") if node.has("lookups") else budget.times(LOOKUPS_PER_PERSON),
+        lookups=_lookups(node, budget),
         sql=sql or (SqlRule() if "sql" in verbs else None),
         may_know_erased=node.flag("may_know_erased"),
         sensitive=node.text("sensitive"),
         approval=_approval(node.table("approval"), roles) if node.has("approval") else None,
         break_glass=_break_glass(node, roles),
         delay_days=_delay(node),
+        sealed=read_sealed(node.table("sealed")),
     )
 
 
@@ -191,6 +197,13 @@ def _delay(node: Node) -> int:
             f"{node.place('delay_days')} is over {DELAY_DAYS_MAX}", hint="whoever was read is told within ten years"
         )
     return days
+
+
+def _lookups(node: Node, budget: Budget) -> Budget:
+    """As stated, or ten times the persons; a question over sealed fields is one too, and is asked about all persons."""
+    if node.has("lookups"):
+        return _budget(node, "lookups")
+    return Budget(day=QUESTIONS_DEFAULT) if node.has("sealed") else budget.times(LOOKUPS_PER_PERSON)
 
 
 def _approval(node: Node, roles: dict[str, Role]) -> Approval:
@@ -230,9 +243,11 @@ def _verbs(node: Node, sql: SqlRule | None) -> tuple[str, ...]:
 
 
 def _sql(node: Node) -> SqlRule:
-    node.only("min_group", "rows")
+    node.only("min_group", "rows", "step")
     least = node.count("min_group", 2)
-    return SqlRule(MIN_GROUP_DEFAULT if least is None else least, node.flag("rows"))
+    return SqlRule(
+        MIN_GROUP_DEFAULT if least is None else least, node.flag("rows"), node.count("step", 1) or STEP_DEFAULT
+    )
 
 
 def _tables(node: Node) -> dict[str, TableRule]:

@@ -18,6 +18,7 @@ _ROOM_REASONS = {
     "room.sensitive-table": "nothing starts from sensitive table {table}; name its subject and use get",
     "room.find-needs-index": "find looks only in fields that the schema declares with find",
     "room.sql-open-fields": "sql reads only open fields, and field {field} is sealed",
+    "room.aggregate-names": "nothing is added up by a field that says who somebody is",
 }
 
 
@@ -65,6 +66,8 @@ def _without_permit(
         )
     if verb == "rows" and "sql" in rule.verbs:
         return f"{place}.sql.rows", f"purpose {rule.name} allows sql over groups, not rows"
+    if verb == "aggregate" and "sql" in rule.verbs:
+        return _not_added_up(rule, schema, table, asked)
     if verb not in rule.verbs:
         return f"{place}.verbs", f"purpose {rule.name} does not allow {verb}"
     if table not in rule.tables:
@@ -76,6 +79,17 @@ def _without_permit(
         if views[name].show == "withheld":
             return f"{place}.tables.{table}", f"purpose {rule.name} withholds field {name} of table {table}"
     return f"{place}.tables.{table}", f"purpose {rule.name} shows nothing of table {table}"
+
+
+def _not_added_up(rule: Purpose, schema: Schema, table: str, asked: Sequence[str]) -> tuple[str, str]:
+    place, sealed = f"purposes.{rule.name}", rule.sealed.get(table)
+    if sealed is None:
+        return f"{place}.sealed", f"purpose {rule.name} adds up no sealed field of table {table}"
+    own = {field.name for field in schema.tables[table].fields if field.klass != "open"}
+    for name in asked:
+        if name in own and name not in sealed.fields:
+            return f"{place}.sealed.{table}", f"purpose {rule.name} does not add up field {name} of table {table}"
+    return f"{place}.tables.{table}", f"purpose {rule.name} does not show all these fields of table {table}"
 
 
 def explain_act(policy: Policy, actor: str, verb: str, table: str | None, reasons: Sequence[str]) -> tuple[str, str]:

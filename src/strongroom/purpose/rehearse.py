@@ -6,12 +6,13 @@ of them were the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strongroom.purpose.cedar import Decider, Decision
 from strongroom.purpose.model import ACTS, READ_VERBS, Policy
+from strongroom.schema.model import OPEN
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema
@@ -54,7 +55,7 @@ def rehearse(policy: Policy, schema: Schema, entries: Iterable[Mapping[str, Any]
     for entry in entries:
         if entry["decision"] != "allowed" or entry["actor"] == ITSELF:
             continue
-        decision = _decide(decider, entry)
+        decision = _decide(decider, schema, entry)
         if decision is None or decision.allowed:
             continue
         words = (str(entry["actor"]), str(entry["act"]), str(entry.get("purpose", "")), str(entry.get("table", "")))
@@ -66,12 +67,19 @@ def rehearse(policy: Policy, schema: Schema, entries: Iterable[Mapping[str, Any]
     return sorted(made, key=lambda one: (-one.requests, one.first))
 
 
-def _decide(decider: Decider, entry: Mapping[str, Any]) -> Decision | None:
+def _sealed(schema: Schema, table: str, fields: Sequence[str]) -> bool:
+    known = schema.tables.get(table)
+    return known is not None and any(f.klass != OPEN and f.name in fields for f in known.fields)
+
+
+def _decide(decider: Decider, schema: Schema, entry: Mapping[str, Any]) -> Decision | None:
     """What would be decided of an entry now; None for one that no rule of the policy decides."""
     actor, act, table = str(entry["actor"]), str(entry["act"]), entry.get("table")
     if act in READ_VERBS and "purpose" in entry and table is not None:
         # an aggregate names its groups; other sql returned rows
         verb = "rows" if act == "sql" and "groups" not in entry.get("extras", {}) else act
+        if act == "sql" and _sealed(schema, str(table), entry.get("fields") or ()):
+            verb = "aggregate"
         return decider.decide_read(actor, str(entry["purpose"]), verb, str(table), entry.get("fields") or None)
     act = DECIDED_AS.get(act, act)
     if act not in ACTS or "purpose" in entry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection, Mapping
+from datetime import date, datetime
 from difflib import get_close_matches
 
 from strongroom.errors import PolicyError
@@ -15,6 +16,9 @@ from strongroom.errors import PolicyError
 TEXT_LENGTH_MAX = 1 << 20
 NAME_LENGTH_MAX = 64
 INTEGER_MAX = 10**15
+
+Point = int | float | str
+"""A number, or a date as its ISO text."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _PLACE = re.compile(r"at line \d+, column \d+|at end of document")
@@ -122,6 +126,21 @@ class Node:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= INTEGER_MAX:
             raise PolicyError(f"{self.place(key)} must be a whole number from {least} up")
         return value
+
+    def points(self, key: str) -> tuple[Point, ...]:
+        """A list of numbers or dates, dates as ISO texts; empty if not given."""
+        value = self._values.get(key, [])
+        if not isinstance(value, list):
+            raise PolicyError(f"{self.place(key)} must be a list of numbers or dates")
+        found: list[Point] = []
+        for one in value:
+            if isinstance(one, date) and not isinstance(one, datetime):
+                found.append(one.isoformat())
+            elif isinstance(one, int | float | str) and not isinstance(one, bool):
+                found.append(one)
+            else:
+                raise PolicyError(f"{self.place(key)} must be a list of numbers or dates")
+        return tuple(found)
 
     def words(self, key: str, known: Collection[str] | None = None) -> tuple[str, ...]:
         """A list of strings without repeats, each one of `known` if that is given; empty if not given."""

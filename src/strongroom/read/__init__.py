@@ -1,1 +1,1 @@
-"""One door out: ask, then open; sql over open columns; check."""
+"""One door out: ask, then open; sql; check."""

@@ -1,10 +1,11 @@
-"""Answer one SELECT over the open columns of a table: check it, note it, run it; charge persons for rows.
+"""Answer one SELECT over a table: check it, note it, run it; charge persons for rows and for sealed fields.
 
 Rules it keeps:
 
 1. The statement is parsed and checked before any key is asked for.
 2. An aggregate is noted before its answer is given; rows are charged as the persons they are, and released, before
-   they are given.
+   they are given. Over sealed fields every person of the table is charged, and their keys released, while it is
+   answered; where a budget ends meanwhile, nothing is given.
 3. Superseded rows of a table with one record a subject are left out, and everywhere those of the erased and those whose
    retention has ended.
 """
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError, UnavailableError
+from strongroom.errors import DeniedError, UnavailableError, UsageError
 from strongroom.index.dead import Graves
 from strongroom.index.expiry import cutoff
 from strongroom.keymaster.api import Ask
-from strongroom.read.sql import OpenFile, SqlAnswer, run
+from strongroom.read.sealed import SealedColumns
+from strongroom.read.sql import SEALED_BATCH_ROWS, OpenFile, SqlAnswer, run
 from strongroom.read.sqlcheck import TableView, check_sql
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.columns import shapes_of
@@ -35,23 +37,34 @@ if TYPE_CHECKING:
     from strongroom.index.runreader import RunReader
     from strongroom.keymaster.api import ReadingGrant
     from strongroom.read.session import Session
+    from strongroom.read.sqlplan import Plan
     from strongroom.schema.model import Table
 
 ATTEMPTS_MAX = 4
+SEALED_SECONDS_MAX = 3_000.0
 
 
-def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: BlockKeys, text: str) -> pa.Table:
+def run_sql(
+    session: Session,
+    grant: ReadingGrant,
+    finder: Finder,
+    block_keys: BlockKeys,
+    text: str,
+    most: int | None = None,
+) -> pa.Table:
     """Answer one statement; see `Reading.sql`."""
     if grant.sql_min_group is None:
         raise DeniedError(f"purpose {grant.purpose} does not allow sql", rule=f"purpose {grant.purpose}: no sql")
     schema = session.keymaster.schema()
     views = {
-        name: TableView.of(schema.tables[name], fields, grant.purpose)
+        name: TableView.of(schema.tables[name], fields, grant.purpose, grant.sealed.get(name), grant.sql_step)
         for name, fields in grant.views.items()
         if name in schema.tables
     }
     plan = check_sql(text, views, grant.sql_min_group, grant.sql_rows)
     table = schema.tables[plan.tables[0]]
+    if plan.sealed:
+        return _sealed(session, grant, finder, block_keys, plan, table, most)
     runs = finder.runs(table.id, KIND_RECORDS)
     beside = {e.open_of: e for e in finder.catalog.objects(table.id, KIND_OPEN_COLUMNS)}
     pairs = [(r, beside[r.entry.object_id]) for r in runs if r.entry.object_id in beside]
@@ -72,9 +85,51 @@ def run_sql(session: Session, grant: ReadingGrant, finder: Finder, block_keys: B
             for reader, entry in pairs
         ]
         answer = run(plan, files)
+        _check_most(len(answer.rows), most)
         if plan.kind != "rows" or _charged(session, grant, table, plan.fields, [r for r, _ in pairs], answer):
             return answer.table
     raise UnavailableError("persons keep being erased: ask again")
+
+
+def _check_most(persons: int, most: int | None) -> None:
+    if most is not None and persons > most:
+        raise UsageError(f"the question is of more than {most} persons", hint="say that more may be charged")
+
+
+def _sealed(
+    session: Session,
+    grant: ReadingGrant,
+    finder: Finder,
+    block_keys: BlockKeys,
+    plan: Plan,
+    table: Table,
+    most: int | None,
+) -> pa.Table:
+    """The answer to a question over sealed fields: planned as a whole, then released a batch at a time."""
+    runs = finder.runs(table.id, KIND_RECORDS)
+    masks = finder.live_masks(table, _graves(session, grant, table))
+    persons = sum(int(masks[r.entry.object_id].sum()) for r in runs)
+    if plan.by_person:
+        # who has several records may be in two batches, and is counted in each
+        persons = min(persons, sum(r.entry.persons + 2 * (r.entry.entries // SEALED_BATCH_ROWS + 1) for r in runs))
+    _check_most(persons, most)
+    session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0, persons)
+    beside = {e.open_of: e for e in finder.catalog.objects(table.id, KIND_OPEN_COLUMNS)}
+    until = cutoff(table, session.now())
+    files = []
+    for reader in runs:
+        entry = beside.get(reader.entry.object_id)
+        key = None if entry is None else block_keys(entry.key_id, KIND_OPEN_COLUMNS, [0], table.id)[0]
+        files.append(
+            OpenFile(
+                None if entry is None else _source(session, entry),
+                key,
+                _unless_all(masks[reader.entry.object_id]),
+                expires=until,
+                sealed=SealedColumns(session.keymaster, grant.reading_id, table, plan, reader),
+            )
+        )
+    return run(plan, files, seconds_max=SEALED_SECONDS_MAX).table
 
 
 def _graves(session: Session, grant: ReadingGrant, table: Table) -> Graves:

@@ -376,14 +376,19 @@ class Reading:
         return table
 
     # -- analytics ------------------------------------------------------------------------------
-    def sql(self, text: str) -> pa.Table:
-        """Answer one SELECT over the open columns of one table; Arrow out.
+    def sql(self, text: str, *, persons: int | None = None) -> pa.Table:
+        """Answer one SELECT over one table; Arrow out.
 
-        Aggregates keep the purpose's minimum group; rows are persons and charged as such, or refused.
+        Aggregates keep the purpose's minimum group. Rows are persons and charged as such, or refused; over sealed
+        fields every person of the table is charged, and figures come in steps.
+
+        Args:
+            text: The statement.
+            persons: The most persons that may be charged; None for as many as it takes.
         """
         from strongroom.read.analytics import run_sql
 
-        return run_sql(self._session, self._grant, self._finder, self._block_keys, text)
+        return run_sql(self._session, self._grant, self._finder, self._block_keys, text, persons)
 
 
 def _values(given: Any) -> Iterable[Any]:

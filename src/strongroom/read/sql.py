@@ -1,4 +1,4 @@
-"""Answers a checked question over open columns with DuckDB, in memory and shut off from everything else.
+"""Answers a checked question over a table's columns with DuckDB, in memory and shut off from everything else.
 
 Rules kept here:
 
@@ -13,8 +13,9 @@ In tables with many records a subject, a person may be in several files under an
 as n persons then has at least n divided by the number of files: that bound is what is asked to reach the minimum.
 
 Files are decoded once, a batch at a time; text with few distinct values is kept as a dictionary, which is what makes
-this about as fast as DuckDB reading plain Parquet itself. Checking is left to `sqlcheck`, noting and charging to the
-caller: for rows, `SqlAnswer.files` and `SqlAnswer.rows` say whom to charge before `table` is handed on.
+this about as fast as DuckDB reading plain Parquet itself. Checking is left to `sqlcheck`, sealed columns to `sealed`,
+noting and charging to the caller: for rows, `SqlAnswer.files` and `SqlAnswer.rows` say whom to charge before `table` is
+handed on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from strongroom.read.sqlplan import ColumnView, Plan
 
 BATCH_ROWS = 131_072
+SEALED_BATCH_ROWS = 65_536  # others wait while so many persons are charged
 SQL_SECONDS_MAX = 300.0
 PERSON_COLUMN = "_person"
 _DICTIONARY_BYTES_MAX = 4.0
@@ -53,17 +55,30 @@ _ENGINE_SETTINGS = (
 )
 
 
+class Beside(Protocol):
+    """Columns that do not lie in an open-columns file, of the same rows in the same order: see `SealedColumns`."""
+
+    @property
+    def entries(self) -> int:
+        """How many rows there are."""
+
+    def beside(self, rows: int, live: npt.NDArray[np.bool_] | None) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
+        """The columns of the next rows that count, and which these are."""
+
+
 @dataclass(frozen=True)
 class OpenFile:
     """One open-columns file of a table, to be read.
 
     Args:
-        source: A path, a buffer or a seekable file object of Parquet bytes, or an Arrow table.
+        source: A path, a buffer or a seekable file object of Parquet bytes, or an Arrow table; None where only sealed
+            columns are.
         key: Its 32-byte key (Parquet modular encryption, AES_GCM_V1, uniform), or None for a plain file.
         live: One truth value a row, in row order: whether the row is the newest of its person; None where all are.
         persons: Number of the row's person within the file, in row order; None where the file has `_person`, or
             where the table has one record a subject.
         expires: Name of a date or time column, and the day and time (UTC) before which a row has expired.
+        sealed: Gives the sealed columns of the same rows.
     """
 
     source: Any
@@ -71,6 +86,7 @@ class OpenFile:
     live: pa.Array | npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     persons: pa.Array | npt.NDArray[np.integer[Any]] | None = field(default=None, repr=False)
     expires: tuple[str, date, datetime] | None = None
+    sealed: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ def run(
         found = _ask(engine, plan.scan, "data", feed.reader(), feed)
         if plan.kind == "rows":
             return _rows(plan, found)
-        need = plan.min_group * (max(1, len(files)) if plan.by_person else 1)
+        need = plan.min_group * (max(1, len(files)) if plan.by_person and not plan.sealed else 1)
         groups, suppressed = _enough(plan, found, need)
         table = _ask(engine, plan.answer, "groups", groups, feed)
     finally:
@@ -195,6 +211,7 @@ class _Feed:
         self.plan = plan
         self.files = files
         self.until = until
+        self.batch_rows = SEALED_BATCH_ROWS if plan.sealed else BATCH_ROWS
         self.failed: StrongroomError | None = None
         self._as_dictionary: frozenset[str] | None = None
 
@@ -237,8 +254,13 @@ class _Feed:
         """Columns of one file by name, batch by batch, with the number of rows."""
         import pyarrow as pa
 
+        if file.source is None:
+            rows = 0 if file.sealed is None else file.sealed.entries
+            for start in range(0, rows, self.batch_rows):
+                yield {}, min(self.batch_rows, rows - start)
+            return
         if isinstance(file.source, pa.Table):
-            for batch in file.source.to_batches(max_chunksize=BATCH_ROWS):
+            for batch in file.source.to_batches(max_chunksize=self.batch_rows):
                 yield {name: batch.column(name) for name in batch.schema.names}, len(batch)
             return
         opened, wanted = self._open(file)
@@ -247,10 +269,10 @@ class _Feed:
             if side is not None and len(side) != rows:
                 raise IntegrityError(f"file {number} has {rows} rows and {len(side)} marks for them")
         if not wanted:
-            for start in range(0, rows, BATCH_ROWS):
-                yield {}, min(BATCH_ROWS, rows - start)
+            for start in range(0, rows, self.batch_rows):
+                yield {}, min(self.batch_rows, rows - start)
             return
-        for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=wanted, use_threads=True):
+        for batch in opened.iter_batches(batch_size=self.batch_rows, columns=wanted, use_threads=True):
             yield {name: batch.column(name) for name in batch.schema.names}, len(batch)
 
     def _open(self, file: OpenFile) -> tuple[Any, list[str]]:
@@ -262,10 +284,10 @@ class _Feed:
         present = set(opened.schema_arrow.names)
         if self._as_dictionary is None:
             self._as_dictionary = _few_values(opened.metadata, self.plan.columns)
-        wanted = [c.name for c in self.plan.columns if c.name in present]
+        wanted = [c.name for c in self.plan.columns if c.name in present and not c.part]
         if file.expires is not None and file.expires[0] in present and file.expires[0] not in wanted:
             wanted.append(file.expires[0])
-        if self.plan.by_person and file.persons is None:
+        if self.plan.by_person and file.persons is None and not self.plan.sealed:
             wanted.append(PERSON_COLUMN)
         encoded = [name for name in wanted if name in self._as_dictionary]
         if encoded:
@@ -281,6 +303,8 @@ class _Feed:
 
         arrays: dict[str, Any] = {}
         for i, column in enumerate(self.plan.columns):
+            if column.part:
+                continue
             given = columns.get(column.name)
             few = self._as_dictionary is not None and column.name in self._as_dictionary
             arrays[f"c{i}"] = pa.nulls(rows, _arrow_type(column)) if given is None else _shown(given, column)
@@ -289,7 +313,7 @@ class _Feed:
         if self.plan.kind == "rows":
             arrays["_file"] = pa.array(np.full(rows, number, np.uint32))
             arrays["_row"] = pa.array(np.arange(start, start + rows, dtype=np.uint64))
-        if self.plan.by_person:
+        if self.plan.by_person and not self.plan.sealed:
             given = columns[PERSON_COLUMN] if file.persons is None else file.persons[start : start + rows]
             arrays["_who"] = pa.array(np.asarray(given).astype(np.uint64) | np.uint64(number << 32))
         if not arrays:
@@ -299,7 +323,14 @@ class _Feed:
         if file.expires is not None and file.expires[0] in columns:
             kept = _unexpired(columns[file.expires[0]], file.expires)
             live = kept if live is None else live & kept
-        return batch if live is None or live.all() else batch.filter(pa.array(live))
+        beside: dict[str, Any] = {}
+        if file.sealed is not None:
+            beside, live = file.sealed.beside(rows, live)
+        if live is not None and not live.all():
+            batch = batch.filter(pa.array(live))
+        for name, array in beside.items():
+            batch = batch.append_column(name, array)
+        return batch
 
 
 def _unexpired(given: Any, expires: tuple[str, date, datetime]) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Reads one SQL question over open columns, refuses what could name a person, and plans the rest.
+"""Reads one SQL question over a table's columns, refuses what could name a person, and plans the rest.
 
 Rules kept here:
 
@@ -6,7 +6,8 @@ Rules kept here:
    functions are refused by name; comments never reach the engine, for nothing of the caller's text does
    (`sqlexpr`).
 2. Only open columns that the purpose shows, in every clause: what may not be seen may not be filtered, sorted or
-   grouped by either. A masked column is its masked value everywhere.
+   grouped by either. A masked column is its masked value everywhere. Of sealed fields what the purpose declares, in
+   aggregates (`sqlsealed`).
 3. An aggregate is taken of a bare column, so that no condition inside it can single a person out. `min`, `max` and
    their kin give one person's value and are refused.
 4. Every group, and the whole answer where there are no groups, has at least `min_group` persons, counted beside the
@@ -25,32 +26,16 @@ from typing import Any
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.read.sqlexpr import as_condition, compile_expression
-from strongroom.read.sqlkinds import Sql, not_offered, only, whole_number
+from strongroom.read.sqlkinds import MEASURES, Sql, function_name, not_offered, only, single, unique, whole_number
 from strongroom.read.sqlparse import match, named_table, parse_select
 from strongroom.read.sqlplan import ColumnView, Plan, TableView
+from strongroom.read.sqlsealed import measured, no_rows, standing, stepped
 
 __all__ = ["SQL_GROUPS_MAX", "SQL_ROWS_MAX", "ColumnView", "Plan", "TableView", "check_sql"]
 
 SQL_ROWS_MAX = 10_000
 SQL_GROUPS_MAX = 100_000
 MIN_GROUP_LEAST = 2
-_SINGLE = frozenset(
-    "Min Max AnyValue First Last FirstValue LastValue NthValue ArgMin ArgMax ArrayAgg GroupConcat Median Mode"  # noqa: SIM905
-    " Quantile ApproxQuantile PercentileCont PercentileDisc IgnoreNulls RespectNulls".split()
-)
-_SINGLE_NAMES = frozenset(
-    "list any_value arbitrary first last min_by max_by arg_min_null arg_max_null histogram mad quantile"  # noqa: SIM905
-    " reservoir_quantile approx_top_k string_agg group_concat listagg bit_xor product".split()
-)
-_MEASURES = {
-    "Sum": "sum",
-    "Avg": "avg",
-    "Stddev": "stddev_samp",
-    "StddevSamp": "stddev_samp",
-    "StddevPop": "stddev_pop",
-    "Variance": "var_samp",
-    "VariancePop": "var_pop",
-}
 
 
 def check_sql(text: str, tables: Mapping[str, TableView], min_group: int, rows_allowed: bool) -> Plan:
@@ -92,6 +77,7 @@ class _Compiler:
         self.keys: dict[str, Sql] = {}
         self.cells: dict[str, Sql] = {}
         self.guards: dict[str, str] = {}
+        self.measures: dict[str, tuple[str, str, ColumnView | None, bool]] = {}
         self.items = [self._item(i) for i in self._expanded()]
 
     # -- what is asked --------------------------------------------------------------------------
@@ -126,33 +112,33 @@ class _Compiler:
             return False
         order = args.get("order")
         nodes = [node for _, node in self.items] + (list(order.expressions) if order else [])
-        return not any(n.find(exp.AggFunc) or any(map(_single, n.walk())) for n in nodes)
+        return not any(n.find(exp.AggFunc) or any(map(single, n.walk())) for n in nodes)
 
     def names(self) -> tuple[str, ...]:
         """Names of the answer's columns, made different where they are not."""
-        taken: dict[str, None] = {}
-        for name, _ in self.items:
-            unique, n = name, 1
-            while unique in taken:
-                n += 1
-                unique = f"{name}_{n}"
-            taken[unique] = None
-        return tuple(taken)
+        return unique([name for name, _ in self.items])
 
     # -- leaves ---------------------------------------------------------------------------------
     def column(self, node: Any) -> Sql | None:
         """What a column of the table stands for; refuses those the purpose does not show."""
         kind = type(node).__name__
-        if _single(node):
+        if single(node):
             raise DeniedError(
-                f"{_function(node)} gives a single person's value",
+                f"{function_name(node)} gives a single person's value",
                 rule="sql gives no single person's value",
                 hint="ask for count, sum or avg of a group",
             )
-        if kind in _MEASURES or kind == "Count":
+        if kind in MEASURES or kind == "Count":
             raise UsageError("an aggregate stands here where sql cannot have one")
         if kind != "Column":
             return None
+        column = self._named(node)
+        if column.sealed is not None:
+            column = standing(node, column, self._place(column))
+        return self._used(column)
+
+    def _named(self, node: Any) -> ColumnView:
+        """The column that a name means, if the purpose allows it."""
         only(node, "this", "table")
         if type(node.this).__name__ != "Identifier":
             raise not_offered(node.this)
@@ -164,11 +150,21 @@ class _Compiler:
             raise UsageError(f"table {self.view.name} has no such field", hint="name a field of the schema")
         column = self.view.columns[name]
         self._allow(column)
-        self.columns.setdefault(name, column)
-        return Sql(f"c{list(self.columns).index(name)}", column.kind)
+        return column
+
+    def _used(self, column: ColumnView) -> Sql:
+        """A column as the engine names it; a sealed field may stand as two."""
+        key = f"{column.name}\0{column.part}"
+        self.columns.setdefault(key, column)
+        return Sql(f"c{list(self.columns).index(key)}", column.kind)
+
+    def _place(self, column: ColumnView) -> str:
+        return f"{column.name} of {self.view.name}"
 
     def _allow(self, column: ColumnView) -> None:
-        place = f"{column.name} of {self.view.name}"
+        place = self._place(column)
+        if column.sealed is not None:
+            return
         if column.klass in self.view.sensitive_classes:
             raise DeniedError(
                 f"{place} is of class {column.klass}, which is sensitive: sql neither shows nor filters by it",
@@ -191,7 +187,7 @@ class _Compiler:
     def cell(self, node: Any) -> Sql | None:
         """What stands for a node after grouping: a key or an aggregate."""
         kind = type(node).__name__
-        if not (kind in _MEASURES or kind == "Count"):
+        if not (kind in MEASURES or kind == "Count"):
             if kind in ("Literal", "Null", "Boolean"):
                 return None
             text = self._key_text(node)
@@ -203,7 +199,7 @@ class _Compiler:
                     "a field stands neither in group by nor in an aggregate",
                     hint="every field outside an aggregate belongs into group by",
                 )
-            return self.column(node) if _single(node) else None
+            return self.column(node) if single(node) else None
         text, guard, result = self._aggregate(node)
         self.cells.setdefault(text, result)
         if guard is not None:
@@ -238,26 +234,33 @@ class _Compiler:
             argument = argument.expressions[0]
         if kind == "Count" and type(argument).__name__ == "Star" and not distinct:
             only(argument)
+            self.measures["count(*)"] = (kind, "*", None, False)
             return "count(*)", None, Sql("", "int")
         if type(argument).__name__ != "Column":
             raise DeniedError(
-                f"{_function(node)} takes a field, nothing computed",
+                f"{function_name(node)} takes a field, nothing computed",
                 rule="sql aggregates take bare fields",
                 hint="put the condition into where, or the computed value into group by",
             )
-        value = self.column(argument)
-        assert value is not None
+        column = self._named(argument)
+        if column.sealed is not None:
+            column = measured(kind, column, self._place(column), distinct=distinct)
+        value = self._used(column)
+        text, result = self._taken(kind, value, distinct=distinct)
+        self.measures[text] = (kind, value.text, column, distinct)
         guard = f"count({value.text})"
         if self.by_person:
             guard = f"count(distinct case when {value.text} is not null then _who end)"
-        nullable = list(self.columns.values())[int(value.text[1:])].nullable
+        return text, guard if column.nullable else None, result
+
+    def _taken(self, kind: str, value: Sql, *, distinct: bool) -> tuple[str, Sql]:
+        """Text and type of an aggregate of a column."""
         if kind == "Count":
-            return f"count({'distinct ' if distinct else ''}{value.text})", guard if nullable else None, Sql("", "int")
+            return f"count({'distinct ' if distinct else ''}{value.text})", Sql("", "int")
         if value.kind not in ("int", "float"):
-            raise UsageError(f"{_function(node)} needs a field of numbers")
+            raise UsageError(f"{kind.lower()} needs a field of numbers")
         engine_type, kind_out = ("bigint", "int") if kind == "Sum" and value.kind == "int" else ("double", "float")
-        text = f"try_cast({_MEASURES[kind]}({value.text}) as {engine_type})"
-        return text, guard if nullable else None, Sql("", kind_out)
+        return f"try_cast({MEASURES[kind]}({value.text}) as {engine_type})", Sql("", kind_out)
 
     # -- plans ----------------------------------------------------------------------------------
     def _where(self) -> str:
@@ -324,6 +327,7 @@ class _Compiler:
             )
         selected = [compile_expression(node, self.column) for _, node in self.items]
         tail = self._where() + self._order(self.column, selected) + self._limit(required=True)
+        no_rows(list(self.columns.values()))
         items = ", ".join(f"{s.text} as r{i}" for i, s in enumerate(selected))
         return self._plan("rows", f"select {items}, _file, _row from data{tail}", "", grouped=False)  # noqa: S608 - compiled
 
@@ -339,12 +343,19 @@ class _Compiler:
         tail = kept + self._order(self.cell, selected) + self._limit(required=False)
         answer = f"select {', '.join(f'{s.text} as r{i}' for i, s in enumerate(selected))} from groups{tail}"  # noqa: S608 - compiled
         inner = [f"{k.text} as k{i}" for i, k in enumerate(self.keys.values())]
-        inner += [f"{text} as a{i}" for i, text in enumerate(self.cells)]
+        inner += [f"{self._cell_text(text)} as a{i}" for i, text in enumerate(self.cells)]
         inner += [f"{text} as g{i}" for i, text in enumerate(dict.fromkeys(self.guards.values()))]
         inner.append(f"count({'distinct _who' if self.by_person else '*'}) as n")
         by = f" group by {', '.join(str(i + 1) for i in range(len(self.keys)))}" if self.keys else ""
         scan = f"select {', '.join(inner)} from data{where}{by}"  # noqa: S608 - compiled
         return self._plan("aggregate", scan, answer, grouped=grouped)
+
+    def _cell_text(self, text: str) -> str:
+        """An aggregate as the engine takes it: rounded where the question touches a sealed field."""
+        if not any(column.part for column in self.columns.values()):
+            return text
+        kind, name, column, distinct = self.measures[text]
+        return stepped(kind, name, column, self.view.step, distinct=distinct)
 
     def _read_keys(self) -> bool:
         from sqlglot import exp
@@ -385,14 +396,3 @@ class _Compiler:
             min_group=self.min_group,
             by_person=self.by_person and kind == "aggregate",
         )
-
-
-def _single(node: Any) -> bool:
-    """Whether a node is a function that gives one person's value."""
-    name = type(node).__name__
-    return name in _SINGLE or (name == "Anonymous" and str(node.this).lower() in _SINGLE_NAMES)
-
-
-def _function(node: Any) -> str:
-    name = str(node.this).lower() if type(node).__name__ == "Anonymous" else type(node).__name__.lower()
-    return {"groupconcat": "string_agg", "arrayagg": "list", "anyvalue": "any_value"}.get(name, name)

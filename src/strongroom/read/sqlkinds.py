@@ -34,6 +34,23 @@ CASTS = {
     "TIMESTAMP": ("timestamp", "timestamp"),
     "TIMESTAMPNTZ": ("timestamp", "timestamp"),
 }
+_SINGLE = frozenset(
+    "Min Max AnyValue First Last FirstValue LastValue NthValue ArgMin ArgMax ArrayAgg GroupConcat Median Mode"  # noqa: SIM905
+    " Quantile ApproxQuantile PercentileCont PercentileDisc IgnoreNulls RespectNulls".split()
+)
+_SINGLE_NAMES = frozenset(
+    "list any_value arbitrary first last min_by max_by arg_min_null arg_max_null histogram mad quantile"  # noqa: SIM905
+    " reservoir_quantile approx_top_k string_agg group_concat listagg bit_xor product".split()
+)
+MEASURES = {
+    "Sum": "sum",
+    "Avg": "avg",
+    "Stddev": "stddev_samp",
+    "StddevSamp": "stddev_samp",
+    "StddevPop": "stddev_pop",
+    "Variance": "var_samp",
+    "VariancePop": "var_pop",
+}
 _QUIET_ARGS = {"safe", "typed", "big_int", "coalesce", "nested", "_type"}
 
 
@@ -143,3 +160,27 @@ def of_kind(value: Sql, *kinds: str) -> Sql:
 
 
 ENGINE_TYPES = {kind: engine_type for engine_type, kind in CASTS.values()}
+
+
+def single(node: Any) -> bool:
+    """Whether a node is a function that gives one person's value."""
+    name = type(node).__name__
+    return name in _SINGLE or (name == "Anonymous" and str(node.this).lower() in _SINGLE_NAMES)
+
+
+def function_name(node: Any) -> str:
+    """The name of an aggregate as a refusal says it."""
+    name = str(node.this).lower() if type(node).__name__ == "Anonymous" else type(node).__name__.lower()
+    return {"groupconcat": "string_agg", "arrayagg": "list", "anyvalue": "any_value"}.get(name, name)
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Names made different where they are not, in their order."""
+    taken: dict[str, None] = {}
+    for name in names:
+        other, n = name, 1
+        while other in taken:
+            n += 1
+            other = f"{name}_{n}"
+        taken[other] = None
+    return tuple(taken)

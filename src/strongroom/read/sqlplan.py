@@ -1,4 +1,4 @@
-"""What a question over open columns may see, and what it was planned to be: values without behaviour of their own.
+"""What a question over a table may see, and what it was planned to be: values without behaviour of their own.
 
 Rules kept here:
 
@@ -13,7 +13,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from strongroom.purpose.sealed import SealedRule
+    from strongroom.purpose.toml import Point
     from strongroom.schema.model import Table
+
+WHOLE, INTERVAL, AMOUNT = "whole", "interval", "amount"
+"""What a sealed field is in a question: its value, the interval it falls into, or a bounded number to add up."""
+
+
+@dataclass(frozen=True)
+class SealedUse:
+    """What of a sealed field may be added up: see `purpose.sealed.SealedRule`.
+
+    Args:
+        whole: Whether it is a dimension.
+        cuts: Its cut points.
+        bounds: The least and the most that a record adds to its sum.
+    """
+
+    whole: bool = False
+    cuts: tuple[Point, ...] = ()
+    bounds: tuple[Point, Point] | None = None
 
 
 class _View(Protocol):
@@ -30,10 +50,12 @@ class ColumnView:
     Args:
         name: Field name.
         type: Type in the schema.
-        klass: Class; only `open` can be asked for in sql.
+        klass: Class; only `open` can be asked for in sql, and what `sealed` says.
         show: plain, masked, token or withheld.
         mask: Name of the mask where it is masked.
         nullable: Whether a record may lack it.
+        sealed: What of a sealed field may be added up.
+        part: In a plan, what a sealed field is: one of `WHOLE`, `INTERVAL`, `AMOUNT`; empty for open fields.
     """
 
     name: str
@@ -42,10 +64,14 @@ class ColumnView:
     show: str = "plain"
     mask: str | None = None
     nullable: bool = True
+    sealed: SealedUse | None = None
+    part: str = ""
 
     @property
     def kind(self) -> str:
-        """Type of what sql sees: a masked value is text."""
+        """Type of what sql sees: a masked value and an interval are text."""
+        if self.part:
+            return "string" if self.part == INTERVAL else self.type
         return "string" if self.show == "masked" else self.type
 
 
@@ -60,6 +86,7 @@ class TableView:
         purpose: Name of the purpose, for refusals.
         sensitive: Whether the table itself is sensitive: nothing that gives rows starts from it.
         sensitive_classes: Names of sensitive classes.
+        step: Persons to a step of answers over sealed fields.
     """
 
     name: str
@@ -68,17 +95,26 @@ class TableView:
     purpose: str
     sensitive: bool = False
     sensitive_classes: frozenset[str] = frozenset({"sensitive"})
+    step: int = 1
 
     @classmethod
-    def of(cls, table: Table, views: Mapping[str, _View], purpose: str) -> TableView:
+    def of(
+        cls, table: Table, views: Mapping[str, _View], purpose: str, sealed: SealedRule | None = None, step: int = 1
+    ) -> TableView:
         """The view of a schema's table under the field views a keymaster granted; an unnamed field is withheld."""
         columns = {}
+        uses = {} if sealed is None else {name: _use(sealed, name) for name in sealed.fields}
         for f in table.fields:
             view = views.get(f.name)
             show, mask = ("withheld", None) if view is None else (view.show, view.mask)
-            columns[f.name] = ColumnView(f.name, f.type, f.klass, show, mask, f.nullable)
+            use = None if f.klass == "open" else uses.get(f.name)
+            columns[f.name] = ColumnView(f.name, f.type, f.klass, show, mask, f.nullable, use)
         classes = frozenset(name for name, info in table.class_info.items() if info.sensitive)
-        return cls(table.name, table.records, columns, purpose, table.klass == "sensitive", classes)
+        return cls(table.name, table.records, columns, purpose, table.klass == "sensitive", classes, step)
+
+
+def _use(rule: SealedRule, name: str) -> SealedUse:
+    return SealedUse(name in rule.dimensions, rule.cuts.get(name, ()), rule.sums.get(name))
 
 
 @dataclass(frozen=True)
@@ -112,4 +148,9 @@ class Plan:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields read, for the log."""
-        return tuple(c.name for c in self.columns)
+        return tuple(dict.fromkeys(c.name for c in self.columns))
+
+    @property
+    def sealed(self) -> tuple[ColumnView, ...]:
+        """The columns that come out of sealed cells."""
+        return tuple(c for c in self.columns if c.part)

@@ -110,8 +110,10 @@ def _describe(spec: _I64, f: Field, array: pa.Array) -> int:
     return 8 * len(array)
 
 
-def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64) -> dict[str, pa.Array]:
-    """Unpack in the compiled loops."""
+def unpack(
+    table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets: _I64, wanted: Sequence[str] | None = None
+) -> dict[str, pa.Array]:
+    """Unpack in the compiled loops; fields that are not wanted are passed over."""
     from strongroom.schema import _unpacking_lanes as lanes
 
     rows = len(offsets) - 1
@@ -128,6 +130,8 @@ def unpack(table: Table, klass: str, fields: Sequence[Field], data: _U8, offsets
     for i, f in enumerate(fields):
         if bad >= 0:
             break
+        if wanted is not None and f.name not in wanted:
+            continue
         columns[f.name], bad = _take(f, data, kinds[i], starts[i], lengths[i])
     if bad >= 0:
         raise IntegrityError(f"a cell of table {table.name}, class {klass} does not unpack: row {bad}")

@@ -347,7 +347,11 @@ def pack_cells(
 
 
 def unpack_cells(
-    table: Table, klass: str, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    table: Table,
+    klass: str,
+    data: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    wanted: Sequence[str] | None = None,
 ) -> dict[str, pa.Array]:
     """Unpack the cells of many records into typed columns.
 
@@ -356,6 +360,7 @@ def unpack_cells(
         klass: One of its classes.
         data: Bytes u8[m] of all cells.
         offsets: Where each begins and the last ends, i64[n + 1], ascending, within `data`.
+        wanted: Names of the fields to unpack; None for all.
 
     Returns:
         A column of n values by field name (large_string or large_binary where 32-bit offsets are too small).
@@ -367,10 +372,10 @@ def unpack_cells(
 
     fields = table.fields_of(klass)
     if len(offsets) - 1 >= LOOP_ROWS_MIN:
-        return _packing_columns.unpack(table, klass, fields, data, offsets)
+        return _packing_columns.unpack(table, klass, fields, data, offsets, wanted)
     bounds = offsets.tolist()
     records = [unpack_cell(table, klass, data[begin:end].tobytes()) for begin, end in pairwise(bounds)]
-    return _packing_columns.columns_of(fields, records)
+    return _packing_columns.columns_of([f for f in fields if wanted is None or f.name in wanted], records)
 
 
 def _rows(values: list[list[Any]], rows: int) -> Sequence[tuple[Any, ...]]:

@@ -268,11 +268,11 @@ class ReadingClient:
         return [self._record(table, one) for one in found.records]
 
     def sql(self, text: str, *, persons: int = 0) -> pa.Table:
-        """Answer one SELECT over open columns; see `Reading.sql`.
+        """Answer one SELECT; see `Reading.sql`.
 
         Args:
             text: The statement.
-            persons: The greatest number of persons that its rows may be charged for; it is signed.
+            persons: The greatest number of persons that it may be charged for; it is signed.
         """
         import pyarrow as pa
 

@@ -71,7 +71,7 @@ class Verbs:
         return FoundSaid([_record(record) for record in found], cursor, dict(keys.remaining))
 
     def sql(self, request: Original, actor: str, said: asked.Sql, _body: bytes) -> SqlSaid:
-        """One SELECT over open columns."""
+        """One SELECT over a table."""
         with self._reading(request, actor, said, None) as (desk, _):
             table = desk.sql(said.query)
         if table.num_rows > ROWS_MAX:
