@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
 
-FIND_RECORDS_MAX = 1_000
-FIND_VALUES_MAX = 1_000
-SUBJECTS_MAX = 1_000
+FIND_RECORDS_MAX = FIND_VALUES_MAX = SUBJECTS_MAX = 1_000
 Row = tuple[bytes, "RecordEntry"]
 
 
