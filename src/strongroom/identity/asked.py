@@ -73,6 +73,13 @@ class Sql(Read, frozen=True, kw_only=True):
     persons: SqlPersons = 0
 
 
+class SubjectLog(Read, frozen=True, kw_only=True):
+    """Who read one subject, proved: the file that `strongroom verify` checks."""
+
+    table: Name
+    subject: Value
+
+
 class Erase(Asked, frozen=True, kw_only=True):
     """Some subjects, for good."""
 
@@ -119,11 +126,11 @@ VERBS: Mapping[str, type[Asked]] = {
     "put": Put,
     "erase": Erase,
     "log": Log,
+    "subject-log": SubjectLog,
     "explain": Explain,
     "schema": Nothing,
     "whoami": Nothing,
 }
-READS = ("get", "find", "sql")
 LEASES = ("put", "erase")
 
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}

@@ -89,6 +89,9 @@ class Serving:
             model = schema.table(said.table)
             where = values_of(model, said.where)
             return Warrant(signer, verb, model.name, _names(said.fields), frozenset(), where, said.limit)
+        if isinstance(said, asked.SubjectLog):
+            model = schema.table(said.table)
+            return Warrant(signer, "log", model.name, None, subjects_of(model, [said.subject]), {}, 1)
         if isinstance(said, asked.Sql):
             return Warrant(signer, verb, None, None, persons=said.persons, words=words_of(said.query))
         raise UsageError(f"{verb} is no read")

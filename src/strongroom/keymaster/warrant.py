@@ -94,8 +94,8 @@ class Warrant:
 
     @property
     def lookups(self) -> int:
-        """How many values it looks up."""
-        return len(self.subjects) + sum(map(len, self.where.values()))
+        """How many values it looks up; of a person's log the one is spent when it is made."""
+        return 0 if self.verb == "log" else len(self.subjects) + sum(map(len, self.where.values()))
 
     def allow(self, tokens: npt.NDArray[np.uint8]) -> None:
         """Take the persons behind subject tokens u8[n,16] as asked for."""

@@ -88,6 +88,12 @@ class LogSaid(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class SubjectLogSaid(msgspec.Struct, frozen=True):
+    """Who read a person: a file as `strongroom verify` checks it."""
+
+    file: dict[str, Any]
+
+
 class ExplainSaid(msgspec.Struct, frozen=True):
     """Whether the caller may see it, by which rule, and the most persons that can leave in a day."""
 
@@ -137,6 +143,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "put": PutSaid,
     "erase": EraseSaid,
     "log": LogSaid,
+    "subject-log": SubjectLogSaid,
     "explain": ExplainSaid,
     "schema": SchemaSaid,
     "whoami": WhoamiSaid,

@@ -284,6 +284,11 @@ class ReadingClient:
         ]
         return pa.table(columns, names=got.names)
 
+    def log(self, subject: str | int, *, table: str) -> dict[str, Any]:
+        """Who read a subject, and when; see `Reading.log`."""
+        said = asked.SubjectLog(**self._said, table=table, subject=str(subject))
+        return cast("answers.SubjectLogSaid", self._room.ask("subject-log", _ENCODE(said))).file
+
     def _item(self, table: str, item: answers.ItemSaid) -> list[Record] | NotFoundError:
         if item.problem is not None:
             error = _error_of(item.problem)

@@ -87,7 +87,7 @@ def _operation(verb: str, named: dict[str, Any]) -> dict[str, Any]:
         }
     problem = {"application/problem+json": {"schema": named["Problem"]}}
     return {
-        "operationId": verb,
+        "operationId": verb.replace("-", "_"),
         "summary": (kind.__doc__ or "").strip(),
         "parameters": parameters,
         "requestBody": {"required": True, "content": content},

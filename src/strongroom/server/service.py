@@ -148,7 +148,7 @@ class Api:
     def _answer(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
         said = asked.read_asked(verb, who.signed.plan if verb == "put" else body)
         request = _original(who, verb, path, body)
-        found = getattr(self._verbs, verb)(request, who.known.actor, said, body)
+        found = getattr(self._verbs, verb.replace("-", "_"))(request, who.known.actor, said, body)
         return Reply(200, _ENCODE(found), JSON)
 
 

@@ -23,6 +23,7 @@ from strongroom.server.answers import (
     RecordSaid,
     SchemaSaid,
     SqlSaid,
+    SubjectLogSaid,
     TableSaid,
     WhoamiSaid,
 )
@@ -78,6 +79,11 @@ class Verbs:
             raise InputError(f"the answer has more than {ROWS_MAX:,} rows", hint="group, or select less")
         types = [str(field.type) for field in table.schema]
         return SqlSaid(table.column_names, types, [column.to_pylist() for column in table.columns])
+
+    def subject_log(self, request: Original, actor: str, said: asked.SubjectLog, _body: bytes) -> SubjectLogSaid:
+        """Who read one subject."""
+        with self._reading(request, actor, said, said.table) as (desk, _):
+            return SubjectLogSaid(desk.log(said.subject, table=said.table))
 
     @contextmanager
     def _reading(
