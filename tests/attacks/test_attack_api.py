@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import urllib3
+from person_kit import PERSON_POLICY
 from room_api import Api
 from small_room import person
 
@@ -199,6 +200,19 @@ def test_control_what_was_signed_is_released(thief, monkeypatch):
     monkeypatch.setattr(warrant.Warrant, "check_release", lambda *_: None)
     other = Ask(b"s" * 16, "get", "persons", None, rows(token_of(thief, "P-000008")), rows(committed(thief)))
     assert thief.keys.release(granted.grant.reading_id, other).persons == 1
+
+
+def test_a_server_cannot_ask_who_read_somebody_else(thief):
+    """A request for one person's log is for that person's; one for a record is for no log."""
+    thief.api.keys.keymaster.changes.make("kit", "policy", PERSON_POLICY)
+    said = asked.SubjectLog(purpose="subject-access", reason="r", table="persons", subject="P-000007")
+    reading = thief.opened(*thief.request("pia", "subject-log", said)).grant.reading_id
+    with pytest.raises(DeniedError, match="did not name"):
+        thief.keys.persons.begin(reading, "persons", "P-000008")
+    other = thief.opened(*thief.request("ada", "get", get("P-000007"))).grant.reading_id
+    with pytest.raises(DeniedError, match="another verb"):
+        thief.keys.persons.begin(other, "persons", "P-000007")
+    assert thief.keys.persons.begin(reading, "persons", "P-000007").spans >= 0  # control: whom the caller named
 
 
 def test_a_server_releases_no_more_persons_than_were_signed_for(thief):

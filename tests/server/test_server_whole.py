@@ -5,6 +5,7 @@ import json
 import urllib.request
 
 import pytest
+from person_kit import PERSON_POLICY
 from room_api import Api
 from small_room import person
 
@@ -19,6 +20,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.identity.credential import Credential, new_credential
+from strongroom.read.personlog import verify_person_log
 from strongroom.server.client import connect_room
 
 
@@ -166,6 +168,22 @@ def test_the_log_through_the_server(api):
     assert len(everything) == api.keys.log_size
     now = dt.datetime.now(dt.UTC).timestamp()
     assert api.of("kit").log(since=now + 3600) == []
+
+
+def test_a_person_log_comes_through_the_server(api):
+    """Who read a person, proved: the same file as without a server, for a purpose that may, noted and charged."""
+    api.keys.keymaster.changes.make("kit", "policy", PERSON_POLICY)
+    with api.of("ada").read(purpose="case-work", reason="case 1") as desk:
+        desk.get("persons", "P-000007")
+        with pytest.raises(DeniedError):
+            desk.log("P-000007", table="persons")
+    with api.of("pia").read(purpose="subject-access", reason="request 9") as desk:
+        told = verify_person_log(json.dumps(desk.log(" p-000007", table="persons")))
+        with pytest.raises(NotFoundError):
+            desk.log("P-999999", table="persons")
+    assert told.subject == "P-000007"
+    (entry, _) = [e for e in api.keys.log_entries("kit", of="pia") if e["act"] == "log"]
+    assert entry["count"] == 1
 
 
 def test_who_asks_and_what_they_may(api):
