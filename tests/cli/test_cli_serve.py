@@ -51,6 +51,10 @@ def test_a_room_is_served_to_who_signs(shell):
     assert shell.run("explain", "persons", "--actor", "ada", "--purpose", "case-work").code == 0
     told = shell.run("get", "persons", "-", "--actor", "kit", "--purpose", "x", "--reason", "r", stdin=b"P-1\n")
     assert (told.code, "credential is ada's" in told.err) == (2, True)
+    told = shell.run("log", "--mine", "--actor", "ada", "--json")
+    assert {e["actor"] for e in json.loads(told.out)["entries"]} == {"ada"}
+    told = shell.run("log", "--actor", "ada")
+    assert (told.code, "behind its server" in told.err) == (2, True)
     told = shell.run("check", "--actor", "ada")
     assert (told.code, "behind its server" in told.err) == (2, True)
     with pytest.raises(DeniedError, match="nobody's name"):

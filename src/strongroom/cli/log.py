@@ -33,6 +33,7 @@ from strongroom.cli.common import (
     where,
 )
 from strongroom.cli.person import SubjectOption, log_of_person
+from strongroom.cli.reach import reach_room
 from strongroom.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +103,12 @@ def log(
     if (purpose is None) != (table is None) or (approval is not None and purpose is None):
         raise UsageError("--purpose and --table go together", hint="the table is one whose records name its persons")
     which = Which(actor if mine else of, credential, time_of(since), time_of(until))
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    place = where(room, keys, passphrase_file)
+    if place.behind_server and mine and not (public_key or touched or credential):
+        with reach_room(place, actor) as served:
+            _print_newest(served.log(actor=actor, since=which.since, until=which.until)[-last:], None, as_json=as_json)
+        return
+    with open_room(place, actor) as opened:
         if public_key:
             print(opened.log_key())
         elif persons:
@@ -116,7 +122,10 @@ def log(
 
 def _newest(opened: Room, which: Which, last: int, *, as_json: bool) -> None:
     entries = opened.logs.newest(which, last)
-    report = opened.verify_log() if not any(vars(which).values()) else None
+    _print_newest(entries, opened.verify_log() if not any(vars(which).values()) else None, as_json=as_json)
+
+
+def _print_newest(entries: list[dict[str, Any]], report: Mapping[str, Any] | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"entries": entries, "verified": report})
         return

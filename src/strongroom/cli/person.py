@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strongroom.cli.common import Where, counted, open_room, print_json, print_table, say
+from strongroom.cli.common import Where, counted, print_json, print_table, say
 from strongroom.cli.get import from_stdin
+from strongroom.cli.reach import reach_room
 from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def log_of_person(
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"cannot write {out}: there is no such folder")
     identifier = from_stdin(subject, "subject")
-    with open_room(place, actor) as opened:
+    with reach_room(place, actor) as opened:
         with opened.read(purpose=purpose, reason=reason) as desk:
             made = desk.log(identifier, table=table)
         key = parse_verifier_key(opened.log_key())[1]

@@ -129,11 +129,12 @@ class SchemaSaid(msgspec.Struct, frozen=True):
 
 
 class WhoamiSaid(msgspec.Struct, frozen=True):
-    """Who signed the request, of which room, and the purposes that the policy gives them."""
+    """Who signed the request, of which room, the purposes that the policy gives them, and the log's public key."""
 
     actor: str
     room: str
     purposes: list[str]
+    log_key: str
 
 
 ANSWERS: dict[str, type[msgspec.Struct]] = {

@@ -182,6 +182,10 @@ class RoomClient:
         """Who this credential speaks for, and the purposes that the policy gives them."""
         return cast("answers.WhoamiSaid", self.ask("whoami", b"{}"))
 
+    def log_key(self) -> str:
+        """The log's public key in force, as the server says; see `Room.log_key`."""
+        return self.whoami().log_key
+
     # -- one request ----------------------------------------------------------------------------
     def ask(
         self, verb: str, body: bytes, further: Mapping[str, str] | None = None, idempotency_key: str | None = None
@@ -284,8 +288,10 @@ class ReadingClient:
         ]
         return pa.table(columns, names=got.names)
 
-    def log(self, subject: str | int, *, table: str) -> dict[str, Any]:
-        """Who read a subject, and when; see `Reading.log`."""
+    def log(self, subject: str | int, *, table: str | None = None) -> dict[str, Any]:
+        """Who read a subject, and when; see `Reading.log`. The table must be said."""
+        if table is None:
+            raise UsageError("in which table the subject is stands in what is signed", hint="name the table")
         said = asked.SubjectLog(**self._said, table=table, subject=str(subject))
         return cast("answers.SubjectLogSaid", self._room.ask("subject-log", _ENCODE(said))).file
 

@@ -169,7 +169,7 @@ class Verbs:
             for name, purpose in sorted(policy.purposes.items())
             if roles & set(purpose.roles) and actor not in purpose.deny
         ]
-        return WhoamiSaid(actor, self._keys.room_id.hex(), purposes)
+        return WhoamiSaid(actor, self._keys.room_id.hex(), purposes, self._keys.log_key())
 
 
 def _cursor(text: str | None) -> tuple[int | None, int]:
