@@ -32,6 +32,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from strongroom.errors import UnavailableError, UsageError
 
 HEADER_SECONDS = 10.0
+HEAD_MOST = 1 << 16
 IDLE_SECONDS = 75
 BODY_SECONDS = 120.0
 FILES_MOST = 65_536
@@ -143,14 +144,39 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._first = self.loop.call_later(HEADER_SECONDS, self._close_silent)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Headers are to come: so long, and so many bytes."""
+        self._head = 0
+        self._first: asyncio.TimerHandle | None = self.loop.call_later(HEADER_SECONDS, self._close_silent)
+
+    def _come(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+
+    def data_received(self, data: bytes) -> None:
+        idle = self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is not None
+        if idle and self._first is None:
+            self._wait()
+        super().data_received(data)
+        if self._first is not None:
+            self._head += len(data)
+            if self._head > HEAD_MOST:
+                self._close_silent()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._first is None:
+            self._wait()
 
     def on_headers_complete(self) -> None:
-        self._first.cancel()
+        self._come()
         super().on_headers_complete()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._first.cancel()
+        self._come()
         super().connection_lost(error)
 
     def _close_silent(self) -> None:
@@ -234,6 +260,7 @@ class Listener:
             ssl_certfile=None if listen.certificate is None else str(listen.certificate),
             ssl_keyfile=None if listen.key is None else str(listen.key),
             http=_Protocol,
+            ws="none",
             loop="asyncio",
             lifespan="off",
             access_log=False,

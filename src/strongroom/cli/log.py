@@ -21,6 +21,7 @@ from strongroom.cli.common import (
     ShowOption,
     SinceOption,
     UntilOption,
+    Where,
     as_jsonable,
     counted,
     hides_values,
@@ -100,24 +101,37 @@ def log(
         raise UsageError("--persons goes with --touched and a --reason")
     if not persons and (reason or purpose or table or out):
         raise UsageError("--reason, --purpose, --table and --out go with --persons or --subject")
-    if (purpose is None) != (table is None) or (approval is not None and purpose is None):
-        raise UsageError("--purpose and --table go together", hint="the table is one whose records name its persons")
+    naming = _naming(purpose, table, approval)
     which = Which(actor if mine else of, credential, time_of(since), time_of(until))
     place = where(room, keys, passphrase_file)
     if place.behind_server and mine and not (public_key or touched or credential):
-        with reach_room(place, actor) as served:
-            _print_newest(served.log(actor=actor, since=which.since, until=which.until)[-last:], None, as_json=as_json)
+        _own(place, actor, which, last, as_json=as_json)
         return
     with open_room(place, actor) as opened:
         if public_key:
             print(opened.log_key())
         elif persons:
-            naming = None if purpose is None or table is None else (purpose, table, approval)
             _persons(opened, which, str(reason), naming, out, as_json=as_json, show=show)
         elif touched:
             _print_touched(opened.logs.touched(which), as_json=as_json)
         else:
             _newest(opened, which, last, as_json=as_json)
+
+
+def _own(place: Where, actor: str, which: Which, last: int, *, as_json: bool) -> None:
+    """One's own entries, of a room behind its server."""
+    with reach_room(place, actor) as served:
+        entries = served.log(actor=actor, since=which.since, until=which.until)
+    _print_newest(entries[-last:], None, as_json=as_json)
+
+
+def _naming(purpose: str | None, table: str | None, approval: str | None) -> tuple[str, str, str | None] | None:
+    """Under which purpose the persons of an incident are named, if they are."""
+    if purpose is not None and table is not None:
+        return purpose, table, approval
+    if purpose is not None or table is not None or approval is not None:
+        raise UsageError("--purpose and --table go together", hint="the table is one whose records name its persons")
+    return None
 
 
 def _newest(opened: Room, which: Which, last: int, *, as_json: bool) -> None:

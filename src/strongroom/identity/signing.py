@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from strongroom.errors import IntegrityError
+from strongroom.errors import IntegrityError, UsageError
 from strongroom.seal.sign import sign, verify
 
 COVERED = ("@method", "@path", "content-digest")
@@ -104,6 +104,8 @@ def sign_request(
         nonce: NONCE_BYTES random bytes.
         further: Headers of FURTHER that go along.
     """
+    if not all(value.isascii() and value.isprintable() and value.strip() for value in (further or {}).values()):
+        raise UsageError("a header that is signed has printable ASCII")
     digest = content_digest(body)
     more = dict(further or {})
     covered = {**dict(zip(COVERED, (method, path, digest), strict=True)), **more}

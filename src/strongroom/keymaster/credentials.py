@@ -56,16 +56,20 @@ class CredentialState:
 
     def check(self, now: float, address: str) -> None:
         """Raise DeniedError unless it may be used now, from this address."""
-        if self.revoked:
-            raise DeniedError("the credential was revoked", rule="credential.revoked")
-        if self.expires <= now:
-            again = "sign in again: `strongroom signin`" if self.identity else None
-            raise DeniedError("the credential has expired", rule="credential.expired", hint=again)
+        self.check_time(now)
         if self.networks:
             own = ipaddress.ip_address(address)
             own = getattr(own, "ipv4_mapped", None) or own
             if not any(own in ipaddress.ip_network(network) for network in self.networks):
                 raise DeniedError("the credential is not used from its networks", rule="credential.networks")
+
+    def check_time(self, now: float) -> None:
+        """Raise DeniedError when it was revoked or has expired."""
+        if self.revoked:
+            raise DeniedError("the credential was revoked", rule="credential.revoked")
+        if self.expires <= now:
+            again = "sign in again: `strongroom signin`" if self.identity else None
+            raise DeniedError("the credential has expired", rule="credential.expired", hint=again)
 
     def allows(self, purpose: str) -> bool:
         """Whether it may be used under a purpose."""
@@ -107,6 +111,13 @@ class Credentials:
         if key_id not in known and (some := _load(core.state.read(), key_id)):
             known[key_id] = some[0]  # a session: signing in changes nothing that stands
         return known.get(key_id)
+
+    def in_force(self, key_id: str) -> None:
+        """Raise DeniedError unless this credential may be used now."""
+        known = self.find(key_id)
+        if known is None:
+            raise DeniedError("the credential was revoked", rule="credential.revoked")
+        known.check_time(self._core.clock())
 
     def add(self, actor: str, wanted: Wanted) -> CredentialState:
         """Let the owner of a key pair speak for an actor.

@@ -119,6 +119,7 @@ class EmbeddedKeymaster:
         self.rotating = Rotating(core, self.slots)
         self.resigning = Resigning(core, self.slots, publishing)
         self.credentials = Credentials(core, self.approvals)
+        self._readings.in_force = self.credentials.in_force
         self.identities = Identities(core, self.approvals)
         self.notices = Notices(core)
         self.logs: Logs = EmbeddedLogs(core)

@@ -37,6 +37,7 @@ COMMIT_VERBS = (*PUT_VERBS, "compact", "restore", "rotate")
 NOTED_AS = {"erase": "plan"}  # the erasure itself has an entry of its own
 SHARED_KINDS = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 DIGEST_BYTES = 32
+LENGTH_MAX = 1 << 53
 
 
 class Leases:
@@ -219,6 +220,8 @@ class Leases:
             for key in found.values():
                 if key.lease != lease.lease_id and (key.kind not in kinds or key.table_id not in {own, None}):
                     raise DeniedError("a put opens no stored records", rule="room.put-reads-nothing")
+        if lease.verb == "erase" and any(key.kind not in (*SHARED_KINDS, KIND_RECORDS) for key in found.values()):
+            raise DeniedError("a lease to erase counts records and opens nothing else", rule="room.erase-reads-nothing")
         if lease.verb in BLIND_VERBS and any(key.kind not in SHARED_KINDS for key in found.values()):
             rule = f"room.{lease.verb}-reads-nothing"
             raise DeniedError(f"a lease to {lease.verb} opens no stored records", rule=rule)
@@ -323,9 +326,9 @@ class Leases:
 def _check_commit(lease: Lease, base: Head, new: Head, digests: Sequence[bytes]) -> None:
     if lease.verb not in COMMIT_VERBS:
         raise UsageError(f"a lease to {lease.verb} commits nothing")
-    if new.number != base.number + 1:
+    if new.number != base.number + 1 or not 0 < new.number <= LENGTH_MAX:
         raise UsageError("a snapshot's number follows its base's")
-    if len(new.object_id) != 16 or len(new.sha256) != 32 or new.length <= 0:
+    if len(new.object_id) != 16 or len(new.sha256) != 32 or not 0 < new.length <= LENGTH_MAX:
         raise UsageError("a snapshot has an object id, a hash and a length")
     if any(len(digest) != DIGEST_BYTES for digest in digests):
         raise UsageError("a source's digest has 32 bytes")

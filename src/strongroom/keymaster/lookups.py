@@ -111,7 +111,7 @@ class Lookups:
                 hint="the index was changed or swapped: run `strongroom check`",
             )
         if reading.warrant is not None:
-            reading.warrant.allow(subjects)
+            reading.warrant.allow_hits(field_name, subjects, sequences, ordinals)
         buried = self._buried(model, subjects)
         if buried is None:
             return Hits(subjects, sequences, ordinals, None)
@@ -133,6 +133,8 @@ class Lookups:
     def _spend(self, reading: Reading, table: str, fields: tuple[str, ...], count: int) -> None:
         if not 0 < count <= LOOKUPS_AT_ONCE_MAX:
             raise UsageError(f"look up 1 to {LOOKUPS_AT_ONCE_MAX} values at once")
+        if reading.warrant is not None:
+            return  # what was signed was spent when the reading opened
         with reading.lock:
             if reading.left < count:
                 self._reserve(reading, table, fields, count - reading.left)

@@ -22,7 +22,7 @@ from strongroom.keymaster.filekeys import StoredFileKey
 from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
-from strongroom.keymaster.warrant import Warrant, remember
+from strongroom.keymaster.warrant import Warrant, remember, repeated
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
 from strongroom.purpose.cedar import Decision
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from strongroom.keymaster.aggregating import Planned
 
 READING_SECONDS = 3600.0
+PRUNE_SECONDS = 3600.0
 RESERVE_MOST = 64
 VALUES_REMEMBERED_MAX = 200_000
 LOOKUPS_AT_ONCE_MAX = 10_000
@@ -108,6 +109,9 @@ class Readings:
         self._approvals = approvals
         self._reviews = reviews
         self._open: dict[bytes, Reading] = {}
+        self._pruned = core.clock()
+        self.in_force: Callable[[str], None] = lambda _credential: None
+        """Raises unless a credential may be used; whoever keeps credentials sets it."""
         self._views_of: tuple[int, dict[str, dict[str, dict[str, FieldView]]]] = (-1, {})
 
     def forget(self) -> None:
@@ -119,11 +123,21 @@ class Readings:
 
         Raises:
             NotFoundError: It was closed, has expired, or never was.
+            DeniedError: The credential that signed for it is not in force any more.
         """
         reading = self._open.get(reading_id)
         if reading is None or reading.expires <= self._core.clock():
             raise NotFoundError("the reading is closed or has expired", hint="open another with read()")
+        if reading.warrant is not None:
+            self.in_force(reading.warrant.signer.credential)
         return reading
+
+    def _prune(self, now: float) -> None:
+        """Forget readings that nobody ended, once in a while."""
+        if now - self._pruned > PRUNE_SECONDS:
+            self._pruned = now
+            self._open = {ident: one for ident, one in list(self._open.items()) if one.expires > now}
+            self._core.tidy()
 
     # -- opening and closing --------------------------------------------------------------------
     def begin(
@@ -144,6 +158,7 @@ class Readings:
         if approval is not None and break_glass:
             raise UsageError("a reading has an approval, or breaks the glass")
         core, act = self._core, "break-glass" if break_glass else "open"
+        self._prune(core.clock())
         ident = core.entropy(16)
 
         def work(rows: Rows) -> Answer:
@@ -200,11 +215,13 @@ class Readings:
         core, signer = self._core, warrant.signer
         extras |= {**signer.said(), "verb": warrant.verb}
         said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
-        if not warrant.lookups or (signer.again is not None and not remember(core, rows, signer.again)):
+        if not warrant.lookups or (signer.again is not None and repeated(rows, signer.again, signer.digest)):
             return said
         rule = (*signer.holder.limits("lookups"), *limits(core.standing.policy, actor, purpose, "lookups"))
         plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
         core.ledger.apply(rows, plan)
+        if signer.again is not None:
+            remember(core, rows, signer.again, signer.digest)
         extras["reserved"] = warrant.lookups
         return said | {"remaining": plan.remaining}
 

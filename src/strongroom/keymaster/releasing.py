@@ -93,7 +93,10 @@ class Releasing:
                 return answer
 
             with contextlib.suppress(_ErasedError):
-                answer = core.act(ask.verb, reading.actor, work, once=_request(reading, ask), **said)
+                # whoever was stopped meanwhile has no remembered answer either
+                stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
+                once = None if stopped else _request(reading, ask)
+                answer = core.act(ask.verb, reading.actor, work, once=once, **said)
                 break
         else:
             raise UnavailableError("persons keep being erased: ask again")
@@ -372,6 +375,7 @@ def _whole_only(reading: Reading, ask: Ask, model: Table) -> None:
 def _request(reading: Reading, ask: Ask) -> Request:
     fields = "\1" if ask.fields is None else "\0".join(ask.fields)
     parts = (
+        reading.id,
         reading.actor,
         reading.purpose.name,
         ask.verb,

@@ -39,10 +39,13 @@ class StandIns:
         if len(values) > VALUES_MAX:
             raise UsageError(f"at most {VALUES_MAX} stand-ins are made at once")
         standing = self._core.standing
-        standing.refresh()
-        model = standing.schema.table(table)
+        model = self._readings.decide(reading, ("get", "find"), table)
         rule = reading.purpose.tables.get(table)
-        view = None if rule is None else rule.views(model).get(field_name)
+        views = {} if rule is None else rule.views(model)
+        if reading.warrant is not None:
+            opened = (table, len(values), sum(view.show == "token" for view in views.values()))
+            self._readings.within(reading, "get", table, lambda warrant: warrant.check_opened(*opened))
+        view = views.get(field_name)
         if view is None or view.show != "token":
             raise DeniedError(
                 f"purpose {reading.purpose.name} does not show {field_name} of {table} as a token",

@@ -16,11 +16,12 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError
+from strongroom.errors import ConflictError, DeniedError
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
 from strongroom.keymaster.holder import Holder
@@ -47,6 +48,7 @@ class Signer:
     request: bytes
     again: bytes | None = None
     own: OwnBudgets = NO_OWN
+    digest: bytes = bytes(32)
 
     @property
     def holder(self) -> Holder:
@@ -55,11 +57,18 @@ class Signer:
 
     @classmethod
     def of(
-        cls, actor: str, credential: str, through: str, nonce: str, idempotency: str, own: OwnBudgets = NO_OWN
+        cls,
+        actor: str,
+        credential: str,
+        through: str,
+        nonce: str,
+        idempotency: str,
+        own: OwnBudgets = NO_OWN,
+        digest: bytes = bytes(32),
     ) -> Signer:
         """Name a request by its credential and nonce."""
         again = _named("again", credential, idempotency) if idempotency else None
-        return cls(actor, credential, through, _named("request", credential, nonce), again, own)
+        return cls(actor, credential, through, _named("request", credential, nonce), again, own, digest)
 
     @property
     def act(self) -> bytes:
@@ -89,18 +98,31 @@ class Warrant:
     persons: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     tokens: set[bytes] = field(default_factory=set, repr=False)
+    hits: dict[str, set[tuple[bytes, int, int]]] = field(default_factory=dict, repr=False)
+    pairs: set[tuple[bytes, int]] = field(default_factory=set, repr=False)
     released: dict[bytes, int] = field(default_factory=dict, repr=False)
+    rows: int = 0
+    stood_in: int = 0
     words: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def lookups(self) -> int:
-        """How many values it looks up; of a person's log the one is spent when it is made."""
-        return 0 if self.verb == "log" else len(self.subjects) + sum(map(len, self.where.values()))
+        """How many values it looks up."""
+        return len(self.subjects) + sum(map(len, self.where.values()))
 
     def allow(self, tokens: npt.NDArray[np.uint8]) -> None:
         """Take the persons behind subject tokens u8[n,16] as asked for."""
         with self.lock:
             self.tokens.update(token.tobytes() for token in tokens)
+
+    def allow_hits(self, field_name: str, tokens: npt.NDArray[np.uint8], sequences: Any, ordinals: Any) -> None:
+        """Take the rows that index entries of a field name: those under every field that was signed are asked for."""
+        rows = zip((t.tobytes() for t in tokens), sequences.tolist(), ordinals.tolist(), strict=True)
+        with self.lock:
+            self.hits.setdefault(field_name, set()).update(rows)
+            if self.hits.keys() == self.where.keys():
+                both = set.intersection(*self.hits.values())
+                self.pairs = {(token, sequence) for token, sequence, _ in both}
 
     def check_subjects(self, table: str, identifiers: Sequence[str]) -> None:
         """Raise DeniedError unless the caller named these subjects."""
@@ -119,8 +141,17 @@ class Warrant:
 
     def check_table(self, table: str | None) -> None:
         """Raise DeniedError unless the caller's request is about this table; `sql` names it in its text."""
-        if self.table is not None and table is not None and table != self.table:
-            raise _beyond("a table that its caller did not name")
+        if table is None or table == self.table or (self.table is None and table.casefold() in self.words):
+            return
+        raise _beyond("a table that its caller did not name")
+
+    def check_opened(self, table: str, values: int, fields: int) -> None:
+        """Raise DeniedError for stand-ins of more values than so many fields of what was released have."""
+        self.check_table(table)
+        with self.lock:
+            self.stood_in += values
+            if self.stood_in > self.rows * fields:
+                raise _beyond("stand-ins of values that it did not open")
 
     def check_aggregate(self, table: str, fields: Sequence[str], persons: int) -> None:
         """Raise DeniedError unless the caller's question names this table, these fields, and so many persons."""
@@ -138,17 +169,31 @@ class Warrant:
         bulk = ask.verb == "sql"
         names = {ask.request_id} if bulk else {token.tobytes() for token in tokens}
         with self.lock:
-            if not (bulk or names <= self.tokens):
+            if self.verb == "find":
+                asked = zip(ask.tokens, ask.batches, strict=True)
+                pairs = {(t.tobytes(), int.from_bytes(b[:8].tobytes(), "little")) for t, b in asked}
+                if not pairs <= self.pairs:
+                    raise _beyond("a record that no signed value names")
+            elif not (bulk or names <= self.tokens):
                 raise _beyond("a person whom its caller did not ask for")
+            self.rows += len(ask.tokens)
             self.released.update(dict.fromkeys(names, len(tokens) if bulk else 1))
             if sum(self.released.values()) > self.persons:
                 raise _too_many(self.persons)
 
 
-def remember(core: Core, rows: Rows, ident: bytes) -> bool:
+def repeated(rows: Rows, ident: bytes, digest: bytes) -> bool:
+    """Whether a request was remembered under this name; ConflictError when it was another."""
+    row = rows.execute("SELECT digest FROM request WHERE id = ?", (ident,)).fetchone()
+    if row is not None and row[0] != digest:
+        raise ConflictError("another request was made under this Idempotency-Key")
+    return row is not None
+
+
+def remember(core: Core, rows: Rows, ident: bytes, digest: bytes = bytes(32)) -> bool:
     """Remember the name of a request (16 B); False when it was remembered before."""
     sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING RETURNING 1"
-    return rows.execute(sql, (ident, bytes(32), core.journal.now(rows))).fetchone() is not None
+    return rows.execute(sql, (ident, digest, core.journal.now(rows))).fetchone() is not None
 
 
 def subjects_of(model: Table, subjects: Sequence[str]) -> frozenset[str]:

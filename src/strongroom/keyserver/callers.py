@@ -30,6 +30,16 @@ def unknown() -> DeniedError:
     return DeniedError("not signed in", rule=SIGNED_IN)
 
 
+def check_time(signed: Signed, now: float) -> None:
+    """Raise DeniedError for a request that is too old, too new, or lasts too long."""
+    if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):
+        raise DeniedError(
+            f"the request was made at {signed.created} and ends at {signed.expires}; it is {int(now)} here",
+            rule="credential.time",
+            hint=f"a request lasts at most {LASTS_SECONDS_MAX} s: set the clock of the caller's machine",
+        )
+
+
 class Callers:
     """Checks the callers of one server.
 
@@ -66,12 +76,7 @@ class Callers:
             raise unknown() from None
         now = self._clock()
         credential.check(now, address)
-        if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):
-            raise DeniedError(
-                f"the request was made at {signed.created} and ends at {signed.expires}; it is {int(now)} here",
-                rule="credential.time",
-                hint=f"a request lasts at most {LASTS_SECONDS_MAX} s: set the clock of the caller's machine",
-            )
+        check_time(signed, now)
         if once:
             self._once(signed, now)
         return credential, signed

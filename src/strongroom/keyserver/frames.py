@@ -17,6 +17,10 @@ from strongroom.errors import InputError
 
 _DTYPES = {np.dtype(name): name for name in ("|u1", "<u4", "<u8", "|b1")}
 
+# fields of the tables Message and RecordBatch of Arrow's Message.fbs
+_MESSAGE_HEADER = 2
+_BATCH_COMPRESSION = 3
+
 T = TypeVar("T")
 
 
@@ -47,11 +51,38 @@ def _decode(kind: Any, value: Any) -> Any:
     if scalar is not None:
         return _array(scalar, value)
     if kind is pa.Array:
-        with pa.ipc.open_stream(value) as reader:
-            batch = reader.read_next_batch()
+        batch = _batch(value)
         batch.validate(full=True)
         return batch.column(0)
     raise TypeError(f"{kind} does not come over the wire")
+
+
+def _batch(value: Any) -> pa.RecordBatch:
+    """One record batch of an Arrow IPC stream, which must not be compressed: it would be as large as it likes."""
+    messages = pa.ipc.MessageReader.open_stream(value)
+    schema = pa.ipc.read_schema(messages.read_next_message())
+    message = messages.read_next_message()
+    if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
+        raise ValueError("a column of another kind")
+    return pa.ipc.read_record_batch(message, schema)
+
+
+def _is_compressed(metadata: bytes) -> bool:
+    """Whether the metadata of a record batch (a flatbuffer that Arrow has checked) says that its body is compressed."""
+
+    def place(table: int, field: int) -> int:
+        """Where a field of a table is; 0 where it is not there."""
+        names = table - int.from_bytes(metadata[table : table + 4], "little", signed=True)
+        size = int.from_bytes(metadata[names : names + 2], "little")
+        at = 4 + 2 * field
+        offset = int.from_bytes(metadata[names + at : names + at + 2], "little") if at < size else 0
+        return table + offset if offset else 0
+
+    def follow(at: int) -> int:
+        return at + int.from_bytes(metadata[at : at + 4], "little")
+
+    header = place(follow(0), _MESSAGE_HEADER)
+    return header == 0 or place(follow(header), _BATCH_COMPRESSION) != 0
 
 
 def _array(scalar: type, value: Any) -> Any:

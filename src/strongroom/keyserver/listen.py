@@ -17,7 +17,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from strongroom.errors import InputError, IntegrityError, StrongroomError
+from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.reply import Reply
@@ -40,6 +40,8 @@ __all__ = ["LISTEN_DEFAULT", "App", "Listen", "Listener", "parse_listen"]
 THREADS = 32
 LISTEN_DEFAULT = "127.0.0.1:8446"
 SMALL_BODY = 1 << 15
+BODIES_MOST = 512 << 20
+"""So many bytes of large bodies are held at once, of all callers together."""
 M_ARENA_MAX = -8
 T = TypeVar("T")
 
@@ -80,6 +82,7 @@ class App:
     def __init__(self, answers: Answers, threads: int = THREADS) -> None:
         self._service = answers
         self._pool = _Pool(threads)
+        self._held = 0
 
     def close(self) -> None:
         """Let the calls end that are being answered."""
@@ -104,14 +107,23 @@ class App:
         service, method = self._service, scope["method"]
         size = length_of(headers)
         if 0 <= size <= SMALL_BODY:
-            small = await read_sized(size, receive, HEADER_SECONDS)
+            try:
+                small = await read_sized(size, receive, HEADER_SECONDS)
+            except UsageError:
+                raise unknown() from None
             return await self._pool.run(lambda: self._whole(method, path, headers, address, small))
         who, signed = await self._pool.run(lambda: service.check(method, path, headers, address))
         most = service.most(path)
         if not 0 <= size <= most:
             raise too_large(most)
-        body = await read_sized(size, receive, BODY_SECONDS)
-        return await self._pool.run(lambda: self._checked(who, path, body, signed))
+        if self._held + size > BODIES_MOST:
+            raise UnavailableError("too many large requests at once", hint="send it again in a moment")
+        self._held += size
+        try:
+            body = await read_sized(size, receive, BODY_SECONDS)
+            return await self._pool.run(lambda: self._checked(who, path, body, signed))
+        finally:
+            self._held -= size
 
     def _whole(self, method: str, path: str, headers: Mapping[str, str], address: str, body: bytes) -> Reply:
         who, signed = self._service.check(method, path, headers, address)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from strongroom.keyserver.callers import Callers
 
 LEASES_KEPT_MAX = 10_000
+LEASED_SECONDS = 3600.0
 _ANY = ("renew", "abandon", "file_keys", "erasures.buried", "erasures.clean_through", "erasures.horizon")
 _CALLS: Mapping[str, tuple[str, ...]] = {
     "put": (
@@ -56,6 +58,7 @@ class _Leased:
     reason: str = field(default="", repr=False)
     tokens: set[bytes] = field(default_factory=set, repr=False)
     leaves: set[int] = field(default_factory=set)
+    until: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -65,19 +68,23 @@ class Served:
     Args:
         keymaster: Open, in this process.
         callers: Checks signatures.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, keymaster: EmbeddedKeymaster, callers: Callers) -> None:
+    def __init__(self, keymaster: EmbeddedKeymaster, callers: Callers, clock: Callable[[], float]) -> None:
         self._keymaster = keymaster
         self._callers = callers
-        self._leased: dict[bytes, _Leased] = {}
+        self._clock = clock
+        self._leased: OrderedDict[bytes, _Leased] = OrderedDict()
 
     # -- requests -------------------------------------------------------------------------------
     def caller(self, server: CredentialState, key_id: str) -> Known | None:
-        """Whose key this is; None where there never was one. It says nothing of what they may."""
+        """Whose key this is; None where it is of no use now. It says nothing of what they may."""
         _servers_only(server)
         found = self._keymaster.credentials.find(key_id)
-        return None if found is None else Known(found.actor, found.public_key)
+        if found is None or found.revoked or found.expires <= self._clock():
+            return None
+        return Known(found.actor, found.public_key)
 
     def read(self, server: CredentialState, request: Original, files: list[bytes]) -> Granted:
         """Open a reading for a signed request; see `Serving.read`."""
@@ -100,9 +107,10 @@ class Served:
             made = _Leased(server.id, signer, verb, 0, self._forms(said.subjects), said.reason)
         else:
             raise NotFoundError(f"{verb} needs no lease")
-        if len(self._leased) >= LEASES_KEPT_MAX:
-            self._leased.clear()  # what runs now has to begin again
+        made.until = self._clock() + LEASED_SECONDS
         self._leased[lease.lease_id] = made
+        if len(self._leased) > LEASES_KEPT_MAX:
+            self._leased.popitem(last=False)  # the oldest: if it runs still, it has to begin again
         return lease
 
     def log(self, server: CredentialState, request: Original) -> list[dict[str, Any]]:
@@ -137,7 +145,8 @@ class Served:
         said = asked.read_asked(verb, signed.plan if verb == "put" else _body(request, signed))
         if isinstance(said, asked.Read) and not caller.allows(said.purpose):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
-        names = (signed.nonce, signed.idempotency, caller.budgets)
+        same = hashlib.sha256(request.path.encode() + b"\0" + signed.digest + signed.plan.encode()).digest()
+        names = (signed.nonce, signed.idempotency, caller.budgets, same)
         return Signer.of(caller.actor, caller.id, server.actor, *names), verb, said
 
     def _forms(self, subjects: list[str]) -> frozenset[str]:
@@ -163,8 +172,11 @@ class Served:
         made = self._leased.get(lease.lease_id)
         if made is None:
             raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
-        if call not in _CALLS[made.verb]:
+        if call not in _CALLS[made.verb] or args.get("dropped_keys"):
             raise DeniedError("the server asks for what its caller did not", rule=BEYOND)
+        self._keymaster.credentials.in_force(made.signer.credential)
+        if made.until <= self._clock():
+            raise ConflictError("the lease has ended", hint="a request lasts an hour at most: send it again")
         with made.lock:
             if call == "seal_subjects":
                 made.left -= len(args["identifiers"])
@@ -186,6 +198,8 @@ class Served:
                 made.tokens.update(row.tobytes() for row in answer.tokens)
             elif call == "erasures.erase":
                 made.leaves.update(receipt.leaf for receipt in answer)
+        if call == "commit":
+            self._leased.pop(lease.lease_id, None)
 
     def proofs(self, lease: Lease, leaves: list[int]) -> Any:
         """Proofs of the erasures that a lease in a caller's name made."""

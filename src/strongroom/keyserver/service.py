@@ -77,7 +77,7 @@ class Service:
     def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], instance: str) -> None:
         self.callers = Callers(keymaster.credentials, clock)
         self.newcomers = Newcomers(keymaster, clock)
-        self._served = Served(keymaster, self.callers)
+        self._served = Served(keymaster, self.callers, clock)
         self._keymaster = keymaster
         self._clock = clock
         self._instance = instance
@@ -161,7 +161,7 @@ class Service:
             args["lease"] = self._lease(credential, said.lease)
         elif call.whose == READING:
             args["reading_id"] = self._reading(credential, said.reading)
-        if call.whose != LEASE or args["lease"].actor == credential.actor:
+        if call.whose != LEASE or not self._served.holds(credential, args["lease"]):
             return self._answer(credential, call, args)
         lease = args["lease"]
         self._served.check(lease, call.name, args)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.errors import IntegrityError
 from strongroom.identity.signing import Signed, read_signature
-from strongroom.keyserver.callers import unknown
+from strongroom.keyserver.callers import check_time, unknown
 
 if TYPE_CHECKING:
     from strongroom.keyserver.calls import Known
@@ -39,20 +39,24 @@ class CallerKeys:
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
 
-    def check(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[Known, Signed]:
-        """Who signed a request.
+    def check(self, method: str, path: str, headers: Mapping[str, str], *, anew: bool = False) -> tuple[Known, Signed]:
+        """Who signed a request; `anew` asks the keymaster whether the key is of use now.
 
         Raises:
-            DeniedError: Nobody whom the keymaster knows.
+            DeniedError: Nobody whom the keymaster knows; or the request is too old, or too new.
         """
         try:
             signed = read_signature(method, path, headers)
+            if anew:
+                with self._lock:
+                    self._known.pop(signed.key_id, None)
             known = self._find(signed.key_id)
             if known is None:
                 raise unknown()
             signed.verify(known.public_key)
         except IntegrityError:
             raise unknown() from None
+        check_time(signed, self._clock())
         return known, signed
 
     def _find(self, key_id: str) -> Known | None:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SIGNED_SECONDS = 120
-PUT_RECORDS_MOST = asked.PERSONS_MAX
 _KINDS: Mapping[str, type[StrongroomError]] = {
     "budget": BudgetError, "denied": DeniedError, "usage": UsageError, "erased": ErasedError,
     "not-found": NotFoundError, "conflict": ConflictError, "unavailable": UnavailableError, "integrity": IntegrityError,
@@ -120,7 +119,7 @@ class RoomClient:
         what: str | Path | bytes | Iterable[Mapping[str, Any]],
         *,
         format: str | None = None,  # noqa: A002  the word of the field
-        records: int = PUT_RECORDS_MOST,
+        records: int | None = None,
         strict: bool = False,
         again: bool = False,
         idempotency_key: str | None = None,
@@ -131,13 +130,14 @@ class RoomClient:
             table: Name of the table.
             what: Where the records come from.
             format: csv or jsonl; found out from a file's name when not given.
-            records: The greatest number of records; it is signed.
+            records: The greatest number of records; it is signed. As many as there are lines when not given.
             strict: Refuse the whole put when one record does not fit.
             again: Put what was put before.
             idempotency_key: Under which the same put, sent again, is done once.
         """
         body, kind = _records(what, format)
-        plan = asked.Put(table=table, records=records, format=cast("Any", kind), strict=strict, again=again)
+        most = body.count(b"\n") + 1 if records is None else records
+        plan = asked.Put(table=table, records=most, format=cast("Any", kind), strict=strict, again=again)
         further = {PLAN: _ENCODE(plan).decode()}
         return cast("answers.PutSaid", self.ask("put", body, further, idempotency_key))
 

@@ -23,8 +23,10 @@ from strongroom.errors import ConflictError, InputError, NotFoundError, Strongro
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keyserver.calls import Known, Original
+from strongroom.keyserver.listen import SMALL_BODY
 from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.service import defect
+from strongroom.listener import length_of
 from strongroom.server.callers import CallerKeys
 from strongroom.server.problem import MEDIA, TYPE, reply_of
 from strongroom.server.verbs import Verbs
@@ -83,7 +85,7 @@ class Api:
 
     def check(self, method: str, path: str, headers: Mapping[str, str], address: str) -> tuple[Who, Signed]:
         """See `Answers.check`."""
-        known, signed = self._callers.check(method, path, headers)
+        known, signed = self._callers.check(method, path, headers, anew=length_of(headers) > SMALL_BODY)
         kept = {name: headers[name] for name in SIGNED_HEADERS if name in headers}
         return Who(known, signed, method, kept, address), signed
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from strongroom.read.session import Session
 
 PUTS_AT_ONCE = 2
+QUERIES_AT_ONCE = 4
 ROWS_MAX = 100_000
 FILES_MOST = 64
 READ_KINDS = (KIND_RECORDS, KIND_INDEX)
@@ -56,6 +57,7 @@ class Verbs:
         self._session = session
         self._keys = keys
         self._puts = threading.BoundedSemaphore(PUTS_AT_ONCE)
+        self._queries = threading.BoundedSemaphore(QUERIES_AT_ONCE)
 
     def get(self, request: Original, actor: str, said: asked.Get, _body: bytes) -> GotSaid:
         """The records of some subjects."""
@@ -73,7 +75,7 @@ class Verbs:
 
     def sql(self, request: Original, actor: str, said: asked.Sql, _body: bytes) -> SqlSaid:
         """One SELECT over a table."""
-        with self._reading(request, actor, said, None) as (desk, _):
+        with _one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _):
             table = desk.sql(said.query)
         if table.num_rows > ROWS_MAX:
             raise InputError(f"the answer has more than {ROWS_MAX:,} rows", hint="group, or select less")
@@ -108,14 +110,10 @@ class Verbs:
         """Records, as CSV or JSON Lines."""
         from strongroom.write.put import PutOptions, put
 
-        if not self._puts.acquire(timeout=30):
-            raise UnavailableError("too many puts at once", hint="send it again")
-        try:
+        with _one_of(self._puts, "puts"):
             keys = HandedOn(self._keys, request, actor)
             options = PutOptions(None, None, said.format, strict=said.strict, again=said.again)
             done = put(self._session.store, keys, actor, said.table, io.BytesIO(body), options)
-        finally:
-            self._puts.release()
         return PutSaid(**done.to_dict())
 
     def erase(self, request: Original, actor: str, said: asked.Erase, _body: bytes) -> EraseSaid:
@@ -170,6 +168,17 @@ class Verbs:
             if roles & set(purpose.roles) and actor not in purpose.deny
         ]
         return WhoamiSaid(actor, self._keys.room_id.hex(), purposes, self._keys.log_key())
+
+
+@contextmanager
+def _one_of(slots: threading.BoundedSemaphore, what: str) -> Iterator[None]:
+    """One of a few that run at once: nobody waits for one with a thread that others need."""
+    if not slots.acquire(blocking=False):
+        raise UnavailableError(f"too many {what} at once", hint="send it again in a moment")
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 def _cursor(text: str | None) -> tuple[int | None, int]:
