@@ -118,7 +118,7 @@ def test_what_was_not_told_is_told_after_a_restart_and_old_things_are_not(room):
         assert list(keymaster.notices.next()) == []
         keymaster.freezing.freeze("kit", "actor", "mei", "r")
         clock = keymaster._core.clock
-        keymaster._core.clock = lambda: clock() + OLDEST_MS / 1000 + 1
+        keymaster._core.clock = keymaster._core.journal._clock = lambda: clock() + OLDEST_MS / 1000 + 1
         assert list(keymaster.notices.next()) == []
 
 

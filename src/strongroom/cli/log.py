@@ -93,9 +93,9 @@ def log(
     """Print the newest entries of the log, verified without a filter; --touched: what was read, --subject: of whom."""
     from strongroom.keymaster.logapi import Which
 
+    place = where(room, keys, passphrase_file)
     if subject is not None:
-        about = (subject, table, purpose, reason, out)
-        log_of_person(where(room, keys, passphrase_file), actor, *about, as_json=as_json)
+        log_of_person(place, actor, subject, table, purpose, reason, out, as_json=as_json)
         return
     if persons and not (touched and reason):
         raise UsageError("--persons goes with --touched and a --reason")
@@ -103,7 +103,6 @@ def log(
         raise UsageError("--reason, --purpose, --table and --out go with --persons or --subject")
     naming = _naming(purpose, table, approval)
     which = Which(actor if mine else of, credential, time_of(since), time_of(until))
-    place = where(room, keys, passphrase_file)
     if place.behind_server and mine and not (public_key or touched or credential):
         _own(place, actor, which, last, as_json=as_json)
         return

@@ -53,7 +53,7 @@ class Wire:
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Send one request; its status and body.
 
-        A connection that broke is replaced once, and the very same bytes are sent again: what was answered before is
+        A connection that broke is replaced once by a new one, and the very same bytes are sent again: what was answered before is
         refused then, so that nothing is done twice.
 
         Raises:
@@ -63,7 +63,7 @@ class Wire:
         head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
         for last in (False, True):
             try:
-                connection = self._taken()
+                connection = self._dialled() if last else self._taken()
                 try:
                     answer = connection.send(head, body)
                 except BaseException:
@@ -90,6 +90,9 @@ class Wire:
     def _taken(self) -> _Connection:
         with suppress(IndexError):
             return self._idle.pop()
+        return self._dialled()
+
+    def _dialled(self) -> _Connection:
         made = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
