@@ -53,8 +53,8 @@ class Wire:
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Send one request; its status and body.
 
-        A connection that broke is replaced once by a new one, and the very same bytes are sent again: what was answered before is
-        refused then, so that nothing is done twice.
+        A connection that broke is replaced once by a new one, and the very same bytes are sent again: what was answered
+        before is refused then, so that nothing is done twice.
 
         Raises:
             UnavailableError: Nobody answers, or with a certificate that does not hold.
