@@ -4,9 +4,11 @@ import datetime as dt
 import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -312,3 +314,17 @@ def test_answers_are_sent_at_once(served):
         for one in connections:
             own = one.transport.get_extra_info("socket")
             assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_connections_that_went_stale_are_not_taken_for_a_keymaster_that_is_down(served):
+    """Several kept connections that the other side has closed: the next call dials."""
+    with served.connect(served.credential("ada")) as keys:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: keys.head(), range(16)))
+        idle = keys.asking._wire._idle
+        assert idle
+        while len(idle) < 3:
+            idle.append(keys.asking._wire._dialled())
+        for one in idle:
+            one._socket.shutdown(socket.SHUT_RDWR)
+        assert keys.head().number > 0

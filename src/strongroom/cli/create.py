@@ -71,6 +71,8 @@ def create(
 
 def _refuse_places(place: Where) -> None:
     """Look at both places before anything is made: a keymaster without its room would be in the way."""
+    if place.served:
+        raise UsageError("a keymaster is made in a folder", hint="--keys FOLDER, on the keymaster's own host")
     folder = local_folder(place.room)
     if folder is None:
         from strongroom.room import try_place

@@ -115,5 +115,5 @@ def parse_public_line(line: str) -> tuple[str, bytes]:
     except (ValueError, binascii.Error):
         public = b""
     if prefix != _PREFIX or not actor or len(public) != 32:
-        raise UsageError("this is not the public line of a credential", hint="`strongroom credential` prints one")
+        raise UsageError("this is not the public line of a credential", hint="`strongroom actor key` prints one")
     return actor, public

@@ -138,12 +138,14 @@ class Leases:
             DeniedError: The room, or the actor it was granted to, is frozen.
         """
         row = rows.execute("SELECT verb, state, expires, actor FROM lease WHERE id = ?", (lease.lease_id,)).fetchone()
+        if row is not None and row[1] == "committed":
+            raise ConflictError("what the lease was for is done", hint="it was committed before: nothing is done twice")
         if row is None or row[1] != "open" or row[2] <= self._core.clock():
             raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
         if row[0] not in verbs:
             raise UsageError(f"a lease to {row[0]} does not allow this")
         self._core.standing.refresh(rows)
-        stopped = self._core.standing.decider.stopped(row[3])
+        stopped = self._core.standing.decider.stopped(row[3], act=row[0])
         if stopped is not None:
             raise DeniedError(stopped.reason, rule=stopped.rule)
 

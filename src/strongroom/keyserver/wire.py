@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from strongroom.errors import UnavailableError
+from strongroom.errors import UnavailableError, UsageError
 
 ANSWER_SECONDS = 600.0
 CONNECT_SECONDS = 10.0
@@ -103,7 +103,10 @@ class Wire:
     def _wrapped(self, made: socket.socket) -> socket.socket:
         if self._context is None:
             own = None if self._authorities is None else str(self._authorities)
-            self._context = ssl.create_default_context(cafile=own)
+            try:
+                self._context = ssl.create_default_context(cafile=own)
+            except (OSError, ssl.SSLError):
+                raise UsageError(f"no certificates can be read from {own}", hint="it names the authorities") from None
         try:
             return self._context.wrap_socket(made, server_hostname=self._host)
         except BaseException:
