@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from types import SimpleNamespace
 
 import attack_kit
 import numpy as np
@@ -12,9 +11,8 @@ from person_kit import DAY, START, PersonRoom
 
 import strongroom
 from strongroom.audit import daymap
-from strongroom.errors import DeniedError, IntegrityError, NotFoundError
+from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.keymaster import days, persons
-from strongroom.keymaster.holder import HERE
 from strongroom.read import personlog
 from strongroom.read.personlog import verify_person_log
 
@@ -326,13 +324,3 @@ def test_attack_asking_for_an_entry_that_no_day_named(room):
     second = keys.begin_reading(actor="pia", purpose="subject-access", reason="r")
     with pytest.raises(NotFoundError):
         keys.persons.days(second.reading_id, asked.request.index, 0)
-
-
-def test_attack_a_server_asks_under_what_its_caller_signed(room):
-    """A server in front of a room does not get a person's log out of a request that a caller signed for a record."""
-    keys = room.keys
-    grant = keys.begin_reading(actor="pia", purpose="subject-access", reason="r")
-    assert keys.persons.begin(grant.reading_id, "persons", "P-000001").spans == 1  # control: the reading itself may
-    keys._readings.get(grant.reading_id).warrant = SimpleNamespace(signer=SimpleNamespace(holder=HERE))  # as one has that was opened for a caller
-    with pytest.raises(DeniedError, match="without a server"):
-        keys.persons.begin(grant.reading_id, "persons", "P-000001")
