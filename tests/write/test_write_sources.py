@@ -231,6 +231,16 @@ def test_fields_the_table_needs_must_be_in_the_header(tmp_path):
         assert next(sources).columns.schema.names == ["id", "name"]
 
 
+@pytest.mark.parametrize("header", [("id", "Name", "mobile"), ("id", "NAME ", "mobile")])
+def test_a_field_in_other_letters_is_refused_and_not_left_out(tmp_path, header):
+    """Left out, it would come out empty, over a good record: the error names the field and the column's place."""
+    path = put(tmp_path, written(header=header))
+    with pytest.raises(InputError, match="column 2 is field name in other letters"):
+        open_sources(path, table_fields=["id", "name", "mobile"], needed=["id"])
+    with open_sources(path, table_fields=["id", "mobile"], needed=["id"]) as sources:  # no field of the table: left out
+        assert next(sources).columns.schema.names == ["id", "mobile"]
+
+
 def test_absent_files_folders_and_patterns_are_refused(tmp_path):
     """What is not there is named, and a folder is not a file."""
     for what in (tmp_path / "no.csv", tmp_path, str(tmp_path / "*.csv")):

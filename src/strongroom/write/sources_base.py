@@ -153,7 +153,7 @@ class Selection:
         """Those of `names` that the table knows, after checking that the names can be used.
 
         Raises:
-            InputError: A name stands twice, is empty, or a needed field is not among them.
+            InputError: A name stands twice, is empty, or is a field's in other letters; or a needed field is not there.
         """
         check_names(names, source, may_be_empty=self.known is not None)
         lacking = [n for n in self.needed if n not in set(names)]
@@ -164,7 +164,19 @@ class Selection:
                 "for a file without such a line name them in order with columns (--columns a,b,c).",
             )
         known = None if self.known is None else set(self.known)
+        self._refuse_other_letters(names, source)
         return [n for n in names if known is None or n in known]
+
+    def _refuse_other_letters(self, names: Sequence[str], source: str) -> None:
+        """Refuse a column that would be left out, and leave its field empty, for its capitals or spaces alone."""
+        absent = {field.casefold(): field for field in self.known or () if field not in names}
+        for position, name in enumerate(names, 1):
+            field = absent.get(name.strip().casefold())
+            if field is not None:
+                raise InputError(
+                    f"{source}: column {position} is field {field} in other letters or with spaces",
+                    hint="name it as the schema does",
+                )
 
 
 def check_names(names: Sequence[str], source: str, *, may_be_empty: bool = False) -> None:
