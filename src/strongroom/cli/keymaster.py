@@ -22,6 +22,7 @@ from strongroom.cli.common import (
     say,
     secret_of,
 )
+from strongroom.cli.listening import CertificateKeyOption, CertificateOption, ListenOption, address_of
 from strongroom.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -40,15 +41,9 @@ SocketOption = Annotated[
 
 
 def serve(
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8446 when not given.", metavar="PLACE")
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="PEM file with the server's certificates.", metavar="FILE")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="PEM file with the certificate's key.", metavar="FILE")
-    ] = None,
+    listen: ListenOption = None,
+    certificate: CertificateOption = None,
+    key: CertificateKeyOption = None,
     sealed: Annotated[
         bool, typer.Option("--sealed", help="Start without keys, until `keymaster open` or a token opens it.")
     ] = False,
@@ -68,7 +63,7 @@ def serve(
 ) -> None:
     """Serve the keymaster of a folder until it is interrupted. Elsewhere than on loopback a certificate is needed.
 
-    Where nothing opens it and nobody can be asked, it starts sealed.
+    Without --listen it is at 127.0.0.1:8446. Where nothing opens it and nobody can be asked, it starts sealed.
     """
     from strongroom.identity.credential import read_credential
     from strongroom.keyserver.listen import LISTEN_DEFAULT, parse_listen
@@ -85,7 +80,7 @@ def serve(
     else:
         with open_keys(place) as (keymaster, _):
             server = Server(keymaster, where)
-            say(f"room {keymaster.room_id.hex()}: serving at {_url(where, server.port)}")
+            say(f"room {keymaster.room_id.hex()}: serving at {address_of(where, server.port)}")
             with _notified(keymaster, target):
                 server.run()
     say("stopped: what was noted is published")
@@ -107,11 +102,6 @@ def _notified(keymaster: EmbeddedKeymaster, target: Any) -> Iterator[None]:
         notifier.stop()
 
 
-def _url(where: Listen, port: int) -> str:
-    host = f"[{where.host}]" if ":" in where.host else where.host
-    return f"{'http' if where.certificate is None else 'https'}://{host}:{port}"
-
-
 def _opens_itself(place: Where) -> bool:
     return place.kms_key is not None or (place.token is not None and place.token.pin_file is not None)
 
@@ -131,7 +121,7 @@ def _serve_sealed(place: Where, where: Listen, socket: Path | None, target: Any)
     gate = Gate(folder, server, token=token, itself=itself, tell=say, beside=lambda made: _notified(made, target))
     try:
         with Control(socket or folder / SOCKET, gate):
-            say(f"sealed: serving at {_url(where, server.port)}; `strongroom keymaster open` opens it")
+            say(f"sealed: serving at {address_of(where, server.port)}; `strongroom keymaster open` opens it")
             gate.begin()
             server.run()
     finally:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from strongroom.cli.common import KeysOption, RoomOption, say, where
+from strongroom.cli.listening import CertificateKeyOption, CertificateOption, ListenOption, address_of
 from strongroom.errors import UsageError
 
 
 def serve(
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8447 when not given.", metavar="PLACE")
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="PEM file with the server's certificates.", metavar="FILE")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="PEM file with the certificate's key.", metavar="FILE")
-    ] = None,
+    listen: ListenOption = None,
+    certificate: CertificateOption = None,
+    key: CertificateKeyOption = None,
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", help="On loopback, for /metrics and /healthz; 0 for any.", metavar="PORT")
     ] = 9447,
@@ -30,7 +24,10 @@ def serve(
     room: RoomOption = None,
     keys: KeysOption = None,
 ) -> None:
-    """Serve a room over HTTP until it is interrupted. Elsewhere than on loopback a certificate is needed."""
+    """Serve a room over HTTP until it is interrupted. Elsewhere than on loopback a certificate is needed.
+
+    Without --listen it is at 127.0.0.1:8447.
+    """
     if openapi:
         from strongroom.server.openapi import document
 
@@ -47,9 +44,7 @@ def serve(
             hint='`strongroom keymaster serve`, then keys = "https://…" and the credential of a server',
         )
     with place.connect() as connection, closing(RoomServer(place.room, connection, listened, metrics_port)) as server:
-        scheme = "http" if certificate is None else "https"
-        host = f"[{listened.host}]" if ":" in listened.host else listened.host
-        say(f"room {connection.room_id.hex()}: serving at {scheme}://{host}:{server.port}")
+        say(f"room {connection.room_id.hex()}: serving at {address_of(listened, server.port)}")
         say(f"metrics at http://127.0.0.1:{server.metrics_port}/metrics")
         server.run()
     say("stopped")

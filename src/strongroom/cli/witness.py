@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from strongroom.cli.common import counted, say
+from strongroom.cli.listening import CertificateKeyOption, CertificateOption, ListenOption, address_of
 
 witness_app = typer.Typer(
     name="witness", help="A witness of logs, on a host of its own.", no_args_is_help=True, rich_markup_mode=None
@@ -37,17 +38,14 @@ def serve(
     logs: Annotated[
         Path | None, typer.Option("--logs", help="File with such keys, one a line.", metavar="FILE")
     ] = None,
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="Address and port; 127.0.0.1:8448 when not given.", metavar="PLACE")
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="PEM file with the server's certificates.", metavar="FILE")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="PEM file with the certificate's key.", metavar="FILE")
-    ] = None,
+    listen: ListenOption = None,
+    certificate: CertificateOption = None,
+    key: CertificateKeyOption = None,
 ) -> None:
-    """Cosign what the logs named sign, until it is interrupted. Elsewhere than on loopback a certificate is needed."""
+    """Cosign what the logs named sign, until it is interrupted. Elsewhere than on loopback a certificate is needed.
+
+    Without --listen it is at 127.0.0.1:8448.
+    """
     from strongroom.listener import parse_listen
     from strongroom.witness.folder import logs_of, open_witness, read_lines
     from strongroom.witness.serve import LISTEN_DEFAULT, WitnessServer
@@ -57,9 +55,8 @@ def serve(
     own, state = open_witness(folder)
     try:
         server = WitnessServer(own, state, known, where)
-        scheme = "http" if certificate is None else "https"
-        host = f"[{where.host}]" if ":" in where.host else where.host
-        say(f"witness {own.name} of {counted(len(known), 'log')}: serving at {scheme}://{host}:{server.port}")
+        address = address_of(where, server.port)
+        say(f"witness {own.name} of {counted(len(known), 'log')}: serving at {address}")
         server.run()
     finally:
         state.close()
