@@ -129,7 +129,7 @@ def test_a_captured_request_is_answered_once(thief):
     assert thief.send(*captured).status == 200
     again = thief.send(*captured)
     assert (again.status, json.loads(again.data)["rule"]) == (403, "credential.once")
-    thief.api.keys._server._app._service.callers._nonces.clear()  # what a restart forgets
+    thief.api.keys._server._app.inner._service.callers._nonces.clear()  # what a restart forgets
     with pytest.raises(DeniedError, match="answered before"):
         thief.opened(*captured)
 

@@ -89,7 +89,7 @@ def test_control_without_the_memory_of_nonces_a_replay_is_answered(captured, mon
 def test_a_captured_request_opens_nothing_after_a_restart(room, captured, served):
     """Another process answers: the request was signed for the one before."""
     wire, (path, body, headers), _ = captured
-    service = served._server._app._service
+    service = served._server._app.inner._service
     service._instance = "f" * 16
     service.callers._nonces.clear()
     assert wire.send(path, body, headers).status == 421
@@ -106,7 +106,7 @@ def test_a_captured_request_that_is_altered_is_refused(captured, served):
         (path, body, headers | {"Signature-Input": later}),
         (path + "?x=1", body, headers),
     ):
-        served._server._app._service.callers._nonces.clear()  # so that nothing is refused for being a replay
+        served._server._app.inner._service.callers._nonces.clear()  # so that nothing is refused for being a replay
         found = wire.send(*sent)
         assert found.status in {400, 401}
         assert b"not signed in" in found.data or b"not the one that was signed" in found.data
@@ -376,7 +376,7 @@ def test_no_call_says_anything_without_a_credential(served):
     """Every call, the greeting and paths that are none: 401 and the same bytes, whatever the method."""
     wire = Wire(served)
     base = f"/v1/{served.room_id.hex()}/"
-    instance = served._server._app._service._instance
+    instance = served._server._app.inner._service._instance
     paths = ["/", "/v1", "/docs", "/openapi.json", "/metrics", base, base + "hello", "/v1/" + "0" * 32 + "/hello"]
     paths += [f"{base}{instance}/{name}" for name in (*CALLS, "none")]
     own = new_credential(served.room_id, "ada")

@@ -64,7 +64,7 @@ def newcomer(served):
 
 def refused(served, check, attempt):
     """The attempt is refused as a stranger is, and the log counts it under the name of the check."""
-    signing_in = served._server._door._service.newcomers.signing_in
+    signing_in = served._server._door.inner._service.newcomers.signing_in
     signing_in.tell()
     with pytest.raises(DeniedError, match="^not signed in$"):
         attempt()
@@ -157,7 +157,7 @@ def test_control_a_keymaster_that_takes_shared_secrets_is_let_down_by_its_issuer
     public = OctKey.import_key(issuer.keys[0].as_pem(private=False))
     monkeypatch.setattr(oidc, "ALGORITHMS", (*oidc.ALGORITHMS, "HS256"))
     new = newcomer(served)
-    monkeypatch.setattr(served._server._door._service.newcomers.signing_in._issuers, "key", lambda *_: public)
+    monkeypatch.setattr(served._server._door.inner._service.newcomers.signing_in._issuers, "key", lambda *_: public)
     assert new.by_token(forged(issuer, new.nonce, "HS256"))[0].actor == "ada"
 
 
@@ -264,7 +264,7 @@ def test_an_answer_to_another_challenge_is_refused(served, passkey):
     mine = Challenge(b"m" * 32, int(time.time()) + 60)
     own = passkey.answer(assertion_challenge(served.room_id, thief.public_key, mine.challenge, mine.expires))
     refused(served, "challenge", lambda: thief.by_passkey(mine, own))
-    old = served._server._door._service.newcomers.signing_in._challenge(thief.public_key, int(time.time()) - 5)
+    old = served._server._door.inner._service.newcomers.signing_in._challenge(thief.public_key, int(time.time()) - 5)
     ended = Challenge(old, int(time.time()) - 5)
     refused(served, "challenge", lambda: thief.by_passkey(ended, own))
     assert owner.by_passkey(theirs, passkey.answer(signed))[0].actor == "ada"
@@ -439,7 +439,7 @@ def test_strangers_do_not_fill_the_log(served, issuer, monkeypatch):
 
     assert tried(1) == 1
     assert tried(12) == 0
-    served._server._door._service.newcomers.signing_in.tell()
+    served._server._door.inner._service.newcomers.signing_in.tell()
     last = served.log_entries("kit")[-1]
     assert (last["actor"], last["extras"]) == ("keymaster", {"count": 12, "token": 12})
     monkeypatch.setattr(signingin, "REFUSED_SECONDS", 0.0)
@@ -479,7 +479,7 @@ def test_strangers_who_send_slowly_hold_nobody_up(served, issuer, monkeypatch):
             one.sendall("\r\n".join([*lines, "", ""]).encode())
             found.append(one)
         end = time.monotonic() + 20
-        while served._server._door._service.newcomers._at_once < 3:
+        while served._server._door.inner._service.newcomers._at_once < 3:
             assert time.monotonic() < end
             time.sleep(0.005)
         return found

@@ -143,7 +143,7 @@ def test_sealing_lets_calls_under_way_end(room, sealed, monkeypatch):
         assert began.wait(20)
         sealer = threading.Thread(target=lambda: ask_control(sealed.path, do="seal"))
         sealer.start()
-        while sealed.server._app._service is not None:
+        while sealed.server._app.inner is not None:
             time.sleep(0.005)
         with pytest.raises(UnavailableError, match="is sealed"):
             sealed.connect()

@@ -72,7 +72,7 @@ def read_one(room, keys, number=7):
 
 
 def refusals(served):
-    served._server._door._service.newcomers.signing_in.tell()
+    served._server._door.inner._service.newcomers.signing_in.tell()
     return [e for e in served.log_entries("kit") if e["act"] == "sign-in" and e["decision"] == "refused"]
 
 
@@ -346,7 +346,7 @@ def test_any_bytes_of_a_newcomer_are_read_or_refused(data):
 def test_a_defect_is_no_oracle(served, issuer, monkeypatch, caplog):
     """Whatever breaks while a stranger is judged: the same answer, and the operator is told the place, not what was sent."""
     let_in(served, issuer)
-    signing_in = served._server._door._service.newcomers.signing_in
+    signing_in = served._server._door.inner._service.newcomers.signing_in
     monkeypatch.setattr(signing_in, "by_token", lambda *_: {}["a-secret"])
     with pytest.raises(DeniedError, match="not signed in"):
         by_token(served, issuer)

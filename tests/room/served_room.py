@@ -21,7 +21,7 @@ class Served:
         self.keymaster = keymaster
         self._server = Server(keymaster, listen or Listen("127.0.0.1", 0))
         if alone:
-            changes, own = keymaster.changes, self._server._app._service._own
+            changes, own = keymaster.changes, self._server._app.inner._service._own
             own["set_policy"] = lambda _c, args: changes.make(args["actor"], "policy", args["text"])
             own["set_schema"] = lambda _c, args: changes.make(args["actor"], "schema", args["text"])
         self._thread = threading.Thread(target=self._server.run, daemon=True)

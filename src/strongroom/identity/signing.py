@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from strongroom.errors import IntegrityError, UsageError
+from strongroom.errors import InputError, IntegrityError, UsageError
 from strongroom.seal.sign import sign, verify
 
 COVERED = ("@method", "@path", "content-digest")
@@ -58,9 +58,9 @@ class Signed:
         verify(public_key, self.signature, self.base)
 
     def check_body(self, body: bytes) -> None:
-        """Raise IntegrityError unless the body is the one whose digest was signed."""
+        """Raise InputError unless the body is the one whose digest was signed."""
         if not hmac.compare_digest(self.digest, hashlib.sha256(body).digest()):
-            raise IntegrityError("the body of the request is not the one that was signed")
+            raise InputError("the body of the request is not the one that was signed")
 
 
 def signature_base(covered: Sequence[tuple[str, str]], params: str) -> bytes:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from strongroom.errors import InputError, IntegrityError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import StrongroomError, UnavailableError, UsageError
 from strongroom.identity.signing import Signed
 from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.reply import Reply
@@ -99,13 +99,8 @@ class App:
         await send_reply(reply, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
-        path: str = scope["path"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if scope.get("query_string") or len(headers) != len(scope["headers"]):
-            raise unknown()
-        address = scope["client"][0] if scope.get("client") else "127.0.0.1"
-        service, method = self._service, scope["method"]
-        size = length_of(headers)
+        method, path, headers, address = request_of(scope)
+        service, size = self._service, length_of(headers)
         if 0 <= size <= SMALL_BODY:
             try:
                 small = await read_sized(size, receive, HEADER_SECONDS)
@@ -132,11 +127,20 @@ class App:
         return self._checked(who, path, body, signed)
 
     def _checked(self, who: Any, path: str, body: bytes, signed: Signed) -> Reply:
-        try:
-            signed.check_body(body)
-        except IntegrityError as error:
-            raise InputError(str(error)) from None
+        signed.check_body(body)
         return self._service.answer(who, path, body)
+
+
+def request_of(scope: Scope) -> tuple[str, str, dict[str, str], str]:
+    """Method, path, headers by their names in lower case, and the address that a request comes from.
+
+    Raises:
+        DeniedError: It has a query, or a header twice: nobody signs such a request.
+    """
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if scope.get("query_string") or len(headers) != len(scope["headers"]):
+        raise unknown()
+    return scope["method"], scope["path"], headers, scope["client"][0] if scope.get("client") else "127.0.0.1"
 
 
 def _share_memory() -> None:

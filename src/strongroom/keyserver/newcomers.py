@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,7 +27,8 @@ import msgspec
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError
 from strongroom.identity.commitment import newcomer_key
 from strongroom.identity.signing import Signed, read_signature
-from strongroom.keyserver.callers import AHEAD_SECONDS, LASTS_SECONDS_MAX, unknown
+from strongroom.keyserver.callers import check_time, unknown
+from strongroom.keyserver.defect import defect
 from strongroom.keyserver.frames import Unpacker, pack
 
 if TYPE_CHECKING:
@@ -129,9 +127,7 @@ class Limiter:
 def _check_of(error: Exception) -> str:
     """The name of the check that refused; the place of a defect is told to the operator."""
     if not isinstance(error, StrongroomError):
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
-        logging.getLogger("strongroom").error("a defect of the keymaster: %s", place)
+        defect(error)
         return "defect"
     rule = error.rule if isinstance(error, DeniedError) else None
     return (rule or "").removeprefix("signin.") or "request"
@@ -225,9 +221,7 @@ class Newcomers:
         if public_key is None:
             raise IntegrityError("the request is not signed by a newcomer")
         signed.verify(public_key)
-        now = self._clock()
-        if not (signed.created <= now + AHEAD_SECONDS and now < signed.expires <= signed.created + LASTS_SECONDS_MAX):
-            raise DeniedError("the request is of another time", rule="signin.request-time")
+        check_time(signed, self._clock())
         return public_key, signed
 
     def _refused(self, check: str, times: int = 1) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from strongroom.errors import ConflictError, DeniedError, InputError, IntegrityError, NotFoundError
+from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundError
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keymaster.api import Lease
@@ -215,10 +215,7 @@ def _servers_only(credential: CredentialState) -> None:
 
 
 def _body(request: Original, signed: Signed) -> bytes:
-    try:
-        signed.check_body(request.body)
-    except IntegrityError as error:
-        raise InputError(str(error)) from None
+    signed.check_body(request.body)
     return request.body
 
 

@@ -10,10 +10,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import (
@@ -44,6 +41,7 @@ from strongroom.keyserver.calls import (
     Trouble,
     most_of,
 )
+from strongroom.keyserver.defect import defect
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.newcomers import Newcomers
 from strongroom.keyserver.reply import Reply
@@ -231,11 +229,3 @@ class Service:
 def _said(lease: Lease) -> LeaseSaid:
     table = None if lease.table is None else table_to_json(lease.table)
     return LeaseSaid(lease.lease_id, lease.actor, lease.verb, table, lease.base, lease.expires_at)
-
-
-def defect(error: Exception) -> str:
-    """Where an error happened that nobody expected; told to the operator too. Its text could hold a value."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    told = f"a defect: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
-    logging.getLogger("strongroom").error(told)
-    return told

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from strongroom.errors import InputError, IntegrityError, UsageError
 from strongroom.identity.signing import Signed
-from strongroom.keyserver.callers import unknown
 from strongroom.keyserver.calls import Trouble
 from strongroom.keyserver.frames import pack
-from strongroom.keyserver.listen import App, send_reply
+from strongroom.keyserver.listen import App, request_of, send_reply
 from strongroom.keyserver.newcomers import Newcomers
 from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.service import Service
-from strongroom.listener import Listen, Listener, Receive, Scope, Send, length_of, read_sized
+from strongroom.listener import Listen, Listener, Receive, Scope, Send, length_of, read_sized, too_large
 from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
@@ -55,23 +53,17 @@ class _Open(App):
 
 
 async def _sign_in(newcomers: Newcomers, scope: Scope, receive: Receive) -> bytes:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    if scope.get("query_string") or len(headers) != len(scope["headers"]):
-        raise unknown()
+    method, path, headers, address = request_of(scope)
 
     async def read(signed: Signed, most: int, seconds: float) -> bytes:
         size = length_of(headers)
         if not 0 <= size <= most:
-            raise UsageError("a request has a length")
+            raise too_large(most)
         body = await read_sized(size, receive, seconds)
-        try:
-            signed.check_body(body)
-        except IntegrityError as error:
-            raise InputError(str(error)) from None
+        signed.check_body(body)
         return body
 
-    address = scope["client"][0] if scope.get("client") else "127.0.0.1"
-    return await newcomers.answer(scope["method"], scope["path"], headers, address, read)
+    return await newcomers.answer(method, path, headers, address, read)
 
 
 class _Door:
@@ -80,10 +72,6 @@ class _Door:
     def __init__(self) -> None:
         self.inner: _Open | None = None
         self.under_way = 0
-
-    @property
-    def _service(self) -> Any:
-        return None if self.inner is None else self.inner._service  # noqa: SLF001  of the same kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
