@@ -7,10 +7,10 @@ through a `Reading`, which needs a purpose and a reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.freshness import catch_up, leave_act, verify_head, verify_openable
+from strongroom.closing import Closing
 from strongroom.errors import ConflictError, StrongroomError, UnavailableError, UsageError
 from strongroom.read.reading import Reading
 from strongroom.read.session import Session
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, int | None], None]
 
 
-class Room:
+class Room(Closing):
     """An open room. Made by `strongroom.open`, closed by `with`.
 
     Args:
@@ -53,14 +53,6 @@ class Room:
         self._keymaster = keymaster
         self._actor = actor
         self._session = Session(store, keymaster, actor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the bucket. The keymaster is its opener's to close."""

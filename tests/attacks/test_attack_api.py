@@ -265,7 +265,7 @@ def test_a_server_alone_has_nothing(thief):
         thief.opened(path, body, forged)
     own = thief.api.own.asking
     stolen = sign_request(
-        own._sign, own._key_id, "POST", path, body,
+        own._signer._sign, own._signer.key_id, "POST", path, body,
         created=int(time.time()), expires=int(time.time()) + 60, nonce=b"z" * 16,
     )  # fmt: skip
     with pytest.raises(DeniedError, match="nobody's name"):

@@ -20,8 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ import numpy.typing as npt
 from strongroom.catalog.entries import Mint, ObjectEntry
 from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.catalog.spill import Segment, SpillFile
+from strongroom.closing import Closing
 from strongroom.errors import UsageError
 from strongroom.keymaster.api import FileKey
 from strongroom.seal.columns import I64, U8, Columns, sort_entries, token_changes, token_words
@@ -103,7 +103,7 @@ class CollectorLimits:
     threads: int = THREADS
 
 
-class SortedRuns:
+class SortedRuns(Closing):
     """Collects entries of one table and kind, then writes them as runs. Use it in a `with` block.
 
     Args:
@@ -141,14 +141,6 @@ class SortedRuns:
         self._spilling = threading.Lock()
         self._held = 0
         self._arena = self._new_arena()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of memory and temporary data."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from strongroom.errors import InputError, IntegrityError, UsageError
-from strongroom.seal.sign import sign, verify
+from strongroom.seal.sign import sign, signer, verify
 
 COVERED = ("@method", "@path", "content-digest")
 PLAN, IDEMPOTENCY = "strongroom-plan", "idempotency-key"
@@ -28,6 +28,8 @@ FURTHER = (PLAN, IDEMPOTENCY)
 SIGNED_HEADERS = ("signature-input", "signature", "content-digest", *FURTHER)
 """All that a verifier must be given of a request's headers, in lower case."""
 NONCE_BYTES = 16
+SIGNED_SECONDS = 120
+"""For how long a request is signed, as a rule."""
 HEADER_LENGTH_MAX = 1000
 _LABEL = "sig1"
 _INPUT = re.compile(
@@ -118,6 +120,40 @@ def sign_request(
         "Signature-Input": f"{_LABEL}={params}",
         "Signature": f"{_LABEL}=:{_text(sign(seed, base) if isinstance(seed, bytes) else seed(base))}:",
     }
+
+
+class RequestSigner:
+    """Signs requests with one key pair, each made now, with a nonce of its own.
+
+    Args:
+        seed: Signing key, 32 B; its schedule is kept.
+        key_id: Under which name the verifier finds the public key.
+        clock: Seconds since 1970.
+        entropy: Gives nonces.
+    """
+
+    def __init__(
+        self, seed: bytes, key_id: str, clock: Callable[[], float], entropy: Callable[[int], bytes]
+    ) -> None:
+        self.key_id = key_id
+        self._sign = signer(seed)
+        self._clock = clock
+        self._entropy = entropy
+
+    def headers(self, path: str, body: bytes, further: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The headers of a `POST`; see `sign_request`."""
+        now = int(self._clock())
+        return sign_request(
+            self._sign,
+            self.key_id,
+            "POST",
+            path,
+            body,
+            created=now,
+            expires=now + SIGNED_SECONDS,
+            nonce=self._entropy(NONCE_BYTES),
+            further=further,
+        )
 
 
 def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed:

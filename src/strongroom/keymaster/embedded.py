@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from strongroom.audit.note import verifier_key
+from strongroom.closing import Closing
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import (
     Ask,
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from strongroom.store.base import Store
 
 
-class EmbeddedKeymaster:
+class EmbeddedKeymaster(Closing):
     """See `keymaster.api.Keymaster`. Made by `create_keymaster` and `open_keymaster`; close it with `with`.
 
     Args:
@@ -131,14 +131,6 @@ class EmbeddedKeymaster:
     def ring(self) -> KeyRing:
         """The epoch key in force, for whoever tests a slot or a copy of the key store against it."""
         return self._core.ring
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<EmbeddedKeymaster of room {self.room_id.hex()[:8]}>"

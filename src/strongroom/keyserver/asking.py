@@ -16,13 +16,11 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.identity.credential import Credential
-from strongroom.identity.signing import NONCE_BYTES, sign_request
+from strongroom.identity.signing import RequestSigner
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.wire import Wire
-from strongroom.seal.sign import signer
 
-SIGNED_SECONDS = 120
 STANDS_SECONDS = 1.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MISDIRECTED = 421
@@ -55,10 +53,8 @@ class Asking:
         self.room_id = credential.room
         self.actor = credential.actor
         self._url = check_url(url)
-        self._key_id = credential.id
-        self._sign = signer(credential.seed)
+        self._signer = RequestSigner(credential.seed, credential.id, clock, entropy)
         self._clock = clock
-        self._entropy = entropy
         self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
         self._stands: tuple[int, float] = (-1, 0.0)
@@ -117,19 +113,8 @@ class Asking:
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
         """Send one signed request."""
         path = f"/v1/{self.room_id.hex()}/{name}"
-        now = int(self._clock())
-        headers = sign_request(
-            self._sign,
-            self._key_id,
-            "POST",
-            path,
-            body,
-            created=now,
-            expires=now + SIGNED_SECONDS,
-            nonce=self._entropy(NONCE_BYTES),
-        )
-        headers["Content-Type"] = "application/msgpack"
-        return self._wire.post(path, body, headers)
+        headers = self._signer.headers(path, body)
+        return self._wire.post(path, body, {**headers, "Content-Type": "application/msgpack"})
 
 
 def check_url(url: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
+from strongroom.closing import Closing
 from strongroom.errors import UsageError
 from strongroom.identity.credential import Credential, read_credential
 from strongroom.keymaster.api import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Table
 
 
-class RemoteKeymaster:
+class RemoteKeymaster(Closing):
     """See `keymaster.api.Keymaster`. Made by `connect`; close it with `with`.
 
     Args:
@@ -76,14 +76,6 @@ class RemoteKeymaster:
         self.freezing = RemoteFreezing(self._ask)
         self.reviews = RemoteReviews(self._ask)
         self.logs: Logs = RemoteLogs(self._ask)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<RemoteKeymaster of room {self.room_id.hex()[:8]} for {self.actor}>"

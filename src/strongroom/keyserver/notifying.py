@@ -28,7 +28,7 @@ import urllib3
 
 from strongroom.errors import ConflictError, StrongroomError, UsageError
 from strongroom.identity.credential import Credential
-from strongroom.identity.signing import NONCE_BYTES, sign_request
+from strongroom.identity.signing import RequestSigner
 from strongroom.keyserver.asking import LOOPBACK
 from strongroom.seal.entropy import random_bytes
 
@@ -39,7 +39,6 @@ ATTEMPT_SECONDS = 10.0
 WAITS_SECONDS = (1.0, 5.0, 25.0)
 FOLLOW_SECONDS = 1.0
 OTHER_SECONDS = 30.0
-SIGNED_SECONDS = 120
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
@@ -75,24 +74,14 @@ class Webhook:
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise UsageError("notices leave this machine over https only")
         self._url, self._path = url, parts.path or "/"
-        self._key, self._clock, self._entropy = key, clock, entropy
+        self._signer = None if key is None else RequestSigner(key.seed, key.id, clock, entropy)
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(total=ATTEMPT_SECONDS), retries=False)
 
     def send(self, body: bytes) -> str | None:
         """See `Target.send`."""
         headers = {"Content-Type": "application/json"}
-        if self._key is not None:
-            now = int(self._clock())
-            headers |= sign_request(
-                self._key.seed,
-                self._key.id,
-                "POST",
-                self._path,
-                body,
-                created=now,
-                expires=now + SIGNED_SECONDS,
-                nonce=self._entropy(NONCE_BYTES),
-            )
+        if self._signer is not None:
+            headers |= self._signer.headers(self._path, body)
         try:
             answer = self._pool.urlopen(
                 "POST", self._url, body=body, headers=headers, redirect=False, preload_content=False

@@ -9,6 +9,7 @@ from typing import Any
 from strongroom.errors import DeniedError
 from strongroom.identity.commitment import SALT_BYTES, newcomer_id, token_nonce
 from strongroom.identity.credential import Credential, new_credential
+from strongroom.identity.signing import RequestSigner
 from strongroom.keyserver.asking import Asking, raise_trouble
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.newcomers import Challenge, SignedIn, read_challenge, read_signed_in
@@ -36,7 +37,7 @@ class Newcomer(Asking):
         own = new_credential(room, "", entropy)
         super().__init__(url, own, authorities, clock, entropy)
         self._seed = own.seed
-        self._key_id = newcomer_id(own.public_key)
+        self._signer = RequestSigner(own.seed, newcomer_id(own.public_key), clock, entropy)
         self._salt = entropy(SALT_BYTES)
         self.public_key = own.public_key
 

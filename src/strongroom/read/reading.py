@@ -11,11 +11,11 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strongroom.closing import Closing
 from strongroom.errors import ErasedError, NotFoundError, UsageError
 from strongroom.index.expiry import unexpired
 from strongroom.keymaster.api import Ask
@@ -36,7 +36,7 @@ FIND_RECORDS_MAX = FIND_VALUES_MAX = SUBJECTS_MAX = 1_000
 Row = tuple[bytes, "RecordEntry"]
 
 
-class Reading:
+class Reading(Closing):
     """Reads under one purpose and one reason; made by `Room.read`, closed by `with`.
 
     Args:
@@ -83,14 +83,6 @@ class Reading:
     def purpose(self) -> str:
         """The purpose this reading was opened for."""
         return self._grant.purpose
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the reading; look-ups reserved and not used come back."""

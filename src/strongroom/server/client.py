@@ -6,11 +6,11 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from strongroom.closing import Closing
 from strongroom.errors import (
     BudgetError,
     ConflictError,
@@ -25,21 +25,19 @@ from strongroom.errors import (
 )
 from strongroom.identity import asked
 from strongroom.identity.credential import Credential, read_credential
-from strongroom.identity.signing import IDEMPOTENCY, NONCE_BYTES, PLAN, sign_request
+from strongroom.identity.signing import IDEMPOTENCY, PLAN, RequestSigner
 from strongroom.keyserver.asking import check_url
 from strongroom.keyserver.callers import SIGNED_IN
 from strongroom.keyserver.wire import Wire
 from strongroom.purpose.explain import Explanation
 from strongroom.read.record import Record
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.sign import signer
 from strongroom.server import answers
 from strongroom.server.problem import TYPE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SIGNED_SECONDS = 120
 _KINDS: Mapping[str, type[StrongroomError]] = {
     "budget": BudgetError, "denied": DeniedError, "usage": UsageError, "erased": ErasedError,
     "not-found": NotFoundError, "conflict": ConflictError, "unavailable": UnavailableError, "integrity": IntegrityError,
@@ -51,7 +49,7 @@ _ENCODE = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
 
-class RoomClient:
+class RoomClient(Closing):
     """A room behind its server. Made by `connect_room`; close it with `with`.
 
     Args:
@@ -71,21 +69,9 @@ class RoomClient:
         clock: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = random_bytes,
     ) -> None:
-        self._url = check_url(url)
         self._credential = credential
-        self._key_id = credential.id
-        self._sign = signer(credential.seed)
-        self._clock = clock
-        self._entropy = entropy
-        self._wire = Wire(self._url, "server", authorities)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._signer = RequestSigner(credential.seed, credential.id, clock, entropy)
+        self._wire = Wire(check_url(url), "server", authorities)
 
     def __repr__(self) -> str:
         return f"<RoomClient of room {self._credential.room.hex()[:8]} for {self._credential.actor}>"
@@ -193,20 +179,8 @@ class RoomClient:
         """Sign one request and send it; returns the answer's struct, or raises as the library would."""
         path = asked.path_of(self._credential.room, verb)
         more = {**(further or {}), **({} if idempotency_key is None else {IDEMPOTENCY: idempotency_key})}
-        now = int(self._clock())
-        headers = sign_request(
-            self._sign,
-            self._key_id,
-            "POST",
-            path,
-            body,
-            created=now,
-            expires=now + SIGNED_SECONDS,
-            nonce=self._entropy(NONCE_BYTES),
-            further=more,
-        )
-        headers["Content-Type"] = "application/json"
-        status, data = self._wire.post(path, body, headers)
+        headers = self._signer.headers(path, body, more)
+        status, data = self._wire.post(path, body, {**headers, "Content-Type": "application/json"})
         if status != 200:
             raise _error(data)
         try:
@@ -215,20 +189,12 @@ class RoomClient:
             raise IntegrityError("the server's answer is not one of this API") from None
 
 
-class ReadingClient:
+class ReadingClient(Closing):
     """Reads under one purpose and one reason; see `Reading`. Made by `RoomClient.read`."""
 
     def __init__(self, room: RoomClient, said: Mapping[str, Any]) -> None:
         self._room = room
         self._said = said
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing: each request was a reading of its own."""

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from strongroom.closing import Closing
 from strongroom.errors import InputError, UsageError
 from strongroom.write.sources_arrow import ArrowPart, DictPart, ParquetPart
 from strongroom.write.sources_base import (
@@ -91,7 +91,7 @@ class _How:
     rows: int
 
 
-class Sources:
+class Sources(Closing):
     """The batches of all sources of a put, in order; an iterator to be used once, and its progress.
 
     Use it in a `with` statement, or close it: its threads end with it.
@@ -149,14 +149,6 @@ class Sources:
         """Stop reading; files are closed and threads end."""
         cast("Any", self._batches).close()
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_sources(
