@@ -20,7 +20,7 @@ from strongroom.identity import oidc
 from strongroom.identity.commitment import assertion_challenge
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import signingin
-from strongroom.keymaster.identities import Person
+from strongroom.keymaster.wanted import Person, WantedIdentity
 from strongroom.keyserver import newcomers
 from strongroom.keyserver.newcomers import Challenge
 from strongroom.keyserver.signing_in import Newcomer
@@ -49,13 +49,13 @@ def issuer(served):
 def passkey(served):
     """A passkey that is ada's."""
     key = Authenticator()
-    served.keymaster.identities.add("kit", "ada", passkey=key.line(served.room_id, "ada"), days=10)
+    served.keymaster.identities.add("kit", WantedIdentity("ada", passkey=key.line(served.room_id, "ada"), days=10))
     return key
 
 
 def let_in(served, issuer, **limits):
     who = Person(issuer.url, CLIENT, "sub", issuer.subject)
-    return served.keymaster.identities.add("kit", "ada", person=who, days=10, **limits)
+    return served.keymaster.identities.add("kit", WantedIdentity("ada", person=who, days=10, **limits))
 
 
 def newcomer(served):
@@ -400,7 +400,7 @@ def test_strangers_learn_nothing_whatever_they_try(served, issuer, monkeypatch):
     now = int(time.time())
     salt = new._salt
 
-    def send(name, body, key_id=new._key_id, seed=new._seed, created=now):
+    def send(name, body, key_id=new._signer.key_id, seed=new._seed, created=now):
         path = base + name
         headers = sign_request(seed, key_id, "POST", path, body, created=created, expires=created + 60, nonce=os.urandom(16))
         began = time.monotonic()
@@ -472,7 +472,7 @@ def test_strangers_who_send_slowly_hold_nobody_up(served, issuer, monkeypatch):
             new = newcomer(served)
             path, now = f"/v1/{served.room_id.hex()}/signin.token", int(time.time())
             signed = sign_request(
-                new._seed, new._key_id, "POST", path, b"x" * 9, created=now, expires=now + 60, nonce=os.urandom(16)
+                new._seed, new._signer.key_id, "POST", path, b"x" * 9, created=now, expires=now + 60, nonce=os.urandom(16)
             )
             lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 9", *(f"{k}: {v}" for k, v in signed.items())]
             one = socket.create_connection(("127.0.0.1", served._server.port), timeout=20)

@@ -10,7 +10,7 @@ from strongroom.errors import ConflictError, DeniedError
 from strongroom.identity.commitment import assertion_challenge, token_nonce
 from strongroom.identity.credential import credential_id, new_credential
 from strongroom.keymaster import signingin
-from strongroom.keymaster.identities import Person
+from strongroom.keymaster.wanted import Person, WantedIdentity
 
 HERE = "127.0.0.1"
 
@@ -39,10 +39,10 @@ def keys():
 def test_let_in_signed_in_listed_and_ended(keymaster, issuer):
     """By a token and by a passkey; what is ended is ended in every process that looks."""
     passkey = Authenticator()
-    one = keymaster.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9, hours=3)
-    two = keymaster.identities.add("kit", "mei", passkey=passkey.line(keymaster.room_id, "mei"), days=9)
+    one = keymaster.identities.add("kit", WantedIdentity("ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9, hours=3))
+    two = keymaster.identities.add("kit", WantedIdentity("mei", passkey=passkey.line(keymaster.room_id, "mei"), days=9))
     with pytest.raises(ConflictError):
-        keymaster.identities.add("kit", "mei", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=1)
+        keymaster.identities.add("kit", WantedIdentity("mei", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=1))
     signing_in = keymaster.identities.signing_in()
     first, second = keys(), keys()
     session = by_token(keymaster, signing_in, issuer, first)
@@ -67,7 +67,7 @@ def test_let_in_signed_in_listed_and_ended(keymaster, issuer):
 
 def test_refusals_are_counted_and_told(keymaster, issuer):
     """One entry with the counts of each check; nothing where nothing was refused."""
-    keymaster.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9)
+    keymaster.identities.add("kit", WantedIdentity("ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9))
     signing_in = keymaster.identities.signing_in()
     signing_in.refuse("token")
     for check in ("token", "token", "nonce"):
@@ -80,7 +80,7 @@ def test_refusals_are_counted_and_told(keymaster, issuer):
 
 def test_one_key_pair_signs_in_once_whoever_races(keymaster, issuer):
     """Eight threads with the same token and key: one session."""
-    keymaster.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9)
+    keymaster.identities.add("kit", WantedIdentity("ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9))
     signing_in, own, found = keymaster.identities.signing_in(), keys(), []
     token = issuer.issue(token_nonce(keymaster.room_id, own, b"s" * 32))
 
@@ -101,7 +101,7 @@ def test_one_key_pair_signs_in_once_whoever_races(keymaster, issuer):
 def test_sessions_of_before_are_tidied_away(keymaster, issuer, monkeypatch):
     """The next sign-in drops what ended long ago; sessions never count as credentials."""
     monkeypatch.setattr(signingin, "ENDED_SECONDS", -1e9)
-    keymaster.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9)
+    keymaster.identities.add("kit", WantedIdentity("ada", person=Person(issuer.url, CLIENT, "sub", "u-1"), days=9))
     signing_in = keymaster.identities.signing_in()
     for _ in range(3):
         by_token(keymaster, signing_in, issuer, keys())

@@ -20,7 +20,7 @@ import strongroom
 from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundError, UsageError
 from strongroom.identity.commitment import assertion_challenge
 from strongroom.keymaster import signingin
-from strongroom.keymaster.identities import Person
+from strongroom.keymaster.wanted import Person, WantedIdentity
 from strongroom.keyserver import newcomers
 from strongroom.keyserver.signing_in import Newcomer
 
@@ -48,7 +48,7 @@ def newcomer(served):
 
 def let_in(served, issuer, actor="ada", **limits):
     who = Person(issuer.url, CLIENT, "sub", issuer.subject)
-    return served.keymaster.identities.add("kit", actor, person=who, days=10, **limits)
+    return served.keymaster.identities.add("kit", WantedIdentity(actor, person=who, days=10, **limits))
 
 
 def by_token(served, issuer, **changes):
@@ -119,7 +119,7 @@ def test_a_passkey_signs_in_again_and_again(room, served):
     kit = served.of("kit")
     line = key.line(served.room_id, "ada")
     served.keymaster.set_policy("kit", two_clerks(room))
-    assert kit.identities.add("kit", "ada", passkey=line, days=10) is None
+    assert kit.identities.add("kit", WantedIdentity("ada", passkey=line, days=10)) is None
     with pytest.raises(DeniedError):
         by_passkey(served, key)
     (asked,) = kit.approvals.waiting("kit")
@@ -133,7 +133,7 @@ def test_a_passkey_signs_in_again_and_again(room, served):
     (identity,) = kit.identities.all("kit")
     assert (identity.kind, identity.actor, identity.signs) == ("passkey", "ada", key.signs)
     with pytest.raises(ConflictError, match="signs in already"):
-        served.keymaster.identities.add("kit", "mei", passkey=key.line(served.room_id, "mei"), days=1)
+        served.keymaster.identities.add("kit", WantedIdentity("mei", passkey=key.line(served.room_id, "mei"), days=1))
 
 
 def two_clerks(room):
@@ -145,7 +145,7 @@ def two_clerks(room):
 def test_a_passkey_without_a_counter_signs_in(served):
     """Those that are copied between devices count nothing: zero stays zero."""
     key = Authenticator()
-    served.keymaster.identities.add("kit", "ada", passkey=key.line(served.room_id, "ada"), days=10)
+    served.keymaster.identities.add("kit", WantedIdentity("ada", passkey=key.line(served.room_id, "ada"), days=10))
     for _ in range(2):
         assert by_passkey(served, key, count=0)[0].actor == "ada"
 
@@ -192,7 +192,7 @@ def test_ending_an_identity_ends_its_sessions(room, served, issuer):
 def test_claims_other_than_sub(served, issuer):
     """A stated claim; an e-mail address only where the issuer has verified it; two actors for one person is nobody."""
     who = Person(issuer.url, CLIENT, "email", "mei@acme.example")
-    served.keymaster.identities.add("kit", "mei", person=who, days=1)
+    served.keymaster.identities.add("kit", WantedIdentity("mei", person=who, days=1))
     for more, good in (({}, False), ({"email_verified": True}, True), ({"email_verified": "true"}, False)):
         issuer.more = {"email": "mei@acme.example", **more}
         if good:
@@ -243,7 +243,7 @@ def test_who_may_let_whom_in(served, issuer):
     who = Person(issuer.url, CLIENT, "sub", "u-9")
     add = served.keymaster.identities.add
     with pytest.raises(DeniedError):
-        add("ada", "ada", person=who, days=1)
+        add("ada", WantedIdentity("ada", person=who, days=1))
     with pytest.raises(DeniedError):
         served.keymaster.identities.all("ada")
     other = Authenticator().line(b"x" * 16, "ada")
@@ -257,9 +257,9 @@ def test_who_may_let_whom_in(served, issuer):
         {"person": who, "days": 1, "purposes": ["none"]}, {"person": who, "days": 1, "networks": ["home"]},
     ):  # fmt: skip
         with pytest.raises(UsageError):
-            add("kit", "ada", **wrong)
+            add("kit", WantedIdentity("ada", **wrong))
     with pytest.raises(UsageError, match="no actor"):
-        add("kit", "nobody", person=who, days=1)
+        add("kit", WantedIdentity("nobody", person=who, days=1))
 
 
 def test_frozen_actors_do_not_sign_in(served, issuer):
@@ -281,8 +281,8 @@ def test_killed_after_a_sign_in_the_session_is_there(room, issuer):
     key = Authenticator()
     with room.keymaster() as keymaster:
         who = Person(issuer.url, CLIENT, "sub", issuer.subject)
-        keymaster.identities.add("kit", "ada", person=who, days=10)
-        keymaster.identities.add("kit", "mei", passkey=key.line(keymaster.room_id, "mei"), days=10)
+        keymaster.identities.add("kit", WantedIdentity("ada", person=who, days=10))
+        keymaster.identities.add("kit", WantedIdentity("mei", passkey=key.line(keymaster.room_id, "mei"), days=10))
         room_id = keymaster.room_id
 
     def started(port):

@@ -25,6 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.keymaster import keycopies
 from strongroom.keymaster.state import State
+from strongroom.keymaster.wanted import WantedIdentity
 
 TWO_CLERKS = POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]')
 
@@ -371,7 +372,7 @@ def test_who_signs_in_is_known_again_and_sessions_are_not(room, copy_of, tmp_pat
     from signin_kit import CLIENT, Issuer
 
     from strongroom.identity.commitment import token_nonce
-    from strongroom.keymaster.identities import Person
+    from strongroom.keymaster.wanted import Person
 
     def sign_in(keys, issuer, number):
         own, salt = bytes([number]) * 32, b"s" * 32
@@ -380,7 +381,7 @@ def test_who_signs_in_is_known_again_and_sessions_are_not(room, copy_of, tmp_pat
     with Issuer() as issuer:
         with room.keymaster() as keys:
             gone, kept = (
-                keys.identities.add("kit", "ada", person=Person(issuer.url, CLIENT, "sub", name), days=9)
+                keys.identities.add("kit", WantedIdentity("ada", person=Person(issuer.url, CLIENT, "sub", name), days=9))
                 for name in ("u-1", "u-2")
             )
             before = sign_in(keys, issuer, 1)
@@ -388,7 +389,7 @@ def test_who_signs_in_is_known_again_and_sessions_are_not(room, copy_of, tmp_pat
         keys, kit = opened(room)
         with keys, kit:
             keys.identities.revoke("kit", gone.id)
-            new = keys.identities.add("kit", "mei", person=Person(issuer.url, CLIENT, "sub", "u-3"), days=9)
+            new = keys.identities.add("kit", WantedIdentity("mei", person=Person(issuer.url, CLIENT, "sub", "u-3"), days=9))
             issuer.subject = "u-2"
             since = sign_in(keys, issuer, 2)
             kit.hold(["P-000011"], reason="court")  # whatever is noted beside the objects takes the log along

@@ -105,7 +105,7 @@ def add(
             raise UsageError("a server has a key pair, and so has what has budgets of its own")
         with open_keymaster(place) as keymaster:
             person = (issuer, client_id, claim, value)
-            signs_in = add_identity(keymaster, actor, name, line, person, hours=hours, **limits)
+            signs_in = add_identity(keymaster, actor, name, line, person, {**limits, "hours": hours})
         _print_added(signs_in, None if signs_in is None else told(signs_in), as_json=as_json)
     else:
         state = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.common import minute
 from strongroom.errors import UsageError
@@ -22,14 +22,10 @@ def add_identity(
     name: str,
     line: str | None,
     person: tuple[str | None, str | None, str, str | None],
-    *,
-    days: int,
-    hours: float,
-    networks: Sequence[str],
-    purposes: Sequence[str],
+    limits: Mapping[str, Any],
 ) -> IdentityState | None:
     """Let a passkey, by its line, or a person (issuer, client id, claim, value) sign in; None when it waits."""
-    from strongroom.keymaster.identities import Person
+    from strongroom.keymaster.wanted import Person, WantedIdentity
 
     issuer, client_id, claim, value = person
     who = None
@@ -37,9 +33,7 @@ def add_identity(
         if issuer is None or client_id is None or value is None:
             raise UsageError("a person of an issuer is named by --issuer, --client-id and --value")
         who = Person(issuer, client_id, claim, value)
-    return keymaster.identities.add(
-        actor, name, person=who, passkey=line, days=days, hours=hours, networks=networks, purposes=purposes
-    )
+    return keymaster.identities.add(actor, WantedIdentity(name, who, line, **limits))
 
 
 def identity_row(state: IdentityState) -> tuple[str, ...]:

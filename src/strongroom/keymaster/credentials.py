@@ -21,7 +21,7 @@ from typing import Any
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.wanted import Wanted, budgets_of
+from strongroom.keymaster.wanted import Wanted, budgets_of, check_named
 from strongroom.keys.rows import Rows, take
 from strongroom.purpose.budget import OwnBudgets
 
@@ -153,12 +153,7 @@ class Credentials:
         return {"of": wanted.of}
 
     def _check(self, rows: Rows, wanted: Wanted) -> None:
-        policy = self._core.standing.policy
-        if wanted.of not in policy.actors:
-            raise UsageError(f"the policy names no actor {wanted.of}", hint="`strongroom policy --set` first")
-        for purpose in wanted.purposes:
-            if purpose not in policy.purposes:
-                raise UsageError(f"the policy has no purpose {purpose}")
+        check_named(self._core.standing.policy, wanted.of, wanted.purposes)
         sql = "SELECT count(*) FROM credential WHERE identity = ''"
         if rows.execute(sql).fetchone()[0] >= CREDENTIALS_MAX:
             raise UsageError(f"a room has at most {CREDENTIALS_MAX} credentials")

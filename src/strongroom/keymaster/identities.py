@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,28 +24,23 @@ from strongroom.identity.urls import check_issuer
 from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.credentials import DAY_SECONDS
-from strongroom.keymaster.wanted import DAYS_MAX, check_network
+from strongroom.keymaster.wanted import (
+    DAYS_MAX,
+    HOURS_MAX,
+    Person,
+    WantedIdentity,
+    check_named,
+    check_network,
+)
 from strongroom.keys.rows import Rows, take
 
 if TYPE_CHECKING:
     from strongroom.keymaster.signingin import SigningIn
 
 IDENTITIES_MAX = 100_000
-HOURS_DEFAULT = 8.0
-HOURS_MAX = 24.0
 WORD_LENGTH_MAX = 256
 ISSUER, PASSKEY = "issuer", "passkey"
 _COLUMNS = "id, kind, name, actor, said, networks, purposes, hours, signs, made, expires, revoked"
-
-
-@dataclass(frozen=True)
-class Person:
-    """A person as an issuer names them: whose `claim` has a `value` in id_tokens for a client (`audience`)."""
-
-    issuer: str
-    audience: str
-    claim: str
-    value: str
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,8 @@ class IdentityState:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An identity that somebody wants; checked where it stands by itself."""
+class _Checked:
+    """An identity that somebody wants and that stands by itself, as it waits for another person's agreement."""
 
     of_actor: str
     kind: str
@@ -133,113 +128,71 @@ class Identities:
         core.standing.require(core.standing.decider.decide_act(actor, "actors"))
         return sorted(load(core.state.read()), key=lambda state: (-state.made, state.id))
 
-    def add(
-        self,
-        actor: str,
-        of: str,
-        *,
-        person: Person | None = None,
-        passkey: str | None = None,
-        days: float,
-        hours: float = HOURS_DEFAULT,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-    ) -> IdentityState:
+    def add(self, actor: str, wanted: WantedIdentity) -> IdentityState:
         """Let a person of an issuer, or a passkey, sign in as an actor.
 
         Args:
             actor: Who lets them.
-            of: An actor of the policy.
-            person: As an issuer names them; this or a passkey.
-            passkey: The line of a passkey (`identity.passkey`).
-            days: For how long from now.
-            hours: How long a session lasts, at most HOURS_MAX.
-            networks: Where sign-ins and requests may come from; none for anywhere.
-            purposes: Purposes that sessions may read under; none for all that the policy gives the actor.
+            wanted: Who it is.
 
         Raises:
             ConflictError: It is an actor's already.
             UsageError: The policy has no such actor or purpose, or a part is none.
             DeniedError: The policy does not let the actor.
         """
-        core = self._core
-        wanted = self._wanted(of, person, passkey, days, hours, networks, purposes)
+        core, checked = self._core, self._checked(wanted)
         ident = core.entropy(16).hex()
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "actors"))
-            self._check(rows, wanted)
-            return {"leaf": self._insert(rows, ident, wanted, actor)}
+            self._check(rows, checked)
+            return {"leaf": self._insert(rows, ident, checked, actor)}
 
         core.act("actors", actor, work)
         return load(core.state.read(), "id", ident)[0]
 
-    def ask_add(
-        self,
-        actor: str,
-        of: str,
-        *,
-        person: Person | None = None,
-        passkey: str | None = None,
-        days: float,
-        hours: float = HOURS_DEFAULT,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-    ) -> Asked:
+    def ask_add(self, actor: str, wanted: WantedIdentity) -> Asked:
         """Ask what `add` does; it is done when another person agrees."""
-        wanted = self._wanted(of, person, passkey, days, hours, networks, purposes)
-        return self._approvals.ask(actor, "identity", asdict(wanted), "", lambda rows: self._check(rows, wanted))
+        checked = self._checked(wanted)
+        return self._approvals.ask(actor, "identity", asdict(checked), "", lambda rows: self._check(rows, checked))
 
-    def _wanted(
-        self,
-        of: str,
-        person: Person | None,
-        passkey: str | None,
-        days: float,
-        hours: float,
-        networks: Sequence[str],
-        purposes: Sequence[str],
-    ) -> Wanted:
+    def _checked(self, wanted: WantedIdentity) -> _Checked:
+        of, person, passkey, days, hours = wanted.of, wanted.person, wanted.passkey, wanted.days, wanted.hours
         if (person is None) == (passkey is None):
             raise UsageError("either a person of an issuer, or a passkey")
         if not 0 < days <= DAYS_MAX or not 0 < hours <= HOURS_MAX:
             raise UsageError(f"an identity lasts up to {DAYS_MAX} days, its sessions up to {HOURS_MAX:g} hours")
-        limits = float(days), float(hours), tuple(check_network(text) for text in networks), tuple(purposes)
+        limits = float(days), float(hours), tuple(map(check_network, wanted.networks)), tuple(wanted.purposes)
         if person is not None:
             words = asdict(person)
             check_issuer(person.issuer)
             if any(not word or len(word) > WORD_LENGTH_MAX or not word.isprintable() for word in words.values()):
                 raise UsageError(f"issuer, client, claim and value have 1 to {WORD_LENGTH_MAX} characters each")
-            return Wanted(of, ISSUER, words, 0, *limits)
+            return _Checked(of, ISSUER, words, 0, *limits)
         named, key = parse_passkey_line(passkey or "", self._core.room_id)
         if named != of:
             raise UsageError(f"the line is {named}'s, not {of}'s")
         texts = {"id": _text(key.id), "public_key": _text(key.public_key)}
         more = {"rp_id": key.rp_id, "origin": key.origin, "model": key.model}
-        return Wanted(of, PASSKEY, texts | more, key.signs, *limits)
+        return _Checked(of, PASSKEY, texts | more, key.signs, *limits)
 
     def _agreed(self, rows: Rows, asked: Asked, actor: str) -> dict[str, Any]:
         said: dict[str, Any] = {**asked.said}
         said |= {name: tuple(said[name]) for name in ("networks", "purposes")}
-        wanted = Wanted(**said)
+        wanted = _Checked(**said)
         self._check(rows, wanted)
         self._insert(rows, self._core.entropy(16).hex(), wanted, actor)
         return {"of": wanted.of_actor}
 
-    def _check(self, rows: Rows, wanted: Wanted) -> None:
-        policy = self._core.standing.policy
-        if wanted.of_actor not in policy.actors:
-            raise UsageError(f"the policy names no actor {wanted.of_actor}", hint="`strongroom policy --set` first")
-        for purpose in wanted.purposes:
-            if purpose not in policy.purposes:
-                raise UsageError(f"the policy has no purpose {purpose}")
+    def _check(self, rows: Rows, wanted: _Checked) -> None:
+        check_named(self._core.standing.policy, wanted.of_actor, wanted.purposes)
         if rows.execute("SELECT count(*) FROM identity").fetchone()[0] >= IDENTITIES_MAX:
             raise UsageError(f"a room has at most {IDENTITIES_MAX} identities")
         now = self._core.journal.now(rows)
         if any(not state.revoked and state.expires > now for state in load(rows, "name", wanted.name)):
             raise ConflictError("this person or passkey signs in already", hint="`strongroom actor revoke` ends that")
 
-    def _insert(self, rows: Rows, ident: str, wanted: Wanted, actor: str) -> int:
+    def _insert(self, rows: Rows, ident: str, wanted: _Checked, actor: str) -> int:
         core = self._core
         now = core.journal.now(rows)
         limits = (json.dumps(wanted.networks), json.dumps(wanted.purposes), wanted.hours, wanted.signs)

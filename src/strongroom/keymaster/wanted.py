@@ -1,19 +1,21 @@
-"""A credential that somebody wants, as it is asked for everywhere: at the keymaster, over the wire, in the library."""
+"""What somebody wants to be let in by, as it is asked for everywhere: in the library, over the wire, at the end."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from strongroom.errors import UsageError
 from strongroom.identity.credential import credential_id
 from strongroom.purpose.budget import NO_OWN, UNLIMITED, OwnBudgets
-from strongroom.purpose.model import LOOKUPS_PER_PERSON, WINDOWS, Budget
+from strongroom.purpose.model import LOOKUPS_PER_PERSON, WINDOWS, Budget, Policy
 from strongroom.purpose.toml import INTEGER_MAX
 
 DAYS_MAX = 3660
+HOURS_DEFAULT = 8.0
+HOURS_MAX = 24.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,48 @@ class Wanted:
         """What `to_dict` made."""
         rest = {**said, "public_key": bytes.fromhex(said["public_key"]), "budgets": budgets_of(said["budgets"])}
         return cls(**rest).checked()
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person as an issuer names them: whose `claim` has a `value` in id_tokens for a client (`audience`)."""
+
+    issuer: str
+    audience: str
+    claim: str
+    value: str
+
+
+@dataclass(frozen=True)
+class WantedIdentity:
+    """Who is to sign in as an actor: a person of an issuer, or a passkey.
+
+    Args:
+        of: An actor of the policy.
+        person: As an issuer names them; this or a passkey.
+        passkey: The line of a passkey (`identity.passkey`).
+        days: For how long from now.
+        hours: How long a session lasts, at most HOURS_MAX.
+        networks: Where sign-ins and requests may come from; none for anywhere.
+        purposes: Purposes that sessions may read under; none for all that the policy gives the actor.
+    """
+
+    of: str
+    person: Person | None = None
+    passkey: str | None = None
+    days: float = 0.0
+    hours: float = HOURS_DEFAULT
+    networks: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+
+
+def check_named(policy: Policy, of: str, purposes: Sequence[str]) -> None:
+    """Raise UsageError unless a policy has this actor and these purposes."""
+    if of not in policy.actors:
+        raise UsageError(f"the policy names no actor {of}", hint="`strongroom policy --set` first")
+    for purpose in purposes:
+        if purpose not in policy.purposes:
+            raise UsageError(f"the policy has no purpose {purpose}")
 
 
 def budgets_of(said: Mapping[str, Any]) -> OwnBudgets:

@@ -37,13 +37,13 @@ from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.freezing import Frozen
-from strongroom.keymaster.identities import IdentityState, Person
+from strongroom.keymaster.identities import IdentityState
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
 from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
-from strongroom.keymaster.wanted import Wanted
+from strongroom.keymaster.wanted import Wanted, WantedIdentity
 from strongroom.keyserver.frames import Unpacker
 
 ACTOR, LEASE, READING, SERVER, ANYBODY = "actor", "lease", "reading", "server", "anybody"
@@ -232,11 +232,7 @@ _ALL = (
     _call("credentials.revoke", ACTOR, CredentialState, ident=str),
     _call("credentials.sign_out", ANYBODY, None),
     _call("identities.all", ACTOR, list[IdentityState]),
-    _call(
-        "identities.add", ACTOR, IdentityState | None,
-        of=str, person=Person | None, passkey=str | None, days=float, hours=float,
-        networks=list[str], purposes=list[str],
-    ),
+    _call("identities.add", ACTOR, IdentityState | None, wanted=WantedIdentity),
     _call("identities.revoke", ACTOR, IdentityState, ident=str),
     # what takes two
     _call("approvals.ask_read", ACTOR, Asked, purpose=str, persons=int, reason=str),

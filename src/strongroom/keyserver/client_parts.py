@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
-from strongroom.keymaster.identities import HOURS_DEFAULT, IdentityState, Person
+from strongroom.keymaster.identities import IdentityState
 from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
 from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
-from strongroom.keymaster.wanted import Wanted
+from strongroom.keymaster.wanted import Wanted, WantedIdentity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,31 +134,10 @@ class RemoteIdentities:
         del actor
         return cast("list[IdentityState]", self._ask("identities.all"))
 
-    def add(
-        self,
-        actor: str,
-        of: str,
-        *,
-        person: Person | None = None,
-        passkey: str | None = None,
-        days: float,
-        hours: float = HOURS_DEFAULT,
-        networks: Sequence[str] = (),
-        purposes: Sequence[str] = (),
-    ) -> IdentityState | None:
+    def add(self, actor: str, wanted: WantedIdentity) -> IdentityState | None:
         """See `Identities.add`; None when it waits for another person's agreement (`approvals.waiting`)."""
         del actor
-        asked = self._ask(
-            "identities.add",
-            of=of,
-            person=person,
-            passkey=passkey,
-            days=float(days),
-            hours=float(hours),
-            networks=list(networks),
-            purposes=list(purposes),
-        )
-        return cast("IdentityState | None", asked)
+        return cast("IdentityState | None", self._ask("identities.add", wanted=wanted))
 
     def revoke(self, actor: str, ident: str) -> IdentityState:
         """See `Identities.revoke`."""
