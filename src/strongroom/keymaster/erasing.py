@@ -118,7 +118,7 @@ class Erasing:
         extras = {"sequence": sequence, "epoch": epoch}
         role = core.standing.policy.role_for(lease.actor, "erase")
         entry = core.journal.entry(
-            rows, "erase", lease.actor, role=role, count=len(tokens), labels=labels.root, reason=digest, extras=extras
+            rows, "erase", lease.actor, role=role, count=len(tokens), labels=labels, reason=digest, extras=extras
         )
         leaf = core.journal.note(rows, entry)
         core.journal.keep_labels(rows, leaf, labels)

@@ -58,7 +58,7 @@ class Holding:
             digest, reason_month, sealed_reason = core.journal.reason(rows, reason)
             role = core.standing.policy.role_for(actor, "hold")
             entry = core.journal.entry(
-                rows, act, actor, role=role, count=len(own), labels=labels.root, reason=digest
+                rows, act, actor, role=role, count=len(own), labels=labels, reason=digest
             )
             leaf = core.journal.note(rows, entry)
             core.journal.keep_labels(rows, leaf, labels)

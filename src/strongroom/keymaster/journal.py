@@ -88,7 +88,6 @@ class Journal:
         self._months: dict[bytes, bytes] = {}
         self._days: dict[int, tuple[bytes, bytes]] = {}
         self._mac: tuple[bytes, OneMac | None] = (b"", None)
-        self._made: tuple[bytes, int] = (b"", 0)
 
     def forget(self) -> None:
         """Drop month and day keys."""
@@ -117,7 +116,8 @@ class Journal:
     def entry(self, rows: Rows, act: str, actor: str, **parts: object) -> bytes:
         """The bytes of an entry as it would be noted now; allowed unless `parts` say otherwise.
 
-        Of one with labels, what its persons may not read goes into a second line.
+        Of one with `labels` (`Labels`), what its persons may not read goes into a second line; a day of
+        theirs that is not the entry's own is stated.
         """
         now = max(int(self.now(rows) * 1000), self._last_ms)
         said: dict[str, Any] = {
@@ -126,12 +126,11 @@ class Journal:
             "credential": through().credential or None,
             **parts,
         }
-        if said.get("labels") is not None:
-            said["salt"] = self._entropy(SALT_BYTES)
-            root, day = self._made
-            # labels are made a moment before their entry: midnight may lie between
-            if said["labels"] == root and said.get("disclosed") is None and now // (1000 * DAY_SECONDS) != day:
-                said["disclosed"] = day
+        labels = parts.get("labels")
+        if isinstance(labels, Labels):
+            said |= {"labels": labels.root, "salt": self._entropy(SALT_BYTES)}
+            if labels.day != now // (1000 * DAY_SECONDS):  # delayed, or midnight lay between
+                said["disclosed"] = labels.day
         return Entry(now, act, actor, **said).to_bytes()
 
     def note(self, rows: Rows, entry: bytes) -> int:
@@ -154,7 +153,6 @@ class Journal:
         else:
             column = cmac_column(key, tokens)
             labels, root = column.tobytes(), labels_root(column)
-        self._made = (root, day)
         return Labels(root, day, month, labels)
 
     def _label(self, key: bytes, token: bytes) -> bytes:

@@ -22,12 +22,10 @@ from strongroom.audit.entry import as_one
 from strongroom.errors import DeniedError, IntegrityError, UnavailableError, UsageError
 from strongroom.keymaster import logsearch
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.journal import labels_bound
+from strongroom.keymaster.journal import DayKeys, labels_bound
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.touching import LABEL_BYTES, Matching
-from strongroom.keymaster.wrapped import day_context
-from strongroom.keys.hierarchy import KEY_BYTES
 from strongroom.keys.rows import Rows
 from strongroom.seal.wrap import unwrap
 
@@ -129,8 +127,7 @@ class _Search:
         self._core = core
         self._which = which
         self._rows = core.state.read()
-        self._months: dict[bytes, bytes | None] = {}
-        self._days: dict[int, bytes | None] = {}
+        self._days: dict[int, DayKeys | None] = {}
         self._labels: dict[int, _Labels] = {}
         self._total = 0
         self._lost: list[int] = []
@@ -149,7 +146,7 @@ class _Search:
                     self._take(some)
                     some = []
         self._take(some)
-        keys = {day: key for day in self._labels if (key := self._days[day]) is not None}
+        keys = {day: own.day for day in self._labels if (own := self._keys(day)) is not None}
         matching = Matching(keys, {day: self._labels[day].column for day in keys})
         if matching.left:
             for tokens in self._core.keys.tokens(PAGES_AT_ONCE):
@@ -162,16 +159,16 @@ class _Search:
     def _take(self, some: list[tuple[int, logsearch.Line]]) -> None:
         """Open the labels of some entries."""
         marks = ",".join("?" * len(some))
-        sql = f"SELECT leaf, month, day, sealed FROM leaf_labels WHERE leaf IN ({marks})"  # noqa: S608 - marks only
+        sql = f"SELECT leaf, day, sealed FROM leaf_labels WHERE leaf IN ({marks})"  # noqa: S608 - marks only
         numbers = [number for number, _ in some]
         kept = {row[0]: row[1:] for row in self._rows.execute(sql, numbers).fetchall()} if some else {}
         for number, line in some:
-            key = self._month(kept[number][0]) if number in kept else None
-            if key is None or not kept[number][2] or self._day(kept[number][1]) is None:
+            day, sealed = kept.get(number, (-1, b""))
+            keys = self._keys(day) if sealed else None
+            if keys is None:
                 self._lost.append(number)
                 continue
-            day = int(kept[number][1])
-            labels = unwrap(key, kept[number][2], labels_bound(number, day))
+            labels = unwrap(keys.month, sealed, labels_bound(number, day))
             self._total += len(labels) // LABEL_BYTES
             if self._total > LABELS_MAX:
                 raise UsageError(
@@ -196,7 +193,7 @@ class _Search:
     def _put_together(self, matching: Matching, living: int) -> TouchedPersons:
         numbers, entries = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for day in self._labels:
-            if self._days[day] is not None:
+            if self._keys(day) is not None:
                 own = self._labels[day]
                 owners = matching.owners(day)
                 known = owners >= 0
@@ -221,25 +218,11 @@ class _Search:
             0,
         )
 
-    # -- keys -----------------------------------------------------------------------------------
-    def _month(self, month: bytes) -> bytes | None:
-        """The key of a month's labels; None when it was destroyed."""
-        if month not in self._months:
-            sql = "SELECT wrapped FROM wrapped_key WHERE purpose = 'month' AND id = ?"
-            row = self._rows.execute(sql, (month,)).fetchone()
-            opened = None if row is None else self._core.ring.unwrap("month", month, row[0])[:KEY_BYTES]
-            self._months[month] = opened
-        return self._months[month]
-
-    def _day(self, day: int) -> bytes | None:
-        """The key of a day's labels; None when there is none any more."""
+    def _keys(self, day: int) -> DayKeys | None:
+        """The keys of a day's labels; None when there are none any more."""
         if day not in self._days:
-            row = self._rows.execute("SELECT month, wrapped FROM day_key WHERE day = ?", (day,)).fetchone()
-            wrapping = None if row is None else self._month(row[0])
             try:
-                ring = self._core.ring
-                opened = None if row is None or wrapping is None else unwrap(wrapping, row[1], day_context(ring, day))
+                self._days[day] = self._core.journal.day_keys(self._rows, day)
             except IntegrityError:
                 raise UnavailableError("the epoch is being turned: ask again") from None
-            self._days[day] = opened
         return self._days[day]

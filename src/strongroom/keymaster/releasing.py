@@ -256,13 +256,8 @@ class Releasing:
 
 def told(core: Core, reading: Reading, labels: Labels, classes: tuple[str, ...]) -> dict[str, Any]:
     """What an entry tells each of its persons, besides its time, act, purpose and legal basis."""
-    policy, delayed = core.standing.policy, core.standing.policy.purposes[reading.purpose.name].delay_days > 0
-    return {
-        "role": policy.role_under(reading.actor, reading.purpose.name),
-        "classes": classes,
-        "labels": labels.root,
-        "disclosed": labels.day if delayed else None,
-    }
+    role = core.standing.policy.role_under(reading.actor, reading.purpose.name)
+    return {"role": role, "classes": classes, "labels": labels}
 
 
 def _classes(decision: Decision, verb: str, fields: tuple[str, ...] | None) -> tuple[str, ...]:
