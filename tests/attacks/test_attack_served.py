@@ -11,7 +11,6 @@ from served_room import Served
 from small_room import POLICY, SCHEMA, person
 
 import strongroom
-from strongroom import listener
 from strongroom.errors import DeniedError, NotFoundError
 from strongroom.identity.credential import new_credential
 from strongroom.identity.signing import sign_request
@@ -20,7 +19,8 @@ from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import callers, service
 from strongroom.keyserver.calls import CALLS, read_trouble
 from strongroom.keyserver.frames import pack
-from strongroom.keyserver.listen import parse_listen
+from strongroom.listener import connection
+from strongroom.listener.address import parse_listen
 from strongroom.purpose.budget import OwnBudgets
 from strongroom.purpose.model import Budget
 
@@ -412,7 +412,7 @@ def pressed(served, count, send):
 
 def test_slow_callers_are_let_go_and_others_are_answered(served, monkeypatch):
     """Hundreds of connections that never finish a request: answered meanwhile is who asks, and they are closed soon."""
-    monkeypatch.setattr(listener, "HEADER_SECONDS", 2.0)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 2.0)
     slow = pressed(served, 400, b"POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     began = time.monotonic()
     assert served.of("ada").head().number > 0
@@ -426,7 +426,7 @@ def test_slow_callers_are_let_go_and_others_are_answered(served, monkeypatch):
 
 def test_control_without_the_limit_they_stay(served, monkeypatch):
     """Control: with a limit of a day the same connections are open still."""
-    monkeypatch.setattr(listener, "HEADER_SECONDS", 86_400.0)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 86_400.0)
     (one,) = pressed(served, 1, b"POST /v1/x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     one.settimeout(3.0)
     with pytest.raises(TimeoutError):

@@ -25,8 +25,8 @@ from strongroom.keys.slot_passphrase import PassphraseKeeper
 from strongroom.keyserver import control, gate
 from strongroom.keyserver.control import Control, ask_control
 from strongroom.keyserver.gate import Gate
-from strongroom.keyserver.listen import Listen
 from strongroom.keyserver.serving import Server
+from strongroom.listener.address import Listen
 from strongroom.seal.passphrase import Argon2Params
 
 CHEAP = Argon2Params(memory_kib=19 * 1024, passes=2, lanes=1)

@@ -16,7 +16,6 @@ from served_room import Served
 from small_room import PASSPHRASE, SmallRoom, fill, person, persons
 
 import strongroom
-from strongroom import listener
 from strongroom.errors import (
     ConflictError,
     DeniedError,
@@ -29,8 +28,9 @@ from strongroom.identity.credential import Credential, new_credential
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import service
 from strongroom.keyserver.asking import Asking, check_url
-from strongroom.keyserver.listen import Listen, parse_listen
 from strongroom.keyserver.serving import Server
+from strongroom.listener import certificate
+from strongroom.listener.address import Listen, parse_listen
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_over_tls_with_a_certificate_that_holds(room, certificates, monkeypatch)
     old = Listen("127.0.0.1", 0, certificates / "expired.pem", certificates / "expired.key")
     with room.keymaster() as keymaster, pytest.raises(UsageError, match="has expired"):
         Server(keymaster, old)
-    monkeypatch.setattr(listener, "refuse_expired", lambda *_: None)  # one that expires while it is served
+    monkeypatch.setattr(certificate, "refuse_expired", lambda *_: None)  # one that expires while it is served
     with Served(room.keymaster(), old, certificates / "expired.pem") as served:
         with pytest.raises(UnavailableError, match="certificate has expired"):
             served.connect(served.credential("ada"))
@@ -209,7 +209,7 @@ def test_a_server_that_was_started_again_is_asked_anew(room):
 SERVE = """
 import sys, threading
 import strongroom
-from strongroom.keyserver.listen import Listen
+from strongroom.listener.address import Listen
 from strongroom.keyserver.serving import Server
 keys = strongroom.open_keymaster(sys.argv[1], passphrase=sys.argv[2])
 server = Server(keys, Listen("127.0.0.1", int(sys.argv[3])))
@@ -309,11 +309,10 @@ def test_answers_are_sent_at_once(served):
 
     with served.connect(served.credential("ada")) as keys:
         keys.head()
-        connections = list(served._server._server.server_state.connections)
+        connections = list(served._server._connections.values())
         assert connections
         for one in connections:
-            own = one.transport.get_extra_info("socket")
-            assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert one.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_connections_that_went_stale_are_not_taken_for_a_keymaster_that_is_down(served):

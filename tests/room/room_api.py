@@ -5,7 +5,7 @@ import time
 
 from served_room import Served
 
-from strongroom.keyserver.listen import Listen
+from strongroom.listener.address import Listen
 from strongroom.server.client import RoomClient
 from strongroom.server.serving import RoomServer
 

@@ -7,8 +7,8 @@ import strongroom
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver.client import connect
-from strongroom.keyserver.listen import Listen
 from strongroom.keyserver.serving import Server
+from strongroom.listener.address import Listen
 
 
 class Served:

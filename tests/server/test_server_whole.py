@@ -233,7 +233,7 @@ def test_a_direct_credential_serves_nobody(room):
     """Only a server's credential may stand in front of a room."""
     from served_room import Served
 
-    from strongroom.keyserver.listen import Listen
+    from strongroom.listener.address import Listen
     from strongroom.server.serving import RoomServer
 
     with Served(room.keymaster()) as keys, keys.connect(keys.credential("front")) as own:

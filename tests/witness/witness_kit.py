@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom.audit.cosign import Cosigner
 from strongroom.audit.submission import Submission
-from strongroom.listener import Listen
+from strongroom.listener.address import Listen
 from strongroom.witness.folder import logs_of, make_witness, open_witness
 from strongroom.witness.serve import WitnessServer
 

@@ -28,7 +28,7 @@ from strongroom.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
     from strongroom.keys.slots import Keeper
-    from strongroom.keyserver.listen import Listen
+    from strongroom.listener.address import Listen
 
 keymaster_app = typer.Typer(
     name="keymaster", help="The keymaster on a host of its own.", no_args_is_help=True, rich_markup_mode=None
@@ -66,9 +66,10 @@ def serve(
     Without --listen it is at 127.0.0.1:8446. Where nothing opens it and nobody can be asked, it starts sealed.
     """
     from strongroom.identity.credential import read_credential
-    from strongroom.keyserver.listen import LISTEN_DEFAULT, parse_listen
+    from strongroom.keyserver.listen import LISTEN_DEFAULT
     from strongroom.keyserver.notifying import target_of
     from strongroom.keyserver.serving import Server
+    from strongroom.listener.address import parse_listen
 
     where = parse_listen(listen or LISTEN_DEFAULT, certificate, key)
     place = keys_only(keys, passphrase_file)

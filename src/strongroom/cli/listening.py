@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from strongroom.listener import Listen
+    from strongroom.listener.address import Listen
 
 ListenOption = Annotated[
     str | None, typer.Option("--listen", help="Address and port; on loopback when not given.", metavar="PLACE")

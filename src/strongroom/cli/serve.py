@@ -33,7 +33,7 @@ def serve(
 
         print(json.dumps(document(), indent=1))
         return
-    from strongroom.keyserver.listen import parse_listen
+    from strongroom.listener.address import parse_listen
     from strongroom.server.serving import LISTEN_DEFAULT, RoomServer
 
     listened = parse_listen(listen or LISTEN_DEFAULT, certificate, key)

@@ -46,7 +46,7 @@ def serve(
 
     Without --listen it is at 127.0.0.1:8448.
     """
-    from strongroom.listener import parse_listen
+    from strongroom.listener.address import parse_listen
     from strongroom.witness.folder import logs_of, open_witness, read_lines
     from strongroom.witness.serve import LISTEN_DEFAULT, WitnessServer
 

@@ -13,13 +13,12 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,9 +26,10 @@ import msgspec
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError
 from strongroom.identity.commitment import newcomer_key
 from strongroom.identity.signing import Signed, read_signature
-from strongroom.keyserver.callers import check_time, unknown
-from strongroom.keyserver.defect import defect
+from strongroom.keyserver.callers import check_time
 from strongroom.keyserver.frames import Unpacker, pack
+from strongroom.listener.defect import defect
+from strongroom.listener.message import Answered, Reply, Request, Take, too_large
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
@@ -44,8 +44,6 @@ THREADS = 4
 BODY_BYTES_MAX = 1 << 16
 BODY_SECONDS = 10.0
 WINDOW_SECONDS = 60.0
-
-Read = Callable[[Signed, int, float], Awaitable[bytes]]
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -144,23 +142,38 @@ def _network_of(address: str) -> str:
     return str(getattr(own, "ipv4_mapped", None) or own)
 
 
+class _Once:
+    """Does something the first time it is called."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._left = threading.Lock()
+
+    def __call__(self) -> None:
+        if self._left.acquire(blocking=False):
+            self._work()
+
+
 class Newcomers:
     """Answers sign-ins at one server.
 
     Args:
         keymaster: Open, in this process.
         clock: Seconds since 1970.
+        stranger: What is said to nobody known.
     """
 
-    def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float]) -> None:
+    def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], stranger: Reply) -> None:
         self._keymaster = keymaster
         self._clock = clock
+        self._stranger = stranger
         self._paths = {f"/v1/{keymaster.room_id.hex()}/{name}": name for name in _TAKES}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="strongroom-sign-in")
         self._limiter = Limiter()
         self._at_once = 0
         self._passed_over = 0
         self._signing_in: SigningIn | None = None
+        self._made = threading.Lock()
         self._lock = threading.Lock()
 
     def owns(self, path: str) -> bool:
@@ -178,45 +191,84 @@ class Newcomers:
     @property
     def signing_in(self) -> SigningIn:
         """Made when it is first needed: the libraries it takes are loaded then."""
-        with self._lock:
+        with self._made:
             if self._signing_in is None:
                 self._signing_in = self._keymaster.identities.signing_in()
             return self._signing_in
 
-    async def answer(self, method: str, path: str, headers: Mapping[str, str], address: str, read: Read) -> bytes:
-        """The answer to one request.
-
-        Args:
-            method: As it came.
-            path: One of those here.
-            headers: By their names in lower case.
-            address: From where it came.
-            read: Reads the body, after its signature was verified.
-
-        Raises:
-            DeniedError: Nobody is let in by it, whatever the cause.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + REFUSED_SECONDS
-        if self._at_once >= AT_ONCE_MAX or not self._limiter.admits(address):
-            self._passed_over += 1  # told with the next that is looked at
-            raise unknown()
-        self._at_once += 1
+    def begin(self, request: Request) -> Take | Answered:
+        """See `Application.begin`, for one of the paths here; strangers' reply whatever is wrong."""
+        until = time.monotonic() + REFUSED_SECONDS
+        with self._lock:
+            if self._at_once >= AT_ONCE_MAX or not self._limiter.admits(request.address):
+                self._passed_over += 1  # told with the next that is looked at
+                return self._stranger
+            self._at_once += 1
+        once = _Once(self._done)
         try:
-            public_key, signed = self._check(method, path, headers)
-            body = await read(signed, BODY_BYTES_MAX, BODY_SECONDS)
-            found = await loop.run_in_executor(self._pool, self._answer, self._paths[path], public_key, body, address)
+            public_key, signed = self._check(request)
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is the same
-            await loop.run_in_executor(self._pool, self._refused, _check_of(error))
-            await asyncio.sleep(max(0.0, until - loop.time()))
-            raise unknown() from None
-        finally:
-            self._at_once -= 1
-        return pack(found)
+            refused: Future[Reply] = Future()
+            self._pool.submit(self._refuse, error, refused, until, once)
+            return refused
+        handed = threading.Event()
 
-    def _check(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[bytes, Signed]:
+        def then(body: bytes) -> Future[Reply]:
+            handed.set()
+            found: Future[Reply] = Future()
+            self._pool.submit(self._whole, request, public_key, signed, body, found, until, once)
+            return found
+
+        def late() -> Reply:
+            self._pool.submit(self._refused, "request")
+            return self._stranger
+
+        return Take(BODY_SECONDS, then, late, lambda: None if handed.is_set() else once())
+
+    def _whole(
+        self,
+        request: Request,
+        public_key: bytes,
+        signed: Signed,
+        body: bytes,
+        found: Future[Reply],
+        until: float,
+        once: Callable[[], None],
+    ) -> None:
+        """Answer one request that is there whole."""
+        try:
+            signed.check_body(body)
+            answer = self._answer(self._paths[request.path], public_key, body, request.address)
+            reply = Reply(200, pack(answer))
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is the same
+            self._refuse(error, found, until, once)
+        else:
+            once()
+            found.set_result(reply)
+
+    def _refuse(self, error: Exception, found: Future[Reply], until: float, once: Callable[[], None]) -> None:
+        """Note a refusal, and give strangers' reply when it is time: no thread here waits for that."""
+        try:
+            self._refused(_check_of(error))
+        finally:
+
+            def told() -> None:
+                once()
+                found.set_result(self._stranger)
+
+            timer = threading.Timer(max(0.0, until - time.monotonic()), told)
+            timer.daemon = True
+            timer.start()
+
+    def _done(self) -> None:
+        with self._lock:
+            self._at_once -= 1
+
+    def _check(self, request: Request) -> tuple[bytes, Signed]:
         """The key that signed a request, and what was signed; a replay is harmless, as each key signs in once."""
-        signed = read_signature(method, path, headers)
+        if request.odd or not 0 <= request.size <= BODY_BYTES_MAX:
+            raise too_large(BODY_BYTES_MAX)
+        signed = read_signature(request.method, request.path, request.headers)
         public_key = newcomer_key(signed.key_id)
         if public_key is None:
             raise IntegrityError("the request is not signed by a newcomer")
@@ -225,7 +277,8 @@ class Newcomers:
         return public_key, signed
 
     def _refused(self, check: str, times: int = 1) -> None:
-        over, self._passed_over = self._passed_over, 0
+        with self._lock:
+            over, self._passed_over = self._passed_over, 0
         if over:
             self.signing_in.refuse("limit", over)
         if times:

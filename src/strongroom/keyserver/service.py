@@ -25,7 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.keymaster.api import Lease
 from strongroom.keymaster.holder import SERVER_ONLY, Holder, asked_through, through
-from strongroom.keyserver.callers import SIGNED_IN, Callers
+from strongroom.keyserver.callers import SIGNED_IN, Callers, unknown
 from strongroom.keyserver.calls import (
     ACTOR,
     CALLS,
@@ -41,11 +41,11 @@ from strongroom.keyserver.calls import (
     Trouble,
     most_of,
 )
-from strongroom.keyserver.defect import defect
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.newcomers import Newcomers
-from strongroom.keyserver.reply import Reply
 from strongroom.keyserver.served import Served
+from strongroom.listener.defect import defect
+from strongroom.listener.message import Reply
 from strongroom.schema.stored import table_to_json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Service:
 
     def __init__(self, keymaster: EmbeddedKeymaster, clock: Callable[[], float], instance: str) -> None:
         self.callers = Callers(keymaster.credentials, clock)
-        self.newcomers = Newcomers(keymaster, clock)
+        self.newcomers = Newcomers(keymaster, clock, self.refuse(unknown())._replace(close=True))
         self._served = Served(keymaster, self.callers, clock)
         self._keymaster = keymaster
         self._clock = clock

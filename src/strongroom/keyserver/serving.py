@@ -8,28 +8,26 @@ Rules it keeps:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from strongroom.identity.signing import Signed
 from strongroom.keyserver.calls import Trouble
 from strongroom.keyserver.frames import pack
-from strongroom.keyserver.listen import App, request_of, send_reply
-from strongroom.keyserver.newcomers import Newcomers
-from strongroom.keyserver.reply import Reply
+from strongroom.keyserver.listen import App
 from strongroom.keyserver.service import Service
-from strongroom.listener import Listen, Listener, Receive, Scope, Send, length_of, read_sized, too_large
+from strongroom.listener.message import Answered, Reply, Request, Take
+from strongroom.listener.server import Listener
 from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
+    from strongroom.listener.address import Listen
 
 SEAL_SECONDS = 30.0
 SEALED = Reply(
-    503,
-    pack(Trouble("UnavailableError", "the keymaster is sealed", "whoever runs it opens it")),
-    headers=((b"connection", b"close"),),  # a body may be under way that nobody will read
+    503, pack(Trouble("UnavailableError", "the keymaster is sealed", "whoever runs it opens it")), close=True
 )
 """What a sealed server says."""
 
@@ -41,29 +39,16 @@ class _Open(App):
         super().__init__(service)
         self._newcomers = service.newcomers
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
-        if self._newcomers.owns(scope["path"]):
-            return Reply(200, await _sign_in(self._newcomers, scope, receive))
-        return await super()._answer(scope, receive)
+    def begin(self, request: Request) -> Take | Answered:
+        """See `Application.begin`."""
+        if self._newcomers.owns(request.path):
+            return self._newcomers.begin(request)
+        return super().begin(request)
 
     def close(self) -> None:
         """See `App.close`; what was refused is noted."""
         super().close()
         self._newcomers.close()
-
-
-async def _sign_in(newcomers: Newcomers, scope: Scope, receive: Receive) -> bytes:
-    method, path, headers, address = request_of(scope)
-
-    async def read(signed: Signed, most: int, seconds: float) -> bytes:
-        size = length_of(headers)
-        if not 0 <= size <= most:
-            raise too_large(most)
-        body = await read_sized(size, receive, seconds)
-        signed.check_body(body)
-        return body
-
-    return await newcomers.answer(method, path, headers, address, read)
 
 
 class _Door:
@@ -72,24 +57,45 @@ class _Door:
     def __init__(self) -> None:
         self.inner: _Open | None = None
         self.under_way = 0
+        self._lock = threading.Lock()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        inner = self.inner
-        if inner is None:
-            await send_reply(SEALED, send)
-            return
-        self.under_way += 1
+    def begin(self, request: Request) -> Take | Answered:
+        """See `Application.begin`."""
+        with self._lock:
+            inner = self.inner
+            if inner is None:
+                return SEALED
+            self.under_way += 1
+        outcome: Take | Answered | None = None
         try:
-            await inner(scope, receive, send)
+            outcome = inner.begin(request)
         finally:
+            if not isinstance(outcome, Take):
+                self._ended()
+        return outcome._replace(ended=self._after(outcome.ended)) if isinstance(outcome, Take) else outcome
+
+    def _after(self, ended: Callable[[], None]) -> Callable[[], None]:
+        def both() -> None:
+            ended()
+            self._ended()
+
+        return both
+
+    def _ended(self) -> None:
+        with self._lock:
             self.under_way -= 1
+
+    def closed(self) -> _Open | None:
+        """Hand nobody on from now on; who was behind it."""
+        with self._lock:
+            inner, self.inner = self.inner, None
+        return inner
 
     def close(self) -> None:
         """See `App.close`."""
-        if self.inner is not None:
-            self.inner.close()
-            self.inner = None
+        inner = self.closed()
+        if inner is not None:
+            inner.close()
 
 
 class Server(Listener):
@@ -116,7 +122,7 @@ class Server(Listener):
 
     def seal(self) -> None:
         """Answer nobody from now on; returns when the calls under way have ended, or after SEAL_SECONDS."""
-        inner, self._door.inner = self._door.inner, None
+        inner = self._door.closed()
         end = time.monotonic() + SEAL_SECONDS
         while self._door.under_way and time.monotonic() < end:
             time.sleep(0.01)

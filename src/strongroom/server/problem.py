@@ -19,7 +19,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keyserver.callers import SIGNED_IN
-from strongroom.keyserver.reply import Reply
+from strongroom.listener.message import Reply
 from strongroom.server.answers import Problem
 
 MEDIA = b"application/problem+json"

@@ -23,10 +23,9 @@ from strongroom.errors import ConflictError, InputError, NotFoundError, Strongro
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keyserver.calls import Known, Original
-from strongroom.keyserver.defect import defect
 from strongroom.keyserver.listen import SMALL_BODY
-from strongroom.keyserver.reply import Reply
-from strongroom.listener import length_of
+from strongroom.listener.defect import defect
+from strongroom.listener.message import Reply, length_of
 from strongroom.server.callers import CallerKeys
 from strongroom.server.problem import MEDIA, TYPE, reply_of
 from strongroom.server.verbs import Verbs

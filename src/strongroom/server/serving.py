@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog.freshness import catch_up, verify_head, verify_openable
 from strongroom.errors import DeniedError
 from strongroom.keyserver.listen import App
-from strongroom.listener import Listen, Listener
+from strongroom.listener.server import Listener
 from strongroom.read.session import Session
 from strongroom.server.metrics import Metrics, MetricsListener
 from strongroom.server.service import Api
@@ -18,6 +18,7 @@ from strongroom.store.open import open_store
 
 if TYPE_CHECKING:
     from strongroom.keyserver.client import RemoteKeymaster
+    from strongroom.listener.address import Listen
 
 LISTEN_DEFAULT = "127.0.0.1:8447"
 

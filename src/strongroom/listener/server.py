@@ -1,0 +1,195 @@
+"""Serves an application: threads that answer, connections, an end on a signal.
+
+Rules it keeps:
+
+1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
+2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle,
+   or does not greet. A body is read up to what its application allows, and within the time that it gives.
+3. A thread is taken by a request that is there, never by one that is awaited.
+4. No access log.
+
+Who may ask, and what is answered, is its application's to decide.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from strongroom.listener.address import Listen, bound
+from strongroom.listener.certificate import server_context
+from strongroom.listener.connection import CLOSED, WAITING, Connection
+from strongroom.listener.defect import defect
+from strongroom.listener.poller import READ, new_poller
+
+if TYPE_CHECKING:
+    from strongroom.listener.message import Application
+
+THREADS = 32
+FILES_MOST = 65_536
+GRACE_SECONDS = 10.0
+TICK_SECONDS = 0.5
+ACCEPTED_AT_ONCE = 64
+M_ARENA_MAX = -8
+
+
+class Listener:
+    """Serves an application; `run` goes on until it is told to stop.
+
+    Args:
+        app: Answers.
+        listen: Where.
+        threads: How many requests are answered at once.
+    """
+
+    def __init__(self, app: Application, listen: Listen, threads: int = THREADS) -> None:
+        self._app = app
+        self._tls = None if listen.certificate is None else server_context(listen.certificate, listen.key)
+        self._poller = new_poller()
+        self._socket = bound(listen)
+        self._listening = self._socket.fileno()
+        self._connections: dict[int, Connection] = {}
+        self._stopped = threading.Event()
+        self._ended = False
+        self._full = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"strongroom-answer-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        self.started = False
+        """Whether it answers."""
+        self.port: int = self._socket.getsockname()[1]
+        """The port that it listens on: the one it was given, or that the system chose."""
+
+    def run(self) -> None:
+        """Serve until `stop`, or a signal where this is the main thread."""
+        _share_memory()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+        with self._signals():
+            self._poller.add(self._listening)
+            for thread in self._threads:
+                thread.start()
+            self.started = True
+            try:
+                while not self._stopped.wait(TICK_SECONDS):
+                    self._sweep()
+            finally:
+                self._end()
+
+    def stop(self) -> None:
+        """Tell it to end; calls under way are answered."""
+        self._stopped.set()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._poller.remove(self._listening)
+        self._socket.close()
+        self._poller.wake()
+        end = time.monotonic() + GRACE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        while any(one.state == WAITING for one in list(self._connections.values())) and time.monotonic() < end:
+            time.sleep(0.01)
+        for one in list(self._connections.values()):
+            if one.lock.acquire(timeout=max(0.0, end - time.monotonic())):
+                one.close()
+                one.lock.release()
+        self._connections.clear()
+        self._app.close()
+        if not any(thread.is_alive() for thread in self._threads):
+            self._poller.close()
+
+    # -- threads --------------------------------------------------------------------------------
+    def _work(self) -> None:
+        while not self._ended:
+            for fd in self._poller.wait():
+                if fd == self._listening:
+                    self._accept()
+                    continue
+                one = self._connections.get(fd)
+                if one is not None and one.lock.acquire(blocking=False):  # else who has it goes on
+                    self._go_on(one, Connection.turn)
+
+    def _go_on(self, one: Connection, work: Callable[[Connection], int]) -> None:
+        """Let a connection go on whose lock this thread has, and wait for it again."""
+        try:
+            wants = work(one)
+        except Exception as error:  # noqa: BLE001  a thread lives on; the place is told to the operator
+            defect(error)
+            wants = one.close()
+        if one.state == CLOSED and self._connections.get(one.fd) is one:
+            del self._connections[one.fd]
+        one.lock.release()
+        if wants:
+            self._poller.arm(one.fd, wants)
+
+    def _rearm(self, one: Connection) -> None:
+        """Go on with a connection whose answer came later."""
+        if one.lock.acquire(blocking=False):
+            self._go_on(one, Connection.turn)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                made, address = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                break
+            except OSError:  # too many files are open: it is tried again in a moment
+                self._full = True
+                return
+            self._take_in(made, address[0])
+        if not self._ended:
+            self._poller.arm(self._listening, READ)
+
+    def _take_in(self, made: socket.socket, address: str) -> None:
+        try:
+            made.setblocking(False)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # answers would wait 40 ms otherwise
+            if self._tls is not None:
+                made = self._tls.wrap_socket(made, server_side=True, do_handshake_on_connect=False)
+        except (OSError, ssl.SSLError):
+            made.close()
+            return
+        one = Connection(made, address, self._app, tls=self._tls is not None)
+        one.rearm = self._rearm
+        self._connections[one.fd] = one
+        self._poller.add(one.fd)
+
+    # -- time -----------------------------------------------------------------------------------
+    def _sweep(self) -> None:
+        """End what took too long."""
+        if self._full:
+            self._full = False
+            self._poller.arm(self._listening, READ)
+        now = time.monotonic()
+        for one in list(self._connections.values()):
+            if one.deadline < now and one.lock.acquire(blocking=False):
+                self._go_on(one, lambda one: one.expire() if one.deadline < now else READ)
+
+
+def _share_memory() -> None:
+    """Have the C library keep freed memory in two places, not in one for each thread: that would be 60 MB each."""
+    with suppress(OSError, AttributeError):  # a C library without this call does not need it
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
