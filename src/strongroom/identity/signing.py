@@ -1,4 +1,4 @@
-"""Sign an HTTP request and verify it: HTTP Message Signatures (RFC 9421), Ed25519, and a digest of the body (RFC 9530).
+"""Sign an HTTP request and verify it: HTTP Message Signatures (RFC 9421), and a digest of the body (RFC 9530).
 
 Rules it keeps:
 
@@ -6,7 +6,8 @@ Rules it keeps:
    from a query or from a header that is not covered.
 2. It names when it was made, when it ends, a nonce and the key; one that lacks any of these is no signature here.
    The headers in FURTHER are covered too wherever they are sent.
-3. Only Ed25519, and only the label `sig1`: what a signature may be is not for its sender to choose.
+3. The algorithm is that of the verifier's key, Ed25519 or HMAC-SHA-256 under a shared one, and the label is `sig1`:
+   what a signature may be is not for its sender to choose.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from strongroom.errors import InputError, IntegrityError, UsageError
 from strongroom.seal.sign import sign, signer, verify
@@ -31,6 +33,7 @@ NONCE_BYTES = 16
 SIGNED_SECONDS = 120
 """For how long a request is signed, as a rule."""
 HEADER_LENGTH_MAX = 1000
+ED25519, HMAC_SHA256 = "ed25519", "hmac-sha256"
 _LABEL = "sig1"
 _INPUT = re.compile(
     _LABEL + r"=(?P<params>\((?P<names>\"[a-z@-]+\"(?: \"[a-z@-]+\")*)\)"
@@ -54,10 +57,18 @@ class Signed:
     signature: bytes = field(repr=False)
     plan: str = field(default="", repr=False)
     idempotency: str = field(default="", repr=False)
+    algorithm: str = ED25519
 
     def verify(self, public_key: bytes) -> None:
         """Raise IntegrityError unless the key (32 B) has signed."""
+        if self.algorithm != ED25519:
+            raise IntegrityError("the request is not signed")
         verify(public_key, self.signature, self.base)
+
+    def verify_shared(self, key: bytes) -> None:
+        """Raise IntegrityError unless whoever signed holds the shared key (32 B)."""
+        if self.algorithm != HMAC_SHA256 or not hmac.compare_digest(self.signature, _mac(key, self.base)):
+            raise IntegrityError("the request is not signed")
 
     def check_body(self, body: bytes) -> None:
         """Raise InputError unless the body is the one whose digest was signed."""
@@ -92,11 +103,12 @@ def sign_request(
     expires: int,
     nonce: bytes,
     further: Mapping[str, str] | None = None,
+    algorithm: str = ED25519,
 ) -> dict[str, str]:
     """Sign a request; returns the headers that go along.
 
     Args:
-        seed: Signing key, 32 B, or what signs with one.
+        seed: Signing key, 32 B, or what signs with a key.
         key_id: Under which name the verifier finds the public key.
         method: As `POST`.
         path: Absolute path without a query.
@@ -105,6 +117,7 @@ def sign_request(
         expires: Seconds since 1970 after which nobody answers it.
         nonce: NONCE_BYTES random bytes.
         further: Headers of FURTHER that go along.
+        algorithm: That of the key.
     """
     if not all(value.isascii() and value.isprintable() and value.strip() for value in (further or {}).values()):
         raise UsageError("a header that is signed has printable ASCII")
@@ -112,7 +125,7 @@ def sign_request(
     more = dict(further or {})
     covered = {**dict(zip(COVERED, (method, path, digest), strict=True)), **more}
     names = " ".join(f'"{name}"' for name in covered)
-    params = f'({names});created={created};expires={expires};nonce="{_text(nonce)}";keyid="{key_id}";alg="ed25519"'
+    params = f'({names});created={created};expires={expires};nonce="{_text(nonce)}";keyid="{key_id}";alg="{algorithm}"'
     base = signature_base(tuple(covered.items()), params)
     return {
         **more,
@@ -126,17 +139,25 @@ class RequestSigner:
     """Signs requests with one key pair, each made now, with a nonce of its own.
 
     Args:
-        seed: Signing key, 32 B; its schedule is kept.
-        key_id: Under which name the verifier finds the public key.
+        key: Signing key, or the shared one; 32 B.
+        key_id: Under which name the verifier finds its own.
         clock: Seconds since 1970.
         entropy: Gives nonces.
+        shared: Whether the key is a shared one.
     """
 
     def __init__(
-        self, seed: bytes, key_id: str, clock: Callable[[], float], entropy: Callable[[int], bytes]
+        self,
+        key: bytes,
+        key_id: str,
+        clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        *,
+        shared: bool = False,
     ) -> None:
         self.key_id = key_id
-        self._sign = signer(seed)
+        self._sign = partial(_mac, key) if shared else signer(key)
+        self._algorithm = HMAC_SHA256 if shared else ED25519
         self._clock = clock
         self._entropy = entropy
 
@@ -153,6 +174,7 @@ class RequestSigner:
             expires=now + SIGNED_SECONDS,
             nonce=self._entropy(NONCE_BYTES),
             further=further,
+            algorithm=self._algorithm,
         )
 
 
@@ -184,7 +206,7 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
         or len(params) != len({name for name, _number, _text in params})
         or not {"created", "expires"} <= numbers.keys()
         or not {"nonce", "keyid", "alg"} <= words.keys()
-        or words["alg"] != "ed25519"
+        or words["alg"] not in {ED25519, HMAC_SHA256}
         or not words["nonce"]
     ):
         raise wrong
@@ -195,7 +217,11 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
     values = {"@method": method, "@path": path, "content-digest": texts[2], **more}
     base = signature_base([(name, values[name]) for name in names], said["params"])
     own_words = (words["keyid"], numbers["created"], numbers["expires"], words["nonce"])
-    return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""))
+    return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""), words["alg"])
+
+
+def _mac(key: bytes, base: bytes) -> bytes:
+    return hmac.digest(key, base, "sha256")
 
 
 def _text(data: bytes) -> str:

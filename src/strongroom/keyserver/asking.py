@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,9 +20,11 @@ from strongroom.identity.credential import Credential
 from strongroom.identity.signing import RequestSigner
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
 from strongroom.keyserver.frames import pack
+from strongroom.keyserver.hops import hop_id
 from strongroom.keyserver.wire import Wire
 
 STANDS_SECONDS = 1.0
+HOP_SPARE_SECONDS = 60.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MISDIRECTED = 421
 _KINDS: Mapping[str, type[StrongroomError]] = {
@@ -53,8 +56,11 @@ class Asking:
         self.room_id = credential.room
         self.actor = credential.actor
         self._url = check_url(url)
+        self._id = credential.id
         self._signer = RequestSigner(credential.seed, credential.id, clock, entropy)
+        self._hop: tuple[RequestSigner, float] | None = None
         self._clock = clock
+        self._entropy = entropy
         self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
         self._stands: tuple[int, float] = (-1, 0.0)
@@ -82,6 +88,7 @@ class Asking:
             IntegrityError: It is of another room, or of another version.
             UnavailableError: Nobody answers.
         """
+        self._hop = None
         status, data = self._post("hello", b"")
         if status != 200:
             raise _error(read_trouble(data))
@@ -90,6 +97,11 @@ class Asking:
             raise IntegrityError("the keymaster is of another room than the credential")
         if hello.version != VERSION:
             raise IntegrityError(f"the keymaster speaks version {hello.version}, and this is version {VERSION}")
+        if hello.hop:
+            signer = RequestSigner(
+                hello.hop, hop_id(self._id, hello.hop_until), self._clock, self._entropy, shared=True
+            )
+            self._hop = (signer, time.monotonic() + (hello.hop_until - hello.time) - HOP_SPARE_SECONDS)
         self._instance = hello.instance
 
     def ask(self, name: str, /, **args: Any) -> Any:
@@ -98,7 +110,7 @@ class Asking:
         if len(body) > call.most:
             raise UsageError(f"too much at once: {len(body):,} bytes, and the most is {call.most:,}")
         for attempt in range(2):
-            if not self._instance:
+            if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
                 self.greet()
             status, data = self._post(f"{self._instance}/{name}", body)
             if status == 200:
@@ -113,7 +125,8 @@ class Asking:
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
         """Send one signed request."""
         path = f"/v1/{self.room_id.hex()}/{name}"
-        headers = self._signer.headers(path, body)
+        hop = self._hop
+        headers = (self._signer if hop is None else hop[0]).headers(path, body)
         return self._wire.post(path, body, {**headers, "Content-Type": "application/msgpack"})
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError, IntegrityError, UnavailableError
 from strongroom.identity.signing import Signed, read_signature
+from strongroom.keyserver.hops import HOP_SECONDS, hop_key, read_hop_id
+from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     from strongroom.keymaster.credentials import Credentials, CredentialState
@@ -46,11 +48,15 @@ class Callers:
     Args:
         credentials: Those the keymaster knows.
         clock: Seconds since 1970.
+        entropy: Gives the secret behind the keys that servers share with this process.
     """
 
-    def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, credentials: Credentials, clock: Callable[[], float], entropy: Callable[[int], bytes] = random_bytes
+    ) -> None:
         self._credentials = credentials
         self._clock = clock
+        self._secret = entropy(32)
         self._lock = threading.Lock()
         self._nonces: dict[tuple[str, str], int] = {}
         self._pruned = 0.0
@@ -60,7 +66,7 @@ class Callers:
     ) -> tuple[CredentialState, Signed]:
         """The credential that signed a request, and what was signed; the body is compared with it by the caller.
 
-        `once` is False where somebody else sees to it that the request is answered once.
+        `once` is False where somebody else sees to it that the request is answered once: of one that is handed on.
 
         Raises:
             DeniedError: Nobody known has signed it (rule `SIGNED_IN`); the credential may not be used; the request is
@@ -68,18 +74,29 @@ class Callers:
         """
         try:
             signed = read_signature(method, path, headers)
-            credential = self._credentials.find(signed.key_id)
+            hop = read_hop_id(signed.key_id) if once else None
+            credential = self._credentials.find(signed.key_id if hop is None else hop[0])
             if credential is None:
                 raise unknown()
-            signed.verify(credential.public_key)
+            now = self._clock()
+            if hop is None:
+                signed.verify(credential.public_key)
+            elif credential.server and now < hop[1]:
+                signed.verify_shared(hop_key(self._secret, *hop))
+            else:
+                raise unknown()
         except IntegrityError:
             raise unknown() from None
-        now = self._clock()
         credential.check(now, address)
         check_time(signed, now)
         if once:
             self._once(signed, now)
         return credential, signed
+
+    def hop(self, credential: CredentialState) -> tuple[bytes, int]:
+        """A key that a server shares with this process, and until when."""
+        until = int(self._clock()) + HOP_SECONDS
+        return hop_key(self._secret, credential.id, until), until
 
     def _once(self, signed: Signed, now: float) -> None:
         name = (signed.key_id, signed.nonce)

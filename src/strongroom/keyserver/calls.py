@@ -95,13 +95,18 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """What a client learns first: which process answers, the room, the actor of its own credential, and the time."""
+    """What a client learns first: which process answers, the room, the actor of its own credential, and the time.
+
+    A server gets a key that it shares with that process, and until when.
+    """
 
     instance: str
     room_id: bytes
     actor: str
     time: float
     version: int
+    hop: bytes = b""
+    hop_until: int = 0
 
 
 class Said(msgspec.Struct, frozen=True):

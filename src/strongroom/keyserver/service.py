@@ -133,8 +133,9 @@ class Service:
         """The answer to a request that its caller has signed."""
         try:
             if path == f"{self._base}hello":
-                hello = Hello(self._instance, self._keymaster.room_id, credential.actor, self._clock(), VERSION)
-                return Reply(200, pack(hello))
+                hop = self.callers.hop(credential) if credential.server else (b"", 0)
+                named = (self._instance, self._keymaster.room_id, credential.actor)
+                return Reply(200, pack(Hello(*named, self._clock(), VERSION, *hop)))
             instance, _, name = path.removeprefix(self._base).partition("/")
             call = CALLS.get(name)
             if not path.startswith(self._base) or call is None:
