@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from strongroom.errors import StrongroomError, UnavailableError
 from strongroom.keymaster.state import State
 from strongroom.keys.rows import Rows
+from strongroom.turns import aside
 
 JOBS_MAX = 256
 
@@ -61,7 +62,8 @@ class GroupCommit:
                 if not self._led:
                     self._led = job.leads = True
             if not job.leads:
-                job.wake.acquire()
+                with aside():
+                    job.wake.acquire()
             if not job.done:
                 self._lead()
         except BaseException:

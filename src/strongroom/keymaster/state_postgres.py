@@ -38,6 +38,7 @@ from strongroom.keymaster.state import State
 from strongroom.keymaster.state_sqlite import Cut, open_cut
 from strongroom.keymaster.tables import FORMAT, TABLES
 from strongroom.keys.rows import CountedRows, Rows
+from strongroom.turns import aside
 
 if TYPE_CHECKING:
     import psycopg
@@ -87,7 +88,7 @@ class _Rows(CountedRows):
         """See `Rows.execute`; outside a transaction a connection that turns out to be broken is made anew, once."""
         alone = not self.state.is_open(self)
         try:
-            with self.state.translating(self):
+            with self.state.translating(self), aside():
                 return self.connection.execute(to_postgres(sql), parameters or None)
         except UnavailableError:
             if not (alone and self.connection.closed) or self.state.closed:
@@ -98,7 +99,7 @@ class _Rows(CountedRows):
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Any:
         """See `Rows.executemany`."""
-        with self.state.translating(self), self.connection.cursor() as cursor:
+        with self.state.translating(self), self.connection.cursor() as cursor, aside():
             cursor.executemany(to_postgres(sql), list(parameters))
         return None
 

@@ -22,6 +22,7 @@ from strongroom.errors import ConflictError, IntegrityError, StrongroomError, Un
 from strongroom.keymaster.state import State
 from strongroom.keymaster.tables import FORMAT, TABLES
 from strongroom.keys.rows import CountedRows, Rows
+from strongroom.turns import aside
 
 BUSY_SECONDS = 30.0
 STATEMENTS_KEPT = 256
@@ -161,7 +162,8 @@ class SqliteState(State):
             raise
 
     def _commit(self) -> None:
-        self._writer.execute("COMMIT")
+        with aside():
+            self._writer.execute("COMMIT")
 
     def _rollback(self) -> None:
         if self._writer.in_transaction:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from strongroom.errors import UnavailableError, UsageError
+from strongroom.turns import aside
 
 ANSWER_SECONDS = 600.0
 CONNECT_SECONDS = 10.0
@@ -138,7 +139,8 @@ class _Connection:
                 self._socket.sendall(body)
         self._parser = parser = httptools.HttpResponseParser(self)
         while not self._done:
-            data = self._socket.recv(_RECEIVED)
+            with aside():
+                data = self._socket.recv(_RECEIVED)
             if not data:
                 raise ConnectionResetError
             parser.feed_data(data)

@@ -135,6 +135,11 @@ class Connection:
         self._take = self._outcome = None
         self._parts = []
 
+    @property
+    def small(self) -> bool:
+        """Whether nothing large is under way."""
+        return self.state != BODY or length_of(self._headers) <= _RECEIVED
+
     # -- one turn -------------------------------------------------------------------------------
     def turn(self) -> int:
         """Go on as far as it can be gone; what to wait for then, 0 for nothing. The caller holds `lock`."""

@@ -5,7 +5,7 @@ Rules it keeps:
 1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
 2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle,
    or does not greet. A body is read up to what its application allows, and within the time that it gives.
-3. A thread is taken by a request that is there, never by one that is awaited.
+3. A thread is taken by a request that is there, never by one that is awaited; small ones take turns (`turns`).
 4. No access log.
 
 Who may ask, and what is answered, is its application's to decide.
@@ -21,7 +21,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from strongroom.listener.address import Listen, bound
@@ -29,6 +29,7 @@ from strongroom.listener.certificate import server_context
 from strongroom.listener.connection import CLOSED, WAITING, Connection
 from strongroom.listener.defect import defect
 from strongroom.listener.poller import READ, new_poller
+from strongroom.turns import turn
 
 if TYPE_CHECKING:
     from strongroom.listener.message import Application
@@ -135,7 +136,8 @@ class Listener:
     def _go_on(self, one: Connection, work: Callable[[Connection], int]) -> None:
         """Let a connection go on whose lock this thread has, and wait for it again."""
         try:
-            wants = work(one)
+            with turn() if one.small else nullcontext():
+                wants = work(one)
         except Exception as error:  # noqa: BLE001  a thread lives on; the place is told to the operator
             defect(error)
             wants = one.close()

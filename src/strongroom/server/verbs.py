@@ -29,6 +29,7 @@ from strongroom.server.answers import (
 )
 from strongroom.server.handed import HandedOn
 from strongroom.server.problem import problem_of
+from strongroom.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,8 @@ class Verbs:
 
     def sql(self, request: Original, actor: str, said: asked.Sql, _body: bytes) -> SqlSaid:
         """One SELECT over a table."""
-        with _one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _):
+        # a query may take long, and needs the interpreter little: others take their turns meanwhile
+        with _one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _), aside():
             table = desk.sql(said.query)
         if table.num_rows > ROWS_MAX:
             raise InputError(f"the answer has more than {ROWS_MAX:,} rows", hint="group, or select less")

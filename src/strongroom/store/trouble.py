@@ -30,6 +30,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
+from strongroom.turns import aside
 
 T = TypeVar("T")
 
@@ -143,7 +144,8 @@ def attempt(what: str, call: Callable[[int], T], patience: Patience, *, bucket: 
     number = 0
     while True:
         try:
-            return call(number)
+            with aside():
+                return call(number)
         except (StrongroomError, obstore.exceptions.InvalidPathError):
             raise
         except foreign_errors() as error:

@@ -1,0 +1,80 @@
+"""Turns: one thread at a time, given up while something is waited for, and no lock that anybody could be stuck on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from strongroom import turns
+from strongroom.turns import aside, turn
+
+
+def together(count, work):
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_one_at_a_time_has_a_turn():
+    """Eight threads whose turns are short never have one together."""
+    inside, most = [], []
+
+    def work(number):
+        for _ in range(50):
+            with turn():
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    together(8, work)
+    assert max(most) == 1
+
+
+def test_while_one_waits_another_has_the_turn():
+    """Eight threads that each wait a tenth of a second aside are done after little more than that."""
+    began = time.monotonic()
+
+    def work(_):
+        with turn(), aside():
+            time.sleep(0.1)
+
+    together(8, work)
+    assert time.monotonic() - began < 0.5
+
+
+def test_who_is_slow_keeps_others_waiting_once(monkeypatch):
+    """Somebody keeps the turn: who waited long enough goes on, and the next does not wait again."""
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    done, slow = threading.Event(), threading.Event()
+
+    def keep():
+        with turn():
+            slow.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    slow.wait(20)
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        with turn():
+            took.append(time.monotonic() - began)
+    done.set()
+    thread.join()
+    assert took[0] >= 0.2
+    assert max(took[1:]) < 0.1
+
+
+def test_aside_without_a_turn_is_nothing():
+    """Who has none gives none up, and takes none afterwards."""
+    with aside():
+        pass
+    assert turns._TURNS.give_up() is False
+    with turn():
+        with aside():
+            assert turns._TURNS.give_up() is False
+        assert turns._TURNS.give_up() is True
