@@ -113,16 +113,9 @@ class Erasing:
         if held:
             raise _held(held)
         now, sequence, epoch = core.journal.now(rows), counter(rows, "batch"), core.ring.epoch
-        labels = core.journal.labels(rows, tokens)
-        digest, reason_month, sealed_reason = core.journal.reason(rows, reason)
-        extras = {"sequence": sequence, "epoch": epoch}
-        role = core.standing.policy.role_for(lease.actor, "erase")
-        entry = core.journal.entry(
-            rows, "erase", lease.actor, role=role, count=len(tokens), labels=labels, reason=digest, extras=extras
-        )
-        leaf = core.journal.note(rows, entry)
-        core.journal.keep_labels(rows, leaf, labels)
-        core.journal.keep_reason(rows, leaf, reason_month, sealed_reason)
+        labels, role = core.journal.labels(rows, tokens), core.standing.policy.role_for(lease.actor, "erase")
+        told = {"role": role, "count": len(tokens), "labels": labels, "extras": {"sequence": sequence, "epoch": epoch}}
+        leaf, _ = core.journal.note_because(rows, "erase", lease.actor, reason, **told)
         bury(rows, (token.tobytes() for token in tokens), sequence, leaf, now)
         since = self._epoch_of(rows, int(born.min()))
         rows.execute("INSERT INTO erasure VALUES (?, ?, ?, ?)", (leaf, len(tokens), epoch, since))

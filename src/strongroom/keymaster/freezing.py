@@ -79,10 +79,8 @@ class Freezing:
             if rows.execute("SELECT 1 FROM frozen WHERE kind = ? AND name = ?", (kind, name)).fetchone() is not None:
                 raise ConflictError(f"{kind} {name} is frozen already")
             now = core.journal.now(rows)
-            digest, month, sealed = core.journal.reason(rows, reason)
-            entry = core.journal.entry(rows, "freeze", actor, reason=digest, extras={"kind": kind, "name": name})
-            leaf = core.journal.note(rows, entry)
-            core.journal.keep_reason(rows, leaf, month, sealed)
+            extras = {"kind": kind, "name": name}
+            leaf, _ = core.journal.note_because(rows, "freeze", actor, reason, extras=extras)
             rows.execute("INSERT INTO frozen VALUES (?, ?, ?, ?, ?)", (kind, name, actor, leaf, now))
             take(rows, "standing")
             return {"leaf": leaf, "time": now}

@@ -55,14 +55,8 @@ class Holding:
             (self._check_lift if lift else self._check_set)(rows, actor, own)
             now = core.journal.now(rows)
             labels = core.journal.labels(rows, own)
-            digest, reason_month, sealed_reason = core.journal.reason(rows, reason)
-            role = core.standing.policy.role_for(actor, "hold")
-            entry = core.journal.entry(
-                rows, act, actor, role=role, count=len(own), labels=labels, reason=digest
-            )
-            leaf = core.journal.note(rows, entry)
-            core.journal.keep_labels(rows, leaf, labels)
-            core.journal.keep_reason(rows, leaf, reason_month, sealed_reason)
+            told = {"role": core.standing.policy.role_for(actor, "hold"), "count": len(own), "labels": labels}
+            leaf, _ = core.journal.note_because(rows, act, actor, reason, **told)
             if lift:
                 rows.executemany("DELETE FROM hold WHERE token = ?", [(token.tobytes(),) for token in own])
             else:

@@ -142,6 +142,20 @@ class Journal:
         self._next, self._last_ms = number + 1, now
         return number
 
+    def note_because(self, rows: Rows, act: str, actor: str, reason: str, **parts: object) -> tuple[int, bytes]:
+        """Note an act and why, with the labels of its persons where there are any.
+
+        Returns:
+            The leaf's number, and the reason's keyed hash, which the entry has.
+        """
+        digest, month, sealed = self._reason(rows, reason)
+        leaf = self.note(rows, self.entry(rows, act, actor, reason=digest, **parts))
+        labels = parts.get("labels")
+        if isinstance(labels, Labels):
+            self.keep_labels(rows, leaf, labels)
+        rows.execute("INSERT INTO leaf_reason VALUES (?, ?, ?)", (leaf, month, sealed))
+        return leaf, digest
+
     # -- labels ---------------------------------------------------------------------------------
     def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8], delay_days: int = 0) -> Labels:
         """Day labels of persons by distinct tokens u8[n,16], for the map of the day that is so many days away."""
@@ -181,16 +195,12 @@ class Journal:
         return DayKeys(unwrap(month, row[0], day_context(self._ring, day)), month)
 
     # -- reasons --------------------------------------------------------------------------------
-    def reason(self, rows: Rows, text: str) -> tuple[bytes, bytes, bytes]:
+    def _reason(self, rows: Rows, text: str) -> tuple[bytes, bytes, bytes]:
         """A reason's keyed hash (HMAC-SHA-256), month, and sealed text."""
         month = self._month_id(int(self.now(rows)))
         key = self._month(rows, month)
         digest = hmac.new(key[KEY_BYTES:], text.encode(), hashlib.sha256).digest()
         return digest, month, wrap(key[:KEY_BYTES], text.encode(), b"reason" + digest)
-
-    def keep_reason(self, rows: Rows, leaf: int, month: bytes, sealed: bytes) -> None:
-        """Keep the sealed reason of a leaf."""
-        rows.execute("INSERT INTO leaf_reason VALUES (?, ?, ?)", (leaf, month, sealed))
 
     def seal_text(self, rows: Rows, text: str, what: bytes) -> tuple[bytes, bytes]:
         """A text that is kept as long as reasons are: month, and the text sealed for what it is."""

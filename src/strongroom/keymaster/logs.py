@@ -111,11 +111,8 @@ class EmbeddedLogs:
 
         def work(rows: Rows) -> Answer:
             core.standing.require(core.standing.decider.decide_act(actor, "log"))
-            digest, month, sealed = core.journal.reason(rows, reason)
-            entry = core.journal.entry(rows, "touched", actor, reason=digest, count=len(found), extras=extras)
-            leaf = core.journal.note(rows, entry)
-            core.journal.keep_reason(rows, leaf, month, sealed)
-            return {"leaf": leaf}
+            told = {"count": len(found), "extras": extras}
+            return {"leaf": core.journal.note_because(rows, "touched", actor, reason, **told)[0]}
 
         return TouchedPersons(**{**vars(found), "leaf": core.act("touched", actor, work)["leaf"]})
 

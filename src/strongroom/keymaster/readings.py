@@ -169,17 +169,14 @@ class Readings:
                 core.standing.require(self._reviews.may_break(actor, purpose))
             persons = 0 if approval is None else self._approvals.granted(rows, approval, actor, purpose)
             rule = core.standing.policy.purposes[purpose]
-            digest, month, sealed = core.journal.reason(rows, reason)
             extras: dict[str, int | str] = {} if approval is None else {"approval": approval}
-            said = {"purpose": purpose, "legal_basis": rule.legal_basis, "reason": digest}
+            said = {"purpose": purpose, "legal_basis": rule.legal_basis}
             if warrant is not None:
                 said |= self._spend_warrant(rows, warrant, actor, purpose, extras)
-            entry = core.journal.entry(rows, act, actor, **said, extras=extras)
             expires = core.journal.now(rows) + READING_SECONDS
             sql = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
             rows.execute(sql, (ident, actor, purpose, core.head(rows).number, expires))
-            leaf = core.journal.note(rows, entry)
-            core.journal.keep_reason(rows, leaf, month, sealed)
+            leaf, digest = core.journal.note_because(rows, act, actor, reason, **said, extras=extras)
             if break_glass:
                 self._reviews.open(rows, ident[:8].hex(), actor, purpose, reason, leaf)
             return {"leaf": leaf, "expires": expires, "reason": digest.hex(), "persons": persons}

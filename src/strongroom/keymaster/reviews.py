@@ -114,12 +114,8 @@ class Reviews:
             if row[2] is not None:
                 raise ConflictError("the review is closed already")
             now = core.journal.now(rows)
-            digest, month, sealed = core.journal.reason(rows, text)
-            entry = core.journal.entry(
-                rows, "close-review", actor, purpose=row[1], reason=digest, extras={"review": ident, "of": row[0]}
-            )
-            leaf = core.journal.note(rows, entry)
-            core.journal.keep_reason(rows, leaf, month, sealed)
+            extras = {"review": ident, "of": row[0]}
+            leaf, _ = core.journal.note_because(rows, "close-review", actor, text, purpose=row[1], extras=extras)
             closing = core.journal.seal_text(rows, text, b"closed" + ident.encode())
             change = "UPDATE review SET closed_by = ?, closed = ?, closed_month = ?, closing = ? WHERE id = ?"
             rows.execute(change, (actor, now, *closing, ident))
