@@ -126,3 +126,12 @@ def test_when_its_time_is_over_the_server_greets_again(served):
         keys.asking._hop = (signer, 0.0)
         assert keys.head().number > 0
         assert keys.asking._hop[1] > time.monotonic()
+
+
+def test_another_process_answers_and_nobody_notices(served):
+    """It does not know the key: the server greets it with the key pair, and is answered."""
+    with served.connect(served.credential("kit", server=True)) as keys:
+        assert keys.head().number > 0
+        service = served._server._app.inner._service
+        service._instance, service.callers._secret = "f" * 16, os.urandom(32)
+        assert keys.head().number > 0

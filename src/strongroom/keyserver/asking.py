@@ -26,7 +26,7 @@ from strongroom.keyserver.wire import Wire
 STANDS_SECONDS = 1.0
 HOP_SPARE_SECONDS = 60.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_MISDIRECTED = 421
+_MISDIRECTED, _UNKNOWN = 421, 401
 _KINDS: Mapping[str, type[StrongroomError]] = {
     name: kind
     for name, kind in vars(errors).items()
@@ -117,7 +117,8 @@ class Asking:
                 said = call.read_answer(data)
                 self._stands = (said.standing, self._clock())
                 return said.value
-            if status != _MISDIRECTED or attempt:
+            again = status == _MISDIRECTED or (status == _UNKNOWN and self._hop is not None)  # another process answers
+            if attempt or not again:
                 break
             self._instance = ""
         raise _error(read_trouble(data))

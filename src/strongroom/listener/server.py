@@ -6,7 +6,8 @@ Rules it keeps:
 2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle,
    or does not greet. A body is read up to what its application allows, and within the time that it gives.
 3. A thread is taken by a request that is there, never by one that is awaited; small ones take turns (`turns`).
-4. No access log.
+4. At most CONNECTIONS_MOST connections are open, those that greet among them; FILES_OWN files are left to the server.
+5. No access log.
 
 Who may ask, and what is answered, is its application's to decide.
 """
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 THREADS = 32
 FILES_MOST = 65_536
+FILES_OWN = 512
+"""Files that connections leave to the rest of the process: its database, its bucket, its own calls."""
+CONNECTIONS_MOST = FILES_MOST - FILES_OWN
 GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.5
 ACCEPTED_AT_ONCE = 64
@@ -61,6 +65,7 @@ class Listener:
         self._stopped = threading.Event()
         self._ended = False
         self._full = False
+        self._most = CONNECTIONS_MOST
         self._threads = [
             threading.Thread(target=self._work, name=f"strongroom-answer-{number}", daemon=True)
             for number in range(threads)
@@ -76,6 +81,7 @@ class Listener:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+        self._most = max(1, min(CONNECTIONS_MOST, least - FILES_OWN))
         with self._signals():
             self._poller.add(self._listening)
             for thread in self._threads:
@@ -161,7 +167,10 @@ class Listener:
             except OSError:  # too many files are open: it is tried again in a moment
                 self._full = True
                 return
-            self._take_in(made, address[0])
+            if len(self._connections) >= self._most:
+                made.close()
+            else:
+                self._take_in(made, address[0])
         if not self._ended:
             self._poller.arm(self._listening, READ)
 
