@@ -69,6 +69,8 @@ class Connection:
         self.lock = threading.Lock()
         self.state = HANDSHAKE if tls else HEAD
         self.deadline = time.monotonic() + HEADER_SECONDS
+        self.waits_for = READ
+        """What the last turn was to be followed by."""
         self.rearm: Callable[[Connection], None] = lambda _own: None
         """Called by who answers later, when this connection is to be waited for again."""
         self._address = address
@@ -144,9 +146,10 @@ class Connection:
     def turn(self) -> int:
         """Go on as far as it can be gone; what to wait for then, 0 for nothing. The caller holds `lock`."""
         try:
-            return self._turn()
+            self.waits_for = self._turn()
         except OSError:
-            return self.close()
+            self.waits_for = self.close()
+        return self.waits_for
 
     def _turn(self) -> int:
         if self.state == HANDSHAKE and not self._greeted():

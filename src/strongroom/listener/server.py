@@ -197,7 +197,7 @@ class Listener:
         now = time.monotonic()
         for one in list(self._connections.values()):
             if one.deadline < now and one.lock.acquire(blocking=False):
-                self._go_on(one, lambda one: one.expire() if one.deadline < now else READ)
+                self._go_on(one, lambda one: one.expire() if one.deadline < now else one.waits_for)
 
 
 def _share_memory() -> None:
