@@ -208,9 +208,10 @@ def test_headers_without_end_and_greetings_that_do_not_come(monkeypatch):
     monkeypatch.setattr(connection, "HEADER_SECONDS", 0.5)
     with listening() as (own, _):
         with dial(own) as one:
-            with pytest.raises(OSError):
+            one.sendall(b"POST / HTTP/1.1\r\n")
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
                 for _ in range(100):
-                    one.sendall(b"X-A: " + b"a" * 10_000 + b"\r\n" if _ else b"POST / HTTP/1.1\r\n")
+                    one.sendall(b"X-A: " + b"a" * 10_000 + b"\r\n")
                     time.sleep(0.005)
         with dial(own) as one:
             assert one.recv(10) == b""
@@ -249,5 +250,5 @@ def test_what_is_under_way_is_answered_at_the_end():
         own.stop()
         assert answer(one) == (200, b"POST /later q")
         one.close()
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         dial(own)

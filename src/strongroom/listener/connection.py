@@ -332,12 +332,9 @@ class Connection:
             return self.close()
         reply = self._take.late()
         self._drop()
-        try:
-            self._keep = False
-            self._reply(reply)
-            return self._turn()
-        except OSError:
-            return self.close()
+        self._keep = False
+        self._reply(reply)
+        return self.turn()
 
     def _drop(self) -> None:
         """Nothing becomes of what has come so far."""
