@@ -12,7 +12,8 @@ import pytest
 import webauthn
 from joserfc.jwk import OctKey, RSAKey
 from served_room import Served
-from signin_kit import CLIENT, Authenticator, Issuer, b64, certificate
+from signin_kit import CLIENT, Authenticator, Issuer, b64
+from tls_kit import certificate
 
 import strongroom
 from strongroom.errors import DeniedError
