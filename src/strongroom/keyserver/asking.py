@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from strongroom import errors
 from strongroom.errors import (
@@ -26,11 +25,11 @@ from strongroom.keyserver.fitting import check_fit
 from strongroom.keyserver.frames import Unpacker, pack
 from strongroom.keyserver.hops import hop_id
 from strongroom.keyserver.wire import Wire
+from strongroom.webaddress import is_private, read_address
 
 STANDS_SECONDS = 1.0
 HOP_SPARE_SECONDS = 60.0
 HOP_BYTES = 32
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TIMES_MAX = 1 << 37
 """Seconds since 1970 that a date can still say."""
 _MISDIRECTED, _UNKNOWN = 421, 401
@@ -144,11 +143,10 @@ class Asking:
 
 def check_url(url: str) -> str:
     """The URL without a slash at its end; UsageError unless it is https, or http to this machine."""
-    parts = urlsplit(url)
-    plain = "@" not in parts.netloc and parts.path in {"", "/"}
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+    parts = read_address(url)
+    if parts is None or parts.path not in {"", "/"}:
         raise UsageError("a keymaster's URL looks like https://keys.example:8443")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if not is_private(parts):
         raise UsageError("a keymaster on another host is asked over https only")
     return url.rstrip("/")
 
