@@ -170,15 +170,22 @@ def _error(status: int, data: bytes) -> StrongroomError:
     except InputError:  # a proxy, or something else that is no keymaster
         return UnavailableError(f"the keymaster's address answers with status {status}, and not as a keymaster does")
     kind = _KINDS.get(trouble.kind, StrongroomError)
+    how = (trouble.hint, trouble.rule, trouble.remaining, trouble.resets_at)
+    return error_of(kind, trouble.message, *how)
+
+
+def error_of(
+    kind: type[StrongroomError],
+    message: str,
+    hint: str | None,
+    rule: str | None,
+    remaining: int,
+    resets_at: int | None,
+) -> StrongroomError:
+    """An error that happened elsewhere, as if it had happened here; see `errors` for what goes along."""
     if issubclass(kind, BudgetError):
-        at = trouble.resets_at
-        return kind(
-            trouble.message,
-            remaining=trouble.remaining,
-            resets_at=at if at is None or 0 <= at < TIMES_MAX else None,
-            rule=trouble.rule,
-            hint=trouble.hint,
-        )
+        at = resets_at if resets_at is None or 0 <= resets_at < TIMES_MAX else None
+        return kind(message, remaining=remaining, resets_at=at, rule=rule, hint=hint)
     if issubclass(kind, DeniedError):
-        return kind(trouble.message, rule=trouble.rule, hint=trouble.hint)
-    return kind(trouble.message, hint=trouble.hint)
+        return kind(message, rule=rule, hint=hint)
+    return kind(message, hint=hint)

@@ -27,7 +27,7 @@ from strongroom.errors import (
 from strongroom.identity import asked
 from strongroom.identity.credential import Credential, read_credential
 from strongroom.identity.signing import IDEMPOTENCY, PLAN, RequestSigner
-from strongroom.keyserver.asking import check_url
+from strongroom.keyserver.asking import check_url, error_of
 from strongroom.keyserver.callers import SIGNED_IN
 from strongroom.keyserver.wire import Wire
 from strongroom.purpose.explain import Explanation
@@ -340,16 +340,12 @@ def _error_of(said: answers.Problem) -> StrongroomError:
     name = said.type.removeprefix(TYPE)
     if name == "unsigned":
         return DeniedError(said.detail, rule=SIGNED_IN)
+    at = None
+    if said.resets_at is not None:
+        with suppress(ValueError, ArithmeticError, OSError):  # of no use then; what was refused is
+            at = int(dt.datetime.fromisoformat(said.resets_at).timestamp())
     kind = _KINDS.get(name, StrongroomError)
-    if issubclass(kind, BudgetError):
-        at = None
-        if said.resets_at is not None:
-            with suppress(ValueError, ArithmeticError, OSError):  # of no use then; what was refused is
-                at = int(dt.datetime.fromisoformat(said.resets_at).timestamp())
-        return kind(said.detail, remaining=said.remaining or 0, resets_at=at, rule=said.rule, hint=said.hint)
-    if issubclass(kind, DeniedError):
-        return kind(said.detail, rule=said.rule, hint=said.hint)
-    return kind(said.detail, hint=said.hint)
+    return error_of(kind, said.detail, said.hint, said.rule, said.remaining or 0, at)
 
 
 def _arrow_type(name: str) -> pa.DataType:
