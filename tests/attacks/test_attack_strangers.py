@@ -86,7 +86,7 @@ def test_who_does_not_greet_is_let_go(which, room, tmp_path, monkeypatch):
         silent = [*opened(port, 50), *opened(port, 5, hello()), *opened(port, 5, b"GET / HTTP/1.1\r\n\r\n")]
         began = time.monotonic()
         ask()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         time.sleep(max(0.0, began + 2.0 - time.monotonic()))
         assert all(let_go(one, 1.0) for one in silent)
 
@@ -103,11 +103,11 @@ def test_control_with_a_minute_to_greet_they_stay(which, room, tmp_path, monkeyp
 @pytest.mark.parametrize("which", LISTENERS)
 def test_who_greets_and_asks_nothing_is_let_go(which, room, tmp_path, monkeypatch):
     """After its greeting a connection has a few seconds to ask, and nobody waits for its farewell."""
-    monkeypatch.setattr(connection, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 2.0)
     context = ssl._create_unverified_context()
     with listening(which, room, tmp_path) as (port, _ask):
         (one,) = opened(port, 1)
-        assert let_go(context.wrap_socket(one), 4.0)
+        assert let_go(context.wrap_socket(one), 6.0)
 
 
 # -- crowds ------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def crowd(room, folder, monkeypatch, most, count):
         time.sleep(0.5)
         began = time.monotonic()
         ask()
-        quick = time.monotonic() - began < 1
+        quick = time.monotonic() - began < 5
         held = sum(not let_go(one, 0.02) for one in silent)
         for _ in range(40):  # the crowd has gone: there is place again
             time.sleep(0.2)
