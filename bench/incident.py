@@ -7,7 +7,6 @@ one.
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 import strongroom
 from bench.frame import Report, percentile, run, say
 from bench.ours import PASSPHRASE, make
+from bench.processes import peak_mib, together
 from bench.served import RELEASED, prepare
 from strongroom.seal.entropy import random_bytes
 
@@ -202,22 +202,12 @@ def notes(base: str, callers: int, each: int) -> dict[str, Any]:
         def job(rows: Any) -> None:
             core.journal.note(rows, core.journal.entry(rows, "get", "ada", **_SAID))
 
-        def work() -> None:
-            gate.wait()
+        def work(_number: int, begin: Callable[[], object]) -> None:
+            begin()
             for _ in range(each):
                 core.run(job)
-            gate.wait()
 
-        gate = threading.Barrier(callers + 1)
-        threads = [threading.Thread(target=work) for _ in range(callers)]
-        for thread in threads:
-            thread.start()
-        gate.wait()
-        started = time.perf_counter()
-        gate.wait()
-        seconds = time.perf_counter() - started
-        for thread in threads:
-            thread.join()
+        seconds = together(callers, work)
         return {"per_second": callers * each / seconds}
 
 
@@ -246,8 +236,7 @@ def measure_incident(setting: Setting, report: Report) -> None:
     report.add("the same, peak memory", peak, unit="MiB", target="500 MiB", reached=peak <= 500)
     with serving(base) as (url, pid):
         served = run("incident releases", base=base, url=url, finds=setting.finds)
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+        peak = peak_mib(pid)
     report.rounds["incident releases"] = served
     report.add(f"served keymaster of {setting.subjects:,} persons, peak memory", peak, unit="MiB", target="500 MiB",
                reached=peak <= 500, note="16 callers, and 100,000 persons at once")  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import strongroom
+from bench.processes import together
 from strongroom.keymaster.groupcommit import GroupCommit
 
 HERE = Path(__file__).parent
@@ -84,14 +84,13 @@ def finds(opened: Any, mobiles: list[str], callers: int, clock: Callable[[], flo
     shares = [mobiles[i::callers] for i in range(callers)]
     times: list[list[float]] = [[] for _ in range(callers)]
     bare: list[float] = []
-    gate = threading.Barrier(callers + 1)
 
-    def work(number: int) -> None:
+    def work(number: int, begin: Callable[[], object]) -> None:
         with opened.read(purpose="case-work", reason="measuring") as desk:
             warm, rest = shares[number][: WARM_UP // callers], shares[number][WARM_UP // callers :]
             for mobile in warm:
                 desk.find("persons", {"mobile": mobile}, limit=1)
-            gate.wait()
+            begin()
             for mobile in rest:
                 noted = clock()
                 started = time.perf_counter()
@@ -100,17 +99,8 @@ def finds(opened: Any, mobiles: list[str], callers: int, clock: Callable[[], flo
                 times[number].append(took * 1e3)
                 bare.append((took - (clock() - noted)) * 1e3)
                 assert len(found) == 1
-            gate.wait()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(callers)]
-    for thread in threads:
-        thread.start()
-    gate.wait()
-    started = time.perf_counter()
-    gate.wait()
-    seconds = time.perf_counter() - started
-    for thread in threads:
-        thread.join()
+    seconds = together(callers, work)
     every = [t for one in times for t in one]
     return {"ms": every, "bare_ms": bare if callers == 1 else [], "per_second": len(every) / seconds}
 

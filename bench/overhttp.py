@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import strongroom
+from bench import processes
 from bench.frame import Figures, Report, percentile, run, say
 from bench.ours import finds
 from bench.served import serving
@@ -28,21 +25,9 @@ COST = "processor time of a find, all parts of it on the processors of one machi
 @contextmanager
 def serving_room(base: str, keys: str) -> Iterator[tuple[str, int]]:
     """Serve the room under `base`; gives its URL and the number of its process."""
-    words = ("--room", f"{base}/room", "--keys", keys, "--listen", "127.0.0.1:0", "--metrics-port", "0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom.cli", "serve", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "STRONGROOM_CREDENTIAL": f"{base}/front.credential"},
-    )
-    assert process.stderr is not None
-    found = re.search(r"http://\S+", process.stderr.readline())
-    assert found is not None
-    try:
-        yield found[0], process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+    words = ("--room", f"{base}/room", "--keys", keys, "--metrics-port", "0")
+    with processes.serving("serve", *words, env={"STRONGROOM_CREDENTIAL": f"{base}/front.credential"}) as found:
+        yield found
 
 
 def find(base: str, mobiles: list[str], clients: int, url: str, pids: dict[str, int]) -> dict[str, Any]:

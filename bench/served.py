@@ -5,11 +5,7 @@ Both share the processors, and every call is signed, decided, spent and noted as
 
 from __future__ import annotations
 
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import strongroom
+from bench import processes
 from bench.frame import Figures, Report, alternate, median, percentile, ratio, run, say
 from bench.ours import PASSPHRASE, finds, make
 
@@ -33,18 +30,9 @@ WIRE = (
 @contextmanager
 def serving(base: str) -> Iterator[tuple[str, int]]:
     """Serve the keymaster under `base`; gives its URL and the number of its process."""
-    words = ("--keys", f"{base}/keys", "--passphrase-file", f"{base}/passphrase", "--listen", "127.0.0.1:0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom.cli", "keymaster", "serve", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    found = re.search(r"http://\S+", process.stderr.readline())
-    assert found is not None
-    try:
-        yield found[0], process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+    words = ("--keys", f"{base}/keys", "--passphrase-file", f"{base}/passphrase")
+    with processes.serving("keymaster", "serve", *words) as found:
+        yield found
 
 
 def prepare(base: str) -> dict[str, Any]:
@@ -149,9 +137,9 @@ def measure_served(setting: Setting, report: Report) -> None:
         several = run("served release", base=base, csv=str(setting.csv), url=url)
         report.add(f"release of {RELEASED:,} persons, served", several["seconds"], unit="s", target="1 s",
                    reached=several["seconds"] <= 1, hindrance="see the embedded one: the wire adds")  # fmt: skip
-        peak = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
-        report.add("served keymaster, peak memory", peak / 1024, unit="MiB", target="500 MiB",
-                   reached=peak / 1024 <= 500, note=f"{setting.rows:,} subjects")  # fmt: skip
+        peak = processes.peak_mib(pid)
+        report.add("served keymaster, peak memory", peak, unit="MiB", target="500 MiB",
+                   reached=peak <= 500, note=f"{setting.rows:,} subjects")  # fmt: skip
     alone = run("served release", base=base, csv=str(setting.csv))
     report.add(f"release of {RELEASED:,} persons, embedded", alone["seconds"], unit="s")
     shutil.rmtree(base, ignore_errors=True)

@@ -59,12 +59,9 @@ def s3_bucket(s3_server, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def filled_template(tmp_path_factory: pytest.TempPathFactory):
     """A filled small room, made once; tests get copies of it."""
-    from small_room import SmallRoom, fill
+    import small_room
 
-    room = SmallRoom(tmp_path_factory.mktemp("template"))
-    room.create()
-    fill(room)
-    return room
+    return _filled(small_room.SmallRoom(tmp_path_factory.mktemp("template")), small_room.fill)
 
 
 @pytest.fixture
@@ -76,9 +73,13 @@ def room(filled_template, tmp_path: Path):
 @pytest.fixture(scope="session")
 def survey_template(tmp_path_factory: pytest.TempPathFactory):
     """A room with sealed fields to add up, made once; tests get copies of it."""
-    from survey_room import SurveyRoom, fill
+    import survey_room
 
-    room = SurveyRoom(tmp_path_factory.mktemp("survey"))
+    return _filled(survey_room.SurveyRoom(tmp_path_factory.mktemp("survey")), survey_room.fill)
+
+
+def _filled(room, fill):
+    """A room, made and filled."""
     room.create()
     fill(room)
     return room

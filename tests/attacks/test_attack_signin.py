@@ -12,7 +12,8 @@ import pytest
 import webauthn
 from joserfc.jwk import OctKey, RSAKey
 from served_room import Served
-from signin_kit import CLIENT, Authenticator, Issuer, b64, certificate
+from signin_kit import CLIENT, Authenticator, Issuer, b64
+from tls_kit import certificate
 
 import strongroom
 from strongroom.errors import DeniedError
@@ -389,7 +390,7 @@ def test_a_sign_in_from_other_networks_is_refused(served, monkeypatch):
 def test_strangers_learn_nothing_whatever_they_try(served, issuer, monkeypatch):
     """Unsigned, signed by another key, garbage, a stranger's token, a known passkey's id: the same bytes, not before their time."""
     monkeypatch.setattr(newcomers, "REFUSED_SECONDS", 0.3)
-    monkeypatch.setattr(newcomers, "ADDRESS_MINUTE_MAX", 1000)
+    served._server._door.inner._service.newcomers._limiter.of_address = 1000
     import urllib3
 
     from strongroom.keyserver.frames import pack
@@ -427,7 +428,7 @@ def test_strangers_learn_nothing_whatever_they_try(served, issuer, monkeypatch):
 
 def test_strangers_do_not_fill_the_log(served, issuer, monkeypatch):
     """However many are refused, an entry comes once in ten minutes, with their number. Control: without that, one for each."""
-    monkeypatch.setattr(newcomers, "ADDRESS_MINUTE_MAX", 1000)
+    served._server._door.inner._service.newcomers._limiter.of_address = 1000
     new = newcomer(served)
 
     def tried(times):
@@ -448,14 +449,14 @@ def test_strangers_do_not_fill_the_log(served, issuer, monkeypatch):
 
 def test_strangers_who_try_much_are_not_looked_at(served, issuer, monkeypatch):
     """After so many of an address its tries are refused unseen, a good one too. Control: with no limit that signs in."""
-    monkeypatch.setattr(newcomers, "ADDRESS_MINUTE_MAX", 5)
+    served._server._door.inner._service.newcomers._limiter.of_address = 5
     new = newcomer(served)
     for _ in range(5):
         with pytest.raises(DeniedError):
             new.by_token("a.b.c")
     with pytest.raises(DeniedError):
         new.by_token(issuer.issue(new.nonce))
-    monkeypatch.setattr(newcomers, "ADDRESS_MINUTE_MAX", 1000)
+    served._server._door.inner._service.newcomers._limiter.of_address = 1000
     assert new.by_token(issuer.issue(new.nonce))[0].actor == "ada"
 
 

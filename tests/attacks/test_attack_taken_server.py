@@ -1,5 +1,6 @@
 """Whoever has taken a server tries what a request that its caller signed does not say: other objects, rows and readings."""
 
+import dataclasses
 import os
 import time
 
@@ -17,6 +18,7 @@ from strongroom.identity import asked
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import releasing, warrant
 from strongroom.keymaster.api import Ask, Head
+from strongroom.keyserver.served import Served as Handed
 from strongroom.purpose.budget import OwnBudgets
 from strongroom.purpose.model import Budget
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS, KIND_REJECTS, KIND_SNAPSHOT
@@ -35,7 +37,9 @@ def api(room):
 
 @pytest.fixture
 def thief(api):
-    return Thief(api)
+    made = Thief(api)
+    made.keys_of = lambda subject: api.keys.keymaster._core.subject.one(subject.encode())
+    return made
 
 
 def signed(thief, credential, verb, said=None, **more):
@@ -257,3 +261,99 @@ def test_a_client_signs_for_as_many_records_as_it_sends(thief, monkeypatch):
     monkeypatch.setattr(client._wire, "post", lambda p, b, h: (seen.append(h["strongroom-plan"]), real(p, b, h))[1])
     client.put("persons", [person(900)])
     assert '"records":1,' in seen[0]
+
+
+# -- who was erased ----------------------------------------------------------------------------
+
+
+LOW, HIGH = bytes(16), b"\xff" * 16
+
+
+@pytest.fixture
+def bereft(thief):
+    """Two persons were erased; a thief asks about them in the name of whoever asked for one of them, or for another."""
+    thief.api.of("kit").erase(["P-000123", "P-000124"], reason="request 8")
+    thief.gone = {n: thief.keys_of(f"P-{n:06d}") for n in (123, 124)}
+    return thief
+
+
+def tombstones(thief, verb, said, table="persons", low=LOW, high=HIGH, actor="ada"):
+    """What a reading that a caller's request opened is told of the dead."""
+    reading = thief.opened(*thief.request(actor, verb, said)).grant.reading_id
+    return thief.keys.erasures.buried(reading, table, low, high).tokens
+
+
+def test_a_request_for_one_person_tells_nothing_of_who_was_erased(bereft):
+    """Not of all, not of another, not of another table; of the person asked for it does."""
+    one, two = bereft.gone[123], bereft.gone[124]
+    for refused in (
+        {"low": LOW, "high": HIGH},
+        {"low": one, "high": HIGH},
+        {"low": two, "high": two},
+        {"low": one, "high": one, "table": "cases"},
+    ):
+        with pytest.raises(DeniedError) as error:
+            tombstones(bereft, "get", get("P-000123"), **refused)
+        assert error.value.rule == warrant.BEYOND
+    with pytest.raises(DeniedError):
+        tombstones(bereft, "find", find())
+    assert len(tombstones(bereft, "get", get("P-000123"), low=one, high=one)) == 1  # control: whom it asked for
+
+
+def test_control_without_the_comparison_one_request_lists_the_erased(bereft, monkeypatch):
+    """Control: the same reading lists everybody who was erased when nobody compares."""
+    monkeypatch.setattr(warrant.Warrant, "check_buried", lambda *_: None)
+    assert len(tombstones(bereft, "get", get("P-000007"))) == 2
+
+
+def test_a_question_over_a_table_is_told_of_its_dead_and_of_no_other_table(bereft):
+    """It could not be answered otherwise."""
+    said = asked.Sql(purpose="statistics", reason="r", query="select sex, count(*) from persons group by sex")
+    assert len(tombstones(bereft, "sql", said, actor="lin")) == 2
+    with pytest.raises(DeniedError, match="did not name"):
+        tombstones(bereft, "sql", said, "parcels", actor="lin")
+
+
+def test_whether_one_was_erased_is_told_of_who_was_asked_for(bereft, monkeypatch):
+    """Of another it is not, under a purpose that may know either; nor what compaction knows of an object."""
+    reading = bereft.opened(*bereft.request("ada", "get", get("P-000123"))).grant.reading_id
+    known = bereft.api.keys.keymaster._readings.get(reading)
+    known.purpose = dataclasses.replace(known.purpose, may_know_erased=True)
+    assert bereft.keys.erasures.erased(reading, bereft.gone[123])
+    with pytest.raises(DeniedError, match="did not ask for"):
+        bereft.keys.erasures.erased(reading, bereft.gone[124])
+    with pytest.raises(DeniedError, match="another verb"):
+        bereft.keys.erasures.clean_through(reading, [bytes(16)])
+    with pytest.raises(strongroom.UsageError, match="16 bytes"):
+        bereft.keys.erasures.erased(reading, b"short")
+    monkeypatch.setattr(warrant.Warrant, "check_person", lambda *_: None)  # control
+    assert bereft.keys.erasures.erased(reading, bereft.gone[124])
+
+
+def told_under_an_erasure(thief):
+    """Who was erased, as a lease for one signed erasure lists them before and after it was planned."""
+    ask = thief.keys.asking.ask
+    said = asked.Erase(subjects=["P-000123"], reason="x")
+    lease = ask("served.lease", request=thief.original(*thief.request("kit", "erase", said))).lease_id
+    asked_of = {"lease": lease, "table": "persons", "low": LOW, "high": HIGH, "since": -1}
+    before = len(ask("erasures.buried", **asked_of).tokens)
+    ask("erasures.plan", lease=lease, identifiers=pa.array(["P-000123"]))
+    return before, [row.tobytes() for row in ask("erasures.buried", **asked_of).tokens]
+
+
+def test_an_erasure_is_told_of_whom_it_names(bereft):
+    """A lease to erase one person lists no other who was erased, and a put lists nobody."""
+    assert told_under_an_erasure(bereft) == (0, [bereft.gone[123]])
+    plan = {"strongroom-plan": '{"table":"persons","records":3,"format":"csv"}'}
+    path, _, headers = bereft.request("kit", "put", None, further=plan)
+    ask = bereft.keys.asking.ask
+    lease = ask("served.lease", request=bereft.original(path, b"", headers)).lease_id
+    with pytest.raises(DeniedError, match="its caller did not"):
+        ask("erasures.buried", lease=lease, table="persons", low=LOW, high=HIGH, since=-1)
+
+
+def test_control_a_lease_that_names_nobody_lists_all(bereft, monkeypatch):
+    """Control: a keymaster that does not remember whom the request names tells the same lease of everybody."""
+    monkeypatch.setattr(Handed, "named", lambda *_: None)
+    before, after = told_under_an_erasure(bereft)
+    assert (before, len(after)) == (2, 2)

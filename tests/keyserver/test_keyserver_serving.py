@@ -1,7 +1,5 @@
 """A keymaster behind its server: TLS, credentials and their limits, several rooms of callers, and servers that come back."""
 
-import datetime as dt
-import ipaddress
 import os
 import signal
 import socket
@@ -14,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from served_room import Served
 from small_room import PASSPHRASE, SmallRoom, fill, person, persons
+from tls_kit import certificate
 
 import strongroom
 from strongroom.errors import (
@@ -29,7 +28,6 @@ from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import service
 from strongroom.keyserver.asking import Asking, check_url
 from strongroom.keyserver.serving import Server
-from strongroom.listener import certificate
 from strongroom.listener.address import Listen, parse_listen
 
 
@@ -50,30 +48,9 @@ def read_one(room, keys, number=7):
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """A certificate for 127.0.0.1 that vouches for itself, its key, and one that has expired."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     folder = tmp_path_factory.mktemp("certificates")
-    now = dt.datetime.now(dt.UTC)
-    for name, first, last in (("good", -1, 10), ("expired", -10, -1)):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "keys")])
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + dt.timedelta(days=first))
-            .not_valid_after(now + dt.timedelta(days=last))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-            .sign(key, hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (folder / f"{name}.key").write_bytes(key.private_bytes(*form))
+    certificate(folder, "good")
+    certificate(folder, "expired", -10, -1)
     return folder
 
 
@@ -89,7 +66,7 @@ def test_over_tls_with_a_certificate_that_holds(room, certificates, monkeypatch)
     old = Listen("127.0.0.1", 0, certificates / "expired.pem", certificates / "expired.key")
     with room.keymaster() as keymaster, pytest.raises(UsageError, match="has expired"):
         Server(keymaster, old)
-    monkeypatch.setattr(certificate, "refuse_expired", lambda *_: None)  # one that expires while it is served
+    monkeypatch.setattr("strongroom.listener.certificate.refuse_expired", lambda *_: None)  # one that expires while it is served
     with Served(room.keymaster(), old, certificates / "expired.pem") as served:
         with pytest.raises(UnavailableError, match="certificate has expired"):
             served.connect(served.credential("ada"))

@@ -21,7 +21,7 @@ from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundEr
 from strongroom.identity.commitment import assertion_challenge
 from strongroom.keymaster import signingin
 from strongroom.keymaster.wanted import Person, WantedIdentity
-from strongroom.keyserver import newcomers
+from strongroom.keyserver import limiter, newcomers
 from strongroom.keyserver.signing_in import Newcomer
 
 
@@ -315,22 +315,20 @@ def test_killed_after_a_sign_in_the_session_is_there(room, issuer):
 def test_tries_are_counted_by_address_and_in_all(monkeypatch):
     """So many a minute of each address, where an IPv6 subscriber is one; memory of addresses is bounded."""
     now = [0.0]
-    limiter = newcomers.Limiter(lambda: now[0])
-    monkeypatch.setattr(newcomers, "ADDRESS_MINUTE_MAX", 3)
-    monkeypatch.setattr(newcomers, "MINUTE_MAX", 50)
-    assert [limiter.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
-    assert [limiter.admits(f"::ffff:10.0.0.{n}") for n in (1, 2)] == [False, True]
-    assert [limiter.admits(f"2001:db8::{n}") for n in range(4)] == [True, True, True, False]
-    assert limiter.admits("2001:db8:0:1::1")
-    limiter.forgive("10.0.0.1")
-    assert limiter.admits("10.0.0.1")
-    monkeypatch.setattr(newcomers, "ADDRESSES_MAX", 8)
-    admitted = sum(limiter.admits(f"10.1.0.{n}") for n in range(100))
-    assert admitted == 50 - 9
-    assert len(limiter._of) <= 8
-    now[0] += newcomers.WINDOW_SECONDS
-    assert limiter.admits("10.0.0.1")
-    assert limiter.admits("none")
+    made = limiter.Limiter(60.0, 3, 50, lambda: now[0])
+    assert [made.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
+    assert [made.admits(f"::ffff:10.0.0.{n}") for n in (1, 2)] == [False, True]
+    assert [made.admits(f"2001:db8::{n}") for n in range(4)] == [True, True, True, False]
+    assert made.admits("2001:db8:0:1::1")
+    made.forgive("10.0.0.1")
+    assert made.admits("10.0.0.1")
+    monkeypatch.setattr(limiter, "ADDRESSES_MAX", 8)
+    admitted = sum(made.admits(f"10.1.0.{n}") for n in range(100))
+    assert admitted == 50 - 8  # one was forgiven
+    assert len(made._of) <= 8
+    now[0] += 60.0
+    assert made.admits("10.0.0.1")
+    assert made.admits("none")
 
 
 @given(st.binary(max_size=200))

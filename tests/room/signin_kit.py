@@ -1,9 +1,7 @@
 """What people sign in with, for tests: an issuer of id_tokens on loopback, and an authenticator made of software."""
 
 import base64
-import datetime as dt
 import hashlib
-import ipaddress
 import json
 import ssl
 import threading
@@ -12,8 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import cbor2
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
@@ -144,22 +141,6 @@ class Issuer:
         self.devices[code] = {"polls": 0, "nonce": said["nonce"], "client_id": said["client_id"]}
         where = f"{self.url}/enter"
         return 200, {"device_code": code, "user_code": "WDJB-MJHT", "verification_uri": where, "expires_in": 60, "interval": 0}
-
-
-def certificate(folder):
-    """A certificate for 127.0.0.1 that vouches for itself, and its key: two files."""
-    now = dt.datetime.now(dt.UTC)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "issuer")])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(x509.random_serial_number())
-    made = made.not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-    own = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = made.add_extension(own, False).add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256())
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "issuer.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "issuer.key").write_bytes(key.private_bytes(*form))
-    return folder / "issuer.pem", folder / "issuer.key"
 
 
 class Authenticator:

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "room"))
 from small_room import PASSPHRASE, POLICY, SmallRoom, person, persons
-from witness_kit import Liar, Witness, certificate, section
+from tls_kit import certificate
+from witness_kit import Liar, Witness, section
 
 import strongroom
 from strongroom.audit.cosign import Cosigner, cosigners_of
 from strongroom.errors import IntegrityError, PolicyError, UnavailableError
-from strongroom.purpose.observers import LOOPBACK, parse_witnesses
+from strongroom.purpose.observers import parse_witnesses
 from strongroom.purpose.toml import Node
 from strongroom.seal.sign import public_key
+from strongroom.webaddress import LOOPBACK
 
 PATIENT = 20.0  # a busy machine answers late; a witness that is down refuses at once
 
@@ -267,14 +269,14 @@ def test_the_signing_key_can_be_changed_under_witnesses(room, three):
 
 def test_a_witness_is_asked_over_tls_by_a_certificate_that_holds(room, tmp_path, monkeypatch):
     """With the authorities of the machine, to which SSL_CERT_FILE adds; without them nothing is sent."""
-    pem = certificate(tmp_path / "w.pem")
-    witness = Witness(tmp_path / "tls", "tls.example/w", pem=pem)
+    tls = certificate(tmp_path)
+    witness = Witness(tmp_path / "tls", "tls.example/w", tls=tls)
     begin(room, [witness], quorum=1)
     with room.keymaster() as keys:
         patient(keys)
         with pytest.raises(UnavailableError, match=r"tls\.example/w: does not answer \(SSLError\)"):
             keys.publish()
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls[0]))
     with room.keymaster() as keys:
         assert cosigners(keys.publish(), [witness]) == ("tls.example/w",)
     witness.stop()

@@ -1,9 +1,7 @@
 """Real witnesses on loopback for tests: in a thread, or as a process that can be killed; and policies that name them."""
 
 import contextlib
-import datetime as dt
 import http.server
-import ipaddress
 import re
 import signal
 import socket
@@ -15,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom.audit.cosign import Cosigner
 from strongroom.audit.submission import Submission
@@ -29,18 +24,18 @@ from strongroom.witness.serve import WitnessServer
 class Witness:
     """A witness in a thread, over real HTTP; `stop` and `start` keep its port and its folder."""
 
-    def __init__(self, folder: Path, name: str, *logs: str, clock=time.time, pem: Path | None = None):
-        self.folder, self.logs, self.clock, self.pem = folder, list(logs), clock, pem
+    def __init__(self, folder: Path, name: str, *logs: str, clock=time.time, tls: tuple[Path, Path] | None = None):
+        self.folder, self.logs, self.clock, self.tls = folder, list(logs), clock, tls
         self.cosigner: Cosigner = make_witness(folder, name)
         self.port, self._server = 0, None
 
     @property
     def url(self) -> str:
-        return f"http{'' if self.pem is None else 's'}://127.0.0.1:{self.port}"
+        return f"http{'' if self.tls is None else 's'}://127.0.0.1:{self.port}"
 
     def start(self):
         key, self._state = open_witness(self.folder)
-        where = Listen("127.0.0.1", self.port, self.pem, self.pem)
+        where = Listen("127.0.0.1", self.port, *(self.tls or ()))
         self._server = WitnessServer(key, self._state, logs_of(self.logs), where, self.clock)
         self.port = self._server.port
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -157,24 +152,3 @@ class Liar:
         self.ends.set()
         self._server.shutdown()
         self._server.server_close()
-
-
-def certificate(path: Path) -> Path:
-    """A file with a certificate for 127.0.0.1 that vouches for itself, and its key."""
-    now, key = dt.datetime.now(dt.UTC), ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "witness")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
-    return path

@@ -32,6 +32,7 @@ from strongroom.audit.tlog import (
     TileReader,
     bundle_name,
     consistency_proof,
+    edge_root,
     leaf_hash,
     level_width,
     pack_bundle,
@@ -92,11 +93,7 @@ class _Edge:
 
     def root(self) -> bytes:
         """Root of the whole tree: full subtrees of each level, joined from the right."""
-        right: bytes | None = None
-        for hashes in self.hashes:
-            if hashes:
-                right = tree_root(hashes if right is None else [*hashes, right])
-        return tree_root([]) if right is None else right
+        return edge_root(self.hashes)
 
 
 class TileLog:

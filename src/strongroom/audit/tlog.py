@@ -54,6 +54,15 @@ def tree_root(hashes: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+def edge_root(levels: Sequence[Sequence[bytes]]) -> bytes:
+    """Root of a whole tree by its right edge: of each level, from below, the hashes after its last full tile."""
+    right: bytes | None = None
+    for hashes in levels:
+        if hashes:
+            right = tree_root(hashes if right is None else [*hashes, right])
+    return EMPTY_ROOT if right is None else right
+
+
 def split_hashes(tile: bytes) -> list[bytes]:
     """The hashes of a tile, 32 bytes each."""
     return [tile[i : i + HASH_BYTES] for i in range(0, len(tile), HASH_BYTES)]

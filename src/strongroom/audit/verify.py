@@ -22,6 +22,7 @@ from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint
 from strongroom.audit.tlog import (
     TILE_WIDTH,
     bundle_name,
+    edge_root,
     leaf_hash,
     level_width,
     pack_bundle,
@@ -69,11 +70,7 @@ class _Walk:
     bundles: int = 0
 
     def root(self) -> bytes:
-        right: bytes | None = None
-        for hashes in self.hashes:
-            if hashes:
-                right = tree_root(hashes if right is None else [*hashes, right])
-        return tree_root([]) if right is None else right
+        return edge_root(self.hashes)
 
 
 def verify(

@@ -25,8 +25,9 @@ def show(room: Path, keymaster: Keymaster, source: Path, tables: Mapping[str, st
         _put(desk_of_kit, source, tables)
     known = _known(source / tables["persons"])
     mobile = known[0]["mobile"]
-    _delivery(room, keymaster, mobile)
-    _case(room, keymaster, mobile)
+    dispatcher, officer = ("mei", "delivery", "parcel SF-1024"), ("ada", "case-work", "case 2026-118")
+    _found(room, keymaster, mobile, dispatcher, "mei, a dispatcher, by mobile number")
+    _found(room, keymaster, mobile, officer, "ada, a case officer, the same person")
     _refused(room, keymaster)
     _crawler(room, keymaster, source / tables["persons"])
     with strongroom.open(str(room), keys=keymaster, actor="kit") as desk_of_kit:
@@ -44,23 +45,14 @@ def _put(room: strongroom.Room, source: Path, tables: Mapping[str, str]) -> None
     print(f"put           {done}, each person under a key of their own")
 
 
-def _delivery(room: Path, keymaster: Keymaster, mobile: str) -> None:
+def _found(room: Path, keymaster: Keymaster, mobile: str, who: tuple[str, str, str], told: str) -> None:
+    actor, purpose, reason = who
     with (
-        strongroom.open(str(room), keys=keymaster, actor="mei") as opened,
-        opened.read(purpose="delivery", reason="parcel SF-1024") as desk,
+        strongroom.open(str(room), keys=keymaster, actor=actor) as opened,
+        opened.read(purpose=purpose, reason=reason) as desk,
     ):
         person = desk.find("persons", {"mobile": mobile})[0]
-    print("\nfind          mei, a dispatcher, by mobile number, for purpose delivery:")
-    _print(person)
-
-
-def _case(room: Path, keymaster: Keymaster, mobile: str) -> None:
-    with (
-        strongroom.open(str(room), keys=keymaster, actor="ada") as opened,
-        opened.read(purpose="case-work", reason="case 2026-118") as desk,
-    ):
-        person = desk.find("persons", {"mobile": mobile})[0]
-    print("\nfind          ada, a case officer, the same person, for purpose case-work:")
+    print(f"\nfind          {told}, for purpose {purpose}:")
     _print(person)
 
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
-import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from strongroom.errors import ConflictError, NotFoundError, UsageError
+from strongroom.errors import UsageError
+from strongroom.ownerfile import read_key, write_key
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.sign import new_signing_key, public_key
 
+KIND = "credential"
 VERSION = 1
-FILE_BYTES_MAX = 1 << 14
 _PREFIX = "srk1"
 
 
@@ -44,22 +42,8 @@ class Credential:
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone; ConflictError if there is one."""
-        said = {
-            "strongroom": "credential",
-            "version": VERSION,
-            "room": self.room.hex(),
-            "actor": self.actor,
-            "id": self.id,
-            "seed": base64.b64encode(self.seed).decode(),
-        }
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise ConflictError(f"{path} exists", hint="a credential never takes the place of another file") from None
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(said, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        said = {"room": self.room.hex(), "actor": self.actor, "id": self.id}
+        write_key(path, KIND, VERSION, said, self.seed)
 
 
 def new_credential(room: bytes, actor: str, entropy: Callable[[int], bytes] = random_bytes) -> Credential:
@@ -79,24 +63,13 @@ def read_credential(path: Path) -> Credential:
         NotFoundError: There is none.
         UsageError: It is none, or others may read it.
     """
+    said, seed = read_key(path, KIND, VERSION, KIND, ", and have it replaced if they did")
     try:
-        state = path.stat()
-        if state.st_size > FILE_BYTES_MAX or not stat.S_ISREG(state.st_mode):
-            raise UsageError(f"{path} is no credential")
-        if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(f"others may read {path}", hint=f"`chmod 600 {path}`, and have it replaced if they did")
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said["strongroom"] != "credential" or said["version"] != VERSION:
-            raise UsageError(f"{path} is no credential that this version reads")
-        seed = base64.b64decode(said["seed"], validate=True)
         made = Credential(bytes.fromhex(said["room"]), str(said["actor"]), seed)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no credential at {path}") from None
-    except OSError as error:
-        raise UsageError(f"cannot read the credential {path} ({type(error).__name__})") from None
-    except (ValueError, KeyError, TypeError, binascii.Error):
+        named = said["id"]
+    except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is no credential") from None
-    if len(made.room) != 16 or len(made.seed) != 32 or made.id != said["id"]:
+    if len(made.room) != 16 or made.id != named:
         raise UsageError(f"{path} was changed: its key is not that of its id")
     return made
 

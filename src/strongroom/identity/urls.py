@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from strongroom.errors import UsageError
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-URL_LENGTH_MAX = 1000
+from strongroom.webaddress import is_private, read_address
 
 
 def check_issuer(url: str) -> str:
@@ -19,12 +15,5 @@ def check_issuer(url: str) -> str:
 
 def is_safe(url: str, *, loopback: bool = True) -> bool:
     """Whether a URL is https, or, where that is let, http on this machine."""
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    plain = url.isascii() and not any(letter <= " " for letter in url) and "@" not in parts.netloc
-    if len(url) > URL_LENGTH_MAX or not host or not plain:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and loopback and host in LOOPBACK)
+    parts = read_address(url)
+    return parts is not None and (parts.scheme == "https" or (loopback and is_private(parts)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,12 @@ class EmbeddedErasures:
     def buried(self, holder: bytes | Lease, table: str, low: bytes, high: bytes, since: int = -1) -> Buried:
         """See `Erasures.buried`."""
         return self._dead.buried(holder, table, low, high, since)
+
+    def buried_among(
+        self, persons: Collection[bytes], lease: Lease, table: str, low: bytes, high: bytes, since: int = -1
+    ) -> Buried:
+        """See `Erasures.buried`; of some persons (tokens) alone."""
+        return self._dead.buried(lease, table, low, high, since, persons)
 
     def clean_through(self, holder: bytes | Lease, object_ids: Sequence[bytes]) -> list[int]:
         """See `Erasures.clean_through`."""

@@ -145,6 +145,20 @@ class Warrant:
             return
         raise _beyond("a table that its caller did not name")
 
+    def check_person(self, token: bytes) -> None:
+        """Raise DeniedError unless the caller asked for the person of a token (16 B)."""
+        if token not in self.tokens:
+            raise _beyond("a person whom its caller did not ask for")
+
+    def check_buried(self, table: str, low: bytes, high: bytes) -> None:
+        """Raise DeniedError unless tombstones are asked for of one person asked for, or of a table that is added up."""
+        self.check_table(table)
+        if self.verb == "sql":
+            return
+        if low != high:
+            raise _beyond("more than one of the persons whom its caller asked for")
+        self.check_person(low)
+
     def check_opened(self, table: str, values: int, fields: int) -> None:
         """Raise DeniedError for stand-ins of more values than so many fields of what was released have."""
         self.check_table(table)

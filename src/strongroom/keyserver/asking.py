@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from strongroom import errors
 from strongroom.errors import (
     BudgetError,
     DeniedError,
+    InputError,
     IntegrityError,
     StrongroomError,
+    UnavailableError,
     UsageError,
 )
 from strongroom.identity.credential import Credential
 from strongroom.identity.signing import RequestSigner
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
-from strongroom.keyserver.frames import pack
+from strongroom.keyserver.fitting import check_fit
+from strongroom.keyserver.frames import Unpacker, pack
 from strongroom.keyserver.hops import hop_id
 from strongroom.keyserver.wire import Wire
+from strongroom.webaddress import is_private, read_address
 
 STANDS_SECONDS = 1.0
 HOP_SPARE_SECONDS = 60.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HOP_BYTES = 32
+TIMES_MAX = 1 << 37
+"""Seconds since 1970 that a date can still say."""
 _MISDIRECTED, _UNKNOWN = 421, 401
+_INSTANCE = re.compile(r"[0-9a-z]{1,64}")
 _KINDS: Mapping[str, type[StrongroomError]] = {
     name: kind
     for name, kind in vars(errors).items()
@@ -91,12 +98,14 @@ class Asking:
         self._hop = None
         status, data = self._post("hello", b"")
         if status != 200:
-            raise _error(read_trouble(data))
-        hello = read_hello(data)
+            raise _error(status, data)
+        hello = read_answer(read_hello, data)
         if hello.room_id != self.room_id or hello.actor != self.actor:
             raise IntegrityError("the keymaster is of another room than the credential")
         if hello.version != VERSION:
             raise IntegrityError(f"the keymaster speaks version {hello.version}, and this is version {VERSION}")
+        if not _INSTANCE.fullmatch(hello.instance) or len(hello.hop) not in {0, HOP_BYTES}:
+            raise IntegrityError("the keymaster gives itself a name, or this side a key, that is none")
         if hello.hop:
             signer = RequestSigner(
                 hello.hop, hop_id(self._id, hello.hop_until), self._clock, self._entropy, shared=True
@@ -114,14 +123,15 @@ class Asking:
                 self.greet()
             status, data = self._post(f"{self._instance}/{name}", body)
             if status == 200:
-                said = call.read_answer(data)
+                said = read_answer(call.read_answer, data)
+                check_fit(name, args, said.value)
                 self._stands = (said.standing, self._clock())
                 return said.value
             again = status == _MISDIRECTED or (status == _UNKNOWN and self._hop is not None)  # another process answers
             if attempt or not again:
                 break
             self._instance = ""
-        raise _error(read_trouble(data))
+        raise _error(status, data)
 
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
         """Send one signed request."""
@@ -133,30 +143,49 @@ class Asking:
 
 def check_url(url: str) -> str:
     """The URL without a slash at its end; UsageError unless it is https, or http to this machine."""
-    parts = urlsplit(url)
-    plain = "@" not in parts.netloc and parts.path in {"", "/"}
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+    parts = read_address(url)
+    if parts is None or parts.path not in {"", "/"}:
         raise UsageError("a keymaster's URL looks like https://keys.example:8443")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if not is_private(parts):
         raise UsageError("a keymaster on another host is asked over https only")
     return url.rstrip("/")
 
 
-def raise_trouble(data: bytes) -> NoReturn:
+def read_answer(reader: Unpacker, data: bytes) -> Any:
+    """An answer, or IntegrityError: who answers speaks another language, or is none whom to believe."""
+    try:
+        return reader(data)
+    except InputError:
+        raise IntegrityError("the keymaster's answer is not what this call gives") from None
+
+
+def raise_trouble(status: int, data: bytes) -> NoReturn:
     """Raise the error that an answer holds."""
-    raise _error(read_trouble(data))
+    raise _error(status, data)
 
 
-def _error(trouble: Trouble) -> StrongroomError:
+def _error(status: int, data: bytes) -> StrongroomError:
+    try:
+        trouble: Trouble = read_trouble(data)
+    except InputError:  # a proxy, or something else that is no keymaster
+        return UnavailableError(f"the keymaster's address answers with status {status}, and not as a keymaster does")
     kind = _KINDS.get(trouble.kind, StrongroomError)
+    how = (trouble.hint, trouble.rule, trouble.remaining, trouble.resets_at)
+    return error_of(kind, trouble.message, *how)
+
+
+def error_of(
+    kind: type[StrongroomError],
+    message: str,
+    hint: str | None,
+    rule: str | None,
+    remaining: int,
+    resets_at: int | None,
+) -> StrongroomError:
+    """An error that happened elsewhere, as if it had happened here; see `errors` for what goes along."""
     if issubclass(kind, BudgetError):
-        return kind(
-            trouble.message,
-            remaining=trouble.remaining,
-            resets_at=trouble.resets_at,
-            rule=trouble.rule,
-            hint=trouble.hint,
-        )
+        at = resets_at if resets_at is None or 0 <= resets_at < TIMES_MAX else None
+        return kind(message, remaining=remaining, resets_at=at, rule=rule, hint=hint)
     if issubclass(kind, DeniedError):
-        return kind(trouble.message, rule=trouble.rule, hint=trouble.hint)
-    return kind(trouble.message, hint=trouble.hint)
+        return kind(message, rule=rule, hint=hint)
+    return kind(message, hint=hint)

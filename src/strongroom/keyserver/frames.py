@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from strongroom.errors import InputError
 
-_DTYPES = {np.dtype(name): name for name in ("|u1", "<u4", "<u8", "|b1")}
+_NAMED = {name: np.dtype(name) for name in ("|u1", "<u4", "<u8", "|b1")}
+_DTYPES = {dtype: name for name, dtype in _NAMED.items()}
 
 # fields of the tables Message and RecordBatch of Arrow's Message.fbs
 _MESSAGE_HEADER = 2
@@ -87,8 +88,8 @@ def _is_compressed(metadata: bytes) -> bool:
 
 def _array(scalar: type, value: Any) -> Any:
     name, shape, data = value
-    dtype = np.dtype(name)
-    if dtype not in _DTYPES or dtype.type is not scalar or not 1 <= len(shape) <= 2 or min(shape) < 0:
+    dtype = _NAMED[name]
+    if dtype.type is not scalar or not 1 <= len(shape) <= 2 or min(shape) < 0:
         raise ValueError("an array of another kind")
     return np.frombuffer(data, dtype).reshape(shape)
 
@@ -99,6 +100,12 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
 def pack(value: Any) -> bytes:
     """A value as bytes."""
     return _ENCODER.encode(value)
+
+
+_WRONG = (
+    msgspec.MsgspecError, pa.ArrowException,
+    ArithmeticError, ValueError, TypeError, LookupError, OSError, StopIteration,
+)  # fmt: skip
 
 
 class Unpacker:
@@ -115,7 +122,7 @@ class Unpacker:
         """Read one; InputError when the bytes are not such a value."""
         try:
             return self._decoder.decode(data)
-        except (msgspec.MsgspecError, pa.ArrowException, ValueError, TypeError, KeyError, OSError, StopIteration):
+        except _WRONG:
             raise InputError("the message is not what this call takes") from None
         except RecursionError:
             raise InputError("the message is nested too deeply") from None

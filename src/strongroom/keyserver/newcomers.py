@@ -13,10 +13,8 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,7 @@ from strongroom.identity.commitment import newcomer_key
 from strongroom.identity.signing import Signed, read_signature
 from strongroom.keyserver.callers import check_time
 from strongroom.keyserver.frames import Unpacker, pack
+from strongroom.keyserver.limiter import Limiter
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Answered, Reply, Request, Take, too_large
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 REFUSED_SECONDS = 0.5
 ADDRESS_MINUTE_MAX = 30
 MINUTE_MAX = 1200
-ADDRESSES_MAX = 10_000
 AT_ONCE_MAX = 64
 THREADS = 4
 BODY_BYTES_MAX = 1 << 16
@@ -89,39 +87,6 @@ _TAKES: Mapping[str, Unpacker] = {
 }
 
 
-class Limiter:
-    """Counts what is tried in a minute: of each address, and of all."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._began = clock()
-        self._all = 0
-        self._of: OrderedDict[str, int] = OrderedDict()
-
-    def admits(self, address: str) -> bool:
-        """Count one more of an address; whether it is within the limits."""
-        name = _network_of(address)
-        with self._lock:
-            now = self._clock()
-            if now - self._began >= WINDOW_SECONDS:
-                self._began, self._all = now, 0
-                self._of.clear()
-            count = self._of.get(name, 0) + 1
-            if count > ADDRESS_MINUTE_MAX or self._all >= MINUTE_MAX:
-                return False
-            self._all += 1
-            self._of[name] = count
-            if len(self._of) > ADDRESSES_MAX:
-                self._of.popitem(last=False)
-            return True
-
-    def forgive(self, address: str) -> None:
-        """Count an address no more: somebody signed in from there."""
-        with self._lock:
-            self._of.pop(_network_of(address), None)
-
-
 def _check_of(error: Exception) -> str:
     """The name of the check that refused; the place of a defect is told to the operator."""
     if not isinstance(error, StrongroomError):
@@ -129,17 +94,6 @@ def _check_of(error: Exception) -> str:
         return "defect"
     rule = error.rule if isinstance(error, DeniedError) else None
     return (rule or "").removeprefix("signin.") or "request"
-
-
-def _network_of(address: str) -> str:
-    """What counts as one address: of IPv6 its first 64 bits, which one subscriber has."""
-    try:
-        own = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(own, ipaddress.IPv6Address) and own.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(own) >> 64 << 64, 64)))
-    return str(getattr(own, "ipv4_mapped", None) or own)
 
 
 class _Once:
@@ -169,7 +123,7 @@ class Newcomers:
         self._stranger = stranger
         self._paths = {f"/v1/{keymaster.room_id.hex()}/{name}": name for name in _TAKES}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="strongroom-sign-in")
-        self._limiter = Limiter()
+        self._limiter = Limiter(WINDOW_SECONDS, ADDRESS_MINUTE_MAX, MINUTE_MAX)
         self._at_once = 0
         self._passed_over = 0
         self._signing_in: SigningIn | None = None

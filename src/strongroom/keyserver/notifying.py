@@ -22,15 +22,14 @@ import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 import urllib3
 
 from strongroom.errors import ConflictError, StrongroomError, UsageError
 from strongroom.identity.credential import Credential
 from strongroom.identity.signing import RequestSigner
-from strongroom.keyserver.asking import LOOPBACK
 from strongroom.seal.entropy import random_bytes
+from strongroom.webaddress import is_private, read_address
 
 if TYPE_CHECKING:
     from strongroom.keymaster.notices import Notice, Notices
@@ -66,12 +65,12 @@ class Webhook:
         clock: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = random_bytes,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        parts = read_address(url)
+        if parts is None:
             raise UsageError("notices go to an address like https://alerts.example/strongroom")
         if parts.query or parts.fragment:
             raise UsageError("an address for notices has no query", hint="let the receiver check the signature")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        if not is_private(parts):
             raise UsageError("notices leave this machine over https only")
         self._url, self._path = url, parts.path or "/"
         self._signer = None if key is None else RequestSigner(key.seed, key.id, clock, entropy)

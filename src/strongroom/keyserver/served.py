@@ -36,13 +36,12 @@ if TYPE_CHECKING:
 
 LEASES_KEPT_MAX = 10_000
 LEASED_SECONDS = 3600.0
-_ANY = ("renew", "abandon", "file_keys", "erasures.buried", "erasures.clean_through", "erasures.horizon")
+_ANY = ("renew", "abandon", "file_keys")
 _CALLS: Mapping[str, tuple[str, ...]] = {
     "put": (
         *_ANY, "seen_source", "mint_batch", "mint_file_key", "seal_subjects", "seal_index", "ended_objects", "commit",
-        "erasures.dead_entries", "erasures.unclean",
     ),
-    "erase": (*_ANY, "erasures.plan", "erasures.erase", "served.proofs"),
+    "erase": (*_ANY, "erasures.buried", "erasures.plan", "erasures.erase", "served.proofs"),
 }  # fmt: skip
 
 
@@ -189,6 +188,14 @@ class Served:
                 named = {row.tobytes() for row in args["tokens"]}
                 if not named <= made.tokens or not hmac.compare_digest(_digest(args["reason"]), _digest(made.reason)):
                     raise DeniedError("a person, or a reason, that the caller did not name", rule=BEYOND)
+
+    def named(self, lease: Lease) -> frozenset[bytes] | None:
+        """The persons of whom a lease may be told, where it is in a caller's name: those it was planned for."""
+        made = self._leased.get(lease.lease_id)
+        if made is None:
+            return None
+        with made.lock:
+            return frozenset(made.tokens)
 
     def learn(self, lease: Lease, call: str, answer: Any) -> None:
         """Remember what an answer on a lease in a caller's name makes askable."""

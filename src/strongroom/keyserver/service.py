@@ -11,7 +11,7 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.errors import (
     BudgetError,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from strongroom.identity.signing import Signed
     from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.embedded import EmbeddedKeymaster
+    from strongroom.keymaster.erasures import EmbeddedErasures
 
 WRITING = ("put", "compact", "erase", "hold", "schema", "policy", "copy", "restore", "rotate")
 _STATUS = (
@@ -95,7 +96,7 @@ class Service:
             "identities.add": lambda _c, args: keymaster.identities.ask_add(**args) and None,
             "log_entries": self._log_entries,
             "verify_log": self._verify_log,
-            "erasures.buried": lambda _c, args: keymaster.erasures.buried(args.pop("lease"), **args),
+            "erasures.buried": self._buried,
             "erasures.buried_for_reading": lambda _c, args: keymaster.erasures.buried(args.pop("reading_id"), **args),
             "erasures.clean_through": lambda _c, args: keymaster.erasures.clean_through(args.pop("lease"), **args),
             "erasures.clean_through_for_reading": (
@@ -212,6 +213,12 @@ class Service:
     def _verify_log(self, credential: CredentialState, args: dict[str, Any]) -> Any:
         self._may_one_of(credential, ("log", "check"))
         return self._keymaster.verify_log(**args)
+
+    def _buried(self, _credential: CredentialState, args: dict[str, Any]) -> Any:
+        persons = self._served.named(args["lease"])
+        if persons is None:
+            return self._keymaster.erasures.buried(args.pop("lease"), **args)
+        return cast("EmbeddedErasures", self._keymaster.erasures).buried_among(persons, **args)
 
     def _placed(self, credential: CredentialState, args: dict[str, Any]) -> None:
         """Only who may change something, or a server, leaves the tail, and never more of it than there is."""

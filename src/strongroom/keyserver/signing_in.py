@@ -10,7 +10,7 @@ from strongroom.errors import DeniedError
 from strongroom.identity.commitment import SALT_BYTES, newcomer_id, token_nonce
 from strongroom.identity.credential import Credential, new_credential
 from strongroom.identity.signing import RequestSigner
-from strongroom.keyserver.asking import Asking, raise_trouble
+from strongroom.keyserver.asking import Asking, raise_trouble, read_answer
 from strongroom.keyserver.frames import pack
 from strongroom.keyserver.newcomers import Challenge, SignedIn, read_challenge, read_signed_in
 
@@ -52,7 +52,7 @@ class Newcomer(Asking):
         Raises:
             DeniedError: Nobody signs in there.
         """
-        found: Challenge = read_challenge(self._present("signin.begin", {}))
+        found: Challenge = read_answer(read_challenge, self._present("signin.begin", {}))
         return found
 
     def by_token(self, token: str) -> tuple[Credential, SignedIn]:
@@ -73,7 +73,7 @@ class Newcomer(Asking):
         return self._let_in("signin.passkey", said)
 
     def _let_in(self, name: str, said: dict[str, Any]) -> tuple[Credential, SignedIn]:
-        found: SignedIn = read_signed_in(self._present(name, said))
+        found: SignedIn = read_answer(read_signed_in, self._present(name, said))
         return Credential(self.room_id, found.actor, self._seed), found
 
     def _present(self, name: str, said: dict[str, Any]) -> bytes:
@@ -81,7 +81,7 @@ class Newcomer(Asking):
         if status == 200:
             return data
         try:
-            raise_trouble(data)
+            raise_trouble(status, data)
         except DeniedError as error:
             hint = "the keymaster tells nobody why: its log does"
             raise DeniedError(str(error), rule=error.rule, hint=hint) from None

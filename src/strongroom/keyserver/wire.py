@@ -19,6 +19,7 @@ from strongroom.errors import UnavailableError, UsageError
 from strongroom.turns import aside
 
 ANSWER_SECONDS = 600.0
+ANSWER_BYTES_MAX = 1 << 30
 CONNECT_SECONDS = 10.0
 CONNECTIONS_KEPT = 64
 _TOGETHER = 1 << 16
@@ -77,7 +78,7 @@ class Wire:
                     f"the {self._what}'s certificate does not hold ({type(error).__name__})",
                     hint="name the authorities that signed it",
                 ) from None
-            except (OSError, httptools.HttpParserError) as error:
+            except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
                 if not last and not isinstance(error, TimeoutError):
                     continue
                 raise UnavailableError(f"the {self._what} does not answer ({type(error).__name__})") from None
@@ -137,11 +138,13 @@ class _Connection:
             self._socket.sendall(head)
             with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
                 self._socket.sendall(body)
+        received = 0
         self._parser = parser = httptools.HttpResponseParser(self)
         while not self._done:
             with aside():
                 data = self._socket.recv(_RECEIVED)
-            if not data:
+            received += len(data)
+            if not data or received > ANSWER_BYTES_MAX:
                 raise ConnectionResetError
             parser.feed_data(data)
         parts = self._parts

@@ -10,15 +10,12 @@ Whether a key is one is left to the keymaster, which knows what keys of witnesse
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from strongroom.errors import PolicyError
 from strongroom.purpose.model import Witness, WitnessRule
 from strongroom.purpose.toml import Node
+from strongroom.webaddress import is_private, read_address
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 QUORUM = "quorum"
-URL_LENGTH_MAX = 1024
 
 
 def parse_witnesses(node: Node) -> WitnessRule:
@@ -50,15 +47,9 @@ def _witness(node: Node) -> Witness:
 
 def _url(text: str, place: str) -> str:
     """The URL without a slash at its end: https, or http to this machine."""
-    try:
-        parts = urlsplit(text)
-        port_is_one = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, port_is_one = urlsplit(""), False
-    printable = text.isascii() and text.isprintable() and " " not in text and len(text) <= URL_LENGTH_MAX
-    plain = port_is_one and "@" not in parts.netloc and not parts.query and not parts.fragment and printable
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+    parts = read_address(text)
+    if parts is None or parts.query or parts.fragment:
         raise PolicyError(f"{place} is no URL of a witness", hint="as https://north.example:8447")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if not is_private(parts):
         raise PolicyError(f"{place} must be https: a witness on another host is asked over TLS only")
     return text.rstrip("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from strongroom.errors import (
 from strongroom.identity import asked
 from strongroom.identity.credential import Credential, read_credential
 from strongroom.identity.signing import IDEMPOTENCY, PLAN, RequestSigner
-from strongroom.keyserver.asking import check_url
+from strongroom.keyserver.asking import check_url, error_of
 from strongroom.keyserver.callers import SIGNED_IN
 from strongroom.keyserver.wire import Wire
 from strongroom.purpose.explain import Explanation
@@ -143,11 +144,13 @@ class RoomClient(Closing):
         cursor: str | None = None
         while True:
             said = asked.Log(actor=actor, since=since, until=until, limit=asked.LOG_ENTRIES_MAX, cursor=cursor)
-            some = self.ask("log", _ENCODE(said))
+            some = cast("answers.LogSaid", self.ask("log", _ENCODE(said)))
             found += some.entries
-            cursor = some.cursor
-            if cursor is None:
+            if some.cursor is None:
                 return found
+            if not some.entries or some.cursor == cursor:  # it would never end
+                raise _other_answer()
+            cursor = some.cursor
 
     def explain(
         self, table: str, *, actor: str | None = None, purpose: str | None = None, field: str | None = None
@@ -182,11 +185,11 @@ class RoomClient(Closing):
         headers = self._signer.headers(path, body, more)
         status, data = self._wire.post(path, body, {**headers, "Content-Type": "application/json"})
         if status != 200:
-            raise _error(data)
+            raise _error(status, data)
         try:
             return _DECODERS[verb].decode(data)
-        except msgspec.MsgspecError:
-            raise IntegrityError("the server's answer is not one of this API") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise _other_answer() from None
 
 
 class ReadingClient(Closing):
@@ -201,7 +204,10 @@ class ReadingClient(Closing):
 
     def get(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> Record:
         """The record of one subject, in a table with one record a subject; see `Reading.get`."""
-        return self.records(table, subject, fields=fields)[0]
+        found = self.records(table, subject, fields=fields)
+        if not found:
+            raise _other_answer()
+        return found[0]
 
     def records(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> list[Record]:
         """All records of one subject, oldest first; see `Reading.records`."""
@@ -217,6 +223,8 @@ class ReadingClient(Closing):
         chosen = None if fields is None else list(fields)
         said = asked.Get(**self._said, table=table, subjects=[str(one) for one in subjects], fields=chosen)
         got = cast("answers.GotSaid", self._room.ask("get", _ENCODE(said)))
+        if len(got.items) != len(subjects):
+            raise _other_answer()
         return [self._item(table, item) for item in got.items]
 
     def find(
@@ -248,11 +256,14 @@ class ReadingClient(Closing):
 
         said = asked.Sql(**self._said, query=text, persons=persons)
         got = cast("answers.SqlSaid", self._room.ask("sql", _ENCODE(said)))
-        columns = [
-            pa.array([_typed(value, kind) for value in column], _arrow_type(kind))
-            for column, kind in zip(got.columns, got.types, strict=True)
-        ]
-        return pa.table(columns, names=got.names)
+        try:
+            columns = [
+                pa.array([_typed(value, kind) for value in column], _arrow_type(kind))
+                for column, kind in zip(got.columns, got.types, strict=True)
+            ]
+            return pa.table(columns, names=got.names)
+        except (pa.ArrowException, ArithmeticError, ValueError, TypeError):
+            raise _other_answer() from None
 
     def log(self, subject: str | int, *, table: str | None = None) -> dict[str, Any]:
         """Who read a subject, and when; see `Reading.log`. The table must be said."""
@@ -314,26 +325,27 @@ def _records(what: Any, kind: str | None) -> tuple[bytes, str]:
     return b"\n".join(_ENCODE(dict(record)) for record in what), "jsonl"
 
 
-def _error(data: bytes) -> StrongroomError:
+def _other_answer() -> IntegrityError:
+    return IntegrityError("the server's answer is not one of this API")
+
+
+def _error(status: int, data: bytes) -> StrongroomError:
     try:
         return _error_of(_PROBLEM.decode(data))
-    except msgspec.MsgspecError:
-        return UnavailableError("the server's answer is not one of this API")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # a proxy, or something else that is no server
+        return UnavailableError(f"the server's address answers with status {status}, and not as this API does")
 
 
 def _error_of(said: answers.Problem) -> StrongroomError:
     name = said.type.removeprefix(TYPE)
     if name == "unsigned":
         return DeniedError(said.detail, rule=SIGNED_IN)
-    kind = _KINDS.get(name, StrongroomError)
-    if issubclass(kind, BudgetError):
-        at = None
-        if said.resets_at is not None:
+    at = None
+    if said.resets_at is not None:
+        with suppress(ValueError, ArithmeticError, OSError):  # of no use then; what was refused is
             at = int(dt.datetime.fromisoformat(said.resets_at).timestamp())
-        return kind(said.detail, remaining=said.remaining or 0, resets_at=at, rule=said.rule, hint=said.hint)
-    if issubclass(kind, DeniedError):
-        return kind(said.detail, rule=said.rule, hint=said.hint)
-    return kind(said.detail, hint=said.hint)
+    kind = _KINDS.get(name, StrongroomError)
+    return error_of(kind, said.detail, said.hint, said.rule, said.remaining or 0, at)
 
 
 def _arrow_type(name: str) -> pa.DataType:

@@ -84,7 +84,7 @@ class Api:
 
     def check(self, method: str, path: str, headers: Mapping[str, str], address: str) -> tuple[Who, Signed]:
         """See `Answers.check`."""
-        known, signed = self._callers.check(method, path, headers, anew=length_of(headers) > SMALL_BODY)
+        known, signed = self._callers.check(method, path, headers, address, anew=length_of(headers) > SMALL_BODY)
         kept = {name: headers[name] for name in SIGNED_HEADERS if name in headers}
         return Who(known, signed, method, kept, address), signed
 

@@ -25,6 +25,7 @@ from strongroom.errors import ConflictError, NotFoundError, StrongroomError, Usa
 from strongroom.store.base import check_prefix
 from strongroom.store.remote import LargeWrite, Page, RemoteStore
 from strongroom.store.trouble import REQUEST_SECONDS_MAX, Patience
+from strongroom.webaddress import LOOPBACK
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -35,7 +36,6 @@ PARTS_MAX = 10_000
 CREDENTIAL_SECONDS = 240
 """How long obstore may use credentials before it asks for them again."""
 DEFAULT_REGION = "us-east-1"
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -77,7 +77,7 @@ def parse_place(url: str, environment: Mapping[str, str] | None = None) -> Place
         raise UsageError("a bucket's name has 3 to 63 characters", hint="Write s3://bucket or s3://bucket/prefix.")
     prefix = check_prefix(parts.path.strip("/"))
     endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL") or given.get("AWS_ENDPOINT") or None
-    local = endpoint is not None and urlsplit(endpoint).hostname in _LOOPBACK
+    local = endpoint is not None and urlsplit(endpoint).hostname in LOOPBACK
     allowed = local or given.get("AWS_ALLOW_HTTP", "").lower() in _TRUE
     if endpoint is not None and urlsplit(endpoint).scheme not in ({"http", "https"} if allowed else {"https"}):
         raise UsageError("the store's address is not https", hint="Set AWS_ALLOW_HTTP=true to allow http.")

@@ -12,11 +12,6 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +19,14 @@ from pathlib import Path
 from strongroom.audit.cosign import Cosigner
 from strongroom.audit.note import check_origin, parse_verifier_key
 from strongroom.errors import ConflictError, NotFoundError, UsageError
+from strongroom.ownerfile import read_key, write_key
 from strongroom.seal.entropy import random_bytes
 from strongroom.seal.sign import new_signing_key, public_key
 from strongroom.witness.state import WitnessState
 
 KEY, STATE = "key", "state.db"
+KIND = "witness"
 VERSION = 1
-KEY_BYTES_MAX = 1 << 14
 LOGS_BYTES_MAX = 1 << 20
 
 
@@ -61,7 +57,7 @@ def make_witness(folder: Path, name: str, entropy: Callable[[int], bytes] = rand
             raise ConflictError(f"{folder} is not empty", hint="a witness gets a folder of its own, once")
         folder.chmod(0o700)
         WitnessState.create(folder / STATE, made.cosigner.line())
-        _write(folder / KEY, made)
+        write_key(folder / KEY, KIND, VERSION, {"name": made.name}, made.seed)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made a witness's folder: {error.strerror}") from None
     return made.cosigner
@@ -114,39 +110,14 @@ def read_lines(path: Path) -> list[str]:
         raise UsageError(f"cannot read {path}") from None
 
 
-def _write(path: Path, key: WitnessKey) -> None:
-    said = {
-        "strongroom": "witness",
-        "version": VERSION,
-        "name": key.name,
-        "seed": base64.b64encode(key.seed).decode(),
-    }
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _read(path: Path) -> WitnessKey:
-    wrong = UsageError(f"{path} is no key of a witness")
+    what = "key of a witness"
     try:
-        state = path.stat()
-        if state.st_size > KEY_BYTES_MAX or not stat.S_ISREG(state.st_mode):
-            raise wrong
-        if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(f"others may read {path}", hint=f"`chmod 600 {path}`; if they did, make another witness")
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said["strongroom"] != "witness" or said["version"] != VERSION:
-            raise wrong
-        key = WitnessKey(check_origin(str(said["name"])), base64.b64decode(said["seed"], validate=True))
-    except FileNotFoundError:
+        said, seed = read_key(path, KIND, VERSION, what, "; if they did, make another witness")
+    except NotFoundError:
         hint = "`strongroom witness key` makes one"
         raise NotFoundError(f"there is no witness at {path.parent}", hint=hint) from None
-    except OSError as error:
-        raise UsageError(f"cannot read {path} ({type(error).__name__})") from None
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
-        raise wrong from None
-    if len(key.seed) != 32:
-        raise wrong
-    return key
+    try:
+        return WitnessKey(check_origin(str(said["name"])), seed)
+    except KeyError:
+        raise UsageError(f"{path} is no {what}") from None
