@@ -34,8 +34,8 @@ RARE, QUARTER, HALF, MOST = BIAS_ONE // 64, BIAS_ONE // 4, BIAS_ONE // 2, 3 * (B
 
 HITS: dict[int, dict[int, int]] = {
     1: {RARE: 26},
-    2: {RARE: 31, HALF: 225},
-    3: {RARE: 60, HALF: 540},
+    2: {RARE: 31, HALF: 260},
+    3: {RARE: 78, HALF: 702},
     4: {RARE: 74, QUARTER: 172, HALF: 368, MOST: 614},
     5: {RARE: 144, QUARTER: 335, HALF: 718, MOST: 1197},
 }
