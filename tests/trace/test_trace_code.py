@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trace_kit import DESIGN, HALF, RARE, ROOM, ROOT, export, whole_offers
+from trace_kit import HALF, RARE, ROOM, ROOT, export, whole_offers
 
 from strongroom.audit.coderow import CodeRow, Offer, row_key
 from strongroom.errors import UsageError
+from strongroom.seal._hazmat import hchacha20
 from strongroom.trace.code import HITS, bits, count_held, found, members, sizes
 
 places = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=60)
@@ -120,15 +121,15 @@ def test_finds_that_are_none_are_refused(pools, numbers):
 
 
 def test_rows_of_two_exports_have_nothing_in_common():
-    """Keys of rows differ by export and room, and print nowhere."""
+    """Keys of rows differ by export and root, as the key hierarchy derives them, and print nowhere."""
     name = bytes(16)
-    keys = {row_key(ROOT, ROOM, name), row_key(ROOT, bytes(16), name), row_key(ROOT, ROOM, b"x" * 16)}
-    assert len(keys) == 3
+    assert len({row_key(ROOT, name), row_key(ROOT[::-1], name), row_key(ROOT, b"x" * 16)}) == 3
+    assert row_key(ROOT, name) == hchacha20(hchacha20(ROOT, name), b"export code row\0")
     row = export(1, whole_offers())
     assert row.key.hex() not in repr(row)
     assert repr(row.key) not in repr(row)
-    with pytest.raises(UsageError):
-        CodeRow(ROOM, name, row.key, (Offer(1, HALF, 1), Offer(0, HALF, 1)))
-    with pytest.raises(UsageError):
-        CodeRow(ROOM, b"short", row.key, ())
-    assert DESIGN == 10_000
+    for wrong in (lambda: row_key(ROOT[1:], name), lambda: row_key(ROOT, name[1:]),
+                  lambda: CodeRow(ROOM, name, row.key, (Offer(1, HALF, 1), Offer(0, HALF, 1))),
+                  lambda: CodeRow(ROOM, b"short", row.key, ())):  # fmt: skip
+        with pytest.raises(UsageError):
+            wrong()

@@ -118,7 +118,7 @@ def test_the_row_of_another_export_stays_closed(case):
     opened, commitment, _ = case
     row = open_row(opened.row, commitment)
     assert ROOT.hex().encode() not in opened.row
-    assert row_key(row.key, ROOM, (10).to_bytes(16, "big")) != row_key(ROOT, ROOM, (10).to_bytes(16, "big"))
+    assert row_key(row.key, (10).to_bytes(16, "big")) != row_key(ROOT, (10).to_bytes(16, "big"))
 
 
 def test_every_find_offered_is_shown(case):

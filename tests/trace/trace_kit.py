@@ -12,7 +12,7 @@ DESIGN = 10_000
 def export(number, offers):
     """The code row of export `number`."""
     name = number.to_bytes(16, "big")
-    return CodeRow(ROOM, name, row_key(ROOT, ROOM, name), offers)
+    return CodeRow(ROOM, name, row_key(ROOT, name), offers)
 
 
 def whole_offers(colluders=2, times=4):

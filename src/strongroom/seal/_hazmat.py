@@ -24,8 +24,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.cmac import CMAC
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.errors import IntegrityError
@@ -125,11 +123,6 @@ def aes_cmac(key: bytes, message: bytes) -> bytes:
     mac = CMAC(algorithms.AES(key))
     mac.update(message)
     return mac.finalize()
-
-
-def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    """HKDF (RFC 5869) with SHA-256: `length` bytes."""
-    return HKDF(SHA256(), length, salt, info).derive(secret)
 
 
 class AesBlocks:

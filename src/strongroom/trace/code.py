@@ -4,6 +4,7 @@ Rules:
 
 1. A pool is a numbered list of canaries of one bias p. Its canaries are made, and committed to, before any coin is
    thrown for them, members or not: that a canary exists says nothing about any export (decision 41).
+   What goes into files together, as the persons of a household, is one canary here: it has one number, and one coin.
 2. Export i has canary j exactly when coin(key of i, pool, j) is heads, of probability p, whatever else is known.
 3. An export is offered the first canaries of each pool, as many as its size asks for. No coin decides how many.
 4. Sizes come from what must be published for the code to speak: so many canaries expected among the published rows.
@@ -36,8 +37,8 @@ HITS: dict[int, dict[int, int]] = {
     1: {RARE: 26},
     2: {RARE: 31, HALF: 260},
     3: {RARE: 78, HALF: 702},
-    4: {RARE: 74, QUARTER: 172, HALF: 368, MOST: 614},
-    5: {RARE: 144, QUARTER: 335, HALF: 718, MOST: 1197},
+    4: {RARE: 96, QUARTER: 224, HALF: 478, MOST: 798},
+    5: {RARE: 202, QUARTER: 469, HALF: 1005, MOST: 1676},
 }
 """Colluders → bias → canaries of one export to expect among the published rows.
 

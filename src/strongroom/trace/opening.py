@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,15 +58,11 @@ class PoolTree:
         if digests.dtype != np.uint8 or digests.ndim != 2 or digests.shape[1] != HASH_BYTES:
             raise UsageError(f"commitments to canaries come as an array u8[n, {HASH_BYTES}]")
         self.size = len(digests)
-        whole = np.ascontiguousarray(digests).tobytes()
-        hashes = [leaf_hash(whole[a : a + HASH_BYTES]) for a in range(0, len(whole), HASH_BYTES)]
         self._levels: list[bytes] = []
-        while True:
-            self._levels.append(b"".join(hashes))
-            if len(hashes) < TILE_WIDTH:
-                break
-            full = len(hashes) - len(hashes) % TILE_WIDTH
-            hashes = [tree_root(hashes[a : a + TILE_WIDTH]) for a in range(0, full, TILE_WIDTH)]
+        tiles = (digests[a : a + TILE_WIDTH] for a in range(0, self.size, TILE_WIDTH))
+        above = self._level([leaf_hash(one.tobytes()) for one in tile] for tile in tiles)
+        while above:
+            above = self._level(above[a : a + TILE_WIDTH] for a in range(0, len(above), TILE_WIDTH))
         self.root = root_from_tiles(self._tile, self.size)
 
     def path(self, number: int) -> tuple[bytes, ...]:
@@ -76,6 +72,16 @@ class PoolTree:
             UsageError: There is no such number.
         """
         return tuple(inclusion_proof(self._tile, number, self.size))
+
+    def _level(self, tiles: Iterable[list[bytes]]) -> list[bytes]:
+        """Keep the hashes of a level, tile by tile; gives those of the level above, one for each full tile."""
+        kept, above = bytearray(), []
+        for tile in tiles:
+            kept += b"".join(tile)
+            if len(tile) == TILE_WIDTH:
+                above.append(tree_root(tile))
+        self._levels.append(bytes(kept))
+        return above
 
     def _tile(self, level: int, index: int, width: int) -> bytes:
         start = index * TILE_WIDTH * HASH_BYTES
