@@ -71,7 +71,7 @@ def detection(runs: int, innocents: int, seed: int = 5) -> dict[str, Any]:
         name: {case.name: shares(case, offers, taken, runs // 4, rng) for case in cases}
         for name, taken in layouts_of(offers, rng).items()
     }
-    rising = [10_000, 25_000, 50_000, 100_000, 200_000, 400_000, 750_000]
+    rising = [25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 400_000, 750_000]
     curves = {
         case.name: [[n, shares(case, offers, at_random(offers, n), max(50, runs // 7), rng)["named"]] for n in rising]
         for case in (cases[0], cases[1], cases[3], cases[4])
@@ -244,7 +244,7 @@ def accused_innocents(offers: tuple[Offer, ...], trials: int, rng: np.random.Gen
         table, chance = _table(offers, sample)
         threshold = math.log(EXPORTS / 1e-9)
         worst = max(worst, EXPORTS * float(chance[table >= threshold].sum()))
-        for _ in range(max(1, trials // len(cases) // 1_000_000)):
+        for _ in range(math.ceil(trials / len(cases) / 1_000_000)):
             part = min(trials, 1_000_000)
             held = [rng.binomial(int((sample.pools == o.pool).sum()), o.bias / 2**32, part) for o in offers]
             values = table[tuple(held)]
