@@ -108,12 +108,30 @@ def judge(
     Raises:
         UsageError: N is less than the exports given, one is given twice, or ε is not within 0 and 1.
     """
-    threshold = _threshold(ever_issued, epsilon)
     spent: list[bytes] = []
     counts = count_held(_unopened(rows, frozenset(opened), spent), sample, fits)
-    if len({*counts.exports, *spent}) != len(counts.exports) + len(spent):
-        raise UsageError("an export is weighed once: its code row was given twice")
+    return weigh(counts, len(sample), ever_issued=ever_issued, epsilon=epsilon, spent=spent)
+
+
+def weigh(
+    counts: Counts, finds: int, *, ever_issued: int, epsilon: float = EPSILON, spent: Collection[bytes] = ()
+) -> Verdict:
+    """The verdict that follows from counts: for whoever has no keys, where another counted what each export holds.
+
+    Args:
+        counts: Of each export, how many finds it was offered and holds.
+        finds: How many canaries were found.
+        ever_issued: N: all exports ever issued.
+        epsilon: Bound of the probability that any innocent export is accused.
+        spent: Exports that were not counted because their rows had been opened.
+
+    Raises:
+        UsageError: As `judge`.
+    """
+    threshold = _threshold(ever_issued, epsilon)
     given = len(counts.exports) + len(spent)
+    if len({*counts.exports, *spent}) != given:
+        raise UsageError("an export is weighed once: its code row was given twice")
     if ever_issued < given:
         raise UsageError(f"{given} code rows were given of {ever_issued} exports ever issued")
     weights = log_e(counts)
@@ -124,9 +142,8 @@ def judge(
         Accused(counts.exports[i], float(weights[i]), int(held[i]), int(offered[i])) for i in order[:reached].tolist()
     )
     nearest = float(weights[order[reached]]) if reached < len(order) else None
-    return Verdict(
-        accused, epsilon, ever_issued, threshold, len(counts.exports), len(sample), nearest, tuple(sorted(spent))
-    )
+    judged = len(counts.exports)
+    return Verdict(accused, epsilon, ever_issued, threshold, judged, finds, nearest, tuple(sorted(spent)))
 
 
 def log_e(counts: Counts) -> F64:
