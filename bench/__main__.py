@@ -15,6 +15,8 @@ from bench.measures import MEASURES, Setting, persons
 from bench.plots import draw
 
 OUT = ROOT / "bench" / "out"
+ALONE = {"cells", "proofs", "incident", "detection"}
+ONLY = f"these; all but {', '.join(sorted(ALONE))} need put"
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, help="persons (1,000,000)")
     parser.add_argument("--rounds", type=int, help="rounds (5)")
     parser.add_argument("--entries", type=int, help="entries of the long log, and persons beside it (1,000,000)")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, help="these; all but cells, proofs, incident need put")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, help=ONLY)
     options = parser.parse_args()
     rows = options.rows or (100_000 if options.quick else 1_000_000)
     entries = options.entries or (200_000 if options.quick else 1_000_000)
@@ -35,7 +37,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     folder.chmod(0o755)
     try:
-        csv = persons(folder, rows) if set(chosen) - {"cells", "proofs", "incident"} else folder
+        csv = persons(folder, rows) if set(chosen) - ALONE else folder
         setting = Setting(folder, csv, rows, rounds, 700 if options.quick else 5_000, entries, entries)
         for name in chosen:
             say(f"measuring {name}")

@@ -16,6 +16,7 @@ import numpy as np
 from bench import postgres
 from bench.aggregates import measure_aggregates
 from bench.copies import measure_bulk, measure_copies
+from bench.detection import measure_detection
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.incident import measure_incident
@@ -314,6 +315,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "served": measure_served,
     "http": measure_http,
     "proofs": measure_proofs,
+    "detection": measure_detection,
     "copies": measure_copies,
     "erase": measure_erase,
     "incident": measure_incident,

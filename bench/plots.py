@@ -26,7 +26,27 @@ def draw(report: Report, rows: int, folder: Path) -> list[Path]:
         names = [q for q in asked["ours"][0] if q != "rss_bytes"]
         bars = {f"{who}: {q}": [f[q] for f in asked[who]] for q in names for who in asked}
         made.append(_bars(bars, "sql over open columns: ms", folder / "sql.png"))
+    if "detection" in report.rounds:
+        made.append(_curves(report.rounds["detection"]["curves"], folder / "detection.png"))
     return made
+
+
+def _curves(curves: dict[str, list[list[float]]], path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4))
+    for name, points in curves.items():
+        axes.plot([n / 1e3 for n, _ in points], [100 * share for _, share in points], "o-", markersize=4, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("thousand rows published, of a billion")
+    axes.set_ylabel("% of samples that name a source")
+    axes.set_title("default code (two colluders, 750,000 rows published): how small a sample speaks")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
 
 
 def _bars(bars: dict[str, list[float]], title: str, path: Path) -> Path:

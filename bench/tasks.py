@@ -67,6 +67,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "served release": _call("served", "release"),
     "http find": _call("overhttp", "find"),
     "proofs": _call("proofs", "proofs"),
+    "detection": _call("detection", "detection"),
     "incident fill": _call("incident", "fill"),
     "incident ask": _call("incident", "ask"),
     "incident releases": _call("incident", "releases"),
