@@ -107,13 +107,30 @@ def _joined(lines: pa.Array) -> tuple[Bytes, Int64s]:
     """The bytes of all lines, each with a line end, in half-width forms; and where each line ends."""
     import pyarrow.compute as pc
 
-    from strongroom.schema.normalise import normalise
-
-    narrow = normalise(lines, ("halfwidth",)).fill_null("")
-    text = pc.binary_join_element_wise(narrow, "", "\n")
+    filled = lines.fill_null("") if lines.null_count else lines
+    text = pc.binary_join_element_wise(filled, "", "\n")
     bounds = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1].astype(np.int64)
     data = np.frombuffer(text.buffers()[2], np.uint8)[bounds[0] : bounds[-1]]
-    return data, bounds[1:] - bounds[0]
+    return _narrow(data, bounds[1:] - bounds[0])
+
+
+def _narrow(data: Bytes, ends: Int64s) -> tuple[Bytes, Int64s]:
+    """Full-width forms (U+FF01 to U+FF5E, three bytes each) and the wide space as ASCII."""
+    lead = np.flatnonzero((data == 0xEF) | (data == 0xE3))
+    if not len(lead):
+        return data, ends
+    second, third = data[lead + 1], data[lead + 2]
+    low = (data[lead] == 0xEF) & (second == 0xBC) & (third >= 0x81)
+    high = (data[lead] == 0xEF) & (second == 0xBD) & (third <= 0x9E)
+    space = (data[lead] == 0xE3) & (second == 0x80) & (third == 0x80)
+    wide = low | high | space
+    at = lead[wide]
+    ascii_ = np.where(low, third - np.uint8(0x60), np.where(high, third - np.uint8(0x20), np.uint8(0x20)))[wide]
+    out = data.copy()
+    out[at] = ascii_
+    keep = np.ones(len(data), np.bool_)
+    keep[at + 1] = keep[at + 2] = False
+    return out[keep], ends - 2 * np.searchsorted(at, ends)
 
 
 def _hits(parts: list[tuple[Int64s, pa.Array]], ends: Int64s) -> Hits | None:

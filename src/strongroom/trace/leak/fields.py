@@ -20,10 +20,10 @@ import numpy as np
 from strongroom.schema.draft_words import meaning_of
 from strongroom.schema.model import Field, Schema
 from strongroom.schema.normalise import normalise
-from strongroom.schema.phone import USUAL
+from strongroom.schema.phone import SEPARATORS, USUAL
 from strongroom.schema.vocabulary import PHONE_STEP
 from strongroom.trace.leak.extract import CODE, EMAIL, EMAIL_PATTERN, RESIDENT, resident_numbers
-from strongroom.trace.leak.values import times, without_marks
+from strongroom.trace.leak.values import LIKE_TIMES, without_marks
 from strongroom.trace.leak.words import bare, known_words, plain_words
 
 if TYPE_CHECKING:
@@ -182,31 +182,24 @@ class Profile:
         if kind == RESIDENT:
             return _residents(self._text)
         if kind == TIME:
-            found = times(self._tidy, "timestamp")
-            plainly = pc.match_substring_regex(self._tidy, r"^[0-9]{0,7}$|^[0-9]{9,}$")
-            return int(pc.and_(found.is_valid(), pc.invert(plainly)).true_count) + _epoch_like(self._tidy)
+            return int(pc.match_substring_regex(self._tidy, LIKE_TIMES).true_count)
         if kind == CODE:
             return int(pc.match_substring_regex(self._tidy, _CODE_PATTERN).true_count)
         pattern = _PATTERNS.get(kind)
         return None if pattern is None else int(pc.match_substring_regex(self._tidy, pattern).true_count)
 
 
-def _epoch_like(text: pa.Array) -> int:
-    """Values that are seconds or milliseconds of this century: weak evidence by itself."""
-    import pyarrow.compute as pc
-
-    return int(pc.match_substring_regex(text, r"^1[0-9]{9}(?:000)?$").true_count)
-
-
 def _phones(text: pa.Array, kind: str) -> int:
     import pyarrow.compute as pc
 
     form = USUAL.get(kind[len(PHONE_STEP) :])
-    numbers = normalise(text, (kind,)).drop_null()
     if form is None:
+        numbers = normalise(text, (kind,)).drop_null()
         return int(pc.match_substring_regex(numbers, r"^\+[0-9]{7,15}$").true_count)
-    ranges = zip(form.lowest[form.trunk :], form.highest[form.trunk :], strict=True)
-    pattern = "^" + re.escape(form.code) + "".join(f"[{low}-{high}]" for low, high in ranges) + "$"
+    numbers = pc.replace_substring_regex(normalise(text, ("halfwidth", "trim")), SEPARATORS, "")
+    digits = [f"[{low}-{high}]" for low, high in zip(form.lowest, form.highest, strict=True)]
+    prefixes = "|".join(map(re.escape, form.prefixes))
+    pattern = f"^(?:{''.join(digits)}|(?:{prefixes}){''.join(digits[form.trunk :])})$"
     return int(pc.match_substring_regex(numbers, pattern).true_count)
 
 

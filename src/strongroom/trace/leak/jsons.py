@@ -39,7 +39,7 @@ DEPTH_MAX = 32
 _EXACT_INTEGERS = 2.0**53
 _BETWEEN = np.zeros(256, np.bool_)
 _BETWEEN[list(b" \t\r\n,[]")] = True
-_AFTER_OBJECT = re.compile(rb"[}\]][ \t\r]*n")
+_AFTER_OBJECT = (re.compile(rb"\}[ \t\r]*n"), re.compile(rb"\][ \t\r]*n"))
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Objects:
         import pyarrow as pa
         import pyarrow.json as pj
 
-        if depth > DEPTH_MAX or _AFTER_OBJECT.search(joined) is not None:
+        if depth > DEPTH_MAX or any(after.search(joined) for after in _AFTER_OBJECT):
             return None
         read = pj.ReadOptions(use_threads=False, block_size=len(joined) + 1)
         try:
@@ -254,10 +254,9 @@ def _by_line(head: bytes) -> bool:
 
 def _between(data: Bytes, spans: Spans) -> list[tuple[int, bytes]]:
     """Lines that stand outside objects, and where."""
-    inside = np.zeros(len(data) + 1, np.int8)
-    inside[spans.starts] += 1
-    inside[spans.ends] -= 1
-    outside = np.cumsum(inside[:-1]) == 0
+    if len(spans.starts) and _is_lines(data, spans):
+        return []
+    outside = ~_inside(len(data), spans.starts, spans.ends)
     stray = outside & ~_BETWEEN[data]
     if not stray.any():
         return []
@@ -276,13 +275,28 @@ def _between(data: Bytes, spans: Spans) -> list[tuple[int, bytes]]:
 
 def _joined(data: Bytes, spans: Spans) -> bytes:
     """The objects, one a line."""
-    inside = np.zeros(len(data) + 1, np.int8)
-    inside[spans.starts] += 1
-    inside[spans.ends] -= 1
-    keep = np.cumsum(inside[:-1]) > 0
-    out = np.where(data == ord("\n"), np.uint8(32), data)[keep]
-    sizes = np.cumsum(spans.ends - spans.starts)
-    return np.insert(out, sizes, np.uint8(10)).tobytes()
+    if _is_lines(data, spans):
+        return data.tobytes()
+    out = np.append(np.where(data == ord("\n"), np.uint8(32), data), np.uint8(32))
+    if (spans.starts[1:] == spans.ends[:-1]).any():
+        return b"".join([out[a:b].tobytes() + b"\n" for a, b in zip(spans.starts, spans.ends, strict=True)])
+    out[spans.ends] = ord("\n")
+    return out[_inside(len(out), spans.starts, spans.ends + 1)].tobytes()
+
+
+def _is_lines(data: Bytes, spans: Spans) -> bool:
+    """Whether there is nothing but objects, one a line."""
+    inside = int((spans.ends - spans.starts).sum())
+    ends = spans.ends[spans.ends < len(data)]
+    return inside + len(ends) == len(data) and bool((data[ends] == ord("\n")).all())
+
+
+def _inside(size: int, starts: Int64s, ends: Int64s) -> Mask:
+    """Which places are from a start to before its end; ranges do not overlap, but may touch."""
+    edges = np.zeros(size + 1, np.int8)
+    edges[starts] += 1
+    edges[ends] -= 1
+    return np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
 
 
 def _is_rounded(table: pa.Table) -> bool:

@@ -64,7 +64,7 @@ def tuples_of(text: bytes) -> Tuples:
     starts, ends = marks[opening], marks[closing] + 1
     ending = marks[(kinds == ord(";")) & outside & (depth == 0)]
     done = max(int(ends[-1]) if len(ends) else 0, int(ending[-1]) + 1 if len(ending) else 0)
-    other = np.concatenate([np.zeros(1, np.int64), np.cumsum(~_JOINING[data])])
+    other = np.concatenate([np.zeros(1, np.int32), np.cumsum(~_JOINING[data], dtype=np.int32)])
     before = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(starts)]
     breaks = np.flatnonzero(other[starts] > other[before]).astype(np.int64)
     return Tuples(starts, ends, breaks, done, unclosed=bool(rest) or bool(np.count_nonzero(quote) & 1))
@@ -94,7 +94,7 @@ def rows_as_csv(text: bytes, starts: Int64s, ends: Int64s) -> bytes:
     edges = np.zeros(len(data) + 1, np.int8)
     edges[starts - low + 1] += 1
     edges[ends - low] -= 1
-    keep = np.cumsum(edges[:-1]).astype(np.bool_)
+    keep = np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
     quote = data == ord("'")
     in_string = np.logical_xor.accumulate(quote)
     keep &= in_string | ~_SPACE[data]

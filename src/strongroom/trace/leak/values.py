@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from strongroom.schema._normalise_columns import merge
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.normalise import SPACES, normalise
 from strongroom.schema.reading import read
+from strongroom.trace.leak.base import Mask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,10 +24,21 @@ if TYPE_CHECKING:
 
 _MARKED = r"^[=\"'`‘’“”＂＇]|[\"'`‘’“”＂＇]$|^[0-9]+\.0+$"
 _MARKS = "=\"'`‘’“”＂＇" + SPACES
+_FIRST, _LAST = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+_FIRST[[mark.encode()[0] for mark in _MARKS]] = True
+_LAST[[mark.encode()[-1] for mark in "\"'`‘’“”＂＇"]] = True
 _NULLS = ("", "NULL", "null", "\\N", "None", "nan", "NaN", "N/A", "#N/A", "-", "--", "无", "空")
+NULL_BYTES_MAX = max(len(word.encode()) for word in _NULLS)
 
 _OTHER_ORDER = re.compile(r"([0-9]{1,2})([-/. ])([0-9]{1,2})\2([0-9]{4})(?:[T ]([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?))?")
 _YEAR_FIRST = r"^\s*([0-9]{4})\s?[-/.年 ]\s?([0-9]{1,2})\s?[-/.月 ]\s?([0-9]{1,2})\s?日?\s*T?\s*"
+_USUAL_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2})?$"
+_ORDERED = r"^[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ][0-9]{4}(?:[T ].{0,20})?$"
+LIKE_TIMES = (
+    r"^(?:(?:1[89]|20)[0-9]{2}(?:\s?[-/.年 ]\s?[0-9]{1,2}\s?[-/.月 ]\s?[0-9]{1,2}|[01][0-9][0-3][0-9]$)"
+    r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ][0-9]{4}(?:[T ]|$)|1[0-9]{9}(?:000)?$)"
+)
+"""Values that are written like a day or a time."""
 _EPOCH = r"^1?[0-9]{9}(?:[0-9]{3})?$"
 
 
@@ -59,7 +72,9 @@ def as_text(column: pa.Array) -> pa.Array:
             text = column.cast(pa.string())
         except pa.ArrowException:
             text = pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
-    nothing = pc.is_in(pc.utf8_trim(text, characters=SPACES), value_set=pa.array(_NULLS))
+    if not pc.any(pc.less_equal(pc.binary_length(text), NULL_BYTES_MAX)).as_py():
+        return text
+    nothing = pc.is_in(text, value_set=pa.array(_NULLS))
     return pc.if_else(nothing, pa.scalar(None, pa.string()), text)
 
 
@@ -72,12 +87,29 @@ def without_marks(text: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    marked = pc.fill_null(pc.match_substring_regex(text, _MARKED), pa.scalar(value=False))
-    if not marked.true_count:
+    odd = _may_be_marked(text)
+    if not odd.any():
         return text
-    bare = pc.utf8_trim(text, characters=_MARKS)
-    bare = pc.replace_substring_regex(bare, r"^([0-9]+)\.0+$", r"\1")
-    return pc.if_else(marked, bare, text)
+    some = text.filter(pa.array(odd))
+    marked = pc.match_substring_regex(some, _MARKED)
+    bare = pc.replace_substring_regex(pc.utf8_trim(some, characters=_MARKS), r"^([0-9]+)\.0+$", r"\1")
+    return pc.replace_with_mask(text, pa.array(odd), pc.if_else(marked, bare, some))
+
+
+def _may_be_marked(text: pa.Array) -> Mask:
+    """Which values begin or end with a byte that a mark begins or ends with; most columns have none."""
+    odd = np.zeros(len(text), np.bool_)
+    _, offsets, data = text.buffers()
+    if not len(text) or data is None:
+        return odd
+    bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
+    there = np.flatnonzero(bounds[1:] > bounds[:-1])
+    values = np.frombuffer(data, np.uint8)
+    first, last = values[bounds[there]], values[bounds[there + 1] - 1]
+    odd[there] = _FIRST[first] | _LAST[last]
+    if text.null_count:
+        odd &= np.asarray(text.is_valid())
+    return odd
 
 
 def prepared(text: pa.Array, field: Field) -> pa.Array:
@@ -113,24 +145,30 @@ def times(text: pa.Array, kind: str) -> pa.Array:
         date32 or timestamp[us, UTC]. 03/04/1990 is read as day or month first if some value of the column tells which.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     wanted = arrow_type(kind)
     if not len(text) or text.null_count == len(text):
         return pa.nulls(len(text), wanted)
-    coded = text.dictionary_encode()
-    values = coded.dictionary
-    found = _read_times(values, kind)
-    return found.take(coded.indices)
+    plainly = np.asarray(pc.fill_null(pc.match_substring_regex(text, _USUAL_TIME), pa.scalar(value=False)))
+    usual = text.filter(pa.array(plainly))
+    if kind == "date":
+        usual = pc.utf8_slice_codeunits(usual, 0, len("2020-01-31"))
+    found, _ = read(usual, kind)
+    if plainly.all():
+        return found
+    coded = text.filter(pa.array(~plainly)).dictionary_encode()
+    return merge(plainly, found, _read_times(coded.dictionary, kind).take(coded.indices))
 
 
 def _read_times(values: pa.Array, kind: str) -> pa.Array:
-    """Each distinct text as a time: the usual forms as a column, others by their pattern."""
+    """Each distinct text as a time, by the way it is written."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     plain = pc.ascii_rtrim_whitespace(pc.replace_substring_regex(values, _YEAR_FIRST, r"\1-\2-\3 "))
-    plain = _swapped(plain)
-    seconds = _epochs(values)
+    if pc.any(pc.match_substring_regex(values, _ORDERED)).as_py():
+        plain = _swapped(plain)
     if kind == "date":
         day = pc.replace_substring_regex(plain, r"^([0-9]{4}-[0-9]{1,2}-[0-9]{1,2})[T ].{1,40}$", r"\1")
         found, _ = read(day, "date")
@@ -138,7 +176,7 @@ def _read_times(values: pa.Array, kind: str) -> pa.Array:
     found, _ = read(plain, "timestamp")
     days, _ = read(pc.if_else(found.is_valid(), pa.scalar(None, pa.string()), plain), "date")
     found = pc.coalesce(found, days.cast(pa.timestamp("us")).cast(arrow_type("timestamp")))
-    return pc.coalesce(found, seconds)
+    return pc.coalesce(found, _epochs(values))
 
 
 def _epochs(values: pa.Array) -> pa.Array:
