@@ -20,7 +20,9 @@ def log_tail(n: int, k: int, p: float) -> float:
     return top + math.log(sum(math.exp(t - top) for t in terms))
 
 
-@pytest.mark.parametrize(("n", "k", "p"), [(10, 5, 0.1), (100, 20, 0.1), (1_000, 30, 0.01), (50, 50, 0.3), (750, 9, 1e-3)])
+@pytest.mark.parametrize(
+    ("n", "k", "p"), [(10, 5, 0.1), (100, 20, 0.1), (1_000, 30, 0.01), (50, 50, 0.3), (750, 9, 1e-3)]
+)
 def test_the_bound_is_above_the_true_tail(n, k, p) -> None:
     """The bound is never below the exact binomial tail, nor more than a few nats above it."""
     assert log_tail(n, k, p) <= log_upper_tail(n, k, p) <= log_tail(n, k, p) + 4
@@ -73,7 +75,9 @@ def test_repeated_and_untested_rows_are_not_counted() -> None:
 def test_columns_are_judged_by_themselves() -> None:
     """Each column has its own chance: dense identifiers need more matches than sparse ones."""
     dense, sparse = density(1_000_000_000, 1.7e9), density(10_000_000, 7e9)
-    found = judge(np.zeros(1), np.ones(1), 0.1, columns={"mobile": (1_000, 600, dense), "person_id": (1_000, 600, sparse)})
+    found = judge(
+        np.zeros(1), np.ones(1), 0.1, columns={"mobile": (1_000, 600, dense), "person_id": (1_000, 600, sparse)}
+    )
     assert not found.columns["mobile"].shown
     assert found.columns["person_id"].shown
     assert found.columns["person_id"].low > 0.4

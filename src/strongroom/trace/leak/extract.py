@@ -179,6 +179,11 @@ class _Runs:
             if len(first):
                 yield first.astype(np.int64), groups
 
+    def splits(self, first: Int64s, at: int) -> Mask:
+        """Whether a run ends after so many digits of a window."""
+        ends = self.offsets[np.minimum(first[:, None] + np.arange(1, GROUPS_MAX), len(self.starts))]
+        return np.asarray((ends - self.offsets[first][:, None] == at).any(axis=1), np.bool_)
+
     def matrix(self, first: Int64s, total: int) -> Bytes:
         """The digits of windows, u8[n,total]."""
         return self.digits[self.offsets[first][:, None] + np.arange(total)]
@@ -199,6 +204,8 @@ def _phones(runs: _Runs, country: str) -> Iterable[tuple[Int64s, pa.Array]]:
             body = digits[:, len(prefix) :]
             fits = ((body >= low[skipped:]) & (body <= high[skipped:])).all(axis=1)
             fits &= (digits[:, : len(prefix)] == lead).all(axis=1)
+            if prefix and not skipped:
+                fits &= ~runs.splits(first, len(prefix))  # a prefix on its own: the number after it is found anyway
             if fits.any():
                 plus = b"+" if prefix and not prefix.startswith("0") else b""
                 yield runs.starts[first[fits]], _fixed(digits[fits], plus)

@@ -3,7 +3,7 @@
 Rules it keeps:
 
 1. Several fields may be meant by one column; a wrong guess costs look-ups and claims nothing.
-2. A header alone is not believed where its values are of another shape.
+2. A header alone starts no look-up where its values are of another shape.
 3. Values come out normalised by the field's own steps.
 """
 
@@ -24,7 +24,7 @@ from strongroom.schema.phone import SEPARATORS, USUAL
 from strongroom.schema.vocabulary import PHONE_STEP
 from strongroom.trace.leak.extract import CODE, EMAIL, EMAIL_PATTERN, RESIDENT, resident_numbers
 from strongroom.trace.leak.values import LIKE_TIMES, without_marks
-from strongroom.trace.leak.words import bare, known_words, plain_words
+from strongroom.trace.leak.words import bare, known_words, only_known, plain_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ CODE_DISTINCT_MIN = 0.3
 
 NAME, ADDRESS, GROUP, SEX, TIME, WORDS, TEXT = "name", "address", "ethnic group", "sex", "time", "words", "text"
 
-_CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]{2,63}$"
+_CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_/-]{2,63}$"
 _PATTERNS: dict[str, str] = {
     EMAIL: EMAIL_PATTERN,
     NAME: r"^\p{Han}{1,6}(?:·\p{Han}{1,12})?$",
@@ -232,7 +232,7 @@ def guesses(header: str | None, profile: Profile, targets: Sequence[Target]) -> 
     for target in targets:
         strength = said.get(id(target), 0)
         share = profile.share(target.kind)
-        if strength and (share is None or share >= SHAPE_WITH_HEADER_MIN):
+        if strength and (share is None or share >= SHAPE_WITH_HEADER_MIN or not target.lookup):
             found.append(Guess(target, "name" if strength == _EXACT else "word", 1.0 if share is None else share))
         elif not strength and share is not None and _by_values(target, share, profile, header):
             found.append(Guess(target, "values", share))
@@ -330,7 +330,4 @@ def shown_header(header: str | None, place: int, targets: Iterable[Target]) -> s
     known = {bare(t.field.name) for t in targets}
     if bare(header) in known:
         return header
-    words = known_words(header)
-    spoken = plain_words(header)
-    every = bool(spoken) and all(known_words(w) or meaning_of(w) for w in spoken)
-    return header if (words or meaning_of(header)) and every and not re.search(r"[0-9]", header) else name
+    return header if only_known(header) else name

@@ -24,6 +24,8 @@ from strongroom.write.sources_bytes import DigestingReader, file_size, unreadabl
 
 READ_BYTES = 1 << 20
 MEMBERS_MAX = 10_000
+ZSTD_BYTES = 1 << 14
+"""A read that meets damage gives nothing: so much is lost before it at most."""
 
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _SHEETS = ("xl/workbook.xml", "content.xml")
@@ -116,7 +118,7 @@ class Unzstd:
         if self._done:
             return b""
         try:
-            out = bytes(self._inner.read(min(size, READ_BYTES) if size > 0 else READ_BYTES))
+            out = bytes(self._inner.read(min(size, ZSTD_BYTES) if size > 0 else ZSTD_BYTES))
         except (OSError, ValueError, EOFError):
             out = b""
             self._account.lost(CUT_SHORT)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -137,11 +138,10 @@ class Dump:
         """Rows of consecutive tuples that go to the same columns, together."""
         gathered: list[Int64s] = []
         target, skipped = self._target, 0
-        stops = [*tuples.breaks.tolist()[1:], len(tuples.starts)]
-        first = int(tuples.breaks[0]) if len(tuples.breaks) else len(tuples.starts)
-        if first and target is not None:
-            gathered.append(np.arange(first, dtype=np.int64))
-        for at, stop in zip(tuples.breaks.tolist(), stops, strict=True):
+        breaks = [*tuples.breaks.tolist(), len(tuples.starts)]
+        if breaks[0] and target is not None:
+            gathered.append(np.arange(breaks[0], dtype=np.int64))
+        for at, stop in pairwise(breaks):
             before = int(tuples.ends[at - 1]) if at else 0
             gap = data[before : int(tuples.starts[at])]
             skipped += len(gap)

@@ -107,6 +107,10 @@ def _may_be_marked(text: pa.Array) -> Mask:
     values = np.frombuffer(data, np.uint8)
     first, last = values[bounds[there]], values[bounds[there + 1] - 1]
     odd[there] = _FIRST[first] | _LAST[last]
+    for zeros in (1, 2):
+        long = there[bounds[there + 1] - bounds[there] > zeros + 1]
+        ends = bounds[long + 1]
+        odd[long] |= (values[ends - 1 - zeros] == ord(".")) & (values[ends - 1] == ord("0"))
     if text.null_count:
         odd &= np.asarray(text.is_valid())
     return odd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from strongroom.schema.draft_words import words_of
+from strongroom.schema.draft_words import meaning_of, words_of
 
 _TOPICS: tuple[tuple[str, str, str], ...] = (
     ("tracking", "tracking waybill parcel express shipment consignment courier_no", "运单 快递单 快递号 单号 物流"),
@@ -37,6 +37,7 @@ _TOPICS: tuple[tuple[str, str, str], ...] = (
 
 _ENGLISH = {word: topic for topic, english, _ in _TOPICS for word in english.split()}
 _CHINESE = [(word, topic) for topic, _, chinese in _TOPICS for word in chinese.split()]
+_COMMON = "号码编的人员名称信息所在地日期时间类型第一二联系"
 _EMPTY = frozenset({"no", "number", "id", "code", "the", "of", "a", "num", "str"})
 
 
@@ -52,6 +53,20 @@ def known_words(header: str) -> frozenset[str]:
 def plain_words(header: str) -> frozenset[str]:
     """The words of a header as they stand, without those that say nothing."""
     return frozenset(words_of(header)) - _EMPTY
+
+
+def only_known(header: str) -> bool:
+    """Whether a header is made of known words and nothing else, so that it can hardly be a value."""
+    if re.search(r"[0-9]", header):
+        return False
+    rest = header
+    for word, _ in _CHINESE:
+        rest = rest.replace(word, " ")
+    rest = re.sub(f"[{_COMMON}]", " ", rest)
+    if not rest.isascii():
+        return False
+    words = words_of(rest)
+    return all(word in _ENGLISH or word in _EMPTY or meaning_of(word) is not None for word in words)
 
 
 def bare(name: str) -> str:
