@@ -236,7 +236,8 @@ def test_plain_text_gives_identifiers_anywhere(tmp_path: Path) -> None:
     for number, r in enumerate(TABLE, 1):
         mobile = (r[4], wide(r[4]), f"{r[4][:3]}-{r[4][3:7]}-{r[4][7:]}", f"+86 {r[4]}")[number % 4]
         lines.append(
-            f"{r[1]}，身份证{r[2]}；电话{mobile}。邮箱：{r[5]}，单号SF{number:013d} 于{r[3]}签收" + "很" * (number % 40)
+            f"{r[1]}，身份证{r[2]}；电话{mobile}。邮箱：{r[5]}，单号SF{number:013d} 于{r[3]}签收"
+            + "，很" * (number % 40)
         )
     found, description = read("\n".join(lines).encode(), tmp_path)
     for field in ("resident_id", "mobile", "email"):
