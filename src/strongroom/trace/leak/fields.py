@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,11 +75,6 @@ class Target:
     field: Field
     kind: str
     lookup: str
-
-    @cached_property
-    def topics(self) -> frozenset[str]:
-        """What the name of the field speaks of."""
-        return known_words(self.field.name)
 
     @property
     def in_text(self) -> bool:
@@ -224,7 +219,7 @@ def guesses(header: str | None, profile: Profile, targets: Sequence[Target]) -> 
     """
     if not profile.count:
         return []
-    said = {id(t): _said(header, t) for t in targets} if header else {}
+    said = {id(t): _said(header, t.field.name, t.kind, bool(t.lookup)) for t in targets} if header else {}
     if any(strength == _EXACT for strength in said.values()):
         # Its own name, letter for letter: other fields only where they speak of the same.
         said = {key: strength for key, strength in said.items() if strength >= _TOPIC}
@@ -270,17 +265,17 @@ def _by_values(target: Target, share: float, profile: Profile, header: str | Non
     return share >= SHAPE_MIN and (target.kind in _BY_VALUES or target.kind.startswith(PHONE_STEP))
 
 
-def _said(header: str, target: Target) -> int:
+@lru_cache(maxsize=4_096)
+def _said(header: str, name: str, kind: str, looked_for: bool) -> int:
     """How strongly a header names a field: 3 letter for letter, 2 by what it speaks of, 1 by its kind, 0 not."""
-    name = target.field.name
     if bare(header) == bare(name):
         return _EXACT
-    topics = known_words(header)
-    if topics and topics == target.topics:
+    topics, own = known_words(header), known_words(name)
+    if topics and topics == own:
         return _TOPIC
-    if topics & target.topics and target.kind not in {CODE, WORDS}:
-        return _TOPIC if target.lookup else _MEANING
-    if topics and topics <= target.topics:
+    if topics & own and kind not in {CODE, WORDS}:
+        return _TOPIC if looked_for else _MEANING
+    if topics and topics <= own:
         return _MEANING
     if plain_words(header) and plain_words(header) == plain_words(name):
         return _TOPIC
