@@ -246,8 +246,8 @@ def _codes(data: Bytes) -> tuple[Int64s, pa.Array]:
     size = ends - starts
     some = np.flatnonzero((size >= CODE_MIN) & (size <= CODE_MAX))
     starts, ends = starts[some], ends[some]
-    digits = np.concatenate([np.zeros(1, np.int64), np.cumsum((data - np.uint8(48)) < 10)])
-    alnum = np.concatenate([np.zeros(1, np.int64), np.cumsum(_IS_ALNUM[data])])
+    digits = np.concatenate([np.zeros(1, np.int32), np.cumsum((data - np.uint8(48)) < 10, dtype=np.int32)])
+    alnum = np.concatenate([np.zeros(1, np.int32), np.cumsum(_IS_ALNUM[data], dtype=np.int32)])
     fits = (digits[ends] - digits[starts] >= CODE_DIGITS_MIN) & (alnum[ends] - alnum[starts] >= CODE_MIN)
     starts, ends = starts[fits], ends[fits]
     values = pc.ascii_trim(_gathered(data, starts, ends), characters="-")

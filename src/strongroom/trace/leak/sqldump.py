@@ -122,7 +122,8 @@ class Dump:
         part = data if copy is None else data[: copy.start()]
         if b"'::" in part:
             part = _CAST.sub(b"'", part)
-        part = _ODD_COMMENT.sub(b"--", part)
+        if part.startswith((b"--", b"#")) or b"\n--" in part or b"\n#" in part:
+            part = _ODD_COMMENT.sub(b"--", part)
         tuples = tuples_of(part)
         yield from self._inserts(part, tuples)
         if copy is None:
