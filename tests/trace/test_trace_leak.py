@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 import zipfile
 from datetime import date
 from pathlib import Path
@@ -255,6 +256,42 @@ def test_text_inside_a_column_is_searched(tmp_path: Path) -> None:
     assert found[("persons", "mobile")] == WANTED[("persons", "mobile")]
 
 
+@pytest.mark.parametrize("between", ["/", "、", ", ", "；", " | "])
+def test_two_numbers_in_a_cell_are_both_read(tmp_path: Path, between: str) -> None:
+    """A cell with several mobiles or addresses gives each of them, at its row."""
+    table = [[r[0], r[4] + between + "13800138000", r[5] + between + "x@b.example"] for r in TABLE]
+    found, _ = read(written(table, ("person_id", "mobile", "email"), delimiter="\t"), tmp_path)
+    pairs = set(found[("persons", "mobile")])
+    assert pairs >= {*WANTED[("persons", "mobile")], *((n, "+8613800138000") for n in range(1, 401))}
+    assert {*found[("persons", "email")]} >= {
+        *WANTED[("persons", "email")],
+        *((n, "x@b.example") for n in range(1, 401)),
+    }
+
+
+def test_files_glued_together_give_all_their_rows(tmp_path: Path) -> None:
+    """After a table comes another with other columns: its rows are read as text, and none is lost."""
+    other = [[r[5], r[4], "x"] for r in rows(200, 9)]
+    found, description = read(written(TABLE) + written(other, ("mail", "tel", "note")), tmp_path)
+    mobiles = {value for _, value in found[("persons", "mobile")]}
+    assert mobiles >= {"+86" + r[4] for r in TABLE} | {"+86" + r[1] for r in other}
+    assert description.rows == 400 + 201
+
+
+def test_endless_white_space_is_no_delay(tmp_path: Path) -> None:
+    """Blank space where a parser might try again and again is passed in a moment."""
+    began = time.process_time()
+    for data in (
+        b"INSERT INTO t " + b" " * 200_000 + b"x ('13800138000');\n",
+        b"-- MySQL dump\n" + b"\n" * 200_000 + b"INSERT INTO t VALUES ('13800138000');\n",
+        b"COPY t" + b" " * 200_000 + b"FROM stdn\nmobile,13800138000\n",
+        b'{"a":1}' + b" " * 200_000 + b'x{"mobile":"13800138000"}',
+        b"," * 200_000 + b"\n" + b'"' * 50_001,
+    ):
+        read(data + b"\n13800138000\n", tmp_path)
+    assert time.process_time() - began < 20
+
+
 def test_foreign_rows_and_repetitions_stay(tmp_path: Path) -> None:
     """Rows of somebody else and rows that stand twice are given as they are."""
     foreign = [["x", "John", "", "", "202-224-3441", "john@else.example.org", "Main Street"]] * 50
@@ -378,7 +415,7 @@ def test_an_archive_of_several_files_is_read_whole(tmp_path: Path) -> None:
     found, description = read(tmp_path / "s.zip")
     assert len(found[("persons", "mobile")]) == 400
     assert [a.form for a in description.accounts] == ["csv", "", "json"]
-    assert "neither text nor Parquet" in description.accounts[1].unread
+    assert "is not text, nor Parquet" in description.accounts[1].unread
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])

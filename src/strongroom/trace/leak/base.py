@@ -37,7 +37,6 @@ MANY_NAMES = "too many different names"
 ODD_TUPLE = "values of a statement that do not fit its columns"
 LOST_SQL = "statements that cannot be followed"
 BAD_GROUP = "damaged row groups"
-NOT_READABLE = "neither text nor Parquet"
 NO_ROWS = "statements that hold no rows"
 
 

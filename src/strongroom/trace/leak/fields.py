@@ -40,7 +40,7 @@ CODE_DISTINCT_MIN = 0.3
 
 NAME, ADDRESS, GROUP, SEX, TIME, WORDS, TEXT = "name", "address", "ethnic group", "sex", "time", "words", "text"
 
-_CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_/-]{2,63}$"
+_CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$"
 _PATTERNS: dict[str, str] = {
     EMAIL: EMAIL_PATTERN,
     NAME: r"^\p{Han}{1,6}(?:·\p{Han}{1,12})?$",

@@ -28,7 +28,7 @@ DELIMITERS = (",", "\t", "|", ";", "----", "||", "\x01", "\x1f", "::", "^", "#",
 _WEAK = frozenset({"、", "，", ":", " ", "#", "~", "$", "^"})
 _WEAK_AGREE_MIN = 0.95
 
-_SQL = re.compile(rb"(?im)^\s*(?:INSERT\s+(?:IGNORE\s+)?INTO|REPLACE\s+INTO|COPY\s+[^\n]{1,2000}\s+FROM\s+stdin)\b")
+_SQL = re.compile(rb"(?im)^[ \t]*(?:INSERT\s+(?:IGNORE\s+)?INTO|REPLACE\s+INTO|COPY\s[^\n]{1,2000}FROM\s+stdin)\b")
 _SQL_HEAD = re.compile(rb"(?m)^(?:-- (?:MySQL|MariaDB|PostgreSQL|Dump)|/\*!\d{5} |PRAGMA foreign_keys|CREATE TABLE\s)")
 _IDENTIFIER = re.compile(r"[0-9０-９]{4}|@[^\s@]+\.")
 _DIGITS = re.compile(r"[0-9０-９]")

@@ -21,8 +21,8 @@ import numpy as np
 
 from strongroom.errors import InputError, UsageError
 from strongroom.schema.model import Schema
-from strongroom.trace.leak.base import NOT_READABLE, Account, Int64s, Piece
-from strongroom.trace.leak.extract import CODE, extract
+from strongroom.trace.leak.base import Account, Int64s, Piece
+from strongroom.trace.leak.extract import CODE, EMAIL, extract
 from strongroom.trace.leak.fields import (
     COMPARE,
     TIME,
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FREE_TEXT_LENGTH_MIN = 16
+LONGEST_VALUE = 22
+"""Characters of one number with its country code and separators, at most."""
+_SEVERAL = r"@.*[\s,;/|、，；].*@"
 
 
 @dataclass(frozen=True)
@@ -175,10 +178,10 @@ class LeakSample:
         """The pieces of a file; one of an archive that cannot be read is counted, a file on its own refused."""
         try:
             yield from read(file, names)
-        except InputError:
+        except InputError as error:
             if not file.member:
                 raise
-            file.account.lost(NOT_READABLE, size=file.account.size)
+            file.account.lost(str(error).removeprefix(f"{file.account.source}: "), size=file.account.size)
 
     def _batch(self, source: str, piece: Piece) -> LeakBatch:
         seen = self.description.group(source, piece.group)
@@ -216,6 +219,7 @@ class LeakSample:
             rows, values = made[key]
             found.append(Candidate(place, guess.target.table, one.name, guess.target.lookup, guess.how, rows, values))
             _note(column, guess, len(values))
+        found += self._several(found, text, numbers, place)
         kinds = _kinds_inside(self._kinds, found, profile)
         if kinds:
             inside = self._in_text(text, numbers, place, kinds)
@@ -225,6 +229,24 @@ class LeakSample:
                 fared.rows += len(candidate.values)
             found += inside
         return found
+
+    def _several(self, found: list[Candidate], text: pa.Array, numbers: Int64s, place: int) -> list[Candidate]:
+        """Identifiers in those values of a column that are too long to be one: two numbers in a cell."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        named = {(c.table, c.field) for c in found if c.lookup}
+        kinds = {t.kind for t in self._text_targets if (t.table, t.field.name) in named} - {CODE}
+        if not kinds:
+            return []
+        no = pa.scalar(value=False)
+        many = pc.match_substring_regex(text, _SEVERAL)
+        if kinds != {EMAIL}:
+            many = pc.or_(many, pc.greater(pc.utf8_length(text), LONGEST_VALUE))
+        chosen = pc.fill_null(many, no)
+        if not chosen.true_count:
+            return []
+        return self._in_text(text.filter(chosen), numbers[np.asarray(chosen)], place, frozenset(kinds))
 
     def _in_text(self, lines: pa.Array, numbers: Int64s, column: int | None, kinds: frozenset[str]) -> list[Candidate]:
         """Identifiers in running text, as every field of their kind."""

@@ -25,11 +25,11 @@ CARRY_MAX = 4 * BLOCK_BYTES
 HEADS_MAX = 1_000
 
 _NAME = rb"(?:[`\"\[]?[^\s`\"\[\](),.;']+[`\"\]]?\s*\.\s*){0,3}[`\"\[]?([^\s`\"\[\](),.;']+)[`\"\]]?"
-_INSERT = re.compile(rb"(?is)\b(?:INSERT|REPLACE)\s+(?:[A-Z_]+\s+){0,3}?INTO\s+" + _NAME + rb"\s*(VALUES?)?\s*\Z")
+_INSERT = re.compile(rb"(?is)\b(?:INSERT|REPLACE)\s+(?:[A-Z_]+\s+){0,3}?INTO\s+" + _NAME + rb"\s*(?:(VALUES?)\s*)?\Z")
 _VALUES = re.compile(rb"(?is)\A\s*(?:OVERRIDING\s+\w+\s+VALUE\s+)?VALUES?\s*\Z")
 _CREATE = re.compile(rb"(?is)\bCREATE\s+(?:\w+\s+){0,3}?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?" + _NAME + rb"\s*\Z")
 _COPY = re.compile(rb"(?im)^COPY\s+" + _NAME + rb"\s*(?:\(([^)\n]{0,60000})\)\s*)?FROM\s+stdin[^\n;]{0,200};[ \t\r]*\n")
-_CHANGES = re.compile(rb"(?im)^\s*(?:UPDATE|MERGE)\s")
+_CHANGES = re.compile(rb"(?im)^[ \t]*(?:UPDATE|MERGE)\s")
 _COMMENT = re.compile(rb"\A\s*(?:--|#|/\*|SET\s|LOCK\s|UNLOCK\s|COMMIT|;)")
 _ODD_COMMENT = re.compile(rb"(?m)^(?:--|#)[^\n]*'[^\n]*$")
 _CAST = re.compile(rb"(?i)'::[a-z][a-z0-9_ ]{0,40}(?:\([0-9, ]*\))?")
