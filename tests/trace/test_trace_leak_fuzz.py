@@ -109,6 +109,8 @@ def test_odd_columns_lose_no_row(data: bytes) -> None:
 @few
 @given(JSON)
 @example(b'{"a":' * 600)
+@example(b"}" + b" " * 300 + b'}{"a":1}')
+@example(b'{"a":1}\n{"a":1}\n' + b"}" * 300)
 @example(b'[{"a":1},{"a":1}null,{"b":[[[[1]]]]}]')
 def test_odd_json_loses_no_row(data: bytes) -> None:
     """Brackets, quotes and names in any order, after objects of all three kinds."""

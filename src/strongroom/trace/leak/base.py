@@ -147,3 +147,14 @@ def text_piece(rows: Rows, lines: list[bytes], reason: str | None, group: str = 
         rows.account.fell_back(reason, rows=len(kept), size=sum(map(len, kept)))
     column = pa.array(kept, pa.binary()).view(pa.string())
     return Piece(group, lines=column, line_numbers=rows.take(len(kept)))
+
+
+def paired(opening: Int64s, closing: Int64s) -> tuple[Int64s, Int64s, bool]:
+    """Each closing mark with the opening one before it, and whether one is left open; places in order, i64[n]."""
+    at = np.searchsorted(opening, closing) - 1
+    closing, at = closing[at >= 0], at[at >= 0]
+    first = np.ones(len(at), np.bool_)
+    first[1:] = at[1:] != at[:-1]
+    closing, at = closing[first], at[first]
+    rest = bool(len(opening)) and (not len(at) or int(at[-1]) < len(opening) - 1)
+    return opening[at], closing, rest

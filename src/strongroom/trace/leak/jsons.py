@@ -28,6 +28,7 @@ from strongroom.trace.leak.base import (
     Mask,
     Piece,
     Rows,
+    paired,
 )
 from strongroom.trace.leak.parquet import flattened
 from strongroom.trace.leak.text import Text
@@ -73,11 +74,11 @@ def spans_of(data: Bytes, *, lines: bool) -> Spans:
         depth = _since_line(depth, newline) if lines else depth - np.minimum(np.minimum.accumulate(depth), 0)
     opening = np.flatnonzero((braces == 1) & (depth == 1))
     closing = np.flatnonzero((braces == -1) & (depth == 0))
-    pairs = _paired(opening, closing)
-    open_at = int(marks[opening[-1]]) if len(opening) > len(pairs[0]) and not lines else len(data)
+    begins, ends, rest = paired(opening, closing)
+    open_at = int(marks[opening[-1]]) if rest and not lines else len(data)
     nesting = np.cumsum(step)
     deepest = int(nesting.max() - nesting.min()) if len(nesting) else 0
-    return Spans(marks[pairs[0]].astype(np.int64), marks[pairs[1]].astype(np.int64) + 1, deepest, open_at)
+    return Spans(marks[begins].astype(np.int64), marks[ends].astype(np.int64) + 1, deepest, open_at)
 
 
 _MARKS = np.zeros(256, np.bool_)
@@ -92,17 +93,6 @@ def _since_line(depth: Int64s, newline: Mask) -> Int64s:
     at = np.maximum.accumulate(np.where(newline, np.arange(len(depth)), -1))
     base = np.where(at >= 0, depth[at], 0)
     return depth - base
-
-
-def _paired(opening: Int64s, closing: Int64s) -> tuple[Int64s, Int64s]:
-    """Each closing brace with the last opening one before it; an opening brace without one is left out."""
-    if not len(opening) or not len(closing):
-        return opening[:0], closing[:0]
-    at = np.searchsorted(opening, closing) - 1
-    closing = closing[at >= 0]
-    at = at[at >= 0]
-    first = np.concatenate([[True], at[1:] != at[:-1]])
-    return opening[at[first]], closing[first]
 
 
 def _escaped(data: Bytes, marks: Int64s, quote: Mask) -> Mask:

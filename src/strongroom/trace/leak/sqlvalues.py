@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strongroom.trace.leak.base import Int64s, Mask
+from strongroom.trace.leak.base import Int64s, Mask, paired
 
 PREFIX_MAX = 12
 """Letters that may stand before a string: N'…', _binary'…'."""
@@ -60,7 +60,7 @@ def tuples_of(text: bytes) -> Tuples:
         depth = depth - np.minimum(np.minimum.accumulate(depth), 0)
     opening = np.flatnonzero((step == 1) & (depth == 1))
     closing = np.flatnonzero((step == -1) & (depth == 0))
-    opening, closing, rest = _paired(opening, closing)
+    opening, closing, rest = paired(opening, closing)
     starts, ends = marks[opening], marks[closing] + 1
     ending = marks[(kinds == ord(";")) & outside & (depth == 0)]
     done = max(int(ends[-1]) if len(ends) else 0, int(ending[-1]) + 1 if len(ending) else 0)
@@ -68,17 +68,6 @@ def tuples_of(text: bytes) -> Tuples:
     before = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(starts)]
     breaks = np.flatnonzero(other[starts] > other[before]).astype(np.int64)
     return Tuples(starts, ends, breaks, done, unclosed=bool(rest) or bool(np.count_nonzero(quote) & 1))
-
-
-def _paired(opening: Int64s, closing: Int64s) -> tuple[Int64s, Int64s, bool]:
-    """Each parenthesis that closes with the one that opened it, and whether one is left open."""
-    at = np.searchsorted(opening, closing) - 1
-    closing, at = closing[at >= 0], at[at >= 0]
-    first = np.ones(len(at), np.bool_)
-    first[1:] = at[1:] != at[:-1]
-    closing, at = closing[first], at[first]
-    rest = bool(len(opening)) and (not len(at) or int(at[-1]) < len(opening) - 1)
-    return opening[at], closing, rest
 
 
 def rows_as_csv(text: bytes, starts: Int64s, ends: Int64s) -> bytes:
