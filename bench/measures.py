@@ -20,6 +20,7 @@ from bench.detection import measure_detection
 from bench.erase import measure_erase
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.incident import measure_incident
+from bench.leak import measure_leak
 from bench.ours import PASSPHRASE
 from bench.overhttp import measure_http
 from bench.person import measure_person
@@ -320,6 +321,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "erase": measure_erase,
     "incident": measure_incident,
     "person": measure_person,
+    "leak": measure_leak,
     "large": measure_large,
     "bulk": measure_bulk,
 }
