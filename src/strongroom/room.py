@@ -113,7 +113,7 @@ class Room(Closing):
             columns: Column names of CSV files without a header.
             encoding: utf-8 or gb18030; found out when not given.
             format: csv, jsonl or parquet; needed for stdin.
-            strict: Refuse the whole put when one record does not fit.
+            strict: Refuse the whole put when one record does not fit, or a column that the table does not have.
             again: Put a file that was put before.
             progress: Called with records, bytes done and bytes in all.
 
