@@ -298,6 +298,7 @@ class Leases:
         self, rows: Rows, lease: Lease, new: Head, digests: Sequence[bytes], dropped_keys: Sequence[bytes]
     ) -> None:
         ident = lease.lease_id
+        self._core.ledger.keep(rows, ident)
         rows.execute("UPDATE lease SET state = 'committed' WHERE id = ?", (ident,))
         rows.execute("UPDATE batch SET state = 'committed' WHERE lease = ? AND state = 'sealed'", (ident,))
         rows.execute("UPDATE batch SET state = 'dead' WHERE lease = ? AND state = 'minted'", (ident,))
@@ -320,6 +321,7 @@ class Leases:
             end_lease(rows, lease.lease_id)
             if lease.verb not in NOTED_AS:
                 self._core.journal.note(rows, entry)
+            self._core.ledger.give_back(rows, lease.lease_id, self._core.journal.now(rows))
 
         self._core.run(job)
         self._core.noted.set()
