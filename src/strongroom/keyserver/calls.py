@@ -226,6 +226,8 @@ _ALL = (
     _call("served.lease", SERVER, LeaseSaid, request=Original),
     _call("served.log", SERVER, list[dict[str, Any]], request=Original),
     _call("served.whoever", SERVER, str, request=Original),
+    _call("served.answered", SERVER, str | None, request=Original),
+    _call("served.keep_answer", SERVER, None, lease_id=bytes, answer=str),
     _call("served.proofs", LEASE, list[ErasureProof], leaves=list[int]),
     # what a person is told
     _call("persons.begin", READING, PersonAsked, table=str, identifier=str),
