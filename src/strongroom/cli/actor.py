@@ -93,7 +93,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Let a key pair speak for an actor, or a person sign in as one: by a passkey, or by an issuer."""
-    from strongroom.cli.actor_add import PASSKEY_PREFIX, add_identity, told
+    from strongroom.cli.actor_add import PASSKEY_PREFIX, add_identity, asked_id, told
 
     if [line, out, issuer].count(None) != 2:
         raise UsageError("one of: --line of what was made elsewhere, --out for a key pair made here, --issuer")
@@ -106,16 +106,20 @@ def add(
         with open_keymaster(place) as keymaster:
             person = (issuer, client_id, claim, value)
             signs_in = add_identity(keymaster, actor, name, line, person, {**limits, "hours": hours})
-        _print_added(signs_in, None if signs_in is None else told(signs_in), as_json=as_json)
+            waits = asked_id(keymaster, actor, name) if signs_in is None else ""
+        _print_added(signs_in, told(signs_in) if signs_in is not None else waits, as_json=as_json)
     else:
-        state = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})
-        said = None if state is None else f"credential {state.id} speaks for {name} until {minute(state.expires)} UTC"
+        state, waits = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})
+        said = waits if state is None else f"credential {state.id} speaks for {name} until {minute(state.expires)} UTC"
         _print_added(state, said, as_json=as_json)
 
 
-def _print_added(state: CredentialState | IdentityState | None, said: str | None, *, as_json: bool) -> None:
-    if state is None or said is None:
-        say("asked: another person who may `actors` agrees with `strongroom approve`")
+def _print_added(state: CredentialState | IdentityState | None, said: str, *, as_json: bool) -> None:
+    """What was added; or, when another person has to agree, the id `said` under which it waits."""
+    if state is None:
+        if as_json:
+            print_json({"asked": said})
+        say(f"asked: another person who may `actors` runs `strongroom approve {said}`")
     elif as_json:
         print_json(state.to_dict())
     else:
@@ -130,7 +134,9 @@ def _add_key_pair(
     out: Path | None,
     own: tuple[str | None, ...],
     limits: dict[str, Any],
-) -> CredentialState | None:
+) -> tuple[CredentialState | None, str]:
+    """The credential, or the id under which it waits for another person."""
+    from strongroom.cli.actor_add import asked_id
     from strongroom.identity.credential import new_credential, parse_public_line
     from strongroom.keymaster.wanted import Wanted, parse_budget
     from strongroom.purpose.budget import OwnBudgets
@@ -147,11 +153,12 @@ def _add_key_pair(
             public_key = made.public_key
             made.write(out)
         try:
-            return keymaster.credentials.add(actor, Wanted(name, public_key, budgets=budgets, **limits))
+            added = keymaster.credentials.add(actor, Wanted(name, public_key, budgets=budgets, **limits))
         except BaseException:
             if out is not None:
                 out.unlink(missing_ok=True)  # a key that nobody knows
             raise
+        return added, asked_id(keymaster, actor, name) if added is None else ""
 
 
 def list_(
@@ -174,10 +181,11 @@ def list_(
 
 
 def _row(state: CredentialState) -> tuple[str, ...]:
+    from strongroom.cli.actor_add import standing
+
     kind = "server" if state.server else "session" if state.identity else "caller"
     networks, purposes = ", ".join(state.networks) or "anywhere", ", ".join(state.purposes) or "all"
-    now = f"revoked {minute(state.revoked)}" if state.revoked else "in force"
-    return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), now)
+    return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), standing(state))
 
 
 def _budgets(state: CredentialState) -> str:

@@ -133,6 +133,12 @@ class Served:
         self._keymaster.serving.once(signer)
         return signer.actor
 
+    def own(self, server: CredentialState, request: Original) -> CredentialState | None:
+        """The credential behind a signed request, for which nothing else is asked."""
+        signer, _verb, _said = self._signed(server, request)
+        self._keymaster.serving.once(signer)
+        return self._keymaster.credentials.find(signer.credential)
+
     def answered(self, server: CredentialState, request: Original) -> str | None:
         """What the same put or erasure under the same `Idempotency-Key` was answered; see `Replies.find`."""
         signer, _verb, _said = self._signed(server, request)

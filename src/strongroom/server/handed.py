@@ -19,6 +19,7 @@ from strongroom.seal.blocks import block_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.serving import Granted
     from strongroom.keyserver.calls import Original
     from strongroom.purpose.model import Policy
@@ -142,6 +143,10 @@ class HandedOn(RemoteKeymaster):
     def handed_log(self) -> list[dict[str, Any]]:
         """The entries of the log that the caller signed for."""
         return cast("list[dict[str, Any]]", self._ask("served.log", request=self._request))
+
+    def own(self) -> CredentialState | None:
+        """The credential behind the request, for which nothing else is asked."""
+        return cast("CredentialState | None", self._ask("served.own", request=self._request))
 
     def answered(self) -> str | None:
         """What the same request under the same `Idempotency-Key` was answered."""

@@ -150,9 +150,10 @@ class Verbs:
         """Why the caller may or may not see something."""
         from strongroom.purpose.explain import explain
 
-        actor = HandedOn(self._keys, request, actor).whoever()
+        own = HandedOn(self._keys, request, actor).own()
         policy, schema = self._keys.policy(), self._keys.schema()
-        found = explain(policy, schema, actor, said.purpose, said.table, said.field)
+        actor = actor if own is None else own.actor
+        found = explain(policy, schema, actor, said.purpose, said.table, said.field, own=own)
         return ExplainSaid(found.allowed, found.rule, found.most_per_day, list(found.lines))
 
     def schema(self, request: Original, actor: str, _said: asked.Nothing, _body: bytes) -> SchemaSaid:
