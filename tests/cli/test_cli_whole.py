@@ -212,6 +212,18 @@ def test_columns_that_the_table_lacks_are_named_or_refused_when_strict(shell):
     assert "left out, because table persons has no such field: extra0, extra1" in notes
 
 
+def test_records_that_leave_fields_empty_over_known_persons_are_told(shell):
+    """A file with fewer columns replaces whole records: the note names what became empty; for new persons nothing is lost."""
+    narrow = persons(2, 5).select(["person_id", "name", "mobile"])
+    pc.write_csv(narrow, shell.folder / "narrow.csv")
+    told = "a record replaces the one before it whole, and none of these has a value in id_number, address, ethnicity"
+    assert told in shell.run("put", "persons", "narrow.csv", *KIT).err
+    pc.write_csv(persons(2, 5), shell.folder / "whole.csv")
+    assert "replaces" not in shell.run("put", "persons", "whole.csv", *KIT).err
+    pc.write_csv(persons(2, 900).select(["person_id", "name"]), shell.folder / "new.csv")
+    assert "replaces" not in shell.run("put", "persons", "new.csv", *KIT).err
+
+
 # -- what is refused, and how it is told --------------------------------------------------------
 
 

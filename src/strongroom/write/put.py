@@ -127,6 +127,7 @@ class PutJob:
         self._single = 0.0
         self._left_out: dict[str, None] = {}
         self._had_rows: set[str] = set()
+        self._filled: set[str] = set()
 
     def run(self, sources: Sources, progress: Progress | None) -> None:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
@@ -138,6 +139,8 @@ class PutJob:
                 for source in sources:
                     self._leave_out(source)
                     self._had_rows.add(source.source)
+                    given = zip(source.columns.schema.names, source.columns.columns, strict=True)
+                    self._filled |= {name for name, column in given if column.null_count < len(column)}
                     batch = self.keymaster.mint_batch(self.lease)
                     work = _Work(self.outputs.add_shape(batch), source, batch)
                     pending.append(pool.submit(self._seal, work))
@@ -249,6 +252,11 @@ class PutJob:
             notes.append(f"left out, because table {self.table.name} has no such field: {names}{more}")
         if not done.noted:
             notes.append("the log's checkpoint could not be left beside the objects: the next put leaves it")
+        if self.table.records == "one" and self.new_subjects < self.records:
+            empty = [f.name for f in self.table.fields if f.name not in self._filled]
+            if empty:
+                told = "a record replaces the one before it whole, and none of these has a value in"
+                notes.append(f"{told} {listed(empty)}")
         if self._single >= SINGLED_OUT_SHARE_MIN:
             names = ", ".join(f.name for f in self.table.open_fields)
             notes.append(f"{self._single:.1%} of the records looked at are alone with their open columns ({names})")
