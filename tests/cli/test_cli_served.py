@@ -55,6 +55,9 @@ def test_from_a_key_pair_to_a_record_and_to_its_end(serving):
     assert shell.run("check", *KIT).code == 2  # the credential is ada's
     settings(shell, url, "kit.credential")
     assert shell.run("check", *KIT).code == 0
+    for words in (("actor", "list"), ("approve",), ("freeze",)):
+        other = shell.run(*words, "--actor", "ada")
+        assert (other.code, "the credential is kit's, and this is asked for ada" in other.err) == (2, True)
     listed = json.loads(shell.run("actor", "list", *KIT, "--json").out)
     (ident,) = [one["id"] for one in listed if one["actor"] == "ada"]
     assert "127.0.0.0/8" in shell.run("actor", "list", *KIT).out

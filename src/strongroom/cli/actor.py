@@ -103,7 +103,7 @@ def add(
     if issuer is not None or (line or "").startswith(PASSKEY_PREFIX):
         if server or any(own):
             raise UsageError("a server has a key pair, and so has what has budgets of its own")
-        with open_keymaster(place) as keymaster:
+        with open_keymaster(place, actor) as keymaster:
             person = (issuer, client_id, claim, value)
             signs_in = add_identity(keymaster, actor, name, line, person, {**limits, "hours": hours})
             waits = asked_id(keymaster, actor, name) if signs_in is None else ""
@@ -143,7 +143,7 @@ def _add_key_pair(
     from strongroom.purpose.model import Budget
 
     budgets = OwnBudgets(*(Budget() if text is None else parse_budget(text) for text in own))
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         if line is not None:
             named, public_key = parse_public_line(line)
             if named != name:
@@ -170,7 +170,7 @@ def list_(
     """List every key pair, and everybody who signs in, that there is or was; sessions while they last."""
     from strongroom.cli.actor_add import identity_row
 
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         found = keymaster.credentials.all(actor)
         people = keymaster.identities.all(actor)
     if as_json:
@@ -204,7 +204,7 @@ def revoke(
 ) -> None:
     """End a key pair, a session, or how a person signs in with all their sessions, at once."""
     place = keys_only(keys, passphrase_file)
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         try:
             of = keymaster.credentials.revoke(actor, ident).actor
         except NotFoundError:

@@ -36,7 +36,7 @@ def ask(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Ask to read what a purpose lets nobody read alone. Prints the id that `--approval` takes once it is agreed to."""
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         asked = keymaster.approvals.ask_read(actor, purpose, persons, reason)
     print(asked.id)
     say(f"asked: it waits until {minute(asked.expires)} UTC for somebody who approves reads for {purpose}")
@@ -52,7 +52,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Agree to what another person asked, or list what waits."""
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         if ident is None or show:
             found = [one for one in keymaster.approvals.waiting(actor) if ident is None or one.id == ident]
             _print(found, as_json=as_json, whole=show)
@@ -109,7 +109,7 @@ def review(
     """List the reads that broke the glass, or close the review of one with a text."""
     if (ident is None) != (close is None):
         raise UsageError("a review is closed by its id and a text", hint="`strongroom review ID --close TEXT`")
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         if ident is not None and close is not None:
             receipt = keymaster.reviews.close(actor, ident, close)
             say(f"review {ident} is closed, log entry {receipt.leaf}")

@@ -259,13 +259,13 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
     folder = local_folder(place.room)
     if folder is not None and not folder.is_dir():
         raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")
-    with open_keymaster(place) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
+    with open_keymaster(place, actor) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
         yield room
 
 
 @contextmanager
-def open_keymaster(place: Where) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
-    """The keymaster, open for one command: in a folder here, or behind its server."""
+def open_keymaster(place: Where, actor: str) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
+    """The keymaster, open for one command of an actor's: in a folder here, or behind its server."""
     if place.keys == NOWHERE:
         raise UsageError(
             f"{_verb()} is asked of the keymaster itself, and only the room's server is named",
@@ -273,6 +273,8 @@ def open_keymaster(place: Where) -> Iterator[EmbeddedKeymaster | RemoteKeymaster
         )
     if place.served:
         with place.connect() as remote:
+            if remote.actor != actor:  # what is asked is the credential's, whoever is named
+                raise UsageError(f"the credential is {remote.actor}'s, and this is asked for {actor}")
             yield remote
     else:
         with open_keys(place) as (keymaster, _):
