@@ -74,7 +74,8 @@ def _key_line(key: str) -> str:
     if Path(key).is_file():
         return _read(Path(key), KEY_FILE_BYTES_MAX)
     if "+" not in key:  # a key has two: name+hash+key
-        raise UsageError(f"{key} is no file, and no public key of a log", hint="`strongroom log --public-key` prints it")
+        hint = "`strongroom log --public-key` prints it"
+        raise UsageError(f"{key} is no file, and no public key of a log", hint=hint)
     return key
 
 
