@@ -189,11 +189,9 @@ def _row(state: CredentialState) -> tuple[str, ...]:
 
 
 def _budgets(state: CredentialState) -> str:
-    from strongroom.keymaster.wanted import budget_words
+    from strongroom.keymaster.wanted import named_budgets
 
-    own = state.budgets
-    named = (("persons", own.budget), ("look-ups", own.lookups), ("records", own.put))
-    return "; ".join(f"{name} {words}" for name, budget in named if (words := budget_words(budget))) or "none"
+    return named_budgets(state.budgets) or "none"
 
 
 def revoke(

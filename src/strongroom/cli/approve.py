@@ -83,10 +83,22 @@ def _what(asked: Asked) -> str:
     if asked.kind == "unfreeze":
         return f"{said['kind']} {said['name']}: {asked.reason}"
     if asked.kind == "actors":
-        return f"a credential of {said['of']} for {said['days']:g} days"
+        return credential_words(said)
     if asked.kind == "identity":
         return f"{said['of_actor']} signs in by {identity_words(said)}"
     return f"another {asked.kind}: --text prints it"
+
+
+def credential_words(said: Mapping[str, Any]) -> str:
+    """A key pair that is going to speak for an actor, with all that limits it, and whether it is trusted to mask."""
+    from strongroom.keymaster.wanted import Wanted, named_budgets
+
+    wanted = Wanted.from_dict(said)
+    what = "a server's credential" if wanted.server else "a credential"
+    where = ", ".join(wanted.networks) or "anywhere"
+    purposes = ", ".join(wanted.purposes) or "all purposes"
+    budgets = named_budgets(wanted.budgets) or "no budget of its own"
+    return f"{what} of {wanted.of}, {wanted.id}; for {wanted.days:g} days; from {where}; {purposes}; {budgets}"
 
 
 def identity_words(said: Mapping[str, Any]) -> str:
