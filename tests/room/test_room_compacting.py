@@ -1,14 +1,17 @@
 """Many small puts around a large one: a compaction leaves few runs, whatever came first, and the newest stays newest."""
 
+import time
+
 import pytest
-from small_room import SmallRoom, parcels, persons
+from small_room import PASSPHRASE, SmallRoom, parcels, persons
 
 import strongroom
 from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.index import merge
+from strongroom.keymaster.create import open_keymaster
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
-from strongroom.write import tiers
+from strongroom.write import kept, tiers
 from strongroom.write.put import RUNS_PASSED_MAX
 
 LARGE = 17_000
@@ -101,3 +104,39 @@ def test_a_commit_of_more_runs_than_commits_are_merged_at_once_is_merged_too(ope
         assert room.check(deep=True).faults == []
     with opened("ada") as room, room.read(purpose="case-work", reason="case 1") as desk:
         assert desk.get("persons", "P-000007")["address"] == "street 1"
+
+
+class Slow:
+    """A clock that a test moves."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.time() + self.ahead
+
+
+@pytest.mark.parametrize("renews", [True, False])
+def test_a_compaction_that_outlasts_its_lease_renews_it(tmp_path, monkeypatch, renews):
+    """Ten minutes between one object and the next: the lease is renewed, and without that the compaction is refused."""
+    monkeypatch.setattr(kept, "RENEW_SECONDS", 0.0 if renews else 1e9)
+    room, clock = SmallRoom(tmp_path), Slow()
+    room.create()
+    with (
+        open_keymaster(room.keys, passphrase=PASSPHRASE, clock=clock) as keymaster,
+        strongroom.open(str(room.bucket), keys=keymaster, actor="kit") as opened,
+    ):
+        opened.put("persons", persons(20))
+        opened.put("persons", persons(10))
+        mint = keymaster.mint_file_key
+
+        def slowly(lease, kind, *args):
+            clock.ahead += 600.0 if kind in (KIND_RECORDS, KIND_INDEX) else 0.0
+            return mint(lease, kind, *args)
+
+        monkeypatch.setattr(keymaster, "mint_file_key", slowly)
+        if renews:
+            assert opened.compact().superseded == 10
+            return
+        with pytest.raises(strongroom.ConflictError, match="lease"):
+            opened.compact()

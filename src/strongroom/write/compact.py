@@ -28,6 +28,7 @@ from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
 from strongroom.write.commit import Change, commit_change
+from strongroom.write.kept import Kept
 from strongroom.write.purging import Marks, Purge
 from strongroom.write.tiers import chosen_runs
 
@@ -96,8 +97,10 @@ def _round(
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
         report = CompactReport(snapshot=catalog.head.number)
         purge = Purge(store, keymaster, lease, block_keys, now())
-        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
+        kept = Kept(keymaster, lease)
+        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge, kept)
         change, more = work.all(report)
+        kept.tick()
         prune_tail(store, keymaster)
         report.removed = _remove_unreached(store, keymaster, lease, block_keys, catalog, keep_seconds, now)
         if change is not None:
@@ -121,6 +124,7 @@ class _Merges:
     put_id: bytes
     created: int
     purge: Purge
+    kept: Kept
 
     def all(self, report: CompactReport) -> tuple[Change | None, bool]:
         """Merge what is worth it, of every table, kind and field; None when nothing is. Also whether more will be."""
@@ -130,10 +134,11 @@ class _Merges:
         notes: dict[str, int | str] = {"act": "compact"}
         for table in self.keymaster.schema().tables.values():
             beside = {e.open_of: e for e in self.catalog.objects(table.id, KIND_OPEN_COLUMNS) if e.open_of is not None}
-            for field in (None, *(f for f in table.fields if f.find)):
-                kind, field_id = (KIND_RECORDS, None) if field is None else (KIND_INDEX, field.id)
+            for indexed in (None, *(f for f in table.fields if f.find)):
+                kind, field_id = (KIND_RECORDS, None) if indexed is None else (KIND_INDEX, indexed.id)
                 runs = self.catalog.objects(table.id, kind, field_id)
-                marks = self.purge.marks(table, field, runs, beside)
+                self.kept.tick()
+                marks = self.purge.marks(table, indexed, runs, beside)
                 report.runs_before += len(runs)
                 report.runs_after += len(runs)
                 total = Merged([], EntrySum(), EntrySum(), EntrySum())
@@ -169,6 +174,7 @@ class _Merges:
         marks: Marks,
     ) -> Merged:
         def mint(of_kind: int, object_id: bytes) -> FileKey:
+            self.kept.tick()
             return self.keymaster.mint_file_key(self.lease, of_kind, object_id, table.name)
 
         block_keys = lease_block_keys(self.keymaster, self.lease)
