@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -26,9 +27,11 @@ class Kept:
         self._keymaster = keymaster
         self._clock = clock
         self._renewed = clock()
+        self._lock = threading.Lock()
 
     def tick(self) -> None:
-        """Renew it if that is due; one thread at a time."""
-        if self._clock() - self._renewed > RENEW_SECONDS:
-            self.lease = self._keymaster.renew(self.lease)
-            self._renewed = self._clock()
+        """Renew it if that is due."""
+        with self._lock:
+            if self._clock() - self._renewed > RENEW_SECONDS:
+                self.lease = self._keymaster.renew(self.lease)
+                self._renewed = self._clock()

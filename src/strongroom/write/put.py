@@ -29,6 +29,7 @@ from strongroom.schema.rejects import Rejects, rejects_from_batch, rejects_from_
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, Committed, commit_change
+from strongroom.write.kept import Kept
 from strongroom.write.outputs import Outputs
 from strongroom.write.prepare import prepare
 from strongroom.write.sources_base import LEFT_OUT_NAMED_MAX, listed
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from strongroom.write.sources import SourceBatch, Sources
 
 WORKERS = 2
-LEASE_RENEW_SECONDS = 60.0
 RUNS_PASSED_MAX = 8
 SINGLED_OUT_SHARE_MIN = 0.01
 PRELOAD_BYTES_MIN = 32 << 20  # such a source has batches that the compiled kernels seal
@@ -116,14 +116,14 @@ class PutJob:
         self.lease = lease
         self.table = table
         self.options = options
-        self.outputs = Outputs(store, keymaster, lease, table, put_id, int(now() * 1e6))
+        self._kept = Kept(keymaster, lease)
+        self.outputs = Outputs(store, keymaster, self._kept, table, put_id, int(now() * 1e6))
         self._store = store
         self._put_id = put_id
         self._now = now
         self.records = 0
         self.new_subjects = 0
         self.reasons: Counter[tuple[str, str]] = Counter()
-        self._renewed = time.monotonic()
         self._single = 0.0
         self._left_out: dict[str, None] = {}
         self._had_rows: set[str] = set()
@@ -213,9 +213,7 @@ class PutJob:
             self.keep_rejects(rejected)
         self.records += work.records
         self.new_subjects += work.new_subjects
-        if time.monotonic() - self._renewed > LEASE_RENEW_SECONDS:
-            self.lease = self.keymaster.renew(self.lease)
-            self._renewed = time.monotonic()
+        self._kept.tick()
         if progress is not None:
             progress(self.records, sources.bytes_done, sources.bytes_total)
 
