@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from strongroom.erase.retention import Expiring
     from strongroom.keymaster.api import Keymaster, Receipt
     from strongroom.purpose.explain import Explanation
+    from strongroom.purpose.policy import Policy
     from strongroom.purpose.rehearse import WouldRefuse
     from strongroom.read.check import CheckReport
     from strongroom.read.logs import RoomLogs
@@ -87,10 +88,12 @@ class Room(Closing):
         return Reading.begin(self._session, purpose, reason, snapshot, approval=approval, break_glass=break_glass)
 
     def explain(self, table: str, *, actor: str, purpose: str | None = None, field: str | None = None) -> Explanation:
-        """Why an actor may or may not see a field, by which rule, and the most that can leave in a day."""
+        """Why an actor, or the own credential, may or may not see a field, by which rule, and the most in a day."""
         from strongroom.purpose.explain import explain
 
-        return explain(self._keymaster.policy(), self._keymaster.schema(), actor, purpose, table, field)
+        policy, schema, own = self._keymaster.policy(), self._keymaster.schema(), self._keymaster.credentials.own()
+        mine = own if own is not None and own.actor == actor else None
+        return explain(policy, schema, actor, purpose, table, field, own=mine)
 
     # -- writing --------------------------------------------------------------------------------
     def put(
@@ -113,7 +116,7 @@ class Room(Closing):
             columns: Column names of CSV files without a header.
             encoding: utf-8 or gb18030; found out when not given.
             format: csv, jsonl or parquet; needed for stdin.
-            strict: Refuse the whole put when one record does not fit.
+            strict: Refuse the whole put when one record does not fit, or a column that the table does not have.
             again: Put a file that was put before.
             progress: Called with records, bytes done and bytes in all.
 
@@ -239,6 +242,11 @@ class Room(Closing):
                 hint="the next put, erasure or change notes it",
             ) from error
         return receipt
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._keymaster.policy()
 
     def cedar(self) -> str:
         """The Cedar rules generated from the policy in force."""

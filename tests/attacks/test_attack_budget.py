@@ -7,7 +7,7 @@ import os
 import attack_kit
 import numpy as np
 import pytest
-from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put, reopen
+from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, put, reopen
 
 from strongroom.errors import BudgetError, ConflictError
 from strongroom.keymaster import core, ledger
@@ -126,6 +126,101 @@ def test_control_without_the_check_the_racers_take_more(tmp_path):
     with make(tmp_path / "keys") as master:
         batch, sealing = put(master, identifiers(40))
     assert race(tmp_path / "keys", batch, sealing.tokens, checked=False, processes=2) == 40
+
+
+def putter(folder, first, checked, start, out):
+    """One process of a race of puts: one that it takes back, then more until it is refused; how many it committed."""
+    if not checked:
+        ledger.check_fits = lambda *args: None
+    with reopen(folder) as master:
+        start.wait(60)
+        count = 0
+        for at in range(8):
+            lease = master.begin_put(actor="tom", table="persons", request_id=os.urandom(16))
+            try:
+                master.seal_subjects(lease, master.mint_batch(lease), identifiers(5, 1000 * first + 5 * at))
+                if at:
+                    commit(master, lease)
+                    count += 5
+                else:
+                    master.abandon(lease)
+            except BudgetError:
+                master.abandon(lease)
+        out.put(count)
+
+
+def commit(master, lease):
+    """Commit on the newest snapshot, as often as another process is faster."""
+    for _ in range(200):
+        try:
+            return finish(master, lease)
+        except ConflictError:
+            continue
+    raise AssertionError("others were always faster")
+
+
+def race_of_puts(folder, checked, processes=8):
+    context = multiprocessing.get_context("spawn")
+    start, out = context.Barrier(processes), context.Queue()
+    children = [context.Process(target=putter, args=(folder, n, checked, start, out)) for n in range(processes)]
+    for child in children:
+        child.start()
+    counts = [out.get(timeout=90) for _ in children]
+    for child in children:
+        child.join(30)
+    return sum(counts)
+
+
+def test_attack_a_put_budget_is_raced_by_eight_processes(tmp_path):
+    """Eight processes put under one budget and take puts back: what is committed and what is left are the budget."""
+    make(tmp_path / "keys").close()
+    committed = race_of_puts(tmp_path / "keys", checked=True)
+    assert 0 < committed <= 100
+    with reopen(tmp_path / "keys") as master:
+        with pytest.raises(BudgetError) as refused:
+            put(master, identifiers(101), actor="tom")
+        assert refused.value.remaining == 100 - committed
+
+
+def test_control_without_the_check_the_putters_commit_more(tmp_path):
+    """Control: with the ledger's check patched out in each process, four of them commit all that they have."""
+    make(tmp_path / "keys").close()
+    assert race_of_puts(tmp_path / "keys", checked=False, processes=4) == 4 * 7 * 5
+
+
+def seal_without_end(master, most=20):
+    """Seals fifty persons again and again and never commits; how many were sealed for."""
+    for at in range(most):
+        lease = master.begin_put(actor="tom", table="persons", request_id=os.urandom(16))
+        try:
+            master.seal_subjects(lease, master.mint_batch(lease), identifiers(50, 50 * at))
+        except BudgetError:
+            return 50 * at
+        finally:
+            master.abandon(lease)
+    return 50 * most
+
+
+def test_attack_a_put_is_taken_back_to_try_more_subjects(tmp_path):
+    """Whoever puts learns tokens, so what was sealed comes back only once: of a budget of 100, 200 in a day in all."""
+    clock = Clock()
+    with make(tmp_path / "keys", clock) as master:
+        assert seal_without_end(master) == 200
+        assert seal_without_end(master) == 0
+        clock.now += 25 * 3600
+        assert seal_without_end(master) == 200
+
+
+def test_control_without_the_limit_of_what_comes_back_there_is_no_end(tmp_path, monkeypatch):
+    """Control: when all that was not committed comes back, a thousand are sealed for."""
+    real = ledger.window_limit
+
+    def wide(scope, window, most):
+        return real(scope, window, 10**9 if scope.startswith("returned/") else most)
+
+    monkeypatch.setattr(ledger, "window_limit", wide)
+    with make(tmp_path / "keys") as master:
+        assert seal_without_end(master) == 1000
 
 
 def enumerate_numbers(master, stop=400):

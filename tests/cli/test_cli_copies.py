@@ -54,7 +54,7 @@ def test_the_keymaster_is_copied_and_comes_home_on_the_command_line(shell, tmp_p
     copy = str(tmp_path / "keys-copy")
     result = shell.run("keys", "copy", "--to", copy, *KIT)
     assert result.code == 0, result
-    assert "objects of pages" in result.out + result.err
+    assert "of pages" in result.out + result.err
     listed = json.loads(shell.run("keys", "copy", "--status", *KIT, "--json").out)
     assert [c["url"] for c in listed] == [copy]
     home = str(tmp_path / "home")

@@ -38,6 +38,8 @@ def test_the_plan_is_shown_and_the_receipt_written_and_verified_offline(shell):
     told(shell.run("verify", path.name, "--key", "log.key"), 4)
     told(shell.run("verify", path.name, "--key", "strongroom/x+00000000+AAAA"), 2)
     told(shell.run("verify", "nothing.json", "--key", "log.key"), 2)
+    absent = told(shell.run("verify", path.name, "--key", "none.key"), 2)
+    assert absent.endswith("none.key is no file, and no public key of a log")
 
 
 def test_an_erased_subject_is_not_found_and_erasing_again_is_a_conflict(shell):

@@ -55,6 +55,14 @@ def test_from_a_key_pair_to_a_record_and_to_its_end(serving):
     assert shell.run("check", *KIT).code == 2  # the credential is ada's
     settings(shell, url, "kit.credential")
     assert shell.run("check", *KIT).code == 0
+    for words in (("actor", "list"), ("approve",), ("freeze",)):
+        other = shell.run(*words, "--actor", "ada")
+        assert (other.code, "the credential is kit's, and this is asked for ada" in other.err) == (2, True)
+    limits = ("--server", "--network", "10.0.0.0/8", "--purpose", "delivery", "--budget", "day=7")
+    waits = json.loads(shell.run("actor", "add", "mei", "--out", "mei.credential", *limits, *KIT, "--json").out)["asked"]
+    (line,) = [line for line in shell.run("approve", *KIT).out.splitlines() if line.startswith(waits)]
+    assert "a server's credential of mei, " in line
+    assert line.endswith("; for 90 days; from 10.0.0.0/8; delivery; persons day=7; look-ups day=70")
     listed = json.loads(shell.run("actor", "list", *KIT, "--json").out)
     (ident,) = [one["id"] for one in listed if one["actor"] == "ada"]
     assert "127.0.0.0/8" in shell.run("actor", "list", *KIT).out

@@ -121,8 +121,9 @@ def test_on_another_device(desk, monkeypatch):
         monkeypatch.setenv("STRONGROOM_CREDENTIAL", "kit.credential")
         words = ("lin", "--issuer", issuer.url, "--client-id", CLIENT, "--value", "u-6", "--purpose", "statistics")
         asked = desk.run("actor", "add", *words, *KIT)
-        assert "asked: another person" in asked.err
         waits = desk.run("approve", *KIT).out
+        ident = waits.splitlines()[1].split()[0]
+        assert asked.err == f"asked: another person who may `actors` runs `strongroom approve {ident}`\n"
         assert f"lin signs in by {issuer.url} {CLIENT}, sub u-6; for 90 days, 8 hours each time; from anywhere; statistics" in waits
         assert "sub u-5" in desk.run("actor", "list", *KIT).out
         monkeypatch.delenv("STRONGROOM_CREDENTIAL")

@@ -194,6 +194,36 @@ def test_records_that_do_not_fit_are_counted_listed_opened_and_refused_when_stri
     assert (again["records"], again["rejected"]) == (0, 1)
 
 
+def test_columns_that_the_table_lacks_are_named_or_refused_when_strict(shell):
+    """The note names what was left out of files of either kind; --strict refuses it before anything is sealed."""
+    wide = persons(3, 820).append_column("nickname", [["a", "b", "c"]]).append_column("fax", [["1", "2", "3"]])
+    pc.write_csv(wide, shell.folder / "wide.csv")
+    lines = [json.dumps({"person_id": f"P-83{n}", f"extra{n % 2}": n}) for n in range(4)]
+    (shell.folder / "wide.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    before = shell.head()
+    line = told(shell.run("put", "persons", "wide.csv", *KIT, "--strict"), 2)
+    assert "wide.csv" in line
+    assert line.endswith("has no field nickname, fax")
+    assert told(shell.run("put", "persons", "wide.jsonl", *KIT, "--strict"), 2).endswith("no field extra0, extra1")
+    assert shell.head() == before
+    said = shell.run("put", "persons", "wide.csv", *KIT).err
+    assert "left out, because table persons has no such field: nickname, fax\n" in said
+    notes = json.loads(shell.run("put", "persons", "wide.jsonl", *KIT, "--json").out)["notes"]
+    assert "left out, because table persons has no such field: extra0, extra1" in notes
+
+
+def test_records_that_leave_fields_empty_over_known_persons_are_told(shell):
+    """A file with fewer columns replaces whole records: the note names what became empty; for new persons nothing is lost."""
+    narrow = persons(2, 5).select(["person_id", "name", "mobile"])
+    pc.write_csv(narrow, shell.folder / "narrow.csv")
+    told = "a record replaces the one before it whole, and none of these has a value in id_number, address, ethnicity"
+    assert told in shell.run("put", "persons", "narrow.csv", *KIT).err
+    pc.write_csv(persons(2, 5), shell.folder / "whole.csv")
+    assert "replaces" not in shell.run("put", "persons", "whole.csv", *KIT).err
+    pc.write_csv(persons(2, 900).select(["person_id", "name"]), shell.folder / "new.csv")
+    assert "replaces" not in shell.run("put", "persons", "new.csv", *KIT).err
+
+
 # -- what is refused, and how it is told --------------------------------------------------------
 
 
@@ -395,12 +425,13 @@ def test_files_cut_short_are_refused_and_the_room_stays(shell):
     assert list((shell.room.bucket / ".tmp").iterdir()) == []
 
 
-def test_a_file_of_a_header_only_puts_no_record(shell):
-    """No row is no mistake: the receipt says 0 records."""
+def test_a_file_of_a_header_only_puts_no_record_as_often_as_it_comes(shell):
+    """No row is no mistake: the receipt says 0 records, and again when the same file is put again."""
     (shell.folder / "header.csv").write_text(",".join(person(0)) + "\n", encoding="utf-8")
-    result = shell.run("put", "persons", "header.csv", *KIT)
-    assert result.code == 0
-    assert result.err.startswith("0 records put")
+    for _ in range(2):
+        result = shell.run("put", "persons", "header.csv", *KIT)
+        assert result.code == 0
+        assert result.err.startswith("0 records put")
 
 
 def test_a_second_put_of_the_same_file_is_noticed(shell):

@@ -111,3 +111,17 @@ def test_any_other_text_is_refused(text):
     except StrongroomError:
         return
     assert parse_budget(budget_words(found)) == found
+
+
+def test_explain_says_what_limits_the_credential_that_asks(room):
+    """Its own budgets and the most that it lets out in a day; of another actor, only what the policy says."""
+    with Served(room.keymaster()) as served:
+        own = served.credential("ada", server=True, budgets=OwnBudgets(Budget(day=2), put=Budget(hour=5)))
+        with served.connect(own) as keys, strongroom.open(str(room.bucket), keys=keys, actor="ada") as opened:
+            mine, other = opened.explain("persons", actor="ada"), opened.explain("persons", actor="mei")
+    text = "\n".join(mine.lines)
+    assert "budget of this credential: 2 in any 24 hours" in text
+    assert "records put of this credential: 5 in any hour" in text
+    assert mine.most_per_day == 2
+    assert other.allowed
+    assert not any("credential" in line for line in other.lines)

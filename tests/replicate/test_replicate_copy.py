@@ -316,10 +316,10 @@ def test_repair_tells_what_the_copy_lacks_too(room, tmp_path):
 
 def test_a_long_copy_renews_its_lease(room, tmp_path, monkeypatch):
     """A copy that takes longer than a lease lasts is remembered all the same."""
-    from strongroom.replicate import transfer
+    from strongroom.write import kept
 
     renewed = []
-    monkeypatch.setattr(transfer, "RENEW_SECONDS", -1.0)
+    monkeypatch.setattr(kept, "RENEW_SECONDS", -1.0)
     with opened_room(room) as opened:
         real = type(opened._keymaster).renew
         monkeypatch.setattr(type(opened._keymaster), "renew", lambda self, lease: renewed.append(1) or real(self, lease))

@@ -3,8 +3,9 @@
 import datetime as dt
 
 import pyarrow as pa
+import pyarrow.csv as pc
 import pytest
-from small_room import PASSPHRASE, SmallRoom, fill, parcels, person, persons
+from small_room import PASSPHRASE, POLICY, SmallRoom, fill, parcels, person, persons
 
 import strongroom
 
@@ -155,6 +156,31 @@ def test_records_that_do_not_fit_are_kept_sealed_and_put_again(opened, room):
             r.put("persons", str(bad), strict=True, again=True)
         again = r.reput_rejects()
         assert (again.records, again.rejected) == (0, 2)
+
+
+def test_a_put_that_was_refused_can_be_corrected_within_the_same_budget(tmp_path):
+    """A bad row, a file that was put before, a source that fails half way: nothing of the budget is gone."""
+
+    def failing():
+        yield persons(250, 2000).to_batches()[0]
+        raise KeyboardInterrupt
+
+    room = SmallRoom(tmp_path)
+    room.create(policy=POLICY.replace("budget = { day = 1000000 }", "budget = { day = 300 }"))
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    pc.write_csv(persons(30, 2000), good)
+    with room.keymaster() as keymaster, strongroom.open(str(room.bucket), keys=keymaster, actor="kit") as r:
+        bad.write_text(good.read_text(encoding="utf-8") + ",nobody,,,,,,1950\n", encoding="utf-8")
+        with pytest.raises(KeyboardInterrupt):
+            r.put("persons", failing())
+        with pytest.raises(strongroom.InputError):
+            r.put("persons", str(bad), strict=True)
+        assert r.put("persons", str(good)).records == 30
+        with pytest.raises(strongroom.ConflictError):
+            r.put("persons", str(good))
+        assert r.put("persons", persons(270)).records == 270
+        with pytest.raises(strongroom.BudgetError):
+            r.put("persons", persons(1))
 
 
 def test_a_second_put_of_the_same_file_is_noticed(opened, room):

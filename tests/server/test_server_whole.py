@@ -20,6 +20,8 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.identity.credential import Credential, new_credential
+from strongroom.purpose.budget import OwnBudgets
+from strongroom.purpose.model import Budget
 from strongroom.read.personlog import verify_person_log
 from strongroom.server.client import connect_room
 
@@ -192,6 +194,12 @@ def test_who_asks_and_what_they_may(api):
     assert (said.actor, said.purposes) == ("mei", ["claims", "delivery"])
     assert api.of("mei").explain("persons", purpose="delivery", field="ethnicity").allowed is False
     assert api.of("mei").explain("persons", purpose="delivery", field="name").allowed is True
+    with api.client(api.keys.credential("mei", purposes=("delivery",), budgets=OwnBudgets(Budget(day=7)))) as limited:
+        lines = limited.explain("parcels").lines
+    assert "refused under claims: the credential is not for this purpose (rule credential.purposes)" in lines
+    assert any(line.startswith("  budget of this credential: 7 in any 24 hours (persons/credential/") for line in lines)
+    assert lines[-1] == "the most that can leave to mei in a day: 7 persons"
+    assert not any("credential" in line for line in api.of("mei").explain("parcels").lines)
     tables = {table.name: table for table in api.of("mei").schema.tables}
     assert tables["persons"].subject == "person_id"
     assert next(f for f in tables["persons"].fields if f.name == "mobile").indexed

@@ -241,6 +241,44 @@ def test_a_field_in_other_letters_is_refused_and_not_left_out(tmp_path, header):
         assert next(sources).columns.schema.names == ["id", "mobile"]
 
 
+def left_out(what, **how):
+    """Names left out of all batches, in the order met."""
+    with open_sources(what, **how) as sources:
+        return list(dict.fromkeys(name for batch in sources for name in batch.left_out))
+
+
+def test_names_that_the_table_lacks_are_told_for_every_kind_of_source(tmp_path, monkeypatch):
+    """CSV, JSON Lines regular or not, Parquet, Arrow and dictionaries name what is left out; nothing when all is asked."""
+    table = pa.table({"id": ["1", "2"], "fax": ["3", "4"], "": ["5", "6"], "zip": ["7", "8"]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    csv_file = put(tmp_path, "id,fax,,zip\n1,3,5,7\n2,4,6,8\n")
+    regular = put(tmp_path, '{"id":"1","fax":"3"}\n{"id":"2","zip":[8]}\n', "a.jsonl")
+    by_line = put(tmp_path, '{"id":"1","fax":"3"}\nno\n{"id":"2","zip":"8"}\n', "b.jsonl")
+    objects = [{"id": "1", "fax": "3"}, {"id": "2", "zip": {}}]
+    unnamed = "(a column without a name)"
+    for what in (csv_file, tmp_path / "p.parquet", table):
+        assert left_out(what, table_fields=["id"]) == ["fax", unnamed, "zip"]
+    for what in (regular, by_line, objects):
+        assert left_out(what, table_fields=["id"]) == ["fax", "zip"]
+    assert left_out(csv_file, table_fields=["id"], rows_per_batch=1) == ["fax", unnamed, "zip"]
+    assert left_out(regular, table_fields=["id", "fax", "zip"], needed=["id"]) == []
+    assert left_out(objects, table_fields=None) == []
+    for what in (put(tmp_path, '{"id":"1","FAX":"3"}\n', "c.jsonl"), [{"id": "1", "FAX": 3}]):
+        with pytest.raises(InputError, match="column 2 is field fax in other letters"):
+            left_out(what, table_fields=["id", "fax"], needed=["id"])
+
+
+@pytest.mark.parametrize("irregular", ["", "\nno"])
+def test_names_left_out_are_bounded_and_can_be_shown(tmp_path, irregular):
+    """Ten thousand names that change from line to line leave a hundred, each short and printable."""
+    lines = [json.dumps({"id": str(n), f"\x1b[31m{n}" + "n" * 500: 1}) for n in range(10_500)]
+    path = put(tmp_path, "\n".join(lines) + irregular, "many.jsonl")
+    found = left_out(path, table_fields=["id"])
+    assert len(found) == 100
+    assert {len(name) for name in found} == {65}
+    assert all(name.isprintable() for name in found)
+
+
 def test_absent_files_folders_and_patterns_are_refused(tmp_path):
     """What is not there is named, and a folder is not a file."""
     for what in (tmp_path / "no.csv", tmp_path, str(tmp_path / "*.csv")):

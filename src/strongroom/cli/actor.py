@@ -93,7 +93,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Let a key pair speak for an actor, or a person sign in as one: by a passkey, or by an issuer."""
-    from strongroom.cli.actor_add import PASSKEY_PREFIX, add_identity, told
+    from strongroom.cli.actor_add import PASSKEY_PREFIX, add_identity, asked_id, told
 
     if [line, out, issuer].count(None) != 2:
         raise UsageError("one of: --line of what was made elsewhere, --out for a key pair made here, --issuer")
@@ -103,19 +103,23 @@ def add(
     if issuer is not None or (line or "").startswith(PASSKEY_PREFIX):
         if server or any(own):
             raise UsageError("a server has a key pair, and so has what has budgets of its own")
-        with open_keymaster(place) as keymaster:
+        with open_keymaster(place, actor) as keymaster:
             person = (issuer, client_id, claim, value)
             signs_in = add_identity(keymaster, actor, name, line, person, {**limits, "hours": hours})
-        _print_added(signs_in, None if signs_in is None else told(signs_in), as_json=as_json)
+            waits = asked_id(keymaster, actor, name) if signs_in is None else ""
+        _print_added(signs_in, told(signs_in) if signs_in is not None else waits, as_json=as_json)
     else:
-        state = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})
-        said = None if state is None else f"credential {state.id} speaks for {name} until {minute(state.expires)} UTC"
+        state, waits = _add_key_pair(place, actor, name, line, out, own, {**limits, "server": server})
+        said = waits if state is None else f"credential {state.id} speaks for {name} until {minute(state.expires)} UTC"
         _print_added(state, said, as_json=as_json)
 
 
-def _print_added(state: CredentialState | IdentityState | None, said: str | None, *, as_json: bool) -> None:
-    if state is None or said is None:
-        say("asked: another person who may `actors` agrees with `strongroom approve`")
+def _print_added(state: CredentialState | IdentityState | None, said: str, *, as_json: bool) -> None:
+    """What was added; or, when another person has to agree, the id `said` under which it waits."""
+    if state is None:
+        if as_json:
+            print_json({"asked": said})
+        say(f"asked: another person who may `actors` runs `strongroom approve {said}`")
     elif as_json:
         print_json(state.to_dict())
     else:
@@ -130,14 +134,16 @@ def _add_key_pair(
     out: Path | None,
     own: tuple[str | None, ...],
     limits: dict[str, Any],
-) -> CredentialState | None:
+) -> tuple[CredentialState | None, str]:
+    """The credential, or the id under which it waits for another person."""
+    from strongroom.cli.actor_add import asked_id
     from strongroom.identity.credential import new_credential, parse_public_line
     from strongroom.keymaster.wanted import Wanted, parse_budget
     from strongroom.purpose.budget import OwnBudgets
     from strongroom.purpose.model import Budget
 
     budgets = OwnBudgets(*(Budget() if text is None else parse_budget(text) for text in own))
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         if line is not None:
             named, public_key = parse_public_line(line)
             if named != name:
@@ -147,11 +153,12 @@ def _add_key_pair(
             public_key = made.public_key
             made.write(out)
         try:
-            return keymaster.credentials.add(actor, Wanted(name, public_key, budgets=budgets, **limits))
+            added = keymaster.credentials.add(actor, Wanted(name, public_key, budgets=budgets, **limits))
         except BaseException:
             if out is not None:
                 out.unlink(missing_ok=True)  # a key that nobody knows
             raise
+        return added, asked_id(keymaster, actor, name) if added is None else ""
 
 
 def list_(
@@ -163,7 +170,7 @@ def list_(
     """List every key pair, and everybody who signs in, that there is or was; sessions while they last."""
     from strongroom.cli.actor_add import identity_row
 
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         found = keymaster.credentials.all(actor)
         people = keymaster.identities.all(actor)
     if as_json:
@@ -174,18 +181,17 @@ def list_(
 
 
 def _row(state: CredentialState) -> tuple[str, ...]:
+    from strongroom.cli.actor_add import standing
+
     kind = "server" if state.server else "session" if state.identity else "caller"
     networks, purposes = ", ".join(state.networks) or "anywhere", ", ".join(state.purposes) or "all"
-    now = f"revoked {minute(state.revoked)}" if state.revoked else "in force"
-    return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), now)
+    return (state.id, state.actor, kind, networks, purposes, _budgets(state), minute(state.expires), standing(state))
 
 
 def _budgets(state: CredentialState) -> str:
-    from strongroom.keymaster.wanted import budget_words
+    from strongroom.keymaster.wanted import named_budgets
 
-    own = state.budgets
-    named = (("persons", own.budget), ("look-ups", own.lookups), ("records", own.put))
-    return "; ".join(f"{name} {words}" for name, budget in named if (words := budget_words(budget))) or "none"
+    return named_budgets(state.budgets) or "none"
 
 
 def revoke(
@@ -196,7 +202,7 @@ def revoke(
 ) -> None:
     """End a key pair, a session, or how a person signs in with all their sessions, at once."""
     place = keys_only(keys, passphrase_file)
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         try:
             of = keymaster.credentials.revoke(actor, ident).actor
         except NotFoundError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.common import minute
 from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
+    from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.embedded import EmbeddedKeymaster
     from strongroom.keymaster.identities import IdentityState
     from strongroom.keyserver.client import RemoteKeymaster
@@ -36,12 +38,26 @@ def add_identity(
     return keymaster.identities.add(actor, WantedIdentity(name, who, line, **limits))
 
 
+def asked_id(keymaster: EmbeddedKeymaster | RemoteKeymaster, actor: str, name: str) -> str:
+    """The id under which the newest waits that this actor asked for, of what speaks for `name`."""
+    waiting = [one for one in keymaster.approvals.waiting(actor) if one.actor == actor and one.state == "waiting"]
+    whose = {"actors": "of", "identity": "of_actor"}
+    found = [one.id for one in waiting if one.kind in whose and one.said[whose[one.kind]] == name]
+    return found[-1] if found else "ID"
+
+
+def standing(state: CredentialState | IdentityState, clock: Callable[[], float] = time.time) -> str:
+    """Whether what speaks for an actor may be used now."""
+    if state.revoked:
+        return f"revoked {minute(state.revoked)}"
+    return "in force" if state.expires > clock() else "expired"
+
+
 def identity_row(state: IdentityState) -> tuple[str, ...]:
     """One line of `actor list`."""
     networks, purposes = ", ".join(state.networks) or "anywhere", ", ".join(state.purposes) or "all"
-    now = f"revoked {minute(state.revoked)}" if state.revoked else "in force"
     kind = state.kind if state.kind == "passkey" else f"{state.said['claim']} {state.said['value']}"
-    return (state.id, state.actor, kind, networks, purposes, "", minute(state.expires), now)
+    return (state.id, state.actor, kind, networks, purposes, "", minute(state.expires), standing(state))
 
 
 def told(state: IdentityState) -> str:

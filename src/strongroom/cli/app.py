@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +45,8 @@ from strongroom.cli import (
     verify,
     witness,
 )
-from strongroom.errors import StrongroomError, UnavailableError, UsageError
+from strongroom.cli.common import RUNNING, minute
+from strongroom.errors import BudgetError, StrongroomError, UnavailableError, UsageError
 
 EXIT_INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -68,18 +69,37 @@ for verb in VERBS:
     verb.add_to(app)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"strongroom {version('strongroom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Keep personal records sealed per person; every read has a purpose, a budget and a line in the log."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     _no_core_dumps()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _refuse_broken_text(words)
+        RUNNING.set(_verb_of(words))
         if app(args=words, standalone_mode=False) == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
     except StrongroomError as error:
         _tell("error", str(error))
-        if error.hint:
-            _tell("hint", error.hint)
+        hint = _hint(error)
+        if hint:
+            _tell("hint", hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _tell("error", "interrupted; the room is as it was")
@@ -89,6 +109,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
         sys.exit(_usage(error) if hasattr(error, "format_message") else _defect(error))
+
+
+def _hint(error: StrongroomError) -> str | None:
+    """What to do about an error; of a spent budget also when it lets more through."""
+    if not isinstance(error, BudgetError) or error.resets_at is None:
+        return error.hint
+    when = f"as much fits again from {minute(error.resets_at)} UTC on"
+    return when if error.hint is None else f"{when}; {error.hint}"
+
+
+def _verb_of(words: Sequence[str]) -> str:
+    """The verb that stands on a command line, with its group; empty where none does."""
+    groups = {group.name for group in app.registered_groups}
+    first = words[0] if words else ""
+    if first in groups:
+        return " ".join(words[:2])
+    return first if first in {command.name for command in app.registered_commands} else ""
 
 
 def _refuse_broken_text(words: Sequence[str]) -> None:

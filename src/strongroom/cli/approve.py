@@ -36,7 +36,7 @@ def ask(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Ask to read what a purpose lets nobody read alone. Prints the id that `--approval` takes once it is agreed to."""
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         asked = keymaster.approvals.ask_read(actor, purpose, persons, reason)
     print(asked.id)
     say(f"asked: it waits until {minute(asked.expires)} UTC for somebody who approves reads for {purpose}")
@@ -52,7 +52,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Agree to what another person asked, or list what waits."""
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         if ident is None or show:
             found = [one for one in keymaster.approvals.waiting(actor) if ident is None or one.id == ident]
             _print(found, as_json=as_json, whole=show)
@@ -83,10 +83,22 @@ def _what(asked: Asked) -> str:
     if asked.kind == "unfreeze":
         return f"{said['kind']} {said['name']}: {asked.reason}"
     if asked.kind == "actors":
-        return f"a credential of {said['of']} for {said['days']:g} days"
+        return credential_words(said)
     if asked.kind == "identity":
         return f"{said['of_actor']} signs in by {identity_words(said)}"
     return f"another {asked.kind}: --text prints it"
+
+
+def credential_words(said: Mapping[str, Any]) -> str:
+    """A key pair that is going to speak for an actor, with all that limits it, and whether it is trusted to mask."""
+    from strongroom.keymaster.wanted import Wanted, named_budgets
+
+    wanted = Wanted.from_dict(said)
+    what = "a server's credential" if wanted.server else "a credential"
+    where = ", ".join(wanted.networks) or "anywhere"
+    purposes = ", ".join(wanted.purposes) or "all purposes"
+    budgets = named_budgets(wanted.budgets) or "no budget of its own"
+    return f"{what} of {wanted.of}, {wanted.id}; for {wanted.days:g} days; from {where}; {purposes}; {budgets}"
 
 
 def identity_words(said: Mapping[str, Any]) -> str:
@@ -109,7 +121,7 @@ def review(
     """List the reads that broke the glass, or close the review of one with a text."""
     if (ident is None) != (close is None):
         raise UsageError("a review is closed by its id and a text", hint="`strongroom review ID --close TEXT`")
-    with open_keymaster(keys_only(keys, passphrase_file)) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         if ident is not None and close is not None:
             receipt = keymaster.reviews.close(actor, ident, close)
             say(f"review {ident} is closed, log entry {receipt.leaf}")

@@ -64,7 +64,7 @@ def check(
 def _repair(place: Where, source: str, actor: str) -> None:
     import strongroom
 
-    with open_keymaster(place) as keymaster, progress_bar(sys.stderr, "objects") as progress:
+    with open_keymaster(place, actor) as keymaster, progress_bar(sys.stderr, "objects") as progress:
         done = strongroom.repair(place.room, source=source, keys=keymaster, actor=actor, progress=progress)
     say(f"{counted(done.objects, 'object')} looked at, {counted(len(done.mended), 'object')} mended from {source}")
     for name in done.lost:

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -36,6 +37,11 @@ CONFIG_KEYS = (
     "room_id", "issuer", "client_id",
 )  # fmt: skip
 CREDENTIAL_VARIABLE = "STRONGROOM_CREDENTIAL"
+RUNNING: ContextVar[str] = ContextVar("running", default="")
+"""The verb that runs, as it is typed: approve, actor add."""
+NOWHERE = "-"
+"""Stands for a room or a keymaster that nothing names."""
+ASKED_OF_SERVERS = "get, find, sql, explain, log --mine and log --subject are asked of the room's server"
 
 RoomOption = Annotated[str | None, typer.Option("--room", help="Folder or URL of the bucket.", metavar="URL")]
 KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder or URL of the keymaster.", metavar="PLACE")]
@@ -171,7 +177,7 @@ def ask_passphrase(prompt: str) -> str:
 
 def keys_only(keys: str | None, passphrase_file: Path | None) -> Where:
     """For verbs that need no room."""
-    return where(_config().get("room", "-"), keys, passphrase_file)
+    return where(_config().get("room", NOWHERE), keys, passphrase_file)
 
 
 def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> Where:
@@ -180,7 +186,7 @@ def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> W
     room = room or config.get("room")
     keys = keys or config.get("keys")
     if room is not None and room.startswith(("https://", "http://")):
-        keys = keys or "-"  # the server asks it
+        keys = keys or NOWHERE  # the server asks it
     if room is None or keys is None:
         missing = "room" if room is None else "keymaster"
         raise UsageError(
@@ -247,21 +253,28 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
 
     if place.behind_server:
         raise UsageError(
-            "this is done with the bucket and the keymaster, and the room is behind its server",
-            hint="name the bucket with --room, and the keymaster with --keys",
+            f"{_verb()} is done with the bucket and the keymaster, and the room is behind its server",
+            hint=f"name the bucket with --room, and the keymaster with --keys; {ASKED_OF_SERVERS}",
         )
     folder = local_folder(place.room)
     if folder is not None and not folder.is_dir():
         raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")
-    with open_keymaster(place) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
+    with open_keymaster(place, actor) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
         yield room
 
 
 @contextmanager
-def open_keymaster(place: Where) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
-    """The keymaster, open for one command: in a folder here, or behind its server."""
+def open_keymaster(place: Where, actor: str) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
+    """The keymaster, open for one command of an actor's: in a folder here, or behind its server."""
+    if place.keys == NOWHERE:
+        raise UsageError(
+            f"{_verb()} is asked of the keymaster itself, and only the room's server is named",
+            hint=f'give --keys, or write keys = "https://…" into {CONFIG}; {ASKED_OF_SERVERS}',
+        )
     if place.served:
         with place.connect() as remote:
+            if remote.actor != actor:  # what is asked is the credential's, whoever is named
+                raise UsageError(f"the credential is {remote.actor}'s, and this is asked for {actor}")
             yield remote
     else:
         with open_keys(place) as (keymaster, _):
@@ -275,7 +288,8 @@ def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
     from strongroom.keys.slot_passphrase import PassphraseKeeper
 
     if place.served:
-        raise UsageError("this is done where the keymaster's folder is", hint="run it on the keymaster's own host")
+        hint = "run it on the keymaster's own host"
+        raise UsageError(f"{_verb()} is done where the keymaster's folder is", hint=hint)
     from strongroom.keymaster.create import holds_keymaster
 
     if not holds_keymaster(Path(place.keys)):
@@ -284,6 +298,12 @@ def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
     keeper: Keeper = unlock["token"] if "token" in unlock else PassphraseKeeper(unlock["passphrase"])
     with strongroom.open_keymaster(place.keys, **unlock) as keymaster:
         yield keymaster, keeper
+
+
+def _verb() -> str:
+    """The verb that runs, as messages name it."""
+    verb = RUNNING.get()
+    return f"`{verb}`" if verb else "this"
 
 
 def leave_beside(place: Where, keymaster: EmbeddedKeymaster | RemoteKeymaster) -> None:
@@ -330,25 +350,8 @@ def as_jsonable(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def print_records(records: Sequence[Any], *, as_json: bool, show: bool) -> None:
-    """Records, field by field. On a terminal the values stand there only with --show."""
-    hidden = hides_values(show=show)
-    if as_json:
-        if hidden:
-            raise refuse_terminal()
-        print_json([{**record, "_withheld": sorted(record.withheld)} for record in records])
-        return
-    for number, record in enumerate(records):
-        if number:
-            print()
-        for name in record:
-            value = "(--show prints it)" if hidden else _text(record[name])
-            print(f"{name:<18} {value}{'   (masked)' if name in record.masked else ''}")
-        if record.withheld:
-            print(f"{'withheld':<18} {', '.join(sorted(record.withheld))}")
-
-
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a person reads it."""
     if value is None:
         return "—"
     if isinstance(value, bytes):
@@ -358,7 +361,7 @@ def _text(value: Any) -> str:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A plain table on stdout: columns as wide as they need."""
-    texts = [[_text(cell) for cell in row] for row in rows]
+    texts = [[cell_text(cell) for cell in row] for row in rows]
     widths = [max(len(h), *(len(r[i]) for r in texts)) if texts else len(h) for i, h in enumerate(headings)]
     for row in ([*headings], *texts):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -367,16 +370,6 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def counted(count: int, noun: str) -> str:
     """`1 record`, `2,000 records`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def hides_values(*, show: bool) -> bool:
-    """Whether personal values stay out of stdout: on a terminal, unless --show."""
-    return sys.stdout.isatty() and not show
-
-
-def refuse_terminal() -> UsageError:
-    """The error for values that would go to a terminal."""
-    return UsageError("personal values to a terminal", hint="--show prints them; or send stdout to a file")
 
 
 def time_of(text: str | None) -> float | None:

@@ -17,12 +17,12 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    print_records,
     say,
     where,
 )
 from strongroom.cli.get import from_stdin
 from strongroom.cli.reach import reach_room
+from strongroom.cli.showing import print_records
 from strongroom.errors import NotFoundError, UsageError
 
 

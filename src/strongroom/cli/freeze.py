@@ -39,7 +39,7 @@ def freeze(
 ) -> None:
     """Stop an actor, a purpose, or everything, at once. Without a kind: list what is frozen."""
     place = where(room, keys, passphrase_file)
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         if kind is None:
             found = keymaster.freezing.all()
             if as_json:
@@ -63,7 +63,7 @@ def unfreeze(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Ask to lift a freeze; another person agrees with `strongroom approve`."""
-    with open_keymaster(where(room, keys, passphrase_file)) as keymaster:
+    with open_keymaster(where(room, keys, passphrase_file), actor) as keymaster:
         asked = keymaster.freezing.ask_lift(actor, kind, _name(kind, name), reason)
     say(f"asked: another person who may `freeze` runs `strongroom approve {asked.id}`")
 

@@ -18,10 +18,10 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    print_records,
     where,
 )
 from strongroom.cli.reach import reach_room
+from strongroom.cli.showing import print_records
 from strongroom.errors import UsageError
 
 

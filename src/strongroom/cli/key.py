@@ -20,7 +20,6 @@ from strongroom.cli.common import (
     Where,
     ask_passphrase,
     counted,
-    hides_values,
     minute,
     open_keys,
     open_room,
@@ -31,6 +30,7 @@ from strongroom.cli.common import (
     token_of,
     where,
 )
+from strongroom.cli.showing import hides_values
 from strongroom.errors import ConflictError, KeysError, NotFoundError, UsageError
 
 if TYPE_CHECKING:

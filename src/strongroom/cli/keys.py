@@ -14,6 +14,7 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     RoomOption,
+    counted,
     minute,
     open_keys,
     print_json,
@@ -60,8 +61,8 @@ def copy(
         print_json(made.to_dict())
     else:
         say(
-            f"the keymaster is at {made.url}, as of entry {made.leaf - 1} of its log: {made.pages:,} objects of pages,"
-            f" {made.bytes:,} bytes copied"
+            f"the keymaster is at {made.url}, as of entry {made.leaf - 1} of its log:"
+            f" {counted(made.pages, 'object')} of pages, {made.bytes:,} bytes copied"
         )
 
 

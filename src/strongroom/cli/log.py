@@ -24,17 +24,16 @@ from strongroom.cli.common import (
     Where,
     as_jsonable,
     counted,
-    hides_values,
     open_room,
     print_json,
     print_table,
-    refuse_terminal,
     say,
     time_of,
     where,
 )
 from strongroom.cli.person import SubjectOption, log_of_person
 from strongroom.cli.reach import reach_room
+from strongroom.cli.showing import hides_values, refuse_terminal
 from strongroom.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:

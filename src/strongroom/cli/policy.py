@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,8 @@ def policy(
                 say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")
             else:
                 say(f"a new policy is in force, log entry {receipt.leaf}")
+        elif as_json:
+            print_json({"policy": json.loads(opened.policy.to_json()), "cedar": opened.cedar()})
         else:
             print(opened.cedar(), end="")
 

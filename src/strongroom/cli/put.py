@@ -32,7 +32,7 @@ def put(
     ] = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="utf-8, gb18030, …; found when not given.")] = None,
     file_format: Annotated[str | None, typer.Option("--format", help="csv, jsonl or parquet; for stdin.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse it all when one record does not fit.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse it all if a record or column does not fit.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Put a file that was put before.")] = False,
     room: RoomOption = None,
     keys: KeysOption = None,

@@ -14,14 +14,13 @@ from strongroom.cli.common import (
     RoomOption,
     ShowOption,
     counted,
-    hides_values,
     open_room,
     print_json,
     print_table,
-    refuse_terminal,
     say,
     where,
 )
+from strongroom.cli.showing import hides_values, refuse_terminal
 from strongroom.errors import UsageError
 
 HEADINGS = ("put", "table", "source", "reason", "field", "records", "first row")

@@ -40,7 +40,7 @@ def restore(
     import strongroom
 
     place = where(room, keys, passphrase_file)
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         with progress_bar(sys.stderr, "objects") as progress:
             report = strongroom.restore(
                 place.room, source=source, keys=keymaster, actor=actor, snapshot=snapshot, progress=progress

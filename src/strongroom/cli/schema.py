@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,12 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    JsonOption,
     KeysOption,
     PassphraseOption,
     RoomOption,
     open_room,
+    print_json,
     print_table,
     say,
     where,
@@ -34,6 +37,7 @@ def schema(
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print tables, fields and classes; with --set keep a new version, under which older records still open."""
     with open_room(where(room, keys, passphrase_file), actor) as opened:
@@ -45,6 +49,9 @@ def schema(
                 say(f"asked: another person who may `schema` runs `strongroom approve {receipt.asked}`")
             else:
                 say(f"schema {opened.schema.number} is in force, log entry {receipt.leaf}")
+            return
+        if as_json:
+            print_json(json.loads(opened.schema.to_json()))
             return
         rows = [
             (t.name, f.name, f.type, f.klass, "find" if f.find else "", "subject" if f.name == t.subject else "")

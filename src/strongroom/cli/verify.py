@@ -48,8 +48,7 @@ def verify(
     from strongroom.read.personlog import PERSON_LOG_BYTES_MAX
 
     text = _read(file, PERSON_LOG_BYTES_MAX)
-    line = None if key is None else _read(Path(key), KEY_FILE_BYTES_MAX) if Path(key).is_file() else key
-    public_key = None if line is None else parse_verifier_key(line)[1]
+    public_key = None if key is None else parse_verifier_key(_key_line(key))[1]
     if is_person_log(text):
         verify_person(text, public_key, quorum_of(witness, quorum), as_json=as_json)
         return
@@ -68,6 +67,16 @@ def verify(
     )
     for wait in found.waits:
         say(f"final waits for: {wait}")
+
+
+def _key_line(key: str) -> str:
+    """A public key as it was given, or from the file of that name."""
+    if Path(key).is_file():
+        return _read(Path(key), KEY_FILE_BYTES_MAX)
+    if "+" not in key:  # a key has two: name+hash+key
+        hint = "`strongroom log --public-key` prints it"
+        raise UsageError(f"{key} is no file, and no public key of a log", hint=hint)
+    return key
 
 
 def quorum_of(witnesses: Sequence[str] | None, least: int | None) -> Quorum | None:

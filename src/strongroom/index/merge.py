@@ -38,7 +38,8 @@ from strongroom.store.base import Store, object_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MERGE_RUNS_MAX = 64
+MERGE_RUNS_MAX = 1024
+MERGE_COMMITS_MAX = 64
 RUN_BYTES = 512 << 20
 RUN_ENTRIES = 1_500_000
 
@@ -83,7 +84,7 @@ class MergeInput:
     Args:
         store: The bucket.
         room: Room id, 16 B.
-        runs: 1 to 64 entries of runs.
+        runs: 1 to 1,024 entries of runs, of 64 commits at most: runs of one commit are disjoint, and read in turn.
         beside: Run id to the entry of its open-columns file.
         block_keys: Gives block keys of all of them.
         dead: Run id to which of its entries are dead, bool[entries]; a run that is left out has none.
@@ -140,8 +141,9 @@ def merge(
         UsageError: The runs do not belong together, or are too many.
     """
     runs = given.runs
-    if not 1 <= len(runs) <= MERGE_RUNS_MAX:
-        raise UsageError(f"1 to {MERGE_RUNS_MAX} runs are merged at once, not {len(runs)}")
+    commits = {run.commit for run in runs}
+    if not 1 <= len(runs) <= MERGE_RUNS_MAX or len(commits) > MERGE_COMMITS_MAX:
+        raise UsageError(f"1 to {MERGE_RUNS_MAX} runs of {MERGE_COMMITS_MAX} commits are merged at once")
     if any((run.table, run.kind, run.field) != (plan.table, plan.kind, plan.field) for run in runs):
         raise UsageError("runs of different tables, kinds or fields are not merged")
     tails = TailCache()
@@ -155,8 +157,7 @@ def merge(
             if output.entries >= run_entries or output.payload >= run_bytes:
                 output.next_run()
             total = total.plus(_moved(given, group, output, shapes, newest_only=newest_only, sums=sums))
-    commit = max(run.commit for run in runs)
-    return replace(total, entries=[replace(entry, commit=commit) for entry in output.finished])
+    return replace(total, entries=[replace(entry, commit=max(commits)) for entry in output.finished])
 
 
 def _moved(

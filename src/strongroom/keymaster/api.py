@@ -30,6 +30,7 @@ from strongroom.purpose.sealed import SealedRule
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from strongroom.keymaster.credentials import OwnCredential
     from strongroom.purpose.policy import Policy
     from strongroom.schema.model import Schema, Table
 
@@ -178,10 +179,13 @@ class Keymaster(Protocol):
     logs: Logs
     persons: Persons
 
+    @property
+    def credentials(self) -> OwnCredential:
+        """The credentials that sign what is asked."""
+
     def close(self) -> None:
         """Publish what is noted, then forget the keys."""
 
-    # -- what it keeps --------------------------------------------------------------------------
     def schema(self) -> Schema:
         """The schema in force."""
 

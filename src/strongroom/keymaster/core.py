@@ -33,6 +33,7 @@ Answer = dict[str, Any]
 REQUEST_ID_BYTES = 16
 REQUESTS_KEPT_SECONDS = 24 * 3600.0
 EMPTY_HEAD = Head(0, bytes(16), bytes(32), 0, bytes(16))
+_LAPSED = "SELECT id FROM lease WHERE state = 'open' AND expires < ?"
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,20 @@ class Core:
             rows.execute("DELETE FROM request WHERE made < ?", (now - REQUESTS_KEPT_SECONDS,))
             rows.execute("DELETE FROM reading WHERE expires < ?", (now,))
             self.ledger.prune(rows, now)
-            sql = "SELECT id FROM lease WHERE state = 'open' AND expires < ?"
-            for (lease,) in rows.execute(sql, (now,)).fetchall():
-                end_lease(rows, lease)
+            self._lapse(rows)
 
         self.run(job)
+
+    def lapse(self) -> None:
+        """End the leases whose time is over and give back what they reserved."""
+        if self.state.read().execute(f"{_LAPSED} LIMIT 1", (self.clock(),)).fetchone() is not None:
+            self.run(self._lapse)
+
+    def _lapse(self, rows: Rows) -> None:
+        now = self.journal.now(rows)
+        for (lease,) in rows.execute(_LAPSED, (now,)).fetchall():
+            end_lease(rows, lease)
+            self.ledger.give_back(rows, lease, now)
 
 
 def note_own(core: Core, act: str, extras: Mapping[str, int | str]) -> None:

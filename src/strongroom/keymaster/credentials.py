@@ -16,11 +16,12 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.holder import through
 from strongroom.keymaster.wanted import Wanted, budgets_of, check_named
 from strongroom.keys.rows import Rows, take
 from strongroom.purpose.budget import OwnBudgets
@@ -76,6 +77,13 @@ class CredentialState:
         return not self.purposes or purpose in self.purposes
 
 
+class OwnCredential(Protocol):
+    """What everybody may ask of the credential they sign with."""
+
+    def own(self) -> CredentialState | None:
+        """The credential that signs what is asked; None in the keymaster's own process, where nobody signs."""
+
+
 class Credentials:
     """The credentials of one keymaster.
 
@@ -100,6 +108,11 @@ class Credentials:
         core.standing.refresh()
         core.standing.require(core.standing.decider.decide_act(actor, "actors"))
         return sorted(_load(core.state.read()), key=lambda state: (-state.made, state.id))
+
+    def own(self) -> CredentialState | None:
+        """See `OwnCredential.own`."""
+        ident = through().credential
+        return self.find(ident) if ident else None
 
     def find(self, key_id: str) -> CredentialState | None:
         """The credential of a key id, whatever has become of it; None where there never was one."""

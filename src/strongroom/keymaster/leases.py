@@ -75,6 +75,19 @@ class Leases:
         answer = core.act(verb, actor, work, once=request, table=table)
         return self._lease(answer, actor, verb, table)
 
+    def forget_abandoned(self, lease: Lease, request_id: bytes) -> bool:
+        """Forget the request that a lease was granted for, if the lease was abandoned: the next one is granted anew."""
+        sql = (
+            "DELETE FROM request WHERE id = ? AND"
+            " EXISTS (SELECT 1 FROM lease WHERE lease.id = ? AND state = 'abandoned') RETURNING 1"
+        )
+
+        def job(rows: Rows) -> bool:
+            return rows.execute(sql, (request_id, lease.lease_id)).fetchone() is not None
+
+        gone: bool = self._core.run(job)
+        return gone
+
     def begin_maintenance(self, actor: str, verb: str) -> Lease:
         """See `Keymaster.begin_maintenance`."""
         if verb not in MAINTENANCE_VERBS:
@@ -139,7 +152,7 @@ class Leases:
         """
         row = rows.execute("SELECT verb, state, expires, actor FROM lease WHERE id = ?", (lease.lease_id,)).fetchone()
         if row is not None and row[1] == "committed":
-            raise ConflictError("what the lease was for is done", hint="it was committed before: nothing is done twice")
+            raise ConflictError("what the lease was for is done", hint=_done_as(rows, lease))
         if row is None or row[1] != "open" or row[2] <= self._core.clock():
             raise ConflictError("the lease has ended", hint="begin again; nothing of it was kept")
         if row[0] not in verbs:
@@ -298,6 +311,7 @@ class Leases:
         self, rows: Rows, lease: Lease, new: Head, digests: Sequence[bytes], dropped_keys: Sequence[bytes]
     ) -> None:
         ident = lease.lease_id
+        self._core.ledger.keep(rows, ident)
         rows.execute("UPDATE lease SET state = 'committed' WHERE id = ?", (ident,))
         rows.execute("UPDATE batch SET state = 'committed' WHERE lease = ? AND state = 'sealed'", (ident,))
         rows.execute("UPDATE batch SET state = 'dead' WHERE lease = ? AND state = 'minted'", (ident,))
@@ -320,9 +334,18 @@ class Leases:
             end_lease(rows, lease.lease_id)
             if lease.verb not in NOTED_AS:
                 self._core.journal.note(rows, entry)
+            self._core.ledger.give_back(rows, lease.lease_id, self._core.journal.now(rows))
 
         self._core.run(job)
         self._core.noted.set()
+
+
+def _done_as(rows: Rows, lease: Lease) -> str:
+    """As what a lease was committed."""
+    sql = "SELECT number FROM head JOIN file_key ON file_key.id = head.key WHERE file_key.lease = ?"
+    row = rows.execute(sql, (lease.lease_id,)).fetchone()
+    which = "" if row is None else f" as snapshot {row[0]}, which `strongroom log` shows"
+    return f"it was committed{which}: nothing is done twice, and there is nothing to repeat"
 
 
 def _check_commit(lease: Lease, base: Head, new: Head, digests: Sequence[bytes]) -> None:

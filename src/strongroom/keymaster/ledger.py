@@ -6,6 +6,8 @@ Rules it keeps:
 2. A person counts once in a scope and window. One row per scope and person says when the person was last
    released; the counts of slots follow from it.
 3. Counts are cached while nobody else writes; they are written once per commit, by `flush`.
+4. What a lease reserves is spent at once. If it ends without a commit that is given back, once, and of each scope in a
+   window no more than the scope's limit again.
 
 The arithmetic of windows and slots is in `purpose.budget`.
 """
@@ -19,10 +21,11 @@ from typing import Any
 
 from strongroom.keymaster.state import State
 from strongroom.keys.rows import Rows, counter, put
-from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining
+from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, window_limit
 
 ASKED_ONE_BY_ONE_MAX = 32
 PRUNE_SECONDS = 24 * 3600
+RETURNED = "returned"
 
 Counts = dict[int, int]
 
@@ -138,14 +141,69 @@ class Ledger:
         found = [remaining(limit, now, self._count(rows, limit)) for limit in limits]
         return min(found) if found else None
 
+    # -- reserving ------------------------------------------------------------------------------
+    def reserve(self, rows: Rows, lease: bytes, plan: Plan) -> None:
+        """Apply a plan of counts for a lease: it is kept when the lease commits, else given back."""
+        self.apply(rows, plan)
+        sql = (
+            "INSERT INTO reserved VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (lease, scope, period, slot) DO UPDATE SET count = reserved.count + excluded.count"
+        )
+        for limit, deltas in plan.deltas:
+            scope = self._scope(rows, limit.scope)
+            kept = [(lease, scope, limit.window, slot, count, limit.limit) for slot, count in deltas.items()]
+            rows.executemany(sql, kept)
+
+    def keep(self, rows: Rows, lease: bytes) -> None:
+        """What the lease reserved stays spent."""
+        rows.execute("DELETE FROM reserved WHERE lease = ?", (lease,))
+
+    def give_back(self, rows: Rows, lease: bytes, now: float) -> None:
+        """Give back what an ended lease reserved; last in its part of a transaction, as it changes what is cached.
+
+        What was sealed is known to who sealed it: of each scope no more is given back in a window than its limit, so
+        that nobody seals without end by never committing.
+        """
+        self._fresh()
+        sql = (
+            "SELECT name, period, slot, count, most FROM reserved JOIN scope ON scope.id = reserved.scope"
+            " WHERE lease = ? ORDER BY name, period, slot DESC"
+        )
+        groups: list[tuple[Limit, Limit, list[tuple[int, int]]]] = []
+        for (name, window), group in groupby(rows.execute(sql, (lease,)).fetchall(), key=lambda row: row[:2]):
+            held = list(group)
+            most = max(row[4] for row in held)
+            slots = [(row[2], row[3]) for row in held]
+            groups.append((window_limit(name, window, most), window_limit(f"{RETURNED}/{name}", window, most), slots))
+        if not groups:
+            return
+        left = min(remaining(returned, now, self._count(rows, returned)) for _, returned, _ in groups)
+        for limit, returned, slots in groups:
+            spare = left
+            for slot, count in slots:
+                back = min(count, spare, self._count(rows, limit).get(slot, 0))
+                self._add(limit, slot, -back)
+                self._add(returned, returned.slot(now), back)
+                spare -= back
+        self.keep(rows, lease)
+
+    def held(self, rows: Rows, rule: str) -> int:
+        """How much of a limit, by its rule, leases hold that have neither committed nor ended."""
+        scope, _, window = rule.rpartition("/")
+        sql = "SELECT sum(count) FROM reserved JOIN scope ON scope.id = reserved.scope WHERE name = ? AND period = ?"
+        return int(rows.execute(sql, (scope, window)).fetchone()[0] or 0)
+
     # -- applying -------------------------------------------------------------------------------
+    def _add(self, limit: Limit, slot: int, delta: int) -> None:
+        counts = self._counts[limit.scope, limit.window]
+        counts[slot] = counts.get(slot, 0) + delta
+        self._dirty.add((limit.scope, limit.window, slot))
+
     def apply(self, rows: Rows, plan: Plan) -> None:
         """Write what was planned; the counts follow with `flush`."""
         for limit, deltas in plan.deltas:
-            counts = self._counts[limit.scope, limit.window]
             for slot, delta in deltas.items():
-                counts[slot] = counts.get(slot, 0) + delta
-                self._dirty.add((limit.scope, limit.window, slot))
+                self._add(limit, slot, delta)
         for scope, ordinals in plan.persons:
             ident = self._scope(rows, scope)
             if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
@@ -173,7 +231,11 @@ class Ledger:
         self._dirty.clear()
 
     def raise_counts(self, rows: Rows, counts: Iterable[Sequence[Any]]) -> None:
-        """Raise counts (scope, period, slot, count) where they are lower; `forget` what is cached afterwards."""
+        """Raise counts (scope, period, slot, count) where they are lower; `forget` what is cached afterwards.
+
+        Whatever is reserved stays spent: its lease may have committed in what was lost.
+        """
+        rows.execute("DELETE FROM reserved")
         sql = (
             "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (scope, period, slot) DO UPDATE SET count ="
             " CASE WHEN excluded.count > spent.count THEN excluded.count ELSE spent.count END"

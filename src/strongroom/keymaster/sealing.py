@@ -4,7 +4,8 @@ Rules it keeps:
 
 1. Only a batch that was minted for this very lease is sealed for, once: its rows are numbered from 0, and a second
    sealing would use nonces twice.
-2. The put's budget is spent in the transaction that makes new persons live and marks the batch sealed.
+2. The put's budget is spent in the transaction that makes new persons live and marks the batch sealed. It is given back
+   when the lease ends without a commit.
 3. Index tokens are handed out once per batch and field, for no more values than the batch has records: a lease to
    put is no oracle for whole number spaces.
 4. A put that began before a person was erased leaves nothing of that person alive: such rows are sealed under keys
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, DeniedError, InputError, UsageError
+from strongroom.errors import BudgetError, ConflictError, DeniedError, InputError, UsageError
 from strongroom.keymaster.api import Lease, SealingKeys
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.holder import through
-from strongroom.keymaster.leases import PUT_VERBS, Leases
+from strongroom.keymaster.leases import LEASE_SECONDS, PUT_VERBS, Leases
 from strongroom.keymaster.racing import ensure_living
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
@@ -60,6 +61,7 @@ class Sealing:
             raise UsageError(f"a batch has 1 to {BATCH_RECORDS_MAX} records")
         if identifiers.null_count:
             raise InputError(f"{identifiers.null_count} records of the batch name no subject")
+        core.lapse()
         own = self._batch(core.state.read(), lease, batch)
         _must_be(own, "minted")
         subjects = tokens(core.subject.inner, core.subject.outer, identifiers)
@@ -68,17 +70,28 @@ class Sealing:
             _must_be(self._batch(rows, lease, batch), "minted")
             rule = (*through().limits("puts"), *limits(core.standing.policy, lease.actor, None, "puts"))
             plan = core.ledger.plan_count(rows, rule, size, core.journal.now(rows))
-            core.ledger.apply(rows, plan)
+            core.ledger.reserve(rows, lease.lease_id, plan)
             core.ledger.flush(rows)
             rows.execute("UPDATE batch SET state = 'sealed', records = ? WHERE sequence = ?", (size, own.sequence))
 
         try:
             secrets, new = ensure_living(core, lease, own.sequence, subjects, within)
         except DeniedError as error:
-            self._refuse(lease, error)
+            self._refuse(lease, self._told(error))
             raise
         keys = {klass: batch_keys(secrets, own.table.compartments[klass], batch) for klass in own.table.classes}
         return SealingKeys(subjects, keys, new)
+
+    def _told(self, error: DeniedError) -> DeniedError:
+        """The refusal, with what puts under way hold of the budget that refused."""
+        if isinstance(error, BudgetError) and error.hint is None:
+            held = self._core.ledger.held(self._core.state.read(), error.rule or "")
+            if held:
+                error.hint = (
+                    f"puts that have not ended hold {held:,} of it, this one among them: what they do not commit comes"
+                    f" back when they end, and {LEASE_SECONDS / 60:.0f} minutes after they were cut off"
+                )
+        return error
 
     def _refuse(self, lease: Lease, error: DeniedError) -> None:
         """Note a refusal; the error itself is the caller's to raise."""

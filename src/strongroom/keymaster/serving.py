@@ -20,6 +20,7 @@ from strongroom.keymaster.holder import Holder
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
+from strongroom.keymaster.replies import Replies
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of, words_of
 
@@ -49,6 +50,7 @@ class Serving:
         self._lookups = lookups
         self._unlocking = unlocking
         self._leases = leases
+        self.replies = Replies(core)
 
     def read(self, signer: Signer, holder: Holder, verb: str, said: asked.Read, files: Sequence[bytes]) -> Granted:
         """Open a reading for one signed request.
@@ -99,7 +101,10 @@ class Serving:
     def put(self, signer: Signer, plan: asked.Put) -> Lease:
         """Leave to put in a caller's name; see `Keymaster.begin_put`."""
         self.once(signer)
-        return self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
+        lease = self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
+        if signer.again is not None and self._leases.forget_abandoned(lease, signer.act):
+            return self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
+        return lease
 
     def erase(self, signer: Signer) -> Lease:
         """Leave to erase in a caller's name; see `Keymaster.begin_maintenance`."""

@@ -7,7 +7,7 @@ kept to what PostgreSQL says alike.
 
 from strongroom.keys.rows import PAGE_TABLES
 
-FORMAT = 2
+FORMAT = 3
 
 TABLES = f"""
 {PAGE_TABLES}
@@ -94,12 +94,18 @@ CREATE TABLE reading (id BLOB PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT
 CREATE TABLE request (id BLOB PRIMARY KEY, digest BLOB NOT NULL, answer TEXT NOT NULL,
   made REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX request_by_time ON request (made);
+CREATE TABLE reply (id BLOB PRIMARY KEY, digest BLOB NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL,
+  made REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX reply_by_time ON reply (made);
 
 CREATE TABLE scope (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE seen (scope INTEGER NOT NULL REFERENCES scope(id), ordinal INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (scope, ordinal)) WITHOUT ROWID;
 CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT NULL, slot INTEGER NOT NULL,
   count INTEGER NOT NULL, PRIMARY KEY (scope, period, slot)) WITHOUT ROWID;
+CREATE TABLE reserved (lease BLOB NOT NULL REFERENCES lease(id), scope INTEGER NOT NULL REFERENCES scope(id),
+  period TEXT NOT NULL, slot INTEGER NOT NULL, count INTEGER NOT NULL, most INTEGER NOT NULL,
+  PRIMARY KEY (lease, scope, period, slot)) WITHOUT ROWID;
 
 CREATE TABLE log_key (number INTEGER PRIMARY KEY, public_key BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER);
 CREATE TABLE leaf (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, entry BLOB NOT NULL);

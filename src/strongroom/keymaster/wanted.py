@@ -150,6 +150,12 @@ def budget_words(budget: Budget) -> str:
     return ",".join(f"{name}={budget.window(name)}" for name in WINDOWS if budget.window(name) is not None)
 
 
+def named_budgets(own: OwnBudgets) -> str:
+    """The budgets of one credential in words, `persons hour=20,day=50; records day=9`; empty where it has none."""
+    named = (("persons", own.budget), ("look-ups", own.lookups), ("records", own.put))
+    return "; ".join(f"{name} {words}" for name, budget in named if (words := budget_words(budget)))
+
+
 def check_network(text: str) -> str:
     """An address or network as it is kept; UsageError if it is none."""
     try:

@@ -226,6 +226,9 @@ _ALL = (
     _call("served.lease", SERVER, LeaseSaid, request=Original),
     _call("served.log", SERVER, list[dict[str, Any]], request=Original),
     _call("served.whoever", SERVER, str, request=Original),
+    _call("served.own", SERVER, CredentialState | None, request=Original),
+    _call("served.answered", SERVER, str | None, request=Original),
+    _call("served.keep_answer", SERVER, None, lease_id=bytes, answer=str),
     _call("served.proofs", LEASE, list[ErasureProof], leaves=list[int]),
     # what a person is told
     _call("persons.begin", READING, PersonAsked, table=str, identifier=str),
@@ -236,6 +239,7 @@ _ALL = (
     _call("credentials.add", ACTOR, CredentialState | None, wanted=Wanted),
     _call("credentials.revoke", ACTOR, CredentialState, ident=str),
     _call("credentials.sign_out", ANYBODY, None),
+    _call("credentials.own", ANYBODY, CredentialState | None),
     _call("identities.all", ACTOR, list[IdentityState]),
     _call("identities.add", ACTOR, IdentityState | None, wanted=WantedIdentity),
     _call("identities.revoke", ACTOR, IdentityState, ident=str),

@@ -122,6 +122,10 @@ class RemoteCredentials:
         """End the session that asks; see `Credentials.sign_out`."""
         self._ask("credentials.sign_out")
 
+    def own(self) -> CredentialState | None:
+        """See `OwnCredential.own`."""
+        return cast("CredentialState | None", self._ask("credentials.own"))
+
 
 class RemoteIdentities:
     """See `keymaster.identities.Identities`; the credential says who."""

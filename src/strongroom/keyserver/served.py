@@ -75,6 +75,7 @@ class Served:
         self._callers = callers
         self._clock = clock
         self._leased: OrderedDict[bytes, _Leased] = OrderedDict()
+        self._done: OrderedDict[bytes, _Leased] = OrderedDict()
 
     # -- requests -------------------------------------------------------------------------------
     def caller(self, server: CredentialState, key_id: str) -> Known | None:
@@ -131,6 +132,25 @@ class Served:
         signer, _verb, _said = self._signed(server, request)
         self._keymaster.serving.once(signer)
         return signer.actor
+
+    def own(self, server: CredentialState, request: Original) -> CredentialState | None:
+        """The credential behind a signed request, for which nothing else is asked."""
+        signer, _verb, _said = self._signed(server, request)
+        self._keymaster.serving.once(signer)
+        return self._keymaster.credentials.find(signer.credential)
+
+    def answered(self, server: CredentialState, request: Original) -> str | None:
+        """What the same put or erasure under the same `Idempotency-Key` was answered; see `Replies.find`."""
+        signer, _verb, _said = self._signed(server, request)
+        return self._keymaster.serving.replies.find(signer)
+
+    def keep_answer(self, server: CredentialState, lease_id: bytes, answer: str) -> None:
+        """Keep what was answered of an act that this server did under a lease in a caller's name."""
+        _servers_only(server)
+        made = self._done.pop(lease_id, None) or self._leased.get(lease_id)
+        if made is None or not hmac.compare_digest(made.server, server.id):
+            raise ConflictError("the lease has ended", hint="the answer is not kept")
+        self._keymaster.serving.replies.keep(made.signer, answer)
 
     def _signed(self, server: CredentialState, request: Original) -> tuple[Signer, str, asked.Asked]:
         _servers_only(server)
@@ -207,6 +227,9 @@ class Served:
                 made.leaves.update(receipt.leaf for receipt in answer)
         if call == "commit":
             self._leased.pop(lease.lease_id, None)
+            self._done[lease.lease_id] = made
+            if len(self._done) > LEASES_KEPT_MAX:
+                self._done.popitem(last=False)
 
     def proofs(self, lease: Lease, leaves: list[int]) -> Any:
         """Proofs of the erasures that a lease in a caller's name made."""

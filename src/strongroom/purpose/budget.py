@@ -158,9 +158,14 @@ def _limits(scope: str, budget: Budget) -> tuple[Limit, ...]:
     for window in WINDOWS:
         limit = budget.window(window)
         if limit is not None:
-            seconds = SLOT_SECONDS[window]
-            found.append(Limit(scope, window, seconds, WINDOW_SECONDS[window] // seconds + 1, limit))
+            found.append(window_limit(scope, window, limit))
     return tuple(found)
+
+
+def window_limit(scope: str, window: str, most: int) -> Limit:
+    """A limit of one scope in the window of this name: hour, day or month."""
+    seconds = SLOT_SECONDS[window]
+    return Limit(scope, window, seconds, WINDOW_SECONDS[window] // seconds + 1, most)
 
 
 def _put_budget(policy: Policy, actor: str) -> Budget:

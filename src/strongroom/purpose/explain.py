@@ -7,15 +7,30 @@ decision.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from strongroom.purpose.budget import Limit, limits, most_in_a_day
+from strongroom.purpose.budget import Kind, Limit, OwnBudgets, credential_limits, limits, most_in_a_day
 from strongroom.purpose.cedar import Decider, Decision
 from strongroom.purpose.model import Policy, Purpose
 from strongroom.purpose.sealed import sealed_lines
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema
+
+
+class Own(Protocol):
+    """The credential that an actor signs with, as far as it limits what they see."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def budgets(self) -> OwnBudgets:
+        """The most that it may spend by itself."""
+
+    def allows(self, purpose: str) -> bool:
+        """Whether it may be used under a purpose."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ def explain(
     field: str | None = None,
     *,
     decider: Decider | None = None,
+    own: Own | None = None,
 ) -> Explanation:
     """Explain what an actor may see.
 
@@ -65,6 +81,7 @@ def explain(
         table: Table name.
         field: Field name; None for the whole table.
         decider: The decider in use, so that it need not be made again.
+        own: The credential that the actor signs with: what limits it besides the policy is explained too.
     """
     judge = decider or Decider(policy, schema)
     names = sorted(policy.purposes) if purpose is None else [purpose]
@@ -73,6 +90,8 @@ def explain(
     refused = Decision(False, "purposes", "the policy has no purposes")
     for name in names:
         decision = _best(judge, policy, actor, name, table, field)
+        if decision.allowed and own is not None and not own.allows(name):
+            decision = Decision(False, "credential.purposes", "the credential is not for this purpose")
         if decision.allowed:
             found.append((name, decision))
             lines.extend(_allowed(policy, judge, actor, name, table, field, decision))
@@ -83,6 +102,10 @@ def explain(
     if not found:
         return Explanation(False, refused.rule, tuple(lines), 0)
     most = _most(policy, [name for name, _ in found])
+    if own is not None:
+        lines.extend(_own_lines(own))
+        mine = most_in_a_day(own.budgets.budget)
+        most = most if mine is None else min(most, mine)
     lines.append(f"the most that can leave to {actor} in a day: {most} persons")
     return Explanation(True, found[0][1].rule, tuple(lines), most)
 
@@ -137,6 +160,15 @@ def _verbs(judge: Decider, rule: Purpose, actor: str, table: str) -> str:
 def _acts(judge: Decider, actor: str, table: str) -> list[str]:
     answer = judge.decide_act(actor, "put", table)
     return [f"may put into {table} (rule {answer.rule})"] if answer.allowed else []
+
+
+def _own_lines(own: Own) -> list[str]:
+    kinds: tuple[tuple[Kind, str], ...] = (("persons", "budget"), ("lookups", "look-ups"), ("puts", "records put"))
+    return [
+        f"  {name} of this credential: {_words(limit)}"
+        for kind, name in kinds
+        for limit in credential_limits(own.id, own.budgets, kind)
+    ]
 
 
 def _words(limit: Limit) -> str:

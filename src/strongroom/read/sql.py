@@ -143,6 +143,7 @@ def run(
         table = _ask(engine, plan.answer, "groups", groups, feed)
     finally:
         timer.cancel()
+        timer.join()  # a thread that still holds the engine would keep it past the interpreter's end
         engine.close()
     if len(table) >= SQL_GROUPS_MAX:
         raise UsageError(f"an answer has at most {SQL_GROUPS_MAX} groups", hint="group more coarsely, or use limit")

@@ -24,7 +24,8 @@ from strongroom.errors import ConflictError, IntegrityError, NotFoundError, Usag
 from strongroom.keymaster.api import BucketCopy
 from strongroom.replicate.locked import LockedTarget
 from strongroom.replicate.plan import Item, Plan, plan_of
-from strongroom.replicate.transfer import Kept, Moved, Progress, missing, move, verify
+from strongroom.replicate.transfer import Moved, Progress, missing, move, verify
+from strongroom.write.kept import Kept
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster

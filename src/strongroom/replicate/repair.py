@@ -19,8 +19,9 @@ from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.replicate.locked import settled
 from strongroom.replicate.plan import Item, item_of
-from strongroom.replicate.transfer import Kept, Moved, Progress, verified, verify
+from strongroom.replicate.transfer import Moved, Progress, verified, verify
 from strongroom.store.base import object_name
+from strongroom.write.kept import Kept
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys

@@ -26,10 +26,11 @@ from strongroom.errors import ConflictError, IntegrityError, NotFoundError
 from strongroom.replicate.copy import SIDE_FOLDERS
 from strongroom.replicate.locked import fetch, settled
 from strongroom.replicate.plan import Item, Plan, plan_of
-from strongroom.replicate.transfer import Kept, Moved, Progress, missing, move
+from strongroom.replicate.transfer import Moved, Progress, missing, move
 from strongroom.seal.blocks import KIND_SNAPSHOT
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
+from strongroom.write.kept import Kept
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Head, Keymaster, Lease

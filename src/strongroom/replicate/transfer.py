@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,13 +19,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, IntegrityError
 from strongroom.store.base import in_pieces
+from strongroom.write.kept import Kept
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.api import Keymaster, Lease
     from strongroom.replicate.plan import Item
     from strongroom.store.base import Store
 
-RENEW_SECONDS = 60.0
 WORKERS = 4
 
 Progress = Callable[[int, int, int | None], None]
@@ -34,28 +32,6 @@ Progress = Callable[[int, int, int | None], None]
 
 Write = Callable[["Item", Iterable[bytes]], None]
 """Writes one new object from its pieces, in order; nothing is there when the pieces raise."""
-
-
-class Kept:
-    """A lease that is renewed while objects move, however long that takes.
-
-    Args:
-        keymaster: Whose lease it is.
-        lease: As it began.
-        clock: Seconds, from any start.
-    """
-
-    def __init__(self, keymaster: Keymaster, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lease = lease
-        self._keymaster = keymaster
-        self._clock = clock
-        self._renewed = clock()
-
-    def tick(self) -> None:
-        """Renew it if that is due; one thread at a time."""
-        if self._clock() - self._renewed > RENEW_SECONDS:
-            self.lease = self._keymaster.renew(self.lease)
-            self._renewed = self._clock()
 
 
 @dataclass

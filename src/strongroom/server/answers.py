@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from strongroom.errors import InputError
+
 
 class RecordSaid(msgspec.Struct, frozen=True):
     """One record: its shown fields by name, which of them are masked, and which are withheld."""
@@ -136,6 +138,15 @@ class WhoamiSaid(msgspec.Struct, frozen=True):
     purposes: list[str]
     log_key: str
 
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise InputError(f"no JSON for {type(value).__name__}")
+
+
+encoded = msgspec.json.Encoder(enc_hook=_plain).encode
+"""An answer as JSON."""
 
 ANSWERS: dict[str, type[msgspec.Struct]] = {
     "get": GotSaid,

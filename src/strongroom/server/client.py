@@ -118,7 +118,7 @@ class RoomClient(Closing):
             what: Where the records come from.
             format: csv or jsonl; found out from a file's name when not given.
             records: The greatest number of records; it is signed. As many as there are lines when not given.
-            strict: Refuse the whole put when one record does not fit.
+            strict: Refuse the whole put when one record does not fit, or a column that the table does not have.
             again: Put what was put before.
             idempotency_key: Under which the same put, sent again, is done once.
         """

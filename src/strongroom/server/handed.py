@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from strongroom.errors import StrongroomError
+from strongroom.identity.signing import IDEMPOTENCY
 from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Released
 from strongroom.keymaster.erasureapi import ErasureProof
 from strongroom.keyserver.client import RemoteKeymaster, lease_of
@@ -16,6 +19,7 @@ from strongroom.seal.blocks import block_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.serving import Granted
     from strongroom.keyserver.calls import Original
     from strongroom.purpose.model import Policy
@@ -41,6 +45,7 @@ class HandedOn(RemoteKeymaster):
         self._files = list(files)
         self._granted: Granted | None = None
         self._ended = False
+        self._leased: Lease | None = None
         self.erasures = _Erasures(self._ask)
 
     # -- what the server knows already ----------------------------------------------------------
@@ -124,19 +129,34 @@ class HandedOn(RemoteKeymaster):
     def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
         """See `Keymaster.begin_put`: into which table, and how much, stands in what the caller signed."""
         del actor, table, request_id, verb
-        return lease_of(self._ask("served.lease", request=self._request))
+        self._leased = lease_of(self._ask("served.lease", request=self._request))
+        return self._leased
 
     def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
         """See `Keymaster.begin_maintenance`."""
         del actor, verb
-        lease = lease_of(self._ask("served.lease", request=self._request))
-        self.erasures = _Erasures(self._ask, lease)
-        return lease
+        self._leased = lease_of(self._ask("served.lease", request=self._request))
+        self.erasures = _Erasures(self._ask, self._leased)
+        return self._leased
 
     # -- the rest -------------------------------------------------------------------------------
     def handed_log(self) -> list[dict[str, Any]]:
         """The entries of the log that the caller signed for."""
         return cast("list[dict[str, Any]]", self._ask("served.log", request=self._request))
+
+    def own(self) -> CredentialState | None:
+        """The credential behind the request, for which nothing else is asked."""
+        return cast("CredentialState | None", self._ask("served.own", request=self._request))
+
+    def answered(self) -> str | None:
+        """What the same request under the same `Idempotency-Key` was answered."""
+        return cast("str | None", self._ask("served.answered", request=self._request))
+
+    def keep_answer(self, answer: str) -> None:
+        """Keep what the act is answered, for a repeat; not kept is no error: the act is done."""
+        if self._leased is not None and IDEMPOTENCY in self._request.headers:
+            with contextlib.suppress(StrongroomError):
+                self._ask("served.keep_answer", lease_id=self._leased.lease_id, answer=answer)
 
     def whoever(self) -> str:
         """The actor behind the request, for which nothing else is asked."""

@@ -5,7 +5,8 @@ Rules it keeps:
 1. Nothing is answered, and no body is read, before a signature of a key that the keymaster knows was verified.
    Everybody else gets the same 401, whatever they ask.
 2. The server decides nothing about its callers: what they signed goes on to the keymaster as it came.
-3. An answer under an `Idempotency-Key` is given again to the same request of the same credential, and to no other.
+3. An answer under an `Idempotency-Key` is given again to the same request of the same credential, and to no other: from
+   memory, and of puts and erasures from the keymaster, which keeps them over a restart.
 4. Of an error that nobody expected only the place is told, to the operator; nothing here is logged that a request said.
 """
 
@@ -15,17 +16,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from strongroom.errors import ConflictError, InputError, NotFoundError, StrongroomError, UsageError
+from strongroom.errors import ConflictError, NotFoundError, StrongroomError, UsageError
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keyserver.calls import Known, Original
 from strongroom.keyserver.listen import SMALL_BODY
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Reply, length_of
+from strongroom.server.answers import encoded
 from strongroom.server.callers import CallerKeys
 from strongroom.server.problem import MEDIA, TYPE, reply_of
 from strongroom.server.verbs import Verbs
@@ -39,15 +39,6 @@ JSON = b"application/json"
 REPLIES_KEPT_MAX = 10_000
 REPLY_KEPT_BYTES_MAX = 1 << 16
 REPLIES_KEPT_SECONDS = 24 * 3600.0
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise InputError(f"no JSON for {type(value).__name__}")
-
-
-_ENCODE = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ class Api:
         except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
             defect(error)
             problem = {"type": f"{TYPE}defect", "title": "a defect of the server", "status": 500}
-            reply = Reply(500, _ENCODE(problem), MEDIA)
+            reply = Reply(500, encoded(problem), MEDIA)
         self._metrics.answered(verb or "none", reply.status, self._clock() - started)
         return reply
 
@@ -136,7 +127,8 @@ class Api:
                 self._replies.popitem(last=False)
         reply: Reply | None = None
         try:
-            reply = self._answer(who, verb, path, body)
+            before = self._verbs.answered(_original(who, verb, path, body)) if verb in asked.LEASES else None
+            reply = self._answer(who, verb, path, body) if before is None else Reply(200, before, JSON)
             return reply
         finally:
             with self._lock:
@@ -150,7 +142,7 @@ class Api:
         said = asked.read_asked(verb, who.signed.plan if verb == "put" else body)
         request = _original(who, verb, path, body)
         found = getattr(self._verbs, verb.replace("-", "_"))(request, who.known.actor, said, body)
-        return Reply(200, _ENCODE(found), JSON)
+        return Reply(200, encoded(found), JSON)
 
 
 def _original(who: Who, verb: str, path: str, body: bytes) -> Original:

@@ -26,6 +26,7 @@ from strongroom.server.answers import (
     SubjectLogSaid,
     TableSaid,
     WhoamiSaid,
+    encoded,
 )
 from strongroom.server.handed import HandedOn
 from strongroom.server.problem import problem_of
@@ -116,14 +117,23 @@ class Verbs:
             keys = HandedOn(self._keys, request, actor)
             options = PutOptions(None, None, said.format, strict=said.strict, again=said.again)
             done = put(self._session.store, keys, actor, said.table, io.BytesIO(body), options)
-        return PutSaid(**done.to_dict())
+        answer = PutSaid(**done.to_dict())
+        keys.keep_answer(encoded(answer).decode())
+        return answer
 
     def erase(self, request: Original, actor: str, said: asked.Erase, _body: bytes) -> EraseSaid:
         """Subjects, for good."""
         from strongroom.erase.erasing import erase
 
-        session = self._session.speaking(HandedOn(self._keys, request, actor), actor)
-        return EraseSaid(**erase(session, said.subjects, said.reason).to_dict())
+        keys = HandedOn(self._keys, request, actor)
+        done = EraseSaid(**erase(self._session.speaking(keys, actor), said.subjects, said.reason).to_dict())
+        keys.keep_answer(encoded(done).decode())
+        return done
+
+    def answered(self, request: Original) -> bytes | None:
+        """What the same put or erasure under the same `Idempotency-Key` was answered, by whichever server."""
+        found = HandedOn(self._keys, request, "").answered()
+        return None if found is None else found.encode()
 
     def verify(self, request: Original, actor: str) -> None:
         """Raise what the keymaster raises of a request that is to have the answer of one before."""
@@ -140,9 +150,10 @@ class Verbs:
         """Why the caller may or may not see something."""
         from strongroom.purpose.explain import explain
 
-        actor = HandedOn(self._keys, request, actor).whoever()
+        own = HandedOn(self._keys, request, actor).own()
         policy, schema = self._keys.policy(), self._keys.schema()
-        found = explain(policy, schema, actor, said.purpose, said.table, said.field)
+        actor = actor if own is None else own.actor
+        found = explain(policy, schema, actor, said.purpose, said.table, said.field, own=own)
         return ExplainSaid(found.allowed, found.rule, found.most_per_day, list(found.lines))
 
     def schema(self, request: Original, actor: str, _said: asked.Nothing, _body: bytes) -> SchemaSaid:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.catalog import Catalog
@@ -22,13 +22,15 @@ from strongroom.catalog.freshness import prune_tail
 from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.catalog.runs import RunPlan
 from strongroom.errors import IntegrityError
-from strongroom.index.merge import MERGE_RUNS_MAX, Merged, MergeInput, merge
+from strongroom.index.merge import Merged, MergeInput, merge
 from strongroom.index.sums import EntrySum, note_name
 from strongroom.seal.blocks import KIND_INDEX, KIND_OPEN_COLUMNS, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import object_name
 from strongroom.write.commit import Change, commit_change
+from strongroom.write.kept import Kept
 from strongroom.write.purging import Marks, Purge
+from strongroom.write.tiers import chosen_runs
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys, ObjectEntry
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from strongroom.store.base import Store
 
 KEEP_SECONDS = 35 * 24 * 3600.0
-TIER_RATIO = 4  # a run is merged with the newer ones when they hold at least a quarter as many entries together
 
 
 @dataclass
@@ -51,6 +52,12 @@ class CompactReport:
     dead: int = 0
     removed: int = 0
     snapshot: int = 0
+
+    def followed_by(self, later: CompactReport) -> CompactReport:
+        """This and a later one together."""
+        names = ("entries", "superseded", "dead", "removed")
+        summed = {name: getattr(self, name) + getattr(later, name) for name in names}
+        return replace(later, runs_before=self.runs_before, **summed)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -74,24 +81,36 @@ def compact(
         keep_seconds: How long a superseded snapshot is kept.
         now: Seconds since 1970.
     """
+    report, more = _round(store, keymaster, actor, keep_seconds, now)
+    while more:  # more commits than are merged at once: what was merged is merged again
+        again, more = _round(store, keymaster, actor, keep_seconds, now)
+        report = report.followed_by(again)
+    return report
+
+
+def _round(
+    store: Store, keymaster: Keymaster, actor: str, keep_seconds: float, now: Callable[[], float]
+) -> tuple[CompactReport, bool]:
     lease = keymaster.begin_maintenance(actor=actor, verb="compact")
     try:
         block_keys = lease_block_keys(keymaster, lease)
         catalog = Catalog(store, keymaster.room_id, keymaster.head(), block_keys)
         report = CompactReport(snapshot=catalog.head.number)
         purge = Purge(store, keymaster, lease, block_keys, now())
-        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge)
-        change = work.all(report)
+        kept = Kept(keymaster, lease)
+        work = _Merges(store, keymaster, lease, catalog, random_bytes(16), int(now() * 1e6), purge, kept)
+        change, more = work.all(report)
+        kept.tick()
         prune_tail(store, keymaster)
         report.removed = _remove_unreached(store, keymaster, lease, block_keys, catalog, keep_seconds, now)
         if change is not None:
             report.snapshot = commit_change(store, keymaster, lease, change, now).head.number
-            return report
+            return report, more
     except BaseException:
         keymaster.abandon(lease)
         raise
     keymaster.abandon(lease)
-    return report
+    return report, False
 
 
 @dataclass(frozen=True)
@@ -105,22 +124,27 @@ class _Merges:
     put_id: bytes
     created: int
     purge: Purge
+    kept: Kept
 
-    def all(self, report: CompactReport) -> Change | None:
-        """Merge what is worth it, of every table, kind and field; None when nothing is."""
+    def all(self, report: CompactReport) -> tuple[Change | None, bool]:
+        """Merge what is worth it, of every table, kind and field; None when nothing is. Also whether more will be."""
+        more = False
         added: list[tuple[ObjectEntry, int | None]] = []
         removed: list[ObjectEntry] = []
         notes: dict[str, int | str] = {"act": "compact"}
         for table in self.keymaster.schema().tables.values():
             beside = {e.open_of: e for e in self.catalog.objects(table.id, KIND_OPEN_COLUMNS) if e.open_of is not None}
-            for field in (None, *(f for f in table.fields if f.find)):
-                kind, field_id = (KIND_RECORDS, None) if field is None else (KIND_INDEX, field.id)
+            for indexed in (None, *(f for f in table.fields if f.find)):
+                kind, field_id = (KIND_RECORDS, None) if indexed is None else (KIND_INDEX, indexed.id)
                 runs = self.catalog.objects(table.id, kind, field_id)
-                marks = self.purge.marks(table, field, runs, beside)
+                self.kept.tick()
+                marks = self.purge.marks(table, indexed, runs, beside)
                 report.runs_before += len(runs)
                 report.runs_after += len(runs)
                 total = Merged([], EntrySum(), EntrySum(), EntrySum())
-                for chosen in _sets(runs, marks):
+                sets, rest = _sets(runs, marks)
+                more |= rest
+                for chosen in sets:
                     merged = self._merge(table, kind, field_id, chosen, beside, marks)
                     total = total.plus(merged)
                     removed += chosen + [beside[r.object_id] for r in chosen if r.object_id in beside]
@@ -134,11 +158,11 @@ class _Merges:
                 report.superseded += total.dropped.entries - total.dead
                 report.dead += total.dead
         if not removed:
-            return None
+            return None, False
         counts = {"merged": len(removed), "entries": report.entries, "superseded": report.superseded}
         if report.dead:
             counts["dead"] = report.dead
-        return Change(added=added, removed=removed, counts=counts, notes={**notes, **counts})
+        return Change(added=added, removed=removed, counts=counts, notes={**notes, **counts}), more
 
     def _merge(
         self,
@@ -150,6 +174,7 @@ class _Merges:
         marks: Marks,
     ) -> Merged:
         def mint(of_kind: int, object_id: bytes) -> FileKey:
+            self.kept.tick()
             return self.keymaster.mint_file_key(self.lease, of_kind, object_id, table.name)
 
         block_keys = lease_block_keys(self.keymaster, self.lease)
@@ -163,32 +188,15 @@ class _Merges:
         )
 
 
-def chosen_runs(runs: list[ObjectEntry]) -> list[ObjectEntry]:
-    """Which runs to merge: the newest, back to the first commit that has TIER_RATIO times more entries than all newer.
+def _sets(runs: list[ObjectEntry], marks: Marks) -> tuple[list[list[ObjectEntry]], bool]:
+    """What is written anew together: runs worth merging, and every other run that something goes from, by itself.
 
-    Runs of one commit are disjoint and go together. At most MERGE_RUNS_MAX; none when only one commit is left.
+    Also whether more is worth merging when that is done.
     """
-    commits: dict[int, list[ObjectEntry]] = {}
-    for run in runs:
-        commits.setdefault(run.commit, []).append(run)
-    chosen: list[ObjectEntry] = []
-    total = 0
-    for number in sorted(commits, reverse=True):
-        here = commits[number]
-        size = sum(run.entries for run in here)
-        if len(chosen) + len(here) > MERGE_RUNS_MAX or (chosen and size > TIER_RATIO * max(1, total)):
-            break
-        chosen = here + chosen
-        total += size
-    return chosen if len({run.commit for run in chosen}) > 1 else []
-
-
-def _sets(runs: list[ObjectEntry], marks: Marks) -> list[list[ObjectEntry]]:
-    """What is written anew together: runs worth merging, and every other run that something goes from, by itself."""
-    chosen = chosen_runs(runs)
-    names = {run.object_id for run in chosen}
+    chosen, more = chosen_runs(runs)
+    names = {run.object_id for some in chosen for run in some}
     alone = [[run] for run in runs if run.object_id not in names and marks.touches(run)]
-    return [*alone, chosen] if chosen else alone
+    return [*alone, *chosen], more
 
 
 def _remove_unreached(

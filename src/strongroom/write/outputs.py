@@ -30,11 +30,12 @@ from strongroom.store.base import object_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.keymaster.api import FileKey, Keymaster, Lease
+    from strongroom.keymaster.api import FileKey, Keymaster
     from strongroom.schema.model import Table
     from strongroom.schema.rejects import Rejects
     from strongroom.store.base import Store
     from strongroom.write.batch import SealedBatch
+    from strongroom.write.kept import Kept
 
 SUITE = 1
 ROLE = 0
@@ -50,18 +51,18 @@ class Outputs:
     Args:
         store: The bucket.
         keymaster: Mints file keys.
-        lease: The put's lease.
+        kept: The put's lease.
         table: The table put into.
         put_id: Id of the put, 16 B.
         created: Microseconds since 1970 (UTC).
     """
 
     def __init__(
-        self, store: Store, keymaster: Keymaster, lease: Lease, table: Table, put_id: bytes, created: int
+        self, store: Store, keymaster: Keymaster, kept: Kept, table: Table, put_id: bytes, created: int
     ) -> None:
         self._store = store
         self._keymaster = keymaster
-        self._lease = lease
+        self._kept = kept
         self._table = table
         self._put_id = put_id
         self._created = created
@@ -83,7 +84,8 @@ class Outputs:
         return self._open.enter_context(SortedRuns(self._store, plan, self._mint, on_run=beside, limits=limits))
 
     def _mint(self, kind: int, object_id: bytes) -> FileKey:
-        return self._keymaster.mint_file_key(self._lease, kind, object_id, self._table.name)
+        self._kept.tick()  # what was collected may take long to sort and store
+        return self._keymaster.mint_file_key(self._kept.lease, kind, object_id, self._table.name)
 
     def _write_beside(self, run: ObjectEntry, rows: pa.Table) -> ObjectEntry:
         return write_open_file(self._store, self._mint, run, rows)

@@ -5,7 +5,7 @@ Rules it keeps:
 1. Order of writes: runs and open-column files, manifest, snapshot, then the head. A put cut short leaves the
    room as it was, and some objects that nothing names, which `check` lists and `compact` removes.
 2. Records that do not fit are counted by reason with source and row, and kept sealed; with `strict` one such
-   record refuses the whole put.
+   record refuses the whole put. Columns that the table lacks are left out and named; with `strict` they refuse it.
 3. Rows of one put are ordered: a later row of the same subject is newer.
 4. Memory does not grow with the input: at most WORKERS + 1 batches are in hand, and the collectors spill, sealed.
 """
@@ -29,8 +29,10 @@ from strongroom.schema.rejects import Rejects, rejects_from_batch, rejects_from_
 from strongroom.seal.entropy import random_bytes
 from strongroom.write.batch import seal_batch
 from strongroom.write.commit import Change, Committed, commit_change
+from strongroom.write.kept import Kept
 from strongroom.write.outputs import Outputs
 from strongroom.write.prepare import prepare
+from strongroom.write.sources_base import LEFT_OUT_NAMED_MAX, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from strongroom.write.sources import SourceBatch, Sources
 
 WORKERS = 2
-LEASE_RENEW_SECONDS = 60.0
 RUNS_PASSED_MAX = 8
 SINGLED_OUT_SHARE_MIN = 0.01
 PRELOAD_BYTES_MIN = 32 << 20  # such a source has batches that the compiled kernels seal
@@ -115,15 +116,18 @@ class PutJob:
         self.lease = lease
         self.table = table
         self.options = options
-        self.outputs = Outputs(store, keymaster, lease, table, put_id, int(now() * 1e6))
+        self._kept = Kept(keymaster, lease)
+        self.outputs = Outputs(store, keymaster, self._kept, table, put_id, int(now() * 1e6))
         self._store = store
         self._put_id = put_id
         self._now = now
         self.records = 0
         self.new_subjects = 0
         self.reasons: Counter[tuple[str, str]] = Counter()
-        self._renewed = time.monotonic()
         self._single = 0.0
+        self._left_out: dict[str, None] = {}
+        self._had_rows: set[str] = set()
+        self._filled: set[str] = set()
 
     def run(self, sources: Sources, progress: Progress | None) -> None:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
@@ -133,6 +137,10 @@ class PutJob:
             pending: deque[Future[_Work]] = deque()
             try:
                 for source in sources:
+                    self._leave_out(source)
+                    self._had_rows.add(source.source)
+                    given = zip(source.columns.schema.names, source.columns.columns, strict=True)
+                    self._filled |= {name for name, column in given if column.null_count < len(column)}
                     batch = self.keymaster.mint_batch(self.lease)
                     work = _Work(self.outputs.add_shape(batch), source, batch)
                     pending.append(pool.submit(self._seal, work))
@@ -176,6 +184,20 @@ class PutJob:
             work.records, work.new_subjects = rows, sealed.new_subjects
         return work
 
+    def digests(self, sources: Sources) -> list[bytes]:
+        """SHA-256 of each file that had a row: one of a header alone may come again."""
+        return [digest.sha256 for digest in sources.digests if digest.source in self._had_rows]
+
+    def _leave_out(self, source: SourceBatch) -> None:
+        """Remember the names of columns that the table does not have; with `strict` they refuse the put."""
+        if source.left_out and self.options.strict:
+            raise InputError(
+                f"{source.source}: table {self.table.name} has no field {listed(source.left_out)}",
+                hint="correct the names, or put without --strict: such columns are then left out",
+            )
+        if len(self._left_out) < LEFT_OUT_NAMED_MAX:
+            self._left_out.update(dict.fromkeys(source.left_out))
+
     def keep_rejects(self, rejects: Rejects) -> None:
         """Count and keep rejects that are not to be looked at again."""
         self.reasons.update(rejects.counts())
@@ -191,9 +213,7 @@ class PutJob:
             self.keep_rejects(rejected)
         self.records += work.records
         self.new_subjects += work.new_subjects
-        if time.monotonic() - self._renewed > LEASE_RENEW_SECONDS:
-            self.lease = self.keymaster.renew(self.lease)
-            self._renewed = time.monotonic()
+        self._kept.tick()
         if progress is not None:
             progress(self.records, sources.bytes_done, sources.bytes_total)
 
@@ -224,8 +244,17 @@ class PutJob:
     def _notes(self, done: Committed) -> tuple[str, ...]:
         """What the one who puts should know."""
         notes, runs = [], done.runs_passed
+        if self._left_out:
+            names = listed(list(self._left_out)[:LEFT_OUT_NAMED_MAX], LEFT_OUT_NAMED_MAX)
+            more = " and more" if len(self._left_out) >= LEFT_OUT_NAMED_MAX else ""
+            notes.append(f"left out, because table {self.table.name} has no such field: {names}{more}")
         if not done.noted:
             notes.append("the log's checkpoint could not be left beside the objects: the next put leaves it")
+        if self.table.records == "one" and self.new_subjects < self.records:
+            empty = [f.name for f in self.table.fields if f.name not in self._filled]
+            if empty:
+                told = "a record replaces the one before it whole, and none of these has a value in"
+                notes.append(f"{told} {listed(empty)}")
         if self._single >= SINGLED_OUT_SHARE_MIN:
             names = ", ".join(f.name for f in self.table.open_fields)
             notes.append(f"{self._single:.1%} of the records looked at are alone with their open columns ({names})")
@@ -288,7 +317,7 @@ def put(
             if not options.again:
                 _refuse_second_put(keymaster, lease, sources)
             job.run(sources, progress)
-            digests = [digest.sha256 for digest in sources.digests]
+            digests = job.digests(sources)
         if not options.again:
             _refuse_seen(keymaster, lease, digests)
         return job.commit(digests)

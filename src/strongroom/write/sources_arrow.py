@@ -67,6 +67,7 @@ class ParquetPart:
             self._groups = file.metadata.num_row_groups
         names = renamed(schema.names, columns, self.name)
         self._wanted = selection.wanted(names, self.name)
+        self._left_out = selection.left_out(names)
         refuse_nested(schema, names, self._wanted, self.name)
         self._all = names
         self._stored = [schema.names[names.index(n)] for n in self._wanted]
@@ -87,7 +88,7 @@ class ParquetPart:
             total = max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(self._rows, columns=self._stored):
                 columns = batch.select(self._stored).rename_columns(self._wanted)
-                yield from sliced(SourceBatch(self.name, row, columns), self._rows)
+                yield from sliced(SourceBatch(self.name, row, columns, left_out=self._left_out), self._rows)
                 row += batch.num_rows
                 self.bytes_done = (self.bytes_total or 0) * (row - 1) // total
         self.bytes_done = self.bytes_total or 0
@@ -159,7 +160,8 @@ class ArrowPart:
             wanted = self._selection.wanted(names, self.name)
             refuse_nested(batch.schema, names, wanted, self.name)
             columns = batch.rename_columns(names).select(wanted)
-            yield from sliced(SourceBatch(self.name, row, columns), self._rows)
+            left_out = self._selection.left_out(names)
+            yield from sliced(SourceBatch(self.name, row, columns, left_out=left_out), self._rows)
             row += batch.num_rows
             self.bytes_done += batch.nbytes
 
@@ -197,7 +199,9 @@ class DictPart:
                 self._selection.wanted(names, self.name)
             arrays = [_column([one.get(n) for one in good]) for n in names]
             columns = pa.RecordBatch.from_arrays(arrays, names=names)
-            yield SourceBatch(self.name, row, columns, bad, numbers_without(row, len(some), bad.rows))
+            met = dict.fromkeys(key for one in good for key in one)
+            left_out = self._selection.left_out_of_objects(met, self.name)
+            yield SourceBatch(self.name, row, columns, bad, numbers_without(row, len(some), bad.rows), left_out)
             row += len(some)
 
     def _names(self, good: list[Mapping[str, Any]]) -> list[str]:

@@ -7,15 +7,18 @@ Rules it keeps:
 2. Messages carry the source, row and position, never a value; a header may be a row of data by mistake, so
    its words are not repeated either.
 3. Text formats give text: no types are guessed. An empty CSV field is null.
+4. Columns that the table does not have are left out, and the batch that they were in names them.
 
 Reading is left to `sources_csv`, `sources_json` and `sources_arrow`, types to `strongroom.schema.check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,6 +33,8 @@ Int64s = npt.NDArray[np.int64]
 
 ROWS_PER_BATCH = 131_072
 FIELDS_MAX = 10_000
+LEFT_OUT_NAMED_MAX = 100
+LEFT_OUT_CHARS_MAX = 64
 
 WRONG_FIELD_COUNT = "wrong number of fields"
 BAD_ENCODING = "not valid in its encoding"
@@ -71,7 +76,8 @@ class SourceBatch:
     """Some consecutive rows of one source.
 
     `first_row` is the number of the first row looked at, `columns` holds the rows that could be read, in
-    order, `bad` the others. `numbers` i64[columns.num_rows] is only kept where rows are missing in between.
+    order, `bad` the others. `numbers` i64[columns.num_rows] is only kept where rows are missing in between. `left_out`
+    names what stood there and is no field of the table, LEFT_OUT_NAMED_MAX of it at most.
     """
 
     source: str
@@ -79,6 +85,7 @@ class SourceBatch:
     columns: pa.RecordBatch = field(repr=False)
     bad: BadRows = field(default_factory=BadRows)
     numbers: Int64s | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def rows(self) -> int:
@@ -167,7 +174,29 @@ class Selection:
         self._refuse_other_letters(names, source)
         return [n for n in names if known is None or n in known]
 
-    def _refuse_other_letters(self, names: Sequence[str], source: str) -> None:
+    def left_out(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of `names` that the table does not know, fit to be shown; the first LEFT_OUT_NAMED_MAX of them."""
+        if self.known is None:
+            return ()
+        unknown = (name for name in names if name not in self._known_set)
+        return tuple(map(_shown, islice(unknown, LEFT_OUT_NAMED_MAX)))
+
+    def left_out_of_objects(self, names: Collection[str], source: str) -> tuple[str, ...]:
+        """The same for the names in some objects, in the order they were met.
+
+        Raises:
+            InputError: One is a field's in other letters, and none of the objects has the field.
+        """
+        if self.known is None:
+            return ()
+        self._refuse_other_letters(names, source)
+        return self.left_out(names)
+
+    @cached_property
+    def _known_set(self) -> frozenset[str]:
+        return frozenset(self.known or ())
+
+    def _refuse_other_letters(self, names: Collection[str], source: str) -> None:
         """Refuse a column that would be left out, and leave its field empty, for its capitals or spaces alone."""
         absent = {field.casefold(): field for field in self.known or () if field not in names}
         for position, name in enumerate(names, 1):
@@ -177,6 +206,14 @@ class Selection:
                     f"{source}: column {position} is field {field} in other letters or with spaces",
                     hint="name it as the schema does",
                 )
+
+
+def _shown(name: str) -> str:
+    """A name as a message shows it: printable, and not without end."""
+    if not name:
+        return "(a column without a name)"
+    plain = "".join(c if c.isprintable() else "?" for c in name[: LEFT_OUT_CHARS_MAX + 1])
+    return plain if len(plain) <= LEFT_OUT_CHARS_MAX else f"{plain[:LEFT_OUT_CHARS_MAX]}…"
 
 
 def check_names(names: Sequence[str], source: str, *, may_be_empty: bool = False) -> None:
@@ -226,6 +263,7 @@ def sliced(batch: SourceBatch, most: int) -> Iterator[SourceBatch]:
             batch.columns.slice(start, most),
             batch.bad.between(low, high),
             piece if batch.numbers is not None else None,
+            batch.left_out,
         )
         low = int(numbers[start + most]) if not last else low
 

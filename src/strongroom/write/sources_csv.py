@@ -52,11 +52,12 @@ DELIMITERS = ",\t;|"
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a chunk held: readable rows, how many rows in all, and the bad ones numbered from 1 in the chunk."""
+    """What a chunk held: readable rows, how many rows in all, the bad ones numbered from 1, names no table knows."""
 
     columns: pa.RecordBatch = field(repr=False)
     total: int
     bad: BadRows
+    left_out: tuple[str, ...] = field(default=(), repr=False)
 
 
 def encoding_of(source: ByteSource, encoding: str | None) -> str | None:
@@ -115,6 +116,7 @@ class CsvPart:
             columns = tuple(name.strip() for name in names)
         self._names = columns
         self._wanted = selection.wanted(columns, self.name)
+        self._left_out = selection.left_out(columns)
         if not self._wanted:
             raise InputError(f"{self.name}: none of its columns is a field of the table")
         self._rows = rows_per_batch
@@ -166,7 +168,8 @@ class CsvPart:
             for parsed in in_order(self._told(cut), partial(self._parse, buffers), pool):
                 bad = parsed.bad.moved(row - 1)
                 numbers = numbers_without(row, parsed.total, bad.rows)
-                yield from sliced(SourceBatch(self.name, row, parsed.columns, bad, numbers), self._rows)
+                batch = SourceBatch(self.name, row, parsed.columns, bad, numbers, self._left_out)
+                yield from sliced(batch, self._rows)
                 row += parsed.total
             self.digest = stream.digest()
         except _WrongEncodingError as wrong:

@@ -105,7 +105,8 @@ class JsonPart:
                     seen = True
                 bad = parsed.bad.moved(row - 1)
                 numbers = numbers_without(row, parsed.total, bad.rows)
-                yield from sliced(SourceBatch(self.name, row, parsed.columns, bad, numbers), self._rows)
+                batch = SourceBatch(self.name, row, parsed.columns, bad, numbers, parsed.left_out)
+                yield from sliced(batch, self._rows)
                 row += parsed.total
             self.digest = stream.digest()
         finally:
@@ -171,7 +172,8 @@ class JsonPart:
         arrays = [_as_text(table.column(n)) if n in table.column_names else pa.nulls(count, pa.string()) for n in names]
         if any(a is None for a in arrays):
             return None
-        return Parsed(pa.RecordBatch.from_arrays(arrays, names=names), count, BadRows())
+        left_out = self._selection.left_out_of_objects(table.column_names, self.name)
+        return Parsed(pa.RecordBatch.from_arrays(arrays, names=names), count, BadRows(), left_out)
 
     def _explicit(self, strings: Sequence[str]) -> Any:
         """Parse options that keep text which looks like a time as text."""
@@ -186,13 +188,14 @@ class JsonPart:
         import pyarrow as pa
 
         objects: list[dict[str, str | None]] = []
+        met: dict[str, None] = {}
         rows, reasons, raw = [], [], []
         total = 0
         for line in data.split(b"\n"):
             if not line.strip():
                 continue
             total += 1
-            found = _object(line, encoding, None if self._names is None else frozenset(self._names))
+            found = _object(line, encoding, None if self._names is None else frozenset(self._names), met)
             if isinstance(found, str):
                 rows.append(total)
                 reasons.append(found)
@@ -205,7 +208,8 @@ class JsonPart:
             check_names(names, self.name)
         arrays = [pa.array([one.get(n) for one in objects], pa.string()) for n in names]
         batch = pa.RecordBatch.from_arrays(arrays, names=names)
-        return Parsed(batch, total, BadRows(tuple(rows), tuple(reasons), tuple(raw)))
+        left_out = self._selection.left_out_of_objects(met, self.name)
+        return Parsed(batch, total, BadRows(tuple(rows), tuple(reasons), tuple(raw)), left_out)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.Array | None:
@@ -244,8 +248,10 @@ class _NestedError(Exception):
     pass
 
 
-def _object(line: bytes, encoding: str, known: frozenset[str] | None) -> dict[str, str | None] | str:
-    """The wanted values of one line as text, or the reason why it is no record."""
+def _object(
+    line: bytes, encoding: str, known: frozenset[str] | None, met: dict[str, None]
+) -> dict[str, str | None] | str:
+    """The wanted values of one line as text, or the reason why it is no record; the names of a record go to `met`."""
     try:
         text = line.decode(encoding)
     except UnicodeDecodeError:
@@ -262,6 +268,8 @@ def _object(line: bytes, encoding: str, known: frozenset[str] | None) -> dict[st
         return NESTED_VALUE
     except (ValueError, RecursionError):
         return NOT_JSON
+    if len(met) <= FIELDS_MAX:
+        met.update(dict.fromkeys(found))
     return kept
 
 
