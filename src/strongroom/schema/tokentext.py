@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MARK = "t1"
 BLOCK_CHARACTERS = 32
+PIECE_BYTES = 1 << 15  # bytes written or read at once: what they pass through stays in the cache
 TOKEN_CHARACTERS_MIN = len(MARK) + 2 * BLOCK_CHARACTERS
 
 _MARK = np.frombuffer(MARK.encode(), np.uint16)[0]
@@ -46,7 +47,8 @@ def write_tokens(blocks: U8, starts: I64) -> pa.Array:
     rows = len(starts) - 1
     offsets = BLOCK_CHARACTERS * starts + len(MARK) * np.arange(rows + 1)
     out = np.empty(int(offsets[-1]), np.uint8)
-    characters = _hexadecimal(blocks.reshape(-1))
+    characters = np.empty(2 * blocks.size, np.uint8)
+    _hexadecimal(blocks.reshape(-1), characters)
     counts = np.diff(starts)
     if rows and int(counts.min()) == int(counts.max()):
         lines = out.reshape(rows, -1)
@@ -99,7 +101,8 @@ def read_tokens(column: pa.Array) -> tuple[Bool, U8, I64]:
         return nothing
     starts = _starts(lengths[fits] // BLOCK_CHARACTERS)
     characters = _windows(text, _BLOCK)[_places(starts, first[fits])].view(np.uint8)
-    blocks, right = _bytes(characters)
+    blocks = np.empty((len(characters) // BLOCK_CHARACTERS, 16), np.uint8)
+    right = _bytes(characters, blocks.reshape(-1))
     if right.all():
         return fits, blocks, starts
     whole = np.logical_and.reduceat(right, starts[:-1])
@@ -126,25 +129,37 @@ def _windows(data: U8, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.ndarray((max(data.size - kind.itemsize + 1, 0),), kind, data, strides=(1,))
 
 
-def _hexadecimal(data: U8) -> U8:
-    """Two characters for each byte, without a branch or a table: u8[m] -> u8[2 m]."""
-    pairs = data.astype(np.uint16)  # little-endian: the first character is the lower byte
-    low = (pairs & 0xF) << 8
-    pairs >>= 4
-    pairs |= low
-    digits = pairs.view(np.uint8)
-    letter = (digits + 6) >> 4  # 1 for 10 to 15
-    letter *= ord("a") - 10 - ord("0")
-    digits += letter
-    digits += ord("0")
-    return digits
+def _hexadecimal(data: U8, out: U8) -> None:
+    """Write two characters for each byte, without a branch or a table: u8[m] into u8[2 m]."""
+    for at in range(0, data.size, PIECE_BYTES):
+        pairs = data[at : at + PIECE_BYTES].astype(np.uint16)  # little-endian: the first character is the lower byte
+        low = pairs << 8
+        pairs >>= 4
+        pairs |= low
+        digits = pairs.view(np.uint8)
+        digits &= 0xF
+        letter = digits + np.uint8(6)
+        letter >>= 4  # 1 for 10 to 15
+        letter *= ord("a") - 10 - ord("0")
+        digits += letter
+        np.add(digits, ord("0"), out=out[2 * at : 2 * (at + PIECE_BYTES)])
 
 
-def _bytes(characters: U8) -> tuple[U8, Bool]:
-    """Blocks u8[m, 16] of their characters u8[32 m], and bool[m], whether each is what `_hexadecimal` writes."""
-    digits = characters & 0xF
-    digits += (characters >> 6) * np.uint8(9)
-    pairs = digits.view(np.uint16)
-    data = ((pairs << 4) | (pairs >> 8)).astype(np.uint8)
-    wrong = (_hexadecimal(data) ^ characters).view(np.uint64).reshape(-1, BLOCK_CHARACTERS // 8)
-    return data.reshape(-1, 16), (wrong[:, 0] | wrong[:, 1] | wrong[:, 2] | wrong[:, 3]) == 0
+def _bytes(characters: U8, out: U8) -> Bool:
+    """Write the blocks u8[16 m] of their characters u8[32 m]; bool[m]: whether each is what `_hexadecimal` writes."""
+    right, written = np.empty(len(characters) // BLOCK_CHARACTERS, np.bool_), np.empty(2 * PIECE_BYTES, np.uint8)
+    for at in range(0, out.size, PIECE_BYTES):
+        part, data = characters[2 * at : 2 * (at + PIECE_BYTES)], out[at : at + PIECE_BYTES]
+        digits = part >> 6
+        digits *= 9
+        digits += part
+        digits &= 0xF
+        pairs = digits.view(np.uint16)
+        data[:] = (pairs << 4) | (pairs >> 8)
+        again = written[: part.size]
+        _hexadecimal(data, again)
+        again ^= part
+        wrong = again.view(np.uint64).reshape(-1, BLOCK_CHARACTERS // 8)
+        block = at // 16
+        right[block : block + len(wrong)] = (wrong[:, 0] | wrong[:, 1] | wrong[:, 2] | wrong[:, 3]) == 0
+    return right
