@@ -19,6 +19,15 @@ from strongroom.schema.phone import USUAL
 from strongroom.schema.tokenform import DigitsForm, PhoneForm, ResidentForm, form_of, token_field
 from strongroom.seal.entropy import random_bytes
 
+BOTH_WAYS = pytest.mark.parametrize("few", [-1, 10**9], ids=["in columns", "alone"])
+"""Few rows and many are done by different code: tests of text tokens try each."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _kernels():
+    tokentext.lanes()
+
+
 _ID_DATES = st.dates(dt.date(1900, 1, 1), dt.date(2049, 12, 31))
 
 
@@ -154,32 +163,38 @@ def test_digits(texts):
     assert seen.tolist() == [int(6 <= len(t) <= 36 and t.isascii() and t.isdecimal()) for t in texts]
 
 
+@BOTH_WAYS
 @given(st.binary(max_size=3).flatmap(lambda b: st.lists(st.integers(2, 4), min_size=0, max_size=9)), st.randoms())
-def test_text_tokens_read_back(counts, rng):
+def test_text_tokens_read_back(few, counts, rng):
     """Blocks of any shape are written as marked hexadecimal digits and read back, whatever stands between them."""
-    rows = [rng.randbytes(16 * k) for k in counts]
-    blocks = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    tokens = tokentext.write_tokens(blocks, starts)
-    assert tokens.to_pylist() == ["t1" + row.hex() for row in rows]
-    mixed = [x for token in tokens.to_pylist() for x in (token, "x", token[:-1], token + "0", "t1" + "g" * 64)]
-    for kind in (pa.string(), pa.large_string()):
-        fits, got, begin = tokentext.read_tokens(pa.array(["", *mixed], kind)[1:])
-        assert fits.tolist() == [True, False, False, False, False] * len(rows)
-        assert got.tobytes() == blocks.tobytes()
-        assert begin.tolist() == starts.tolist()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokentext, "FEW_ROWS", few)
+        rows = [rng.randbytes(16 * k) for k in counts]
+        blocks = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        tokens = tokentext.write_tokens(blocks, starts)
+        assert tokens.to_pylist() == ["t1" + row.hex() for row in rows]
+        mixed = [x for token in tokens.to_pylist() for x in (token, "x", token[:-1], token + "0", "t1" + "g" * 64)]
+        for kind in (pa.string(), pa.large_string()):
+            fits, got, begin = tokentext.read_tokens(pa.array(["", *mixed], kind)[1:])
+            assert fits.tolist() == [True, False, False, False, False] * len(rows)
+            assert got.tobytes() == blocks.tobytes()
+            assert begin.tolist() == starts.tolist()
 
 
+@BOTH_WAYS
 @given(
     st.lists(
         st.text(st.sampled_from("t10189abfgAF:/@`é"), min_size=60, max_size=100)
         | st.from_regex(r"\At1[0-9a-fA-F]{64}\Z")
     )
 )
-def test_what_reads_as_a_token_is_written_the_same(texts):
+def test_what_reads_as_a_token_is_written_the_same(few, texts):
     """Of any text: it is read only if it is exactly what would be written for what was read."""
-    fits, blocks, starts = tokentext.read_tokens(pa.array(texts, pa.string()))
-    assert tokentext.write_tokens(blocks, starts).to_pylist() == [t for t, f in zip(texts, fits, strict=True) if f]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokentext, "FEW_ROWS", few)
+        fits, blocks, starts = tokentext.read_tokens(pa.array(texts, pa.string()))
+        assert tokentext.write_tokens(blocks, starts).to_pylist() == [t for t, f in zip(texts, fits, strict=True) if f]
 
 
 _SCHEMA = """

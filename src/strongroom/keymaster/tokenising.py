@@ -9,7 +9,8 @@ Rules:
 3. A token stands for the value as its field normalises it: two ways to write a phone number have one token.
 4. A text token that does not verify, and what is no token at all, comes back as null and is marked. A token of a form
    has no integrity: any text of the form is a token of something.
-5. Slices of `SLICE_ROWS` are worked on one after the other: beside what comes out, memory holds one slice.
+5. Slices of `SLICE_ROWS` are worked on one after the other: beside what comes out, memory holds one slice. Compiled
+   kernels are loaded once so many values have come that they pay for it.
 
 Who may do either, and the key of an export, is left to others.
 """
@@ -25,10 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import InputError, UsageError
+from strongroom.schema import tokentext
 from strongroom.schema.columns import OFFSET_32_MAX, is_text, one_chunk
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import Form, Part, TokenField, form_of
 from strongroom.schema.tokentext import as_strings, read_tokens, write_tokens
+from strongroom.seal import fpe, siv
 from strongroom.seal.derive import derive
 from strongroom.seal.fpe import Ff1, Permutation
 from strongroom.seal.siv import TextSiv
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 SLICE_ROWS = 65_536
+KERNEL_ROWS_MIN = 50_000  # in all columns together: from here on the import of numba (0.5 s) is paid back
 
 _LABEL = b"strongroom token 1"
 Bool = npt.NDArray[np.bool_]
@@ -66,6 +70,7 @@ class ExportTokens:
             raise UsageError("the key of an export's tokens has 32 bytes")
         self._key = key
         self._domains: dict[str, DomainTokens] = {}
+        self._rows = 0
 
     def __repr__(self) -> str:
         return "<ExportTokens>"
@@ -83,7 +88,7 @@ class ExportTokens:
         Raises:
             InputError: The column is of another type or not UTF-8.
         """
-        domain = self.of(field)
+        domain = self._ready(field, len(column))
         return _joined([domain.tokenize(part) for part in _slices(column, field)])
 
     def detokenize(self, field: TokenField, column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Bool]:
@@ -99,9 +104,16 @@ class ExportTokens:
         Raises:
             InputError: The column is of another type or not UTF-8.
         """
-        domain = self.of(field)
+        domain = self._ready(field, len(column))
         done = [domain.detokenize(part) for part in _slices(column, field)]
         return _joined([texts for texts, _ in done]), np.concatenate([bad for _, bad in done])
+
+    def _ready(self, field: TokenField, rows: int) -> DomainTokens:
+        self._rows += rows
+        if self._rows >= KERNEL_ROWS_MIN:
+            for part in (fpe, siv, tokentext):
+                part.lanes()
+        return self.of(field)
 
     def of(self, field: TokenField) -> DomainTokens:
         """The tokens of a field's domain, with their keys."""

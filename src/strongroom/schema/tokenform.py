@@ -168,7 +168,9 @@ class PhoneForm:
         """See `Form`: values and tokens alike come in E.164."""
         code = len(self._code)
         lines, rows = fixed(column, code + self._width)
-        good = (lines[:, :code] == self._code).all(axis=1)
+        good = np.ones(len(lines), np.bool_)
+        for at in range(code):
+            good &= lines[:, at] == self._code[at]
         number = np.zeros(len(lines), np.uint64)
         for segment in self._segments:
             start = code + segment.start

@@ -5,12 +5,17 @@ Rules:
 1. A token is `t1` and the lower-case hexadecimal digits of the blocks of its row: 66 characters for a text of up to 15
    bytes, 32 more for each 16 bytes. No token begins another, and none is a number.
 2. What reads back is written the same: other letters, an odd length or a missing block make it no token.
+3. Many rows are done by compiled kernels, few by Python. Both give the same.
 
 What the blocks hold is left to `seal`.
 """
 
 from __future__ import annotations
 
+import re
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +28,21 @@ if TYPE_CHECKING:
 
 MARK = "t1"
 BLOCK_CHARACTERS = 32
-PIECE_BYTES = 1 << 15  # bytes written or read at once: what they pass through stays in the cache
-TOKEN_CHARACTERS_MIN = len(MARK) + 2 * BLOCK_CHARACTERS
+FEW_ROWS = 64
+KERNEL_ROWS_MIN = 500_000  # from here on the import of numba is paid back, where nothing else pays for it
 
+_LANES = f"{__package__}._token_lanes"
+_TOKEN = re.compile(rf"{MARK}(?:[0-9a-f]{{{BLOCK_CHARACTERS}}}){{2,}}")
 _MARK = np.frombuffer(MARK.encode(), np.uint16)[0]
-_BLOCK = np.dtype(f"V{BLOCK_CHARACTERS}")
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+
+
+def lanes() -> ModuleType:
+    """The compiled kernels; the first call imports numba."""
+    return import_module(_LANES)
 
 
 def write_tokens(blocks: U8, starts: I64) -> pa.Array:
@@ -44,20 +55,48 @@ def write_tokens(blocks: U8, starts: I64) -> pa.Array:
     Returns:
         Strings (large_string beyond 2 GiB), as many as rows.
     """
+    import pyarrow as pa
+
     rows = len(starts) - 1
+    if not _in_columns(rows):
+        data, ends = np.ascontiguousarray(blocks).tobytes(), (16 * starts).tolist()
+        return pa.array([MARK + data[ends[i] : ends[i + 1]].hex() for i in range(rows)], pa.string())
     offsets = BLOCK_CHARACTERS * starts + len(MARK) * np.arange(rows + 1)
     out = np.empty(int(offsets[-1]), np.uint8)
-    characters = np.empty(2 * blocks.size, np.uint8)
-    _hexadecimal(blocks.reshape(-1), characters)
-    counts = np.diff(starts)
-    if rows and int(counts.min()) == int(counts.max()):
-        lines = out.reshape(rows, -1)
-        lines[:, : len(MARK)] = np.frombuffer(MARK.encode(), np.uint8)
-        lines[:, len(MARK) :] = characters.reshape(rows, -1)
-    elif rows:
-        _windows(out, np.dtype(np.uint16))[offsets[:-1]] = _MARK
-        _windows(out, _BLOCK)[_places(starts, offsets)] = characters.view(_BLOCK)
+    lanes().write(np.ascontiguousarray(blocks), starts, _MARK, offsets, out)
     return as_strings(out, offsets)
+
+
+def read_tokens(column: pa.Array) -> tuple[Bool, U8, I64]:
+    """The blocks of the rows that are tokens.
+
+    Args:
+        column: Strings without nulls.
+
+    Returns:
+        bool[n], which rows are tokens; of these the blocks u8[m, 16], and i64[k + 1], where each row starts and the
+        last ends.
+    """
+    if not _in_columns(len(column)):
+        texts = column.to_pylist()
+        fits = np.array([_TOKEN.fullmatch(text) is not None for text in texts], np.bool_)
+        found = [bytes.fromhex(text[len(MARK) :]) for text, fit in zip(texts, fits, strict=True) if fit]
+        blocks = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
+        return fits, blocks, _starts(np.array([len(row) // 16 for row in found], np.int64))
+    text, offsets = _buffers(column)
+    lengths = np.diff(offsets)
+    fits = (lengths >= len(MARK) + 2 * BLOCK_CHARACTERS) & ((lengths - len(MARK)) % BLOCK_CHARACTERS == 0)
+    # Every byte position as the start of a pair: a view.
+    pairs = np.ndarray((max(text.size - 1, 0),), np.uint16, text, strides=(1,))
+    fits[fits] = pairs[offsets[:-1][fits]] == _MARK
+    starts, right = _starts(lengths[fits] // BLOCK_CHARACTERS), np.empty(int(fits.sum()), np.bool_)
+    blocks = np.empty((int(starts[-1]), 16), np.uint8)
+    lanes().read(text, offsets[:-1][fits] + len(MARK), starts, blocks, right)
+    if not right.all():
+        counts = np.diff(starts)
+        blocks, starts = blocks[np.repeat(right, counts)], _starts(counts[right])
+        fits[fits] = right
+    return fits, blocks, starts
 
 
 def as_strings(data: U8, offsets: I64) -> pa.Array:
@@ -75,91 +114,21 @@ def as_strings(data: U8, offsets: I64) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string() if wide else pa.string(), len(offsets) - 1, buffers)
 
 
-def read_tokens(column: pa.Array) -> tuple[Bool, U8, I64]:
-    """The blocks of the rows that are tokens.
+def _in_columns(rows: int) -> bool:
+    return rows >= KERNEL_ROWS_MIN or (rows > FEW_ROWS and _LANES in sys.modules)
 
-    Args:
-        column: Strings without nulls.
 
-    Returns:
-        bool[n], which rows are tokens; of these the blocks u8[m, 16], and i64[k + 1], where each row starts and the
-        last ends.
-    """
+def _buffers(column: pa.Array) -> tuple[U8, I64]:
     import pyarrow as pa
 
     wide = pa.types.is_large_string(column.type)
     _, bounds, data = column.buffers()
-    rows = len(column)
-    nothing = np.zeros(rows, np.bool_), np.empty((0, 16), np.uint8), np.zeros(1, np.int64)
-    if not rows or data is None or data.size < TOKEN_CHARACTERS_MIN:
-        return nothing
-    offsets = np.frombuffer(bounds, np.int64 if wide else np.int32, rows + 1, column.offset * (8 if wide else 4))
-    text, first, lengths = np.frombuffer(data, np.uint8), offsets[:-1].astype(np.int64), np.diff(offsets)
-    fits = (lengths >= TOKEN_CHARACTERS_MIN) & ((lengths - len(MARK)) % BLOCK_CHARACTERS == 0)
-    fits[fits] = _windows(text, np.dtype(np.uint16))[first[fits]] == _MARK
-    if not fits.any():
-        return nothing
-    starts = _starts(lengths[fits] // BLOCK_CHARACTERS)
-    characters = _windows(text, _BLOCK)[_places(starts, first[fits])].view(np.uint8)
-    blocks = np.empty((len(characters) // BLOCK_CHARACTERS, 16), np.uint8)
-    right = _bytes(characters, blocks.reshape(-1))
-    if right.all():
-        return fits, blocks, starts
-    whole = np.logical_and.reduceat(right, starts[:-1])
-    kept = np.repeat(whole, np.diff(starts))
-    fits[fits] = whole
-    return fits, blocks[kept], _starts(np.diff(starts)[whole])
-
-
-def _places(starts: I64, offsets: I64) -> I64:
-    """Where the characters of each block begin, given where each row's text does."""
-    counts = np.diff(starts)
-    before = offsets[: len(counts)] + len(MARK) - BLOCK_CHARACTERS * starts[:-1]
-    return np.repeat(before, counts) + BLOCK_CHARACTERS * np.arange(int(starts[-1]))
+    kind, size = (np.int64, 8) if wide else (np.int32, 4)
+    offsets = np.frombuffer(bounds, kind, len(column) + 1, column.offset * size).astype(np.int64)
+    return np.empty(0, np.uint8) if data is None or not data.size else np.frombuffer(data, np.uint8), offsets
 
 
 def _starts(counts: npt.NDArray[Any]) -> I64:
     starts = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
     return starts
-
-
-def _windows(data: U8, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Every byte position as the start of an item: a view."""
-    return np.ndarray((max(data.size - kind.itemsize + 1, 0),), kind, data, strides=(1,))
-
-
-def _hexadecimal(data: U8, out: U8) -> None:
-    """Write two characters for each byte, without a branch or a table: u8[m] into u8[2 m]."""
-    for at in range(0, data.size, PIECE_BYTES):
-        pairs = data[at : at + PIECE_BYTES].astype(np.uint16)  # little-endian: the first character is the lower byte
-        low = pairs << 8
-        pairs >>= 4
-        pairs |= low
-        digits = pairs.view(np.uint8)
-        digits &= 0xF
-        letter = digits + np.uint8(6)
-        letter >>= 4  # 1 for 10 to 15
-        letter *= ord("a") - 10 - ord("0")
-        digits += letter
-        np.add(digits, ord("0"), out=out[2 * at : 2 * (at + PIECE_BYTES)])
-
-
-def _bytes(characters: U8, out: U8) -> Bool:
-    """Write the blocks u8[16 m] of their characters u8[32 m]; bool[m]: whether each is what `_hexadecimal` writes."""
-    right, written = np.empty(len(characters) // BLOCK_CHARACTERS, np.bool_), np.empty(2 * PIECE_BYTES, np.uint8)
-    for at in range(0, out.size, PIECE_BYTES):
-        part, data = characters[2 * at : 2 * (at + PIECE_BYTES)], out[at : at + PIECE_BYTES]
-        digits = part >> 6
-        digits *= 9
-        digits += part
-        digits &= 0xF
-        pairs = digits.view(np.uint16)
-        data[:] = (pairs << 4) | (pairs >> 8)
-        again = written[: part.size]
-        _hexadecimal(data, again)
-        again ^= part
-        wrong = again.view(np.uint64).reshape(-1, BLOCK_CHARACTERS // 8)
-        block = at // 16
-        right[block : block + len(wrong)] = (wrong[:, 0] | wrong[:, 1] | wrong[:, 2] | wrong[:, 3]) == 0
-    return right

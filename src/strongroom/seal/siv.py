@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 16
 CHUNK_ROWS = 4096  # with their states and key stream they stay in the second-level cache
 CHUNK_BLOCKS = 65_536  # 1 MiB: a chunk of long texts has fewer rows
-KERNEL_ROWS_MIN = 100_000  # from here on the import of numba (0.5 s, once in a process) is paid back
+KERNEL_ROWS_MIN = 200_000  # from here on the import of numba (0.5 s, once in a process) is paid back
 FEW_ROWS = 16  # so many are quicker one by one when the kernels are there
 
 _LANES = f"{__package__}._siv_lanes"
