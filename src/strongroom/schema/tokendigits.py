@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,18 +82,27 @@ def read(lines: U8, start: int, width: int) -> U64:
 
 
 def write(lines: U8, start: int, width: int, numbers: U64) -> None:
-    """Write numbers as digits from column `start`."""
+    """Write numbers, each of so many digits at most, from column `start`."""
     at, rest = start + width, numbers
     while at - start >= 4:
         upper = rest // np.uint64(10_000)
         at -= 4
         _four(lines, at)[:] = _FOURS[(rest - upper * np.uint64(10_000)).astype(np.intp)]
         rest = upper
-    while at > start:
-        upper = rest // np.uint64(10)
-        at -= 1
-        lines[:, at] = (rest - upper * np.uint64(10)).astype(np.uint8) + np.uint8(48)
-        rest = upper
+    if at > start:
+        digits = _FOURS[rest.astype(np.intp)].view(np.uint8).reshape(-1, 4)
+        for column in range(start, at):
+            lines[:, column] = digits[:, column - at]
+
+
+def weighted(lines: U8, start: int, weights: Sequence[int]) -> npt.NDArray[np.uint32]:
+    """The sum of four digits, each times its weight: u32[n]."""
+    four = _four(lines, start) & np.uint32(0x0F0F0F0F)
+    # Two digits in the halves of a word, times their weights in the halves swapped: the upper half is the sum of both.
+    total = ((four & np.uint32(0x00FF00FF)) * np.uint32(weights[0] << 16 | weights[2])) >> np.uint32(16)
+    odd = (four >> np.uint32(8)) & np.uint32(0x00FF00FF)
+    total += (odd * np.uint32(weights[1] << 16 | weights[3])) >> np.uint32(16)
+    return total
 
 
 def _four(lines: U8, at: int) -> npt.NDArray[np.uint32]:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from strongroom.errors import UsageError
 from strongroom.schema.model import Table
 from strongroom.schema.phone import USUAL
-from strongroom.schema.tokendigits import are_digits, fixed, read, text, write
+from strongroom.schema.tokendigits import are_digits, fixed, read, text, weighted, write
 from strongroom.schema.vocabulary import PHONE_STEP
 
 if TYPE_CHECKING:
@@ -285,10 +285,10 @@ def _calendar(first: int, last: int) -> _Calendar:
 
 def _check(lines: U8) -> U8:
     """The check character (ISO 7064 MOD 11-2) of the first 17 digits of each line."""
-    total = np.zeros(len(lines), np.uint16)
-    for column, weight in enumerate(_WEIGHTS):
-        total += (lines[:, column] & np.uint8(0xF)) * np.uint16(weight)
-    return _CHECK[total % 11]
+    total = (lines[:, 16] & np.uint8(0xF)) * np.uint32(_WEIGHTS[16])
+    for start in range(0, 16, 4):
+        total += weighted(lines, start, _WEIGHTS[start : start + 4])
+    return _CHECK[total - total // np.uint32(11) * np.uint32(11)]
 
 
 class ResidentForm:
