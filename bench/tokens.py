@@ -196,7 +196,7 @@ def measure_tokens(setting: Setting, report: Report) -> None:
         if name != "rss_bytes":
             least = 10 if name == "tokenize subjects" else 5
             report.add(name, rate, unit="M values/s", target=f"{least} million/s", reached=rate >= least,
-                       hindrance="normalising, and writing 66 characters a token, take half")  # fmt: skip
+                       hindrance="the cipher takes a third; the rest is reading and writing of texts")  # fmt: skip
     rows = STREAM if setting.rows >= 1_000_000 else STREAM // 10
     peak = run("token stream", [0], rows=rows)["rss_bytes"] / MIB
     report.add(f"{rows:,} tokens by the batch, peak memory", peak, unit="MiB", target="512 MiB",

@@ -167,12 +167,10 @@ class DomainTokens:
 
     def detokenize(self, column: pa.Array) -> tuple[pa.Array, Bool]:
         """See `ExportTokens.detokenize`; a slice."""
-        import pyarrow.compute as pc
-
         given = normalise(column, ("trim",), name=self._field.name)
         present, given = _present(given)
         bad = np.zeros(len(column), np.bool_)
-        marked, blocks, starts = read_tokens(pc.ascii_lower(given))
+        marked, blocks, starts = read_tokens(given)
         pieces, left = [], ~marked
         if marked.any():
             data, offsets, wrong = self.text.open(blocks, starts)

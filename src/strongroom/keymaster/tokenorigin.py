@@ -147,9 +147,8 @@ def _form_nats(hits: int, tried: int, share: float) -> float:
 def _texts(field: TokenField, tokens: pa.Array) -> tuple[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], pa.Array]:
     """The distinct text tokens, and the other texts."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    given = pc.ascii_lower(normalise(tokens, ("trim",), name=field.name)).drop_null().unique()
+    given = normalise(tokens, ("trim",), name=field.name).drop_null().unique()
     marked, blocks, starts = read_tokens(given)
     rows = min(len(starts) - 1, TOKENS_MAX)
     return (blocks[: starts[rows]], starts[: rows + 1]), given.filter(pa.array(~marked))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from strongroom.schema._memory_lanes import load64, store16, store64
+from strongroom.schema._memory_lanes import load16, load64, store16, store64
 
 _LOW = np.uint64(0xFFFFFFFF)
 _PAIRS = np.uint64(0x0000FFFF0000FFFF)
@@ -56,11 +56,13 @@ def _gathered(digits):
 
 
 @njit(cache=True, nogil=True)
-def read(text, places, starts, blocks, right):
-    """Read the digits of each row, which begin at its place, and say whether they are what `write` writes."""
+def read(text, places, mark, starts, blocks, right):
+    """Read the digits of each row, which begins at its place, and say whether it is what `write` writes."""
     source, target = text.ctypes.data, blocks.ctypes.data
     for i in range(places.shape[0]):
-        at, wrong = source + places[i], np.uint64(0)
+        at = source + places[i]
+        wrong = np.uint64(load16(at) ^ mark)
+        at += 2
         for word in range(2 * starts[i], 2 * starts[i + 1]):
             first, second = load64(at), load64(at + 8)
             low = _gathered((first + ((first >> _6) & _ONES) * _9) & _NIBBLES)

@@ -4,7 +4,7 @@ Rules:
 
 1. A token is `t1` and the lower-case hexadecimal digits of the blocks of its row: 66 characters for a text of up to 15
    bytes, 32 more for each 16 bytes. No token begins another, and none is a number.
-2. What reads back is written the same: other letters, an odd length or a missing block make it no token.
+2. What reads back is written the same, but for the case of letters: another letter or length makes it no token.
 3. Many rows are done by compiled kernels, few by Python. Both give the same.
 
 What the blocks hold is left to `seal`.
@@ -77,25 +77,28 @@ def read_tokens(column: pa.Array) -> tuple[Bool, U8, I64]:
         bool[n], which rows are tokens; of these the blocks u8[m, 16], and i64[k + 1], where each row starts and the
         last ends.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = np.asarray(pc.binary_length(column))
+    fits = (lengths >= len(MARK) + 2 * BLOCK_CHARACTERS) & ((lengths - len(MARK)) % BLOCK_CHARACTERS == 0)
+    if not fits.all():
+        column, lengths = column.filter(pa.array(fits)), lengths[fits]
+    column = pc.ascii_lower(column)
     if not _in_columns(len(column)):
         texts = column.to_pylist()
-        fits = np.array([_TOKEN.fullmatch(text) is not None for text in texts], np.bool_)
-        found = [bytes.fromhex(text[len(MARK) :]) for text, fit in zip(texts, fits, strict=True) if fit]
-        blocks = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16)
-        return fits, blocks, _starts(np.array([len(row) // 16 for row in found], np.int64))
-    text, offsets = _buffers(column)
-    lengths = np.diff(offsets)
-    fits = (lengths >= len(MARK) + 2 * BLOCK_CHARACTERS) & ((lengths - len(MARK)) % BLOCK_CHARACTERS == 0)
-    # Every byte position as the start of a pair: a view.
-    pairs = np.ndarray((max(text.size - 1, 0),), np.uint16, text, strides=(1,))
-    fits[fits] = pairs[offsets[:-1][fits]] == _MARK
-    starts, right = _starts(lengths[fits] // BLOCK_CHARACTERS), np.empty(int(fits.sum()), np.bool_)
-    blocks = np.empty((int(starts[-1]), 16), np.uint8)
-    lanes().read(text, offsets[:-1][fits] + len(MARK), starts, blocks, right)
-    if not right.all():
-        counts = np.diff(starts)
-        blocks, starts = blocks[np.repeat(right, counts)], _starts(counts[right])
-        fits[fits] = right
+        right = np.array([_TOKEN.fullmatch(text) is not None for text in texts], np.bool_)
+        found = [bytes.fromhex(text[len(MARK) :]) for text, fit in zip(texts, right, strict=True) if fit]
+        blocks, starts = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 16), _starts(lengths[right])
+    else:
+        text, offsets = _buffers(column)
+        starts, right = _starts(lengths), np.empty(len(column), np.bool_)
+        blocks = np.empty((int(starts[-1]), 16), np.uint8)
+        lanes().read(text, offsets[:-1], _MARK, starts, blocks, right)
+        if not right.all():
+            counts = np.diff(starts)
+            blocks, starts = blocks[np.repeat(right, counts)], _starts(lengths[right])
+    fits[fits] = right
     return fits, blocks, starts
 
 
@@ -128,7 +131,8 @@ def _buffers(column: pa.Array) -> tuple[U8, I64]:
     return np.empty(0, np.uint8) if data is None or not data.size else np.frombuffer(data, np.uint8), offsets
 
 
-def _starts(counts: npt.NDArray[Any]) -> I64:
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
+def _starts(lengths: npt.NDArray[Any]) -> I64:
+    """At which block each token of so many characters starts, and the last ends."""
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths // BLOCK_CHARACTERS, out=starts[1:])
     return starts
