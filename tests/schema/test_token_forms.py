@@ -16,6 +16,7 @@ from strongroom.schema import tokentext
 from strongroom.schema.normalise import normalise, normalise_one
 from strongroom.schema.parse import parse_schema
 from strongroom.schema.phone import USUAL
+from strongroom.schema.tokendigits import are_digits
 from strongroom.schema.tokenform import DigitsForm, PhoneForm, ResidentForm, form_of, token_field
 from strongroom.seal.entropy import random_bytes
 
@@ -161,6 +162,15 @@ def test_digits(texts):
         seen += part.rows
         assert part.write(part.numbers).to_pylist() == column.filter(pa.array(part.rows)).to_pylist()
     assert seen.tolist() == [int(6 <= len(t) <= 36 and t.isascii() and t.isdecimal()) for t in texts]
+
+
+@pytest.mark.parametrize("width", [1, 4, 7, 8])
+def test_every_byte_at_every_place(width):
+    """Of all 256 bytes only the ten digits count as digits, wherever they stand."""
+    for at in range(width):
+        lines = np.full((256, width), ord("5"), np.uint8)
+        lines[:, at] = np.arange(256)
+        assert are_digits(lines, 0, width).tolist() == [48 <= byte <= 57 for byte in range(256)]
 
 
 @BOTH_WAYS

@@ -58,7 +58,8 @@ def are_digits(lines: U8, start: int, width: int) -> Bool:
     at, end = start, start + width
     while end - at >= 4:
         four = _four(lines, at)
-        good &= ((four & _UPPER) | ((four + np.uint32(_SIX)) & _UPPER)) == _ZEROS
+        # From 0x30 on, and 6 more does not reach 0x40. A carry comes only from a byte that fails by itself.
+        good &= ((four & _UPPER) == _ZEROS) & (((four + np.uint32(_SIX)) & _UPPER) == _ZEROS)
         at += 4
     for column in range(at, end):
         good &= lines[:, column] - np.uint8(48) < 10
