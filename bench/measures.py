@@ -27,6 +27,7 @@ from bench.person import measure_person
 from bench.proofs import measure_proofs
 from bench.s3 import measure_s3
 from bench.served import measure_served
+from bench.tokens import measure_tokens
 
 MIB = 1 << 20
 QUESTIONS = {
@@ -308,6 +309,7 @@ def measure_large(setting: Setting, report: Report) -> None:
 
 MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "cells": measure_cells,
+    "tokens": measure_tokens,
     "put": measure_put,
     "sql": measure_sql,
     "aggregates": measure_aggregates,

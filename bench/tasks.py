@@ -47,6 +47,10 @@ def _cells() -> dict[str, Any]:
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "persons": _persons,
     "cells": _cells,
+    "token ciphers": _call("tokens", "ciphers"),
+    "token tink": _call("tokens", "tink"),
+    "token columns": _call("tokens", "columns"),
+    "token stream": _call("tokens", "stream"),
     "plain": _plain,
     "plain sql": _call("plain", "sql"),
     "open columns": _call("plain", "open_columns"),

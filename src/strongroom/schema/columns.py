@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 OFFSET_32_MAX = 2**31 - 1
@@ -77,6 +79,17 @@ def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
         return column.chunk(0)
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else combined.chunk(0)
+
+
+def text_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
+    """The bytes of all texts of an array of type string without nulls, without gaps: u8[m]."""
+    import numpy as np
+
+    _, offsets, data = array.buffers()
+    if not len(array) or data is None:
+        return np.zeros(0, np.uint8)
+    bounds = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    return np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -22,8 +22,10 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV, ChaCha20Poly1305
 from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.errors import IntegrityError
@@ -116,6 +118,32 @@ class AesGcm:
             return self._cipher.decrypt(nonce, sealed, ad)
         except InvalidTag:
             raise IntegrityError("a sealed value does not open") from None
+
+
+class AesSiv:
+    """AES-SIV (RFC 5297) under one key (64 B) with one associated string."""
+
+    def __init__(self, key: bytes, ad: bytes) -> None:
+        self._cipher, self._ad = AESSIV(key), [ad]
+
+    def seal(self, plain: bytes) -> bytes:
+        """The synthetic IV (16 B), then the ciphertext; the plain bytes are not empty."""
+        return self._cipher.encrypt(plain, self._ad)
+
+    def open(self, sealed: bytes) -> bytes:
+        """The plain bytes of what `seal` gave, or IntegrityError."""
+        try:
+            return self._cipher.decrypt(sealed, self._ad)
+        except (InvalidTag, ValueError):
+            raise IntegrityError("a sealed value does not open") from None
+
+
+def hkdf_expand(key: bytes, info: bytes, size: int) -> bytes:
+    """HKDF-Expand with SHA-256 (RFC 5869 section 2.3): bytes that only who has the key can make, at most 8,160.
+
+    The key is uniformly random already, so there is nothing to extract (section 3.3).
+    """
+    return HKDFExpand(SHA256(), size, info).derive(key)
 
 
 def aes_cmac(key: bytes, message: bytes) -> bytes:

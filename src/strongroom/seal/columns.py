@@ -1,18 +1,21 @@
 """Entries a column at a time: compared, sorted, gathered, joined, and the shape numbers in their payload.
 
 It knows of an entry that it is a token of 16 bytes and a payload; what the payload means it leaves to others, but for
-the three bytes that name a record's shape.
+the three bytes that name a record's shape. And it gives the bytes that lie behind an Arrow column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import IntegrityError
+from strongroom.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -139,3 +142,43 @@ def shapes_of(payload: U8, offsets: I64) -> npt.NDArray[np.uint32]:
     found |= payload[starts + 1].astype(np.uint32) << np.uint32(8)
     found |= payload[starts + 2].astype(np.uint32) << np.uint32(16)
     return found
+
+
+def value_buffers(column: pa.Array | pa.ChunkedArray) -> Iterator[tuple[U8, I64]]:
+    """Bytes and offsets of each chunk of a column, without copying them where Arrow's layout has them.
+
+    Args:
+        column: String or binary values in any Arrow layout, without nulls.
+
+    Raises:
+        UsageError: The column has nulls or is of another type.
+    """
+    import pyarrow as pa
+
+    if column.null_count:
+        raise UsageError(f"a column to make tokens of has {column.null_count} nulls")
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        yield _buffers(chunk)
+
+
+def _buffers(chunk: Any) -> tuple[U8, I64]:
+    import pyarrow as pa
+
+    if isinstance(chunk, pa.DictionaryArray):
+        chunk = chunk.dictionary_decode()
+        if chunk.null_count:
+            raise UsageError(f"a column to make tokens of has {chunk.null_count} nulls")
+    kind = chunk.type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+        chunk = chunk.cast(pa.large_binary())
+        kind = chunk.type
+    wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+    if not wide and not pa.types.is_string(kind) and not pa.types.is_binary(kind):
+        raise UsageError(f"tokens are made of strings or bytes, not of {kind}")
+    n = len(chunk)
+    _, starts, values = chunk.buffers()
+    if n == 0:
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    raw = np.frombuffer(starts, np.int64 if wide else np.int32, n + 1, chunk.offset * (8 if wide else 4))
+    data = np.empty(0, np.uint8) if values is None or not values.size else np.frombuffer(values, np.uint8)
+    return data, raw.astype(np.int64)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hmac
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from strongroom.errors import UsageError
 from strongroom.seal import _hazmat
 from strongroom.seal._cmac import CHUNK_ROWS, ColumnMac, doubled
 from strongroom.seal._cmac import OneMac as OneMac  # noqa: PLC0414 - for who keeps a key prepared
+from strongroom.seal.columns import value_buffers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +103,7 @@ def tokens(inner: bytes, outer: bytes, column: pa.Array | pa.ChunkedArray) -> U8
     mac = ColumnMac(inner)
     out = np.empty((len(column), TOKEN_BYTES), np.uint8)
     at = 0
-    for data, offsets in _values(column):
+    for data, offsets in value_buffers(column):
         mac.values(data, offsets, out[at : at + len(offsets) - 1])
         at += len(offsets) - 1
     return _each_block(_hazmat.AesBlocks(outer).forward, out)
@@ -331,39 +331,6 @@ def _by_column(operation: np.ufunc, left: U32, right: U32, out: U32) -> None:
     """Work on u32[m, w] (right: or one row for all) a column at a time: numpy is slow at many short rows."""
     for c in range(out.shape[1]):
         operation(left[:, c], right[..., c], out=out[:, c])
-
-
-def _values(column: pa.Array | pa.ChunkedArray) -> Iterator[tuple[U8, npt.NDArray[np.int64]]]:
-    """Bytes and offsets of each chunk, without copying them where Arrow's layout has them."""
-    import pyarrow as pa
-
-    if column.null_count:
-        raise UsageError(f"a column to make tokens of has {column.null_count} nulls")
-    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        yield _value_buffers(chunk)
-
-
-def _value_buffers(chunk: Any) -> tuple[U8, npt.NDArray[np.int64]]:
-    import pyarrow as pa
-
-    if isinstance(chunk, pa.DictionaryArray):
-        chunk = chunk.dictionary_decode()
-        if chunk.null_count:
-            raise UsageError(f"a column to make tokens of has {chunk.null_count} nulls")
-    kind = chunk.type
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
-        chunk = chunk.cast(pa.large_binary())
-        kind = chunk.type
-    wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
-    if not wide and not pa.types.is_string(kind) and not pa.types.is_binary(kind):
-        raise UsageError(f"tokens are made of strings or bytes, not of {kind}")
-    n = len(chunk)
-    _, starts, values = chunk.buffers()
-    if n == 0:
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    raw = np.frombuffer(starts, np.int64 if wide else np.int32, n + 1, chunk.offset * (8 if wide else 4))
-    data = np.empty(0, np.uint8) if values is None or not values.size else np.frombuffer(values, np.uint8)
-    return data, raw.astype(np.int64)
 
 
 def _each_block(cipher: Any, blocks: U8) -> U8:
