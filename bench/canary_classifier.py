@@ -30,7 +30,7 @@ def auc(features: np.ndarray, canary: np.ndarray, group: np.ndarray) -> dict[str
     fold = np.random.default_rng(SEED).integers(0, FOLDS, int(group.max()) + 1)[group]
     score = np.zeros(len(canary))
     for k in range(FOLDS):
-        learner = HistGradientBoostingClassifier(max_iter=150, learning_rate=0.08, random_state=SEED)
+        learner = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, random_state=SEED)
         learner.fit(features[fold != k], canary[fold != k])
         score[fold == k] = learner.predict_proba(features[fold == k])[:, 1]
     area = float(roc_auc_score(canary, score))

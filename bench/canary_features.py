@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TABLES = ("persons", "deliveries", "police_reports", "criminal_cases")
-GRAMS = 96
+GRAMS = 64
 
 
 def codes(column: pa.ChunkedArray) -> np.ndarray:

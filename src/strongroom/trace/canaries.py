@@ -152,12 +152,17 @@ class CanaryModel:
         if not self.spread:
             return {}
         key = joint([node.codes for node in self.spread])
-        _, which, size = np.unique(key, return_inverse=True, return_counts=True)
-        able = np.flatnonzero(size[which] >= LIKE_MIN)
-        order = able[np.lexsort((rng.random(len(able)), key[able]))]
+        order = np.lexsort((rng.random(len(key)), key))
         at = ((np.arange(count) + rng.random()) * len(order) / count).astype(np.int64)
         picked = rng.permutation(order[at])
-        return {node.name: picked for node in self.spread}
+        given = {}
+        for depth, node in enumerate(self.spread, 1):
+            rows = picked.copy()
+            # What few persons have together is not taken together: those few change among themselves.
+            few = np.flatnonzero(~_many([n.codes for n in self.spread[:depth]])[picked])
+            rows[few] = rng.permutation(rows[few])
+            given[node.name] = rows if node.donors is None else np.where(node.donors[rows], rows, -1)
+        return given
 
     def _thin(self, drawn: Drawn) -> dict[str, int]:
         thin = {}
@@ -331,20 +336,22 @@ def _learn_child(
     return learner.finish(context), learner.unmade
 
 
+def _many(columns: list[Ints]) -> npt.NDArray[np.bool_]:
+    """Rows whose combination at least `LIKE_MIN` rows have."""
+    _, which, size = np.unique(joint(columns), return_inverse=True, return_counts=True)
+    found: npt.NDArray[np.bool_] = size[which] >= LIKE_MIN
+    return found
+
+
 def _spread_nodes(persons: Frame) -> tuple[Node, ...]:
-    """Open columns of few values whose combinations are nearly all many persons'."""
+    """Open columns of few values that most persons share with many, together with those before."""
     chosen: list[Node] = []
     for plan in persons.plans.values():
         node = plan.model.node if isinstance(plan.model, CategoryModel) else None
         if plan.of.klass != OPEN or node is None or node.when is not None:
             continue
-        trial = [*chosen, node]
-        _, which, size = np.unique(joint([n.codes for n in trial]), return_inverse=True, return_counts=True)
-        able = size[which] >= LIKE_MIN
-        if node.donors is not None:
-            able &= node.donors
-        if able.mean() >= 1 - (1 - _SPREAD_COVERED) / 4:
-            chosen = trial
+        if _many([n.codes for n in (*chosen, node)]).mean() >= _SPREAD_COVERED:
+            chosen.append(node)
     return tuple(chosen)
 
 

@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.bool_]
 Collides = Callable[[str, str, pa.Array], Mask]
 
 _TRIES = 12
+_TRIES_BEYOND = 28
 
 
 @dataclass
@@ -186,7 +187,7 @@ def make_distinct(
     column = pa.nulls(count, pa.string())
     left = np.arange(count)
     drawn.beyond = 0
-    for attempt in range(2 * _TRIES):
+    for attempt in range(_TRIES + _TRIES_BEYOND):
         drawn.beyond = 4 * count + 16 if attempt >= _TRIES else 0
         fresh = make(left)
         kept = np.ones(len(fresh), np.bool_)

@@ -29,6 +29,7 @@ _CANDIDATES = 8
 _GAIN_MIN = 0.002  # nats
 _SHUFFLE = 7
 _SIGMAS = 4.0
+_TIED = 0.95
 _ROWS_PER_CODE = 4
 _CELLS_SHARE = 0.3
 _TABLE_MAX = 1 << 18
@@ -224,11 +225,13 @@ def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> li
             if more > max(_GAIN_MIN, _noise(child, codes)):
                 gains[key] = more
         ranked = sorted(gains, key=lambda key: -gains[key])[:_CANDIDATES]
-        best = next(
-            (k for k in ranked if gain(rng, child, given, views[k]) > max(_GAIN_MIN, _noise(child, views[k]))), None
-        )
-        if best is None:
+        sure = {k: gain(rng, child, given, views[k]) for k in ranked}
+        sure = {k: g for k, g in sure.items() if g > max(_GAIN_MIN, _noise(child, views[k]))}
+        if not sure:
             break
+        # Of those that tell as much, the one of fewest codes: its classes are the largest.
+        enough = _TIED * max(sure.values())
+        best = min((k for k in sure if sure[k] >= enough), key=lambda k: int(views[k].max()))
         chosen.append(best)
         given = compact(_pair(given, views[best]))
         # What told nothing is not asked again; nor are other views of the same part.
@@ -306,16 +309,15 @@ def draw_nodes(
         ordered: As `learn_parents` gave them.
         context: Parts given before by name, with the codes that the new rows have of them.
         count: How many.
-        given: Rows of the sample that some parts are taken from, by name, instead of being drawn.
+        given: Rows of the sample that some parts are taken from, by name; below 0 where they are drawn.
     """
     drawn = Drawn({}, {name: codes for name, (_, codes) in context.items()})
     known = {name: node for name, (node, _) in context.items()} | {node.name: node for node in ordered}
     for node in ordered:
-        if given is not None and node.name in given:
-            drawn.rows[node.name], drawn.codes[node.name] = given[node.name], node.codes[given[node.name]]
-        else:
-            drawn.rows[node.name] = _drawn(rng, node, known, drawn, np.arange(count))
-            drawn.codes[node.name] = _codes(node, drawn.rows[node.name])
+        rows = np.full(count, -1, np.int64) if given is None or node.name not in given else given[node.name].copy()
+        left = np.flatnonzero(rows < 0)
+        rows[left] = _drawn(rng, node, known, drawn, left)
+        drawn.rows[node.name], drawn.codes[node.name] = rows, _codes(node, rows)
     return drawn
 
 
