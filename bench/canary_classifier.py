@@ -1,7 +1,7 @@
 """Can a classifier tell canary persons from real ones? `python -m bench.canary_classifier`; needs scikit-learn 1.7.
 
-Gradient boosting on all columns and joins of the made-up city: values and their parts, agreements between fields, counts
-of records, values that fields share, how often a value stands in the file, hashed n-grams of text, and gaps to the
+Gradient boosting on all columns and joins of the made-up city: values and their parts, agreements between fields,
+counts of records, values that fields share, how often a value stands in the file, hashed n-grams of text, and gaps to the
 neighbours in sort order. AUC of five folds, each person in one fold, with a 95 % interval. A generator that draws each
 column for itself is the control: the same features must give it away.
 """

@@ -57,7 +57,7 @@ def city_tables(persons, seed=7):
 
 
 def _moments(table, rows):
-    for i, f in enumerate(table.fields):
+    for f in table.fields:
         if f.type == "timestamp" and rows[f.name].type == pa.string():
             at = rows.column_names.index(f.name)
             rows = rows.set_column(at, f.name, rows[f.name].cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC")))
@@ -132,7 +132,10 @@ def nhs(body):
 def clinic_tables(count=1500, seed=3):
     """Patients and their visits; a third of the children have no phone of their own."""
     rng = np.random.default_rng(seed)
-    pick = lambda pool, n: [pool[i] for i in rng.integers(0, len(pool), n)]
+
+    def pick(pool, n):
+        return [pool[i] for i in rng.integers(0, len(pool), n)]
+
     numbers = rng.permutation(900_000)[:count] * 7 + 1_000_000
     ids, bodies = [], iter(rng.choice(10**6, 2 * count, replace=False) * 900 + 10**8 + 77)
     while len(ids) < count:

@@ -322,10 +322,10 @@ def test_texts_with_nothing_in_common_are_left_empty():
     made = learn(clinic_schema(), tables, clinic_policy()).make(100, ENTROPY)
     assert made.unmade == ("visits.letter",)
     assert made.tables["visits"]["letter"].null_count == len(made.tables["visits"])
-    strict = CLINIC.replace('letter      = { type', 'letter      = { nullable = false, type')
+    strict = CLINIC.replace("letter      = { type", "letter      = { nullable = false, type")
     from strongroom.schema.parse import parse_schema
 
-    schema = parse_schema(strict, None, lambda n: rng.bytes(n))
+    schema = parse_schema(strict, None, rng.bytes)
     with pytest.raises(UsageError, match=r"visits\.letter: no two texts"):
         learn(schema, tables, clinic_policy())
     texts = pa.array(["You were seen today.", "Please see your doctor."])

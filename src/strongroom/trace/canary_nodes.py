@@ -321,7 +321,9 @@ def draw_nodes(
     return drawn
 
 
-def redraw(rng: np.random.Generator, nodes: Sequence[Node], known: Mapping[str, Node], drawn: Drawn, rows: Ints) -> None:
+def redraw(
+    rng: np.random.Generator, nodes: Sequence[Node], known: Mapping[str, Node], drawn: Drawn, rows: Ints
+) -> None:
     """Draw some parts anew, in order, for some of the new rows."""
     for node in nodes:
         drawn.rows[node.name][rows] = _drawn(rng, node, known, drawn, rows)

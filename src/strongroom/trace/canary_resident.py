@@ -132,7 +132,8 @@ def _written(day: Ints) -> Ints:
     stamp = day.astype("datetime64[D]")
     month = stamp.astype("datetime64[M]")
     year = stamp.astype("datetime64[Y]").astype(np.int64) + 1970
-    return year * 10_000 + (month.astype(np.int64) % 12 + 1) * 100 + (stamp - month).astype(np.int64) + 1
+    found: Ints = year * 10_000 + (month.astype(np.int64) % 12 + 1) * 100 + (stamp - month).astype(np.int64) + 1
+    return found
 
 
 def _agreeing(rows: Ints, day: Ints, births: Mapping[str, pa.Array]) -> str | None:

@@ -139,7 +139,7 @@ def _whole(numbers: npt.NDArray[np.float64], scale: int) -> Ints:
 
 @dataclass
 class DateModel:
-    """Dates and moments: year, day of the year and time of day, each drawn apart; the day as a row of the year has it."""
+    """Dates and moments: year, day of the year and time of day, drawn apart; the day as a row of the year has it."""
 
     there: Node
     year: Node
