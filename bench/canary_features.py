@@ -92,7 +92,6 @@ def persons_own(rows: pa.Table, *, tokens: bool) -> list[np.ndarray]:
     for cut in (name, *cuts, address, town, tail, estate, rooms, pc.utf8_slice_codeunits(address, 0, 9)):
         columns += [often(cut), codes(cut) % 255]
     columns += [holds(address, rows["district"]), number(tail, 0, 3)]
-    columns += grams(name) + grams(address)
     if not tokens:
         columns += gaps(number(rows["person_id"], 2, 12))
     return [np.asarray(c, np.float32) for c in columns]
@@ -113,7 +112,7 @@ def deliveries_own(rows: pa.Table, person: np.ndarray, persons: pa.Table) -> lis
     columns += [same(to, mobile), same(where, address), same(*starts)]
     tail = pc.replace_substring_regex(where, "^[^0-9]*", "")
     columns += [often(pc.replace_substring_regex(where, "[0-9].*$", "")), often(tail), number(tail, 0, 3)]
-    columns += moments(rows["sent_at"]) + grams(where) + grams(rows["goods"])
+    columns += moments(rows["sent_at"])
     return [np.asarray(c, np.float32) for c in columns]
 
 
@@ -128,7 +127,7 @@ def reports_own(rows: pa.Table, person: np.ndarray, persons: pa.Table) -> list[n
     columns += [number(number_of, 5, 9), number(number_of, 9, 14), often(number_of), number(sums, 0, 9), often(sums)]
     columns += [*gaps(number(number_of, 1, 14)), codes(shape), pc.utf8_length(text).to_numpy()]
     columns += [holds(rows["station"], persons["district"].take(at)), holds(text, persons["mobile"].take(at))]
-    columns += moments(rows["reported_at"]) + grams(text)
+    columns += moments(rows["reported_at"])
     return [np.asarray(c, np.float32) for c in columns]
 
 
@@ -142,6 +141,15 @@ def cases_own(rows: pa.Table, person: np.ndarray, persons: pa.Table) -> list[np.
     columns += gaps(number(rows["case_no"], 11, 17)) + moments(rows["opened_on"])
     columns += [holds(rows["court"], persons["district"].take(at))]
     return [np.asarray(c, np.float32) for c in columns]
+
+
+GRAMMED = {"persons": ("name", "address"), "deliveries": ("recipient_address", "goods"), "police_reports": ("text",)}
+
+
+def grams_of(rows: pa.Table, name: str, chosen: np.ndarray) -> list[np.ndarray]:
+    """Hashed n-grams of the texts of some rows of a table."""
+    some = rows.take(pa.array(chosen))
+    return [column for field in GRAMMED.get(name, ()) for column in grams(some[field])]
 
 
 def features_of(tables: Mapping[str, pa.Table], *, tokens: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -160,8 +168,7 @@ def features_of(tables: Mapping[str, pa.Table], *, tokens: bool) -> dict[str, tu
         columns = maker(tables[name], person, persons)
         count = np.bincount(person, minlength=len(persons)).astype(np.float32)
         joined.append(count)
-        few = columns if len(columns) < 60 else columns[:45]
-        for column in few:
+        for column in columns:
             clean = np.nan_to_num(column)
             total = np.bincount(person, clean, len(persons))
             joined.append(np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32))

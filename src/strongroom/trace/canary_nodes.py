@@ -30,6 +30,7 @@ _GAIN_MIN = 0.002  # nats
 _SHUFFLE = 7
 _SIGMAS = 4.0
 _TIED = 0.95
+_SHARED_SHARE = 0.6
 _ROWS_PER_CODE = 4
 _CELLS_SHARE = 0.3
 _TABLE_MAX = 1 << 18
@@ -45,7 +46,9 @@ class Node:
         when: Name of another part and the code that part must have for this one to be there.
         forced: Parts that this one is always conditional on, strongest first.
         coarse: Coarser views of the part: a code for each code, i64[codes] each.
+        apart: Parts of the same text that it was cut from because few share both: of these only the first view counts.
         donors: Rows it may be drawn from, bool[n]; None for every row that has it.
+        smooth: Whether a new value near the one drawn is made, so that none is copied.
         parents: What it depends on, strongest first: a part's name and the level of its view.
     """
 
@@ -55,6 +58,8 @@ class Node:
     forced: tuple[str, ...] = ()
     coarse: tuple[Ints, ...] = ()
     donors: npt.NDArray[np.bool_] | None = None
+    apart: frozenset[str] = frozenset()
+    smooth: bool = False
     parents: list[tuple[str, int]] = field(default_factory=list)
 
     def view(self, level: int, codes: Ints) -> Ints:
@@ -202,6 +207,16 @@ def _learnt(rng: np.random.Generator, node: Node) -> tuple[Ints, Ints]:
     return rows, max(fine, key=lambda v: int(v.max())) if fine else views[0]
 
 
+def _shared(child: Ints, given: Ints, least: float) -> bool:
+    """Whether most rows have their value and what it is conditional on in common with enough others.
+
+    Else the condition would lead to one row, and value and condition together would be that person's.
+    """
+    both = compact(_pair(given, child))
+    alone = np.bincount(compact(child))[child] >= least
+    return float((np.bincount(both)[both] >= least).mean()) >= _SHARED_SHARE * float(alone.mean())
+
+
 def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> list[tuple[str, int]]:
     by_name = {n.name: n for n in before}
     chosen: list[tuple[str, int]] = [(name, -1) for name in node.forced if name in by_name]
@@ -215,12 +230,16 @@ def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> li
     for other in before:
         for level in other.levels:
             codes = other.codes[rows]
-            if (other.name, level) not in chosen and other.size() > 1:
+            cut = other.name in node.apart and level != 0
+            if (other.name, level) not in chosen and other.size() > 1 and not cut:
                 views[other.name, level] = compact(other.view(level, codes))
+    least = max(2.0, LIKE_MIN * len(rows) / max(1, int((node.codes >= 0).sum())))
     views = {k: v for k, v in views.items() if 1 < int(v.max()) + 1 <= len(rows) // LIKE_MIN}
     while views and len(chosen) < PARENTS_MAX + len(node.forced):
         gains = {}
         for key, codes in views.items():
+            if not node.smooth and not _shared(child, _pair(given, codes), least):
+                continue
             more = _quick_gain(rng, child, given, codes)
             if more > max(_GAIN_MIN, _noise(child, codes)):
                 gains[key] = more

@@ -27,6 +27,22 @@ _AGREES = 0.9
 # An area formed so long after a birth issued no id for it: ids are given in childhood, or were from 1984 on.
 FORMED_AFTER_YEARS = 30
 _LAST_FIRST_IDS = 2004
+_OUT_OF_FORCE = 0.02
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Codes of areas, and the years of birth they were seen with, sorted by year."""
+
+    area: Ints
+    year: Ints
+
+    def of_year(self, rng: np.random.Generator, year: Ints) -> Ints:
+        """For each year an area seen with it, or with the nearest year after or before."""
+        low = np.searchsorted(self.year, year, side="left")
+        many = np.maximum(np.searchsorted(self.year, year, side="right") - low, 1)
+        at = low + (rng.random(len(year)) * many).astype(np.int64)
+        return self.area[np.minimum(at, len(self.area) - 1)]
 
 
 @dataclass
@@ -41,6 +57,7 @@ class ResidentModel:
         dates: The ids' own dates, where no field of the person has them.
         born: The field that has the date of birth, "table.field"; None if `dates`.
         areas: Area codes by code of `area`.
+        seen: Areas of the sample by year of birth, where nearly all were in force; else None.
         void: Whether areas are chosen that were not there at the time of birth.
     """
 
@@ -51,6 +68,7 @@ class ResidentModel:
     dates: DateModel | None
     born: str | None
     areas: Ints
+    seen: Seen | None
     void: bool
 
     @classmethod
@@ -65,19 +83,20 @@ class ResidentModel:
         day = _days(number // 1_000 % 10**8)
         born = _agreeing(rows, day, births)
         there = Node(name, codes)
-        given = (name,) if born is None else (name, f"{born}.year")
         full = np.full((2, len(column)), -1, np.int64)
         full[0, rows], full[1, rows] = area, number % 1_000
         views = tuple(np.unique(areas // d, return_inverse=True)[1].astype(np.int64) for d in (100, 10_000))
-        area_node = Node(f"{name}.area", full[0], (name, 1), given, views)
+        area_node = Node(f"{name}.area", full[0], (name, 1), (name,), views)
         serial = Node(f"{name}.serial", full[1], (name, 1), (name,), (np.arange(1_000) % 2,))
         dates = None
         if born is None:
             own = np.zeros(len(column), np.int32)
             own[rows] = day
             dates = DateModel.learn(f"{name}.born", pa.array(own, pa.int32(), mask=~good).cast(pa.date32()))
-            area_node.forced = (name, f"{name}.born.year")
-        return cls(name, there, area_node, serial, dates, born, areas, void)
+        year = split_days(day)[0]
+        seen = Seen(area[np.argsort(year, kind="stable")], np.sort(year))
+        known = not cannot_begin(areas[area], year).mean() > _OUT_OF_FORCE
+        return cls(name, there, area_node, serial, dates, born, areas, seen if known else None, void)
 
     @property
     def nodes(self) -> list[Node]:
@@ -94,9 +113,12 @@ class ResidentModel:
         has &= born.is_valid().to_numpy(zero_copy_only=False)
         rows = rows[has]
         day = born.cast(pa.int32()).to_numpy(zero_copy_only=False)[has].astype(np.int64)
-        area = self.areas[drawn.codes[self.area.name][rows]]
+        area, year = self.areas[drawn.codes[self.area.name][rows]], split_days(day)[0]
         if self.void:
-            area = void_areas(rng, area, split_days(day)[0])
+            area = void_areas(rng, area, year)
+        elif self.seen is not None:
+            wrong = np.flatnonzero(cannot_begin(area, year))
+            area[wrong] = self.areas[self.seen.of_year(rng, year[wrong])]
         serial = drawn.codes[self.serial.name][rows]
         if again is not None:
             # The sex stays: only the number of those born that day there is another.
@@ -164,6 +186,16 @@ def area_years() -> tuple[Ints, Ints, Ints]:
     codes = np.array(sorted(found))
     years = np.array([found[int(code)] for code in codes])
     return codes, years[:, 0], years[:, 1]
+
+
+def cannot_begin(area: Ints, year: Ints) -> npt.NDArray[np.bool_]:
+    """Whether an area of the table was not in force in a year; bool[n]."""
+    codes, first, last = area_years()
+    spot = np.minimum(np.searchsorted(codes, area), len(codes) - 1)
+    # A year of change belongs to neither side.
+    outside = (year <= first[spot]) | (year >= last[spot])
+    found: npt.NDArray[np.bool_] = (codes[spot] == area) & outside
+    return found
 
 
 def cannot_be_issued(area: Ints, year: Ints) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node, compact, gain
+from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node, compact, gain, joint
 from strongroom.trace.canary_numbers import Spread
 from strongroom.trace.canary_tokens import (
     DIGITS,
@@ -39,9 +39,7 @@ TOGETHER_SHARE = 0.9
 _NUMBER_DIGITS_MAX = 18
 _CUTS_MAX = 2
 _TIED = 0.02  # nats
-_HEADED_MIN = 6
 _VIEWED_MIN = 20
-_ANY_DIGIT = 0.93 * float(np.log(10))
 
 
 @dataclass
@@ -168,7 +166,19 @@ class _Cutter:
     def cut(self, columns: list[pa.Array], kinds: list[int], link_of: Callable[[str], str]) -> list[Part]:
         columns, kinds = self._smaller(columns, kinds)
         columns, kinds = self._together(columns, kinds)
-        return [self._part(column, kind, link_of) for column, kind in zip(columns, kinds, strict=True)]
+        parts = [self._part(column, kind, link_of) for column, kind in zip(columns, kinds, strict=True)]
+        for part in parts:
+            # Parts that few have together are not to come from one person by way of what depends on what.
+            others = [p for p in parts if p.node and part.node and p is not part and self._few(part, p)]
+            if part.node is not None:
+                part.node.apart = frozenset(p.node.name for p in others if p.node)
+        return parts
+
+    def _few(self, left: Part, right: Part) -> bool:
+        assert left.node is not None
+        assert right.node is not None
+        both = joint([left.node.codes[self._rows], right.node.codes[self._rows]])
+        return bool(common(both, self._who, LIKE_MIN).mean() < COMMON_SHARE)
 
     def _common(self, column: pa.Array) -> float:
         return float(common(encode(column)[0], self._who, LIKE_MIN).mean())
@@ -178,32 +188,12 @@ class _Cutter:
         out: list[pa.Array] = []
         out_kinds: list[int] = []
         for column, kind in zip(columns, kinds, strict=True):
-            pieces = self._headed(column) if kind == DIGITS else [column]
+            pieces = [column]
             for _ in range(_CUTS_MAX if kind == LETTERS else 0):
                 pieces = [half for piece in pieces for half in self._halved(piece)]
             out += pieces
-            out_kinds += [LETTERS] * (len(pieces) - 1) + [kind]
+            out_kinds += [kind] * len(pieces)
         return out, out_kinds
-
-    def _headed(self, column: pa.Array) -> list[pa.Array]:
-        """Cut numbers that begin with a date or a district where their digits begin to be any."""
-        low, high = (f(pc.utf8_length(column)).as_py() for f in (pc.min, pc.max))
-        if low != high or low < _HEADED_MIN or self._common(column) >= COMMON_SHARE:
-            return [column]
-        before, best = 0.0, 0
-        for length in range(1, low - 2):
-            codes, words = encode(pc.utf8_slice_codeunits(column, 0, length))
-            share = np.bincount(codes) / len(codes)
-            told = float(-(share * np.log(share)).sum())
-            if len(words) > len(codes) // (2 * LIKE_MIN):
-                break
-            if told - before < _ANY_DIGIT:
-                best = length
-            before = told
-        if not best:
-            return [column]
-        two = [pc.utf8_slice_codeunits(column, 0, best), pc.utf8_slice_codeunits(column, best)]
-        return two if self._common(two[0]) >= TOGETHER_SHARE else [column]
 
     def _halved(self, piece: pa.Array) -> list[pa.Array]:
         whole = self._common(piece)
@@ -263,13 +253,13 @@ class _Cutter:
 
     def _number(self, name: str, column: pa.Array) -> Part:
         spread = Spread.of_digits(column, self._rows, self._n)
-        return Part(DIGITS, self._node(name, spread.codes, spread.coarse, None, whole=True), pa.array([""]), spread)
+        return Part(DIGITS, self._node(name, spread.codes, spread.coarse, None, smooth=True), pa.array([""]), spread)
 
     def _node(
-        self, name: str, codes: Ints, coarse: tuple[Ints, ...], donors: Mask | None, *, whole: bool = False
+        self, name: str, codes: Ints, coarse: tuple[Ints, ...], donors: Mask | None, *, smooth: bool = False
     ) -> Node:
         full = codes
-        if not whole:
+        if not smooth:
             full = np.full(self._n, -1, np.int64)
             full[self._rows] = codes
-        return Node(name, full, self._when, (self._when[0],), coarse, donors)
+        return Node(name, full, self._when, (self._when[0],), coarse, donors, smooth=smooth)

@@ -24,6 +24,7 @@ DAY_MICROSECONDS = 86_400_000_000
 _CATEGORIES_MAX = 4_096
 _CATEGORY_SHARE = 0.95
 _DECIMALS_MAX = 6
+_WEEKDAYS_CHI2 = 38.3
 
 
 def is_category(column: pa.Array, who: Ints) -> bool:
@@ -102,7 +103,7 @@ class NumberModel:
         scale = 1 if pa.types.is_integer(column.type) else _scale(numbers)
         whole = numbers.astype(np.int64) if scale == 1 and pa.types.is_integer(column.type) else _whole(numbers, scale)
         spread = Spread.of(whole, rows, len(column))
-        node = Node(f"{name}.value", spread.codes, (name, 1), (name,), spread.coarse)
+        node = Node(f"{name}.value", spread.codes, (name, 1), (name,), spread.coarse, smooth=True)
         return cls(there, node, spread, scale, column.type)
 
     @property
@@ -145,7 +146,7 @@ class DateModel:
     year: Node
     day: Node
     years: Ints
-    days: Ints
+    near: Spread
     time: Node | None
     clock: Spread | None
     type: pa.DataType
@@ -164,23 +165,27 @@ class DateModel:
         decade = compact(years // 10)
         nodes = [
             Node(f"{name}.year", _full(n, rows, year_codes), (name, 1), (name,), (decade,)),
-            Node(f"{name}.day", _full(n, rows, of_year), (name, 1), (name, f"{name}.year"), (_months(),)),
+            Node(f"{name}.day", _full(n, rows, of_year), (name, 1), (name, f"{name}.year"), (_months(),), smooth=True),
         ]
         time = clock = None
         if moment:
             clock = Spread.of(ticks % DAY_MICROSECONDS, rows, n)
             if len(clock.values) > 1:
-                time = Node(f"{name}.time", clock.codes, (name, 1), (name,), clock.coarse)
-        return cls(there, nodes[0], nodes[1], years, np.arange(366), time, clock, column.type)
+                time = Node(f"{name}.time", clock.codes, (name, 1), (name,), clock.coarse, smooth=True)
+        near = Spread.of(day, rows, n, step=7 if _has_weekdays(day) else 1)
+        return cls(there, nodes[0], nodes[1], years, near, time, clock, column.type)
 
     @property
     def nodes(self) -> list[Node]:
         """What is to be drawn."""
         return [self.there, self.year, self.day, *([self.time] if self.time else [])]
 
-    def days_of(self, drawn: Drawn, rows: Ints) -> Ints:
-        """Days since 1970 of some new rows that have a date."""
-        return join_days(self.years[drawn.codes[self.year.name][rows]], drawn.codes[self.day.name][rows])
+    def days_of(self, rng: np.random.Generator, drawn: Drawn, rows: Ints) -> Ints:
+        """Days since 1970 of some new rows that have a date: near the day drawn, in the year drawn."""
+        year = self.years[drawn.codes[self.year.name][rows]]
+        plain = join_days(year, drawn.codes[self.day.name][rows])
+        near = self.near.near(rng, drawn.rows[self.day.name][rows])
+        return np.where(split_days(near)[0] == year, near, plain)
 
     def make(
         self, rng: np.random.Generator, drawn: Drawn, links: Mapping[str, pa.Array], *, again: Ints | None = None
@@ -191,7 +196,7 @@ class DateModel:
         chosen = np.arange(len(there)) if again is None else again
         has = there[chosen]
         out = np.zeros(len(chosen), np.int64)
-        out[has] = self.days_of(drawn, chosen[has])
+        out[has] = self.days_of(rng, drawn, chosen[has])
         if self.clock is None:
             return pa.array(out.astype(np.int32), pa.int32(), mask=~has).cast(self.type)
         out *= DAY_MICROSECONDS
@@ -218,7 +223,7 @@ class LagModel:
         there = present(name, column)
         rows = np.flatnonzero(there.codes)
         spread = Spread.of(lag[rows], rows, len(column))
-        node = Node(f"{name}.lag", spread.codes, (name, 1), (name,), spread.coarse)
+        node = Node(f"{name}.lag", spread.codes, (name, 1), (name,), spread.coarse, smooth=True)
         return cls(there, node, spread, link, column.type)
 
     @property
@@ -276,6 +281,13 @@ class BytesModel:
         import pyarrow.compute as pc
 
         return pc.if_else(pa.array(sizes >= 0), whole, pa.scalar(None, pa.large_binary())).cast(self.type)
+
+
+def _has_weekdays(day: Ints) -> bool:
+    """Whether some days of the week have more rows than chance gives them (chi-squared, 6 degrees of freedom, 1e-6)."""
+    counts = np.bincount((day + 3) % 7, minlength=7)
+    mean = len(day) / 7
+    return len(day) > 0 and float(((counts - mean) ** 2).sum() / mean) > _WEEKDAYS_CHI2
 
 
 def split_days(days: Ints) -> tuple[Ints, Ints]:
