@@ -1,8 +1,8 @@
 """Draws numbers near those of the sample: each between its neighbours, on the grid that all of them lie on.
 
 A new number lies anywhere among the next neighbours of the row drawn, so that the new ones lie as densely as the old
-ones everywhere, and no closer to any of them than those to each other. The grid is the greatest common divisor of all differences: numbers that go up in steps of 211
-stay on theirs.
+ones everywhere, and no closer to any of them than those to each other. The grid is the greatest common divisor of all
+differences: numbers that go up in steps of 211 stay on theirs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Spread:
         codes: Position in `values` per row of the sample, -1 where it has none; i64[n].
         coarse: Views for conditions: intervals, and the width of numbers written with digits.
         widths: How many digits each row's number is written with, i64[n]; None for plain numbers.
-        head: A new number agrees with the row's above this power of ten: a date or a district it begins with. 0 for none.
+        head: A new number agrees with the row's above this power of ten: it begins with a date, say. 0 for none.
     """
 
     values: Ints

@@ -42,7 +42,8 @@ class Seen:
         low = np.searchsorted(self.year, year, side="left")
         many = np.maximum(np.searchsorted(self.year, year, side="right") - low, 1)
         at = low + (rng.random(len(year)) * many).astype(np.int64)
-        return self.area[np.minimum(at, len(self.area) - 1)]
+        found: Ints = self.area[np.minimum(at, len(self.area) - 1)]
+        return found
 
 
 @dataclass
