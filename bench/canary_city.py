@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.json as pj
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from strongroom.schema.model import Schema
 from strongroom.schema.parse import parse_schema
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canaries import learn
+from strongroom.trace.canary_ids import Collides
 from strongroom.trace.canary_policy import CanaryPolicy, Source
 
 SEED = 7
@@ -57,9 +59,10 @@ def _typed(schema: Schema, name: str, rows: pa.Table) -> pa.Table:
 
 
 def made(
-    setting: str, schema: Schema, tables: dict[str, pa.Table], persons: int, count: int
+    setting: str, schema: Schema, tables: dict[str, pa.Table], count: int, share: float
 ) -> tuple[dict[str, pa.Table], str]:
-    """Canaries for a setting, and what they cost."""
+    """Canaries for a setting, learnt from a share of the persons, and what they cost."""
+    persons = len(tables["persons"])
     if setting == "naive":
         return naive(tables, count), "at once"
     began = time.process_time()
@@ -71,10 +74,28 @@ def made(
         },
         sensitive_tables=() if setting in {"default", "three tables"} else ("criminal_cases",),
     )
-    model = learn(schema, tables, policy)
+    model = learn(schema, sampled(tables, share), policy, sampled=share)
     learnt = time.process_time()
-    canaries = model.make(count, ENTROPY)
+    canaries = model.make(count, ENTROPY, _index(tables))
     return canaries.tables, f"learnt in {learnt - began:.1f} s, made in {time.process_time() - learnt:.1f} s of CPU"
+
+
+def sampled(tables: dict[str, pa.Table], share: float) -> dict[str, pa.Table]:
+    """Some persons at random, with all their records."""
+    if share == 1:
+        return tables
+    everybody = tables["persons"]["person_id"].combine_chunks()
+    some = everybody.filter(pa.array(np.random.default_rng(SEED).random(len(everybody)) < share))
+    return {name: rows.filter(pc.is_in(rows["person_id"], some)) for name, rows in tables.items()}
+
+
+def _index(tables: dict[str, pa.Table]) -> Collides:
+    """What the room's blind index does: says which values somebody has."""
+
+    def collides(table: str, field: str, values: pa.Array) -> np.ndarray:
+        return pc.is_in(values, tables[table][field].combine_chunks()).to_numpy(zero_copy_only=False)
+
+    return collides
 
 
 def naive(tables: dict[str, pa.Table], count: int) -> dict[str, pa.Table]:

@@ -51,7 +51,9 @@ def _best(score: np.ndarray, canary: np.ndarray) -> float:
     return float(canary[top].mean() / canary.mean())
 
 
-def measure(tables: dict[str, pa.Table], canaries: dict[str, pa.Table], tokens: bool) -> dict[str, dict[str, float]]:
+def measure(
+    tables: dict[str, pa.Table], canaries: dict[str, pa.Table], only: list[str], *, tokens: bool
+) -> dict[str, dict[str, float]]:
     """Areas for persons with all joins, and for the rows of each table with what joins to them."""
     rng = np.random.default_rng(SEED)
     whole, canary = {}, {}
@@ -63,6 +65,8 @@ def measure(tables: dict[str, pa.Table], canaries: dict[str, pa.Table], tokens: 
         canary[name] = (order >= len(rows)).astype(int)
     found = {}
     for name, (block, person) in features_of(whole, tokens=tokens).items():
+        if name not in only:
+            continue
         chosen = _balanced(rng, canary[name], person)
         if canary[name][chosen].sum() < 100:
             continue
@@ -84,15 +88,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--persons", type=int, default=60_000)
     parser.add_argument("--canaries", type=int, default=6_000)
+    parser.add_argument("--sample", type=float, default=0.25, help="share of the persons that is learnt from")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES))
     parser.add_argument("--settings", nargs="+", default=["full", "naive"])
     options = parser.parse_args()
     schema, tables = city(options.persons)
     results = {}
     for setting in options.settings:
         began = time.process_time()
-        canaries, seconds = made(setting, schema, tables, options.persons, options.canaries)
+        canaries, seconds = made(setting, schema, tables, options.canaries, options.sample)
         shown = {n: t for n, t in tables.items() if setting != "three tables" or n != TABLES[-1]}
-        results[setting] = measure(shown, canaries, tokens=setting != "plain numbers")
+        results[setting] = measure(shown, canaries, options.tables, tokens=setting != "plain numbers")
         for name, area in results[setting].items():
             interval = f"{area['auc']:.4f} +- {area['half']:.4f}"
             print(f"{setting:14} {name:16} AUC {interval}   top 1 %: {area['best']:.2f} x", flush=True)

@@ -24,10 +24,11 @@ from strongroom.errors import InputError, UsageError
 from strongroom.schema.columns import plain
 from strongroom.schema.model import OPEN, Field, Schema, Table
 from strongroom.schema.normalise import normalise
+from strongroom.trace.canary_draw import Drawn
 from strongroom.trace.canary_frames import Frame, FrameLearner
 from strongroom.trace.canary_ids import Collides
 from strongroom.trace.canary_links import OTHER, Known
-from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node, joint
+from strongroom.trace.canary_nodes import LIKE_MIN, Node, joint
 from strongroom.trace.canary_policy import CanaryPolicy
 from strongroom.trace.canary_tokens import encode
 from strongroom.trace.canary_values import CategoryModel
@@ -226,14 +227,14 @@ def learn(
         if table.records != "one":
             counts[table.name] = Node(f"{table.name}#", np.bincount(codes[table.name], minlength=count))
             more.append(counts[table.name])
-    persons = learner.finish((), [*presence.values(), *more])
+    spread = _spread_nodes(learner)
+    persons = learner.finish((), [*presence.values(), *more], spread)
     known = _known(schema, learner)
     children, unmade = {}, list(learner.unmade)
     for name in counts:
         child = _learn_child(schema.table(name), columns[name], codes[name], policy, persons, known, sampled)
         children[name] = child[0]
         unmade += child[1]
-    spread = _spread_nodes(persons)
     return CanaryModel(schema, policy, tuple(columns), subject, persons, children, counts, presence, spread,
                        tuple(k.name for k in known), tuple(unmade))  # fmt: skip
 
@@ -343,7 +344,7 @@ def _many(columns: list[Ints]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _spread_nodes(persons: Frame) -> tuple[Node, ...]:
+def _spread_nodes(persons: FrameLearner) -> tuple[Node, ...]:
     """Open columns of few values that most persons share with many, together with those before."""
     chosen: list[Node] = []
     for plan in persons.plans.values():

@@ -6,6 +6,7 @@ they depend on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,10 +20,11 @@ import pyarrow.compute as pc
 from strongroom.errors import UsageError
 from strongroom.schema.model import Field, Table
 from strongroom.trace.canary_checks import Checks, learn_checks
+from strongroom.trace.canary_draw import Drawn, draw_nodes, redraw
 from strongroom.trace.canary_ids import CharactersModel, Collides, NullModel, PoolModel, make_distinct
 from strongroom.trace.canary_kinds import kind_of
 from strongroom.trace.canary_links import Known, LinkModel, find_links, mark_mentions
-from strongroom.trace.canary_nodes import Drawn, Node, draw_nodes, learn_parents, only_where, redraw
+from strongroom.trace.canary_nodes import LIKE_MIN, Node, learn_parents, only_where
 from strongroom.trace.canary_policy import (
     CATEGORY,
     CODE,
@@ -149,6 +151,8 @@ class FrameLearner:
     ) -> None:
         self._policy, self._who, self._known, self._sampled = policy, who, list(known), sampled
         self._person = person
+        # So many persons of the sample stand for `LIKE_MIN` of the room.
+        self._least = max(2, math.ceil(LIKE_MIN * sampled))
         self.plans: dict[str, FieldPlan] = {}
         self.unmade: list[str] = []
         self._columns: dict[str, pa.Array] = {}
@@ -167,10 +171,16 @@ class FrameLearner:
         """The sample's values of a field, "table.field"."""
         return self._columns[name]
 
-    def finish(self, context: Sequence[Node], more: Sequence[Node] = ()) -> Frame:
-        """The frame: parts in order, with what they depend on; `more` are parts that no field has, such as counts."""
+    def finish(self, context: Sequence[Node], more: Sequence[Node] = (), first: Sequence[Node] = ()) -> Frame:
+        """The frame: parts in order, with what they depend on.
+
+        Args:
+            context: Parts of the person at this frame's rows.
+            more: Parts that no field has, such as counts.
+            first: Parts that come before all others.
+        """
         nodes = [*more, *(node for plan in self.plans.values() for node in plan.model.nodes)]
-        ordered = learn_parents(nodes, context)
+        ordered = learn_parents(nodes, context, first)
         plans: dict[str, FieldPlan] = {}
         while len(plans) < len(self.plans):
             plans |= {n: p for n, p in self.plans.items() if n not in plans and set(p.needs) <= plans.keys()}
@@ -216,11 +226,11 @@ class FrameLearner:
         """A model of a field that identifies nobody."""
         who, policy = self._who, self._policy
         if name in policy.texts:
-            return CategoryModel.learn(name, _dealt(policy.texts[name], column), np.arange(len(column)))
+            return CategoryModel.learn(name, _dealt(policy.texts[name], column), np.arange(len(column)), 1)
         if column.null_count == len(column):
             return NullModel.learn(name, column)
         if kind == CATEGORY or of.type == "bool" or is_category(column, who):
-            return CategoryModel.learn(name, column, who, policy.avoid.get(name, ()))
+            return CategoryModel.learn(name, column, who, self._least, policy.avoid.get(name, ()))
         if of.type in {"int", "float"}:
             return NumberModel.learn(name, column)
         if of.type in {"date", "timestamp"}:
@@ -242,13 +252,13 @@ class FrameLearner:
     def _text(self, of: Field, name: str, kind: str, column: pa.Array) -> Any:
         marked, meaning = mark_mentions(column, self._known) if self._known else (column, {})
         model: Any = learn_text(
-            name, marked, self._who, rare_parts=kind == NAME, link_of=lambda character: meaning.get(character, "")
+            name, marked, self._who, least=self._least, rare_parts=kind == NAME, link_of=lambda c: meaning.get(c, "")
         )
         if model is None and kind == CODE:
             model = CharactersModel.learn(name, column)
         if model is not None:
             return model
-        common = CategoryModel.learn(name, column, self._who)
+        common = CategoryModel.learn(name, column, self._who, self._least)
         if common.node.donors is not None and common.node.donors.mean() >= 0.2:
             return common
         if not of.nullable:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from strongroom.errors import UsageError
 from strongroom.trace.canary_checks import Checks
-from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node
+from strongroom.trace.canary_draw import Drawn
+from strongroom.trace.canary_nodes import LIKE_MIN, Node
 from strongroom.trace.canary_numbers import digit_matrix, of_matrix
 from strongroom.trace.canary_tokens import encode, raw, text_at
 from strongroom.trace.canary_values import present

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from strongroom.schema.normalise import normalise
+from strongroom.trace.canary_draw import Drawn
 from strongroom.trace.canary_ids import restyled
-from strongroom.trace.canary_nodes import Drawn, Node
+from strongroom.trace.canary_nodes import Node
 from strongroom.trace.canary_tokens import LINK, LINKS_MAX
 
 Ints = npt.NDArray[np.int64]

@@ -1,20 +1,14 @@
-"""Learns which parts of a record depend on each other, and draws each part from another person who fits.
+"""Learns which parts of a record depend on each other.
 
 A part (`Node`) is one column of small whole numbers over the sample: a sex, a year of birth, a street. Parts are drawn
 one after the other; each comes from a random row of the sample among those that are like the new person in the parts
 that this one depends on. This is hot-deck imputation by classes, in sequence; what depends on what is found by mutual
 information above that of a shuffled column.
-
-Rules kept here:
-
-1. Parts of one new person come from rows drawn independently: a combination of parts is nobody's, unless many share it.
-2. A class of fewer than `LIKE_MIN` rows is not drawn from: its weakest condition is given up first.
-3. Whole columns: nothing loops over rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +24,6 @@ _GAIN_MIN = 0.002  # nats
 _SHUFFLE = 7
 _SIGMAS = 4.0
 _TIED = 0.95
-_SHARED_SHARE = 0.6
 _ROWS_PER_CODE = 4
 _CELLS_SHARE = 0.3
 _TABLE_MAX = 1 << 18
@@ -156,18 +149,19 @@ def _noise(child: Ints, more: Ints) -> float:
     return _SIGMAS * float(np.sqrt(2 * cells)) / (2 * len(child))
 
 
-def learn_parents(nodes: Sequence[Node], context: Sequence[Node]) -> list[Node]:
+def learn_parents(nodes: Sequence[Node], context: Sequence[Node], first: Sequence[Node] = ()) -> list[Node]:
     """Put the parts into an order and choose what each depends on.
 
     Args:
         nodes: The parts of a frame.
         context: Parts that are given before: those of the person, at this frame's rows.
+        first: Those of the parts that come before all others.
 
     Returns:
         The nodes in the order in which they are drawn, their `parents` filled in.
     """
     rng = np.random.default_rng(_SHUFFLE)
-    ordered = _ordered(nodes)
+    ordered = [*first, *_ordered([n for n in nodes if n not in first])]
     before: list[Node] = list(context)
     for node in ordered:
         node.parents = _parents(rng, node, before)
@@ -207,16 +201,6 @@ def _learnt(rng: np.random.Generator, node: Node) -> tuple[Ints, Ints]:
     return rows, max(fine, key=lambda v: int(v.max())) if fine else views[0]
 
 
-def _shared(child: Ints, given: Ints, least: float) -> bool:
-    """Whether most rows have their value and what it is conditional on in common with enough others.
-
-    Else the condition would lead to one row, and value and condition together would be that person's.
-    """
-    both = compact(_pair(given, child))
-    alone = np.bincount(compact(child))[child] >= least
-    return float((np.bincount(both)[both] >= least).mean()) >= _SHARED_SHARE * float(alone.mean())
-
-
 def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> list[tuple[str, int]]:
     by_name = {n.name: n for n in before}
     chosen: list[tuple[str, int]] = [(name, -1) for name in node.forced if name in by_name]
@@ -233,13 +217,10 @@ def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> li
             cut = other.name in node.apart and level != 0
             if (other.name, level) not in chosen and other.size() > 1 and not cut:
                 views[other.name, level] = compact(other.view(level, codes))
-    least = max(2.0, LIKE_MIN * len(rows) / max(1, int((node.codes >= 0).sum())))
     views = {k: v for k, v in views.items() if 1 < int(v.max()) + 1 <= len(rows) // LIKE_MIN}
     while views and len(chosen) < PARENTS_MAX + len(node.forced):
         gains = {}
         for key, codes in views.items():
-            if not node.smooth and not _shared(child, _pair(given, codes), least):
-                continue
             more = _quick_gain(rng, child, given, codes)
             if more > max(_GAIN_MIN, _noise(child, codes)):
                 gains[key] = more
@@ -258,119 +239,6 @@ def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> li
         if int(given.max()) + 1 > len(rows) // 2:
             break
     return chosen
-
-
-def draw(
-    rng: np.random.Generator, donors: Sequence[Ints], wanted: Sequence[Ints], rows: Ints, count: int
-) -> Ints:
-    """A row of the sample for each new one, among those alike in as many conditions as there are enough rows for.
-
-    Args:
-        rng: Where chance comes from.
-        donors: Conditions, strongest first, at the donor rows; i64[len(rows)] each.
-        wanted: The same conditions at the new rows; i64[count] each.
-        rows: The donor rows.
-        count: How many new rows there are.
-
-    Returns:
-        For each new row one of `rows`, i64[count].
-    """
-    out = np.empty(count, np.int64)
-    left = np.arange(count)
-    for depth in range(len(donors), -1, -1):
-        if not len(left):
-            break
-        if depth == 0:
-            out[left] = rows[rng.integers(0, len(rows), len(left))]
-            break
-        have = joint(donors[:depth])
-        want = joint([column[left] for column in wanted[:depth]])
-        order = np.argsort(have, kind="stable")
-        ranked = have[order]
-        low = np.searchsorted(ranked, want, side="left")
-        many = np.searchsorted(ranked, want, side="right") - low
-        enough = many >= (LIKE_MIN if depth > 1 else 1)
-        spot = low[enough] + (rng.random(int(enough.sum())) * many[enough]).astype(np.int64)
-        out[left[enough]] = rows[order[spot]]
-        left = left[~enough]
-    return out
-
-
-@dataclass
-class Drawn:
-    """What was drawn for the new rows of a frame.
-
-    Args:
-        rows: Row of the sample per new row, by part; -1 where the new row has no such part.
-        codes: Code per new row, by part; below 0 where it has none.
-        beyond: Among so many numbers above those of the sample new ones are drawn, because between them none is free.
-        used: How many of a field's own identifiers were given out, and `pools`: in which order they are.
-    """
-
-    rows: dict[str, Ints]
-    codes: dict[str, Ints]
-    beyond: int = 0
-    used: dict[str, int] = field(default_factory=dict)
-    pools: dict[str, Ints] = field(default_factory=dict)
-
-
-def draw_nodes(
-    rng: np.random.Generator,
-    ordered: Sequence[Node],
-    context: Mapping[str, tuple[Node, Ints]],
-    count: int,
-    given: Mapping[str, Ints] | None = None,
-) -> Drawn:
-    """Draw every part of `count` new rows, in order.
-
-    Args:
-        rng: Where chance comes from.
-        ordered: As `learn_parents` gave them.
-        context: Parts given before by name, with the codes that the new rows have of them.
-        count: How many.
-        given: Rows of the sample that some parts are taken from, by name; below 0 where they are drawn.
-    """
-    drawn = Drawn({}, {name: codes for name, (_, codes) in context.items()})
-    known = {name: node for name, (node, _) in context.items()} | {node.name: node for node in ordered}
-    for node in ordered:
-        rows = np.full(count, -1, np.int64) if given is None or node.name not in given else given[node.name].copy()
-        left = np.flatnonzero(rows < 0)
-        rows[left] = _drawn(rng, node, known, drawn, left)
-        drawn.rows[node.name], drawn.codes[node.name] = rows, _codes(node, rows)
-    return drawn
-
-
-def redraw(
-    rng: np.random.Generator, nodes: Sequence[Node], known: Mapping[str, Node], drawn: Drawn, rows: Ints
-) -> None:
-    """Draw some parts anew, in order, for some of the new rows."""
-    for node in nodes:
-        drawn.rows[node.name][rows] = _drawn(rng, node, known, drawn, rows)
-        drawn.codes[node.name] = _codes(node, drawn.rows[node.name])
-
-
-def _codes(node: Node, rows: Ints) -> Ints:
-    return np.where(rows >= 0, node.codes[rows], -1)
-
-
-def _drawn(
-    rng: np.random.Generator, node: Node, known: Mapping[str, Node], drawn: Drawn, wanted: Ints
-) -> Ints:
-    """Rows of the sample for some new rows, by what these have of the parts that this one depends on."""
-    out = np.full(len(wanted), -1, np.int64)
-    there = np.arange(len(wanted))
-    if node.when is not None:
-        there = np.flatnonzero(drawn.codes[node.when[0]][wanted] == node.when[1])
-    has = node.codes >= 0
-    usable = np.flatnonzero(has if node.donors is None else has & node.donors)
-    if not len(usable):
-        usable = np.flatnonzero(has)
-    if len(usable) and len(there):
-        needs = [(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
-        donors = [parent.view(level, parent.codes[usable]) for parent, level, _ in needs]
-        likes = [parent.view(level, codes) for parent, level, codes in needs]
-        out[there] = draw(rng, donors, likes, usable, len(there))
-    return out
 
 
 def only_where(nodes: Sequence[Node], when: str, code: int, there: npt.NDArray[np.bool_]) -> None:

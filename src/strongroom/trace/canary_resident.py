@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from strongroom.trace.canary_draw import Drawn
 from strongroom.trace.canary_kinds import check_characters, resident_ids_valid
-from strongroom.trace.canary_nodes import Drawn, Node
+from strongroom.trace.canary_nodes import Node
 from strongroom.trace.canary_numbers import digit_matrix, of_matrix
 from strongroom.trace.canary_values import DateModel, split_days
 
@@ -28,22 +29,34 @@ _AGREES = 0.9
 FORMED_AFTER_YEARS = 30
 _LAST_FIRST_IDS = 2004
 _OUT_OF_FORCE = 0.02
+_YEARS_NEAR = (0, 1, -1, 2, -2, 3, -3)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Codes of areas, and the years of birth they were seen with, sorted by year."""
+    """Areas and the years of birth they were seen with, sorted by both."""
 
     area: Ints
     year: Ints
 
-    def of_year(self, rng: np.random.Generator, year: Ints) -> Ints:
-        """For each year an area seen with it, or with the nearest year after or before."""
-        low = np.searchsorted(self.year, year, side="left")
-        many = np.maximum(np.searchsorted(self.year, year, side="right") - low, 1)
-        at = low + (rng.random(len(year)) * many).astype(np.int64)
-        found: Ints = self.area[np.minimum(at, len(self.area) - 1)]
-        return found
+    @classmethod
+    def of(cls, area: Ints, year: Ints) -> Seen:
+        """Sort what was seen."""
+        order = np.lexsort((area, year))
+        return cls(area[order], year[order])
+
+    def like(self, rng: np.random.Generator, area: Ints, year: Ints) -> Ints:
+        """For each area one of the same city seen with the year, or of the province with a year near; else any."""
+        out, left = area.copy(), np.arange(len(area))
+        for divisor, later in ((100, 0), *((10_000, k) for k in _YEARS_NEAR), (10**6, 0)):
+            key = self.year * 10**6 + self.area // divisor
+            wanted = (year[left] + later) * 10**6 + area[left] // divisor
+            low = np.searchsorted(key, wanted, side="left")
+            many = np.searchsorted(key, wanted, side="right") - low
+            some = many > 0
+            out[left[some]] = self.area[low[some] + (rng.random(int(some.sum())) * many[some]).astype(np.int64)]
+            left = left[~some]
+        return out
 
 
 @dataclass
@@ -58,7 +71,7 @@ class ResidentModel:
         dates: The ids' own dates, where no field of the person has them.
         born: The field that has the date of birth, "table.field"; None if `dates`.
         areas: Area codes by code of `area`.
-        seen: Areas of the sample by year of birth, where nearly all were in force; else None.
+        seen: What areas were seen with which years of birth, where nearly all were in force; else None.
         void: Whether areas are chosen that were not there at the time of birth.
     """
 
@@ -87,15 +100,16 @@ class ResidentModel:
         full = np.full((2, len(column)), -1, np.int64)
         full[0, rows], full[1, rows] = area, number % 1_000
         views = tuple(np.unique(areas // d, return_inverse=True)[1].astype(np.int64) for d in (100, 10_000))
-        area_node = Node(f"{name}.area", full[0], (name, 1), (name,), views)
-        serial = Node(f"{name}.serial", full[1], (name, 1), (name,), (np.arange(1_000) % 2,))
+        given = (name, f"{born}.year" if born else f"{name}.born.year")
+        area_node = Node(f"{name}.area", full[0], (name, 1), given, views)
+        serial = Node(f"{name}.serial", full[1], (name, 1), (name,), (np.arange(1_000) % 2,), smooth=True)
         dates = None
         if born is None:
             own = np.zeros(len(column), np.int32)
             own[rows] = day
             dates = DateModel.learn(f"{name}.born", pa.array(own, pa.int32(), mask=~good).cast(pa.date32()))
         year = split_days(day)[0]
-        seen = Seen(area[np.argsort(year, kind="stable")], np.sort(year))
+        seen = Seen.of(areas[area], year)
         known = not cannot_begin(areas[area], year).mean() > _OUT_OF_FORCE
         return cls(name, there, area_node, serial, dates, born, areas, seen if known else None, void)
 
@@ -119,7 +133,7 @@ class ResidentModel:
             area = void_areas(rng, area, year)
         elif self.seen is not None:
             wrong = np.flatnonzero(cannot_begin(area, year))
-            area[wrong] = self.areas[self.seen.of_year(rng, year[wrong])]
+            area[wrong] = self.seen.like(rng, area[wrong], year[wrong])
         serial = drawn.codes[self.serial.name][rows]
         if again is not None:
             # The sex stays: only the number of those born that day there is another.

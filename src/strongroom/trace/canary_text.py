@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node, compact, gain, joint
+from strongroom.trace.canary_draw import Drawn
+from strongroom.trace.canary_nodes import Node, compact, gain, joint
 from strongroom.trace.canary_numbers import Spread
 from strongroom.trace.canary_tokens import (
     DIGITS,
@@ -35,10 +37,11 @@ Mask = npt.NDArray[np.bool_]
 
 SHAPES_MAX = 48
 COMMON_SHARE = 0.7  # a part is drawn as it is when this share of rows has a value that many persons share
-TOGETHER_SHARE = 0.9
+TOGETHER_SHARE = 0.75
 _NUMBER_DIGITS_MAX = 18
 _CUTS_MAX = 2
 _TIED = 0.02  # nats
+_SEED = 11
 _VIEWED_MIN = 20
 
 
@@ -120,7 +123,7 @@ def _column(
 
 
 def learn_text(
-    name: str, column: pa.Array, who: Ints, *, rare_parts: bool, link_of: Callable[[str], str]
+    name: str, column: pa.Array, who: Ints, *, least: int, rare_parts: bool, link_of: Callable[[str], str]
 ) -> TextModel | None:
     """Learn how the text of a field is made; None where its texts have nothing in common.
 
@@ -128,6 +131,7 @@ def learn_text(
         name: The field's.
         column: The sample's texts, string[n], null where there is none.
         who: Whose row it is, i64[n].
+        least: How many persons of the sample are many.
         rare_parts: Whether a part that few persons share may be drawn (names).
         link_of: Name of the other field that a character of the private use area stands for.
     """
@@ -135,7 +139,7 @@ def learn_text(
     text = column.take(pa.array(there)).cast(pa.large_string())
     tokens = tokenise(text)
     shape = compact(shapes(tokens)) + 1
-    usable = common(shape, who[there], LIKE_MIN)
+    usable = common(shape, who[there], least)
     keep = np.argsort(-np.bincount(shape))[:SHAPES_MAX]
     usable &= np.isin(shape, keep)
     if len(there) and usable.mean() < 0.5:
@@ -150,7 +154,7 @@ def learn_text(
         count = int(tokens.first[local[0] + 1] - first[0])
         columns = [tokens.text.take(pa.array(first + j)) for j in range(count)]
         kinds = [int(tokens.kinds[first[0] + j]) for j in range(count)]
-        parts = _Cutter(f"{name}/{code}", (name, int(code)), there[local], len(column), who, rare_parts)
+        parts = _Cutter(f"{name}/{code}", (name, int(code)), there[local], len(column), who, least, rare_parts)
         model.parts[int(code)] = parts.cut(columns, kinds, link_of)
     return model
 
@@ -158,10 +162,11 @@ def learn_text(
 class _Cutter:
     """Cuts the rows of one shape into parts."""
 
-    def __init__(self, name: str, when: tuple[str, int], rows: Ints, n: int, who: Ints, rare: bool) -> None:
+    def __init__(self, name: str, when: tuple[str, int], rows: Ints, n: int, who: Ints, least: int, rare: bool) -> None:
         self._name, self._when, self._rows, self._n = name, when, rows, n
-        self._who, self._rare = who[rows], rare
+        self._who, self._least, self._rare = who[rows], least, rare
         self._made = 0
+        self._kept: list[pa.Array] = []  # so that no two columns ever have the same id()
 
     def cut(self, columns: list[pa.Array], kinds: list[int], link_of: Callable[[str], str]) -> list[Part]:
         columns, kinds = self._smaller(columns, kinds)
@@ -178,10 +183,10 @@ class _Cutter:
         assert left.node is not None
         assert right.node is not None
         both = joint([left.node.codes[self._rows], right.node.codes[self._rows]])
-        return bool(common(both, self._who, LIKE_MIN).mean() < COMMON_SHARE)
+        return bool(common(both, self._who, self._least).mean() < COMMON_SHARE)
 
     def _common(self, column: pa.Array) -> float:
-        return float(common(encode(column)[0], self._who, LIKE_MIN).mean())
+        return float(common(encode(column)[0], self._who, self._least).mean())
 
     def _smaller(self, columns: list[pa.Array], kinds: list[int]) -> tuple[list[pa.Array], list[int]]:
         """Cut letters that few persons share, where both halves are frequent."""
@@ -204,30 +209,34 @@ class _Cutter:
         return two if better else [piece]
 
     def _together(self, columns: list[pa.Array], kinds: list[int]) -> tuple[list[pa.Array], list[int]]:
-        """Join neighbours that depend on each other, the most dependent first, while many persons share both."""
-        rng = np.random.default_rng(11)
-        refused: set[int] = set()
+        """Join neighbours that depend on each other, the most dependent first, while many persons share both.
+
+        Neighbours are parts that differ from row to row, with only fixed text between them.
+        """
+        rng = np.random.default_rng(_SEED)
+        told: dict[tuple[int, int], float] = {}
         while True:
-            sizes = [len(encode(c)[1]) for c in columns]
-            best, most = -1, _TIED
-            for i in range(len(columns) - 1):
-                if LINKS in (kinds[i], kinds[i + 1]) or id(columns[i]) in refused:
-                    continue
-                if 1 in (sizes[i], sizes[i + 1]):
-                    tied = most + 1.0 if sizes[i] == sizes[i + 1] == 1 else -1.0
-                else:
-                    left, right = encode(columns[i])[0], encode(columns[i + 1])[0]
-                    tied = gain(rng, right, np.zeros(len(left), np.int64), left)
-                if tied > most:
-                    best, most = i, tied
-            if best < 0:
+            varied = [i for i, c in enumerate(columns) if kinds[i] == LINKS or len(encode(c)[1]) > 1]
+            pairs = [(i, j) for i, j in pairwise(varied) if LINKS not in (kinds[i], kinds[j])]
+            for i, j in pairs:
+                if (id(columns[i]), id(columns[j])) not in told:
+                    told[id(columns[i]), id(columns[j])] = self._tied(rng, columns[i], columns[j])
+            best = max(pairs, key=lambda pair: told[id(columns[pair[0]]), id(columns[pair[1]])], default=None)
+            if best is None or told[id(columns[best[0]]), id(columns[best[1]])] <= _TIED:
                 return columns, kinds
-            pair = pc.binary_join_element_wise(columns[best], columns[best + 1], pa.scalar("", pa.large_string()))
-            if self._common(pair) < TOGETHER_SHARE:
-                refused.add(id(columns[best]))
+            i, j = best
+            both = pc.binary_join_element_wise(*columns[i : j + 1], pa.scalar("", pa.large_string()))
+            if self._common(both) < TOGETHER_SHARE:
+                told[id(columns[i]), id(columns[j])] = 0.0
                 continue
-            columns = [*columns[:best], pair, *columns[best + 2 :]]
-            kinds = [*kinds[:best], LETTERS, *kinds[best + 2 :]]
+            self._kept += columns[i : j + 1]
+            columns = [*columns[:i], both, *columns[j + 1 :]]
+            kinds = [*kinds[:i], LETTERS, *kinds[j + 1 :]]
+
+    @staticmethod
+    def _tied(rng: np.random.Generator, left: pa.Array, right: pa.Array) -> float:
+        codes = encode(left)[0]
+        return gain(rng, encode(right)[0], np.zeros(len(codes), np.int64), codes)
 
     def _part(self, column: pa.Array, kind: int, link_of: Callable[[str], str]) -> Part:
         codes, words = encode(column)
@@ -237,7 +246,7 @@ class _Cutter:
             return Part(kind, None, words)
         name = f"{self._name}.{self._made}"
         self._made += 1
-        shared = common(codes, self._who, LIKE_MIN)
+        shared = common(codes, self._who, self._least)
         if kind == DIGITS and shared.mean() < COMMON_SHARE:
             length = pc.utf8_length(words).to_numpy(zero_copy_only=False)
             if int(length.max()) <= _NUMBER_DIGITS_MAX:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from strongroom.schema.columns import arrow_type
-from strongroom.trace.canary_nodes import LIKE_MIN, Drawn, Node, compact
+from strongroom.trace.canary_draw import Drawn
+from strongroom.trace.canary_nodes import LIKE_MIN, Node, compact
 from strongroom.trace.canary_numbers import Spread
 from strongroom.trace.canary_tokens import common, encode
 
@@ -51,11 +52,11 @@ class CategoryModel:
     words: pa.Array
 
     @classmethod
-    def learn(cls, name: str, column: pa.Array, who: Ints, avoid: Sequence[object] = ()) -> CategoryModel:
-        """Learn the values of a column; those in `avoid` are never drawn."""
+    def learn(cls, name: str, column: pa.Array, who: Ints, least: int, avoid: Sequence[object] = ()) -> CategoryModel:
+        """Learn the values of a column; those that fewer persons have, or that are in `avoid`, are never drawn."""
         codes, words = encode(column)
         codes = np.where(codes < 0, len(words), codes)
-        donors = common(codes, who, LIKE_MIN)
+        donors = common(codes, who, least)
         unwanted = [i for i, word in enumerate(words.to_pylist()) if word in avoid]
         donors &= ~np.isin(codes, unwanted)
         coarse = _ordered_bins(words) if not pa.types.is_string(words.type) else ()
@@ -164,7 +165,7 @@ class DateModel:
         years, year_codes = np.unique(year, return_inverse=True)
         decade = compact(years // 10)
         nodes = [
-            Node(f"{name}.year", _full(n, rows, year_codes), (name, 1), (name,), (decade,)),
+            Node(f"{name}.year", _full(n, rows, year_codes), (name, 1), (name,), (decade,), smooth=True),
             Node(f"{name}.day", _full(n, rows, of_year), (name, 1), (name, f"{name}.year"), (_months(),), smooth=True),
         ]
         time = clock = None
