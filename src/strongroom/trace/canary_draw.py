@@ -169,7 +169,7 @@ def _exchange(
 ) -> None:
     """Values that few rows have together with what they are conditional on are exchanged among themselves.
 
-    Else value and condition together would be one person's. They keep what coarser views of the conditions say.
+    Else value and condition together would be one person's. They keep what coarser views of the conditions say; without any they stay.
     """
     both = joint([*donors, node.codes[usable]])
     _, which, size = np.unique(both, return_inverse=True, return_counts=True)
@@ -181,7 +181,7 @@ def _exchange(
     rows = usable[few]
     coarser = [(p, 0 if level < 0 and p.coarse else level, c) for p, level, c in needs]
     if [level for _, level, _ in coarser] == [level for _, level, _ in needs]:
-        coarser = coarser[:-1]
+        return
     have = [p.view(level, p.codes[rows]) for p, level, _ in coarser]
     want = [p.view(level, c[left]) for p, level, c in coarser]
     out[there[left]] = draw(rng, have, want, rows, len(left))
