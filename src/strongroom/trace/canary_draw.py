@@ -169,7 +169,8 @@ def _exchange(
 ) -> None:
     """Values that few rows have together with what they are conditional on are exchanged among themselves.
 
-    Else value and condition together would be one person's. They keep what coarser views of the conditions say; without any they stay.
+    Else value and condition together would be one person's. They keep what coarser views of the conditions say; without
+    any they stay.
     """
     both = joint([*donors, node.codes[usable]])
     _, which, size = np.unique(both, return_inverse=True, return_counts=True)

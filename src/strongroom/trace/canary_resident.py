@@ -6,7 +6,7 @@ Area codes and the years in which they were in force come from python-stdnum's t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,11 +24,14 @@ from strongroom.trace.canary_values import DateModel, split_days
 Ints = npt.NDArray[np.int64]
 
 _PERIOD = re.compile(r"(?:\[(\d*)-(\d*)\])?([^,\[\]]+)")
+# Codes that stand for "the districts together" are on no card.
+_AGGREGATE = re.compile(r"^(市辖区|市区|市郊区|县|省直辖.*|自治区直辖.*)$")
 _AGREES = 0.9
 # An area formed so long after a birth issued no id for it: ids are given in childhood, or were from 1984 on.
 FORMED_AFTER_YEARS = 30
 _LAST_FIRST_IDS = 2004
 _OUT_OF_FORCE = 0.02
+_RARE_ROWS = 100
 _YEARS_NEAR = (0, 1, -1, 2, -2, 3, -3)
 
 
@@ -72,6 +75,7 @@ class ResidentModel:
         born: The field that has the date of birth, "table.field"; None if `dates`.
         areas: Area codes by code of `area`.
         seen: What areas were seen with which years of birth, where nearly all were in force; else None.
+        rare: Which areas few were born in, by code: another of the same city takes their place.
         void: Whether areas are chosen that were not there at the time of birth.
     """
 
@@ -83,6 +87,7 @@ class ResidentModel:
     born: str | None
     areas: Ints
     seen: Seen | None
+    rare: npt.NDArray[np.bool_]
     void: bool
 
     @classmethod
@@ -111,7 +116,8 @@ class ResidentModel:
         year = split_days(day)[0]
         seen = Seen.of(areas[area], year)
         known = not cannot_begin(areas[area], year).mean() > _OUT_OF_FORCE
-        return cls(name, there, area_node, serial, dates, born, areas, seen if known else None, void)
+        return cls(name, there, area_node, serial, dates, born, areas, seen if known else None,
+                   np.bincount(area) < _RARE_ROWS, void)  # fmt: skip
 
     @property
     def nodes(self) -> list[Node]:
@@ -132,6 +138,8 @@ class ResidentModel:
         if self.void:
             area = void_areas(rng, area, year)
         elif self.seen is not None:
+            rare = np.flatnonzero(self.rare[drawn.codes[self.area.name][rows]])
+            area[rare] = _areas_where(rng, area[rare], year[rare], _in_force)
             wrong = np.flatnonzero(cannot_begin(area, year))
             area[wrong] = self.seen.like(rng, area[wrong], year[wrong])
         serial = drawn.codes[self.serial.name][rows]
@@ -194,7 +202,9 @@ def area_years() -> tuple[Ints, Ints, Ints]:
         if match and not match[1]:
             province = match[2]
         elif match and not match[2].endswith("00"):
-            periods = _PERIOD.findall(match[3])
+            periods = [p for p in _PERIOD.findall(match[3]) if not _AGGREGATE.match(p[2])]
+            if not periods:
+                continue
             firsts = [int(start or 0) for start, _, _ in periods]
             lasts = [int(end or 9999) for _, end, _ in periods]
             found[int(province + match[2])] = (min(firsts), max(lasts))
@@ -228,11 +238,22 @@ def cannot_be_issued(area: Ints, year: Ints) -> npt.NDArray[np.bool_]:
 
 def void_areas(rng: np.random.Generator, area: Ints, year: Ints) -> Ints:
     """For each row an area that cannot be issued for the year: of the same city, else the province, else anywhere."""
+    return _areas_where(rng, area, year, cannot_be_issued)
+
+
+def _in_force(area: Ints, year: Ints) -> npt.NDArray[np.bool_]:
+    return ~cannot_begin(area, year)
+
+
+def _areas_where(
+    rng: np.random.Generator, area: Ints, year: Ints, able_in: Callable[[Ints, Ints], npt.NDArray[np.bool_]]
+) -> Ints:
+    """For each row an area of the table that is able for the year: of the same city, else the province, else any."""
     out = area.copy()
     codes, _, _ = area_years()
     for born in np.unique(year):
         rows = np.flatnonzero(year == born)
-        able = codes[cannot_be_issued(codes, np.full(len(codes), born))]
+        able = codes[able_in(codes, np.full(len(codes), born))]
         if not len(able):
             continue
         left = rows

@@ -28,6 +28,7 @@ from strongroom.trace.canary_tokens import (
     common,
     encode,
     halves,
+    name_cut,
     shapes,
     tokenise,
 )
@@ -42,6 +43,7 @@ _NUMBER_DIGITS_MAX = 18
 _CUTS_MAX = 2
 _TIED = 0.02  # nats
 _SEED = 11
+_NAMES_MIN = 100
 _VIEWED_MIN = 20
 
 
@@ -194,7 +196,10 @@ class _Cutter:
         out_kinds: list[int] = []
         for column, kind in zip(columns, kinds, strict=True):
             pieces = [column]
-            for _ in range(_CUTS_MAX if kind == LETTERS else 0):
+            if kind == LETTERS and self._rare and len(encode(column)[1]) > _NAMES_MIN:
+                first, rest = halves(column, name_cut(column))
+                pieces = [first, *halves(rest, best_cut(rest))]
+            for _ in range(_CUTS_MAX if kind == LETTERS and len(pieces) == 1 else 0):
                 pieces = [half for piece in pieces for half in self._halved(piece)]
             out += pieces
             out_kinds += [kind] * len(pieces)

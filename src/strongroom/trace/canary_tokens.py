@@ -19,6 +19,7 @@ LETTERS, DIGITS, MARKS, LINKS = 0, 1, 2, 3
 LINK = 0xE000
 LINKS_MAX = 64
 _CUT_CHARACTERS_MAX = 48
+_DOUBLE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,21 @@ def best_cut(column: pa.Array) -> Ints:
     last = np.append(word[order][1:] != word[order][:-1], True)
     best[word[order][last]] = cut_at[order][last]
     return best[codes]
+
+
+def name_cut(column: pa.Array) -> Ints:
+    """Where a family name ends that is written before the given name without a space; characters, i64[n].
+
+    After the first character, or after the second where the first hardly ever stands before another (a family name of
+    two characters). Texts with spaces or in other scripts are cut where `best_cut` says.
+    """
+    found = best_cut(column)
+    words = column.cast(pa.string())
+    length = pc.utf8_length(words).to_numpy(zero_copy_only=False)
+    han = pc.match_substring_regex(words, "^[\u4e00-\u9fff]{2,4}$").to_numpy(zero_copy_only=False)
+    one, two = (encode(pc.utf8_slice_codeunits(words, 0, k))[0] for k in (1, 2))
+    double = han & (length > 2) & (np.bincount(two)[two] > _DOUBLE_SHARE * np.bincount(one)[one])
+    return np.where(double, 2, np.where(han, 1, found))
 
 
 def _frequency(halves: pa.Array, weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
