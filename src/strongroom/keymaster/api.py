@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.keymaster.erasureapi import Buried, Erasures
+from strongroom.keymaster.exportapi import Exports
 from strongroom.keymaster.logapi import Logs
 from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
@@ -178,6 +179,7 @@ class Keymaster(Protocol):
     tails: Tails
     logs: Logs
     persons: Persons
+    exports: Exports
 
     @property
     def credentials(self) -> OwnCredential:
