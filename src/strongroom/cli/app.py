@@ -25,6 +25,7 @@ from strongroom.cli import (
     draft,
     erase,
     explain,
+    export,
     find,
     freeze,
     get,
@@ -61,7 +62,7 @@ app = typer.Typer(
 )
 
 VERBS = (
-    create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
+    create, draft, put, get, find, sql, export, explain, log, check, compact, copy, restore, rejects,
     erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
     witness,
 )  # fmt: skip

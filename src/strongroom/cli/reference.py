@@ -82,6 +82,21 @@ EXAMPLES = {
             " --purpose survey --reason census"
         ),
     ],
+    "export": [
+        (
+            "strongroom export persons --to persons.csv --recipient uni-north --actor ana --purpose extract"
+            ' --reason "study 9"'
+        ),
+        (
+            "strongroom export persons parcels --to s3://handed-over/study-9/ --format parquet"
+            ' --where "birth_year >= 1990" --recipient uni-north --actor ana --purpose extract --reason "study 9"'
+        ),
+        (
+            "strongroom export cases --subjects subjects.txt --to cases.jsonl --recipient court --actor ana"
+            ' --purpose court --reason "case 41"'
+        ),
+    ],
+    "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": [
         "strongroom log --actor kit --last 50",
