@@ -37,34 +37,40 @@ SUBJECTS_BYTES_MAX = 256 << 20
 HEADINGS = ("id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "tables and fields")
 
 
+_Tables = Annotated[list[str], typer.Argument(help="Names of tables: several keep their joins.")]
+_To = Annotated[
+    str, typer.Option("--to", help="File or URL; of several tables a folder or prefix.", metavar="FILE|URL")
+]
+_Recipient = Annotated[
+    str, typer.Option("--recipient", help="Who receives it: the purpose names them.", metavar="NAME")
+]
+_Condition = Annotated[
+    str | None, typer.Option("--where", help="A condition on open fields of the first table.", metavar="CONDITION")
+]
+_Subjects = Annotated[
+    Path | None,
+    typer.Option("--subjects", help="Only these persons: a file, one a line; `-` for stdin.", metavar="FILE"),
+]
+_Format = Annotated[
+    str | None, typer.Option("--format", help="csv, jsonl or parquet; else as the name ends.", metavar="FORMAT")
+]
+_Resume = Annotated[
+    str | None,
+    typer.Option("--resume", help="Id of an export that was cut short: nobody is charged again.", metavar="ID"),
+]
+
+
 def export(
-    tables: Annotated[list[str], typer.Argument(help="Names of tables: several keep their joins.")],
-    to: Annotated[
-        str,
-        typer.Option("--to", help="File or URL; of several tables a folder or prefix.", metavar="FILE|URL"),
-    ],
-    recipient: Annotated[
-        str, typer.Option("--recipient", help="Who receives it: the purpose names them.", metavar="NAME")
-    ],
+    tables: _Tables,
+    to: _To,
+    recipient: _Recipient,
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
-    condition: Annotated[
-        str | None,
-        typer.Option("--where", help="A condition on open fields of the first table.", metavar="CONDITION"),
-    ] = None,
-    subjects: Annotated[
-        Path | None,
-        typer.Option("--subjects", help="Only these persons: a file, one a line; `-` for stdin.", metavar="FILE"),
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", help="csv, jsonl or parquet; else as the name ends.", metavar="FORMAT"),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", help="Id of an export that was cut short: nobody is charged again.", metavar="ID"),
-    ] = None,
+    condition: _Condition = None,
+    subjects: _Subjects = None,
+    form: _Format = None,
+    resume: _Resume = None,
     approval: ApprovalOption = None,
     break_glass: BreakGlassOption = False,
     room: RoomOption = None,
@@ -94,7 +100,7 @@ def export(
     if report.wants_canaries and not report.marked:
         say("warning: the purpose asks for canary persons, and there are none in these files")
     if report.absent:
-        say(f"{counted(report.absent, 'subject')} that were named have no record")
+        say(f"named and not there: {counted(report.absent, 'subject')}")
     if as_json:
         print_json(report.to_dict())
         return

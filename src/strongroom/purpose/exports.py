@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from strongroom.errors import PolicyError
-from strongroom.purpose.model import Budget, CanaryRule, ExportRule
+from strongroom.purpose.model import WINDOWS, Budget, CanaryRule, ExportRule
 from strongroom.purpose.toml import Node, check_name
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def read_budget(node: Node, key: str) -> Budget:
             hint=f"{key} = {{ hour = …, day = …, month = … }}, at least one of them",
         )
     inner = node.table(key)
-    inner.only("hour", "day", "month")
+    inner.only(*WINDOWS)
     if not inner.names():
         raise PolicyError(f"{inner.path} names no window", hint="hour, day or month (30 days)")
-    return Budget(inner.count("hour"), inner.count("day"), inner.count("month"))
+    return Budget(*(inner.count(window) for window in WINDOWS))
 
 
 def read_export(node: Node, verbs: tuple[str, ...]) -> ExportRule | None:
@@ -64,7 +64,7 @@ def read_export(node: Node, verbs: tuple[str, ...]) -> ExportRule | None:
     if not 0 < len(recipients) <= RECIPIENTS_MAX:
         raise PolicyError(f"{inner.path} has no recipients, or too many", hint='recipients = ["uni-north"]')
     for name in recipients:
-        check_name(name, "a recipient")
+        check_name(name, f"a recipient in {inner.path}")
     decides = inner.flag("decides")
     if decides == inner.has("canaries"):
         raise PolicyError(
