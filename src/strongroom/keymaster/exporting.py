@@ -33,18 +33,15 @@ from strongroom.keymaster.exportapi import (
     ExportPlan,
     ExportRecord,
 )
+from strongroom.keymaster.exportdeciding import decide_export
 from strongroom.keymaster.exportledger import ExportLedger, Kept, plan_digest
 from strongroom.keymaster.journal import Labeller, Labels
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told, whole_only
+from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told
 from strongroom.keymaster.seenmaps import bitmap
-from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import limits
-from strongroom.purpose.cedar import Decision
-from strongroom.purpose.exports import VERB, decided_as
-from strongroom.purpose.model import ExportRule
-from strongroom.schema.model import OPEN, Table
+from strongroom.purpose.exports import VERB
 
 EXPORT_PERSONS_MAX = 20_000_000
 EXPORTS_AT_ONCE_MAX = 16
@@ -74,35 +71,6 @@ class _Export:
         return self.leaf >= 0
 
 
-@dataclass(frozen=True)
-class _Allowed:
-    """What was decided of a plan: the purpose's rule, per table the model, its shown fields and sealed classes."""
-
-    rule: ExportRule
-    models: Mapping[str, Table]
-    fields: Mapping[str, tuple[str, ...]]
-    classes: Mapping[str, frozenset[str]]
-    words: tuple[str, ...]
-    decided_by: str
-
-    @property
-    def sealed(self) -> frozenset[str]:
-        """Every sealed class that is shown of some table."""
-        return frozenset().union(*self.classes.values())
-
-    @property
-    def told_classes(self) -> tuple[str, ...]:
-        """Every class that is shown, for the entry."""
-        views = (self.models[t].field(n).klass for t, names in self.fields.items() for n in names)
-        return tuple(sorted(set(views)))
-
-    @property
-    def told_fields(self) -> tuple[str, ...]:
-        """Names of the first table's fields as they are, of others behind the table's."""
-        first = next(iter(self.fields))
-        return tuple(n if t == first else f"{t}.{n}" for t, names in self.fields.items() for n in names)
-
-
 class EmbeddedExports:
     """See `keymaster.exportapi.Exports`."""
 
@@ -121,7 +89,7 @@ class EmbeddedExports:
         core.standing.refresh()
         refused: DeniedError
         try:
-            self._decide(reading, plan)
+            decide_export(core, reading, plan)
         except DeniedError as error:
             refused = error
         else:
@@ -173,39 +141,6 @@ class EmbeddedExports:
                 export.persons |= fresh
             return len(export.persons)
 
-    # -- deciding -------------------------------------------------------------------------------
-    def _decide(self, reading: Reading, plan: ExportPlan) -> _Allowed:
-        """Decide every table under the policy in force; DeniedError names the first rule that refuses."""
-        standing, purpose = self._core.standing, reading.purpose.name
-        if reading.warrant is not None:
-            raise DeniedError("no export goes through a server in a caller's name", rule=BEYOND)
-        rule = standing.policy.purposes[purpose].export if purpose in standing.policy.purposes else None
-        models, fields, classes, words, decided_by = {}, {}, {}, [], ""
-        for at, name in enumerate(plan.tables):
-            known = standing.schema.tables.get(name)
-            word = decided_as(rule, "plain" if known is None else known.klass, named=plan.named)
-            where = plan.where_fields if at == 0 else ()
-            decider = standing.decider
-            decision: Decision = decider.decide_read(reading.actor, purpose, word, name, None, list(where))
-            standing.require(decision)
-            model = models[name] = standing.schema.table(name)
-            shown = [view for view in decision.views.values() if view.show != "withheld"]
-            fields[name] = tuple(view.name for view in shown)
-            classes[name] = frozenset(view.klass for view in shown if view.klass != OPEN)
-            words.append(word)
-            decided_by = decided_by or decision.rule
-            if reading.holder.direct:
-                whole_only(reading, classes[name] | ({OPEN} if model.open_fields else set()), model)
-        if rule is None:
-            raise DeniedError(f"purpose {purpose} does not allow export", rule=f"purposes.{purpose}.verbs")
-        if plan.recipient not in rule.recipients:
-            raise DeniedError(
-                f"purpose {purpose} does not export to this recipient",
-                rule=f"purposes.{purpose}.export.recipients",
-                hint=f"recipients: {', '.join(rule.recipients)}",
-            )
-        return _Allowed(rule, models, fields, classes, tuple(words), decided_by)
-
     # -- spending and noting --------------------------------------------------------------------
     def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
         """See `Exports.start`."""
@@ -244,7 +179,7 @@ class EmbeddedExports:
 
     def _start(self, rows: Rows, reading: Reading, export: _Export, commitment: bytes, labels: Labels) -> Answer:
         core, plan, purpose = self._core, export.plan, reading.purpose.name
-        allowed = self._decide(reading, plan)
+        allowed = decide_export(core, reading, plan)
         if labels.day != core.journal.label_day(rows, core.standing.policy.purposes[purpose].delay_days):
             raise _DayEndedError("the day has ended")
         rules = (*reading.through.limits("exports"), *limits(core.standing.policy, reading.actor, purpose, "exports"))
@@ -302,7 +237,7 @@ class EmbeddedExports:
                 raise ConflictError("the export was started with another plan", hint="name the same tables and filter")
             if kept.state == ENDED or kept.at + RESUME_SECONDS < core.journal.now(rows):
                 raise ConflictError("the export has ended", hint="begin another; its persons are charged once a window")
-            self._decide(reading, plan)
+            decide_export(core, reading, plan)
             extras = {"export": export_id.hex()}
             entry = core.journal.entry(rows, "resume", reading.actor, **reading.said(), extras=extras)
             return {"leaf": core.journal.note(rows, entry)}
@@ -323,7 +258,7 @@ class EmbeddedExports:
             raise ConflictError("keys go out for tables of an export that was started")
         for _ in range(ATTEMPTS_MAX):
             core.standing.refresh()
-            allowed = self._decide(reading, export.plan)
+            allowed = decide_export(core, reading, export.plan)
             model = allowed.models[table]
             self._behind.check_batches(core.state.read(), batches, model)
             behind = self._only(export, self._behind.persons(tokens, batches, model))

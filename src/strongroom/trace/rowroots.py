@@ -2,7 +2,7 @@
 
 Source: RFC 6962, 2.1 (hashes, tree). The data of a leaf is its row's values in the order of the file's columns, each a
 netstring (length in decimal | `:` | UTF-8 text | `,`), null as `-,`; before them the netstring of the table's name.
-Numbers, dates and times are written as Arrow writes them as text, bytes as hex.
+Dates are days and times microseconds since 1970, in decimal; other numbers are as Arrow writes them, bytes hex.
 
 Memory is 32 bytes for every PART_ROWS rows.
 """
@@ -75,7 +75,7 @@ def row_data(table: str, columns: list[pa.Array]) -> tuple[bytes, list[int]]:
     colon, comma, nothing = (pa.scalar(mark, wide) for mark in (":", ",", ""))
     pieces: list[Any] = [pa.scalar(name, wide)]
     for column in columns:
-        text = as_text(column).cast(wide)
+        text = as_text(_numbered(column)).cast(wide)
         lengths = pc.binary_length(text).cast(wide)
         pieces += [pc.fill_null(pc.binary_join_element_wise(lengths, text, colon), "-"), comma]
     joined = pc.binary_join_element_wise(*pieces, nothing)
@@ -83,6 +83,15 @@ def row_data(table: str, columns: list[pa.Array]) -> tuple[bytes, list[int]]:
     data = joined.buffers()[2]
     whole = b"" if data is None else data.to_pybytes()[int(offsets[0]) : int(offsets[-1])]
     return whole, (offsets[1:] - offsets[0]).tolist()
+
+
+def _numbered(column: pa.Array) -> pa.Array:
+    """Dates and times as whole numbers: written faster, and without a choice of form."""
+    import pyarrow as pa
+
+    if pa.types.is_date32(column.type):
+        return column.cast(pa.int32())
+    return column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
 
 
 def as_text(column: pa.Array) -> pa.Array:
