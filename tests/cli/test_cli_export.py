@@ -97,3 +97,23 @@ def test_the_purpose_that_asks_for_canary_persons_is_told_that_there_are_none(se
     done = sender.run("export", "persons", "--to", "p.csv", *EXTRACT)
     assert done.code == 0, done.err
     assert "warning: the purpose asks for canary persons, and there are none in these files" in done.err
+
+
+def test_tokens_are_made_and_read_a_line_at_a_time(sender):
+    """Values on stdin, tokens on stdout, and back; what is no token is an empty line and a number on stderr."""
+    coded = ("--recipient", "uni-north", "--actor", "ana", "--purpose", "coded", "--reason", "study 9")
+    report = json.loads(sender.run("export", "persons", "--to", "p.jsonl", "--json", *coded).out)
+    of = ("--export", report["export_id"])
+    matching = ("--actor", "ana", "--purpose", "matching", "--reason", "case 9")
+    made = sender.run("tokenize", "persons", "person_id", *of, *matching, stdin=b"P-000004\np-000009\n")
+    assert made.code == 0, made.err
+    tokens = made.out.splitlines()
+    rows = [json.loads(line) for line in (sender.folder / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert set(tokens) <= {row["person_id"] for row in rows}
+    answer = ("--actor", "max", "--purpose", "answer", "--reason", "case 9")
+    given = "\n".join([tokens[1], "t1ff", tokens[0]]).encode()
+    found = sender.run("detokenize", "persons", "person_id", *of, *answer, stdin=given)
+    assert (found.code, found.out.splitlines()) == (0, ["P-000009", "", "P-000004"]), found.err
+    assert "1 of 3: no token of this export" in found.err
+    assert sender.run("detokenize", "persons", "person_id", *of, *answer, stdin=b"").code == 2
+    assert sender.run("tokenize", "persons", "person_id", "--export", "x", *matching, stdin=b"a\n").code == 2

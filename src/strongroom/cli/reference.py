@@ -97,6 +97,18 @@ EXAMPLES = {
         ),
     ],
     "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
+    "tokenize": [
+        (
+            'strongroom tokenize persons mobile --export 89ab… --actor ana --purpose matching --reason "case 9"'
+            " < mobiles.txt"
+        ),
+    ],
+    "detokenize": [
+        (
+            'strongroom detokenize persons person_id --export 89ab… --actor max --purpose answer --reason "case 9"'
+            " < tokens.txt > subjects.txt"
+        ),
+    ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": [
         "strongroom log --actor kit --last 50",

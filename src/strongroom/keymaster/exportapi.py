@@ -19,6 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
     from strongroom.keymaster.api import Bytes2D, Released
 
 OPEN, ENDED = "open", "ended"
@@ -155,6 +159,24 @@ class Exports(Protocol):
             export_id: The export.
             records: How many rows each table's file has.
             root: Merkle root over all rows, 32 B.
+        """
+
+    def tokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> pa.Array:
+        """Tokens of values in an export, under a purpose with the verb tokenize; metered as look-ups.
+
+        Raises:
+            DeniedError: The purpose does not show the field, or no look-up is left.
+            UsageError: The export has no such field, or too many values.
+        """
+
+    def detokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+        """The values behind tokens of an export, and bool[n], true where a row is no token of it or of nobody there.
+
+        Under a purpose with the verb detokenize; spent and noted as a release of the persons behind them.
         """
 
     def all(self, actor: str) -> list[ExportRecord]:

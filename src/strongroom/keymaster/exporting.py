@@ -35,6 +35,7 @@ from strongroom.keymaster.exportapi import (
 )
 from strongroom.keymaster.exportdeciding import decide_export
 from strongroom.keymaster.exportledger import ExportLedger, Kept, plan_digest
+from strongroom.keymaster.exporttokens import Tokenising
 from strongroom.keymaster.journal import Labeller, Labels
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told
@@ -80,6 +81,8 @@ class EmbeddedExports:
         self._behind = behind
         self._open: dict[bytes, _Export] = {}
         self.ledger = ExportLedger(core)
+        tokens = Tokenising(core, readings, self.ledger)
+        self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
 
     # -- which persons --------------------------------------------------------------------------
     def begin(self, reading_id: bytes, plan: ExportPlan) -> bytes:

@@ -199,6 +199,13 @@ _ALL = (
     _call("exports.resume", READING, ExportGrant, export_id=bytes, plan=ExportPlan),
     _call("exports.release", READING, Released, export_id=bytes, table=str, tokens=U8, batches=U8),
     _call("exports.end", READING, ExportRecord, export_id=bytes, records=dict[str, int], root=bytes),
+    _call(
+        "exports.tokenize", READING, pa.Array, export_id=bytes, table=str, field_name=str, values=pa.Array
+    ),
+    _call(
+        "exports.detokenize", READING, tuple[pa.Array, BOOLS],
+        export_id=bytes, table=str, field_name=str, values=pa.Array,
+    ),
     _call("exports.all", ACTOR, list[ExportRecord]),
     # log
     _call("publish", ANYBODY, str),

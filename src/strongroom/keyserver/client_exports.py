@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, cast
 from strongroom.keyserver.client_parts import Asker
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
     from strongroom.keymaster.api import Bytes2D, Released
     from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
 
@@ -45,6 +49,21 @@ class RemoteExports:
         """See `Exports.end`."""
         said = {"records": dict(records), "root": root}
         return cast("ExportRecord", self._ask("exports.end", reading=reading_id, export_id=export_id, **said))
+
+    def tokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> pa.Array:
+        """See `Exports.tokenize`."""
+        said = {"table": table, "field_name": field_name, "values": values}
+        return self._ask("exports.tokenize", reading=reading_id, export_id=export_id, **said)
+
+    def detokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+        """See `Exports.detokenize`."""
+        said = {"table": table, "field_name": field_name, "values": values}
+        found, bad = self._ask("exports.detokenize", reading=reading_id, export_id=export_id, **said)
+        return found, bad
 
     def all(self, actor: str) -> list[ExportRecord]:
         """See `Exports.all`."""

@@ -29,7 +29,9 @@ from strongroom.purpose.sealed import names_a_person
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
-READS = ("get", "find", "sql", "rows", "aggregate", "export", NAMED, STATUTORY, "rejects", "log")
+READS = (
+    "get", "find", "sql", "rows", "aggregate", "export", NAMED, STATUTORY, "tokenize", "detokenize", "rejects", "log",
+)  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
 
@@ -37,7 +39,7 @@ _Answer = tuple[bool, tuple[str, ...], bool]
 """Allowed, the ids of the rules that decided, and whether a rule failed."""
 _NO_ANSWER: _Answer = (False, (), False)
 
-_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY))
+_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize"))
 _ROOM_ACTS = ", ".join(f'"act {act}"' for act in ACTS if act != "put")
 _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;
@@ -142,7 +144,7 @@ class Decider:
             actor: Who asks.
             purpose: Under which purpose.
             verb: get, find, sql (aggregates of open fields), rows (SQL rows), aggregate (of sealed fields too),
-                export, export-named, export-statutory (`exports.decided_as`), rejects or log.
+                export, export-named, export-statutory (`exports.decided_as`), tokenize, detokenize, rejects or log.
             table: Table name.
             fields: Fields asked for by name; None means all that the purpose shows.
             where: Fields whose values select records.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
 SHOWS = ("plain", "masked", "token", "withheld")
-READ_VERBS = ("get", "find", "sql", "export", "rejects", "log")
+READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log")
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
     "erase", "hold", "actors", "freeze",

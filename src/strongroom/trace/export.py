@@ -30,9 +30,10 @@ from strongroom.schema.normalise import normalise_one
 from strongroom.trace.choosing import Batch, Chosen
 from strongroom.trace.conditions import Condition, parse_condition
 from strongroom.trace.formats import format_of, open_writer
-from strongroom.trace.marks import Marks, NoMarks
+from strongroom.trace.marks import Marks
 from strongroom.trace.rowroots import RowRoot
 from strongroom.trace.targets import Targets, open_targets
+from strongroom.trace.tokens import TokensOnly
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,7 +95,7 @@ def export(
     request: ExportRequest,
     progress: Progress | None = None,
     started: Callable[[ExportGrant], None] | None = None,
-    marks: Callable[[bytes], Marks] = lambda _id: NoMarks(),
+    marks: Callable[[bytes], Marks] = lambda _id: TokensOnly(),
 ) -> ExportReport:
     """Export; see `Room.export`.
 
@@ -198,7 +199,7 @@ class _Exporting:
 
     def _begun(self, plan: ExportPlan) -> bytes:
         if self._request.resume is not None:
-            return bytes.fromhex(self._request.resume)
+            return bytes.fromhex(self._request.resume)  # it is in the ledger: `_plan` has found it
         return self._keymaster.exports.begin(self._grant.reading_id, plan)
 
     # -- which records --------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from strongroom.errors import UsageError
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -39,21 +37,3 @@ class Marks(Protocol):
             at_most: The most real rows that the table's file can have.
         """
 
-
-class NoMarks:
-    """Neither tokens nor canary persons."""
-
-    commitment = b""
-
-    def begin(self, grant: ExportGrant) -> None:
-        """See `Marks.begin`."""
-
-    def tokenize(self, table: Table, field: Field, values: pa.Array) -> pa.Array:
-        """See `Marks.tokenize`."""
-        del values
-        raise UsageError(f"field {field.name} of table {table.name} goes out as a token, and none are made here")
-
-    def mix(self, table: Table, plain: pa.RecordBatch, before: int, at_most: int) -> pa.RecordBatch:
-        """See `Marks.mix`."""
-        del table, before, at_most
-        return plain

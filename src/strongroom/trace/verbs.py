@@ -68,6 +68,45 @@ class TraceVerbs:
         )
         return export(self._session, request, progress, started)
 
+    def tokenize(
+        self, export: str, table: str, field: str, values: Sequence[str | int], *, purpose: str, reason: str
+    ) -> list[str | None]:
+        """The tokens that stand for values of a field in an export; each value is a look-up.
+
+        Args:
+            export: Id of the export.
+            table: One of its tables.
+            field: A field that it shows.
+            values: The values, in any form that the field normalises.
+            purpose: A purpose with the verb tokenize that shows the field.
+            reason: Case or ticket.
+
+        Raises:
+            DeniedError: The purpose refuses, or no look-up is left.
+        """
+        from strongroom.trace.retokenising import tokenized
+
+        return tokenized(self._session, export, table, field, values, purpose, reason)
+
+    def detokenize(
+        self,
+        export: str,
+        table: str,
+        field: str,
+        tokens: Sequence[str],
+        *,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+    ) -> list[str | None]:
+        """The values behind tokens of an export; None for what is no token of it, or of a subject who is not there.
+
+        The persons behind them are charged and noted as by any read: see `tokenize` for the rest.
+        """
+        from strongroom.trace.retokenising import detokenized
+
+        return detokenized(self._session, export, table, field, tokens, purpose, reason, approval)
+
     def exports(self) -> list[ExportRecord]:
         """The ledger of exports, newest first: all of it with the act `log`, else one's own."""
         return self._session.keymaster.exports.all(self._session.actor)
