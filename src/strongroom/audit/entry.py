@@ -56,6 +56,7 @@ import numpy.typing as npt
 from strongroom.audit.disclosure import disclose, disclosed_digest, open_disclosure
 from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES, leaf_hash
 from strongroom.errors import IntegrityError, UsageError
+from strongroom.seal.sha import LANES_FROM, LEAF, digests, root_over
 
 VERSION = 1
 DECISIONS = ("allowed", "refused")
@@ -279,7 +280,11 @@ def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:
     halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
     fresh = np.ones(len(halves), dtype=bool)
     fresh[1:] = (halves[1:] != halves[:-1]).any(axis=1)
-    data = halves[fresh].astype(">u8").tobytes()
+    distinct = halves[fresh].astype(">u8")
+    if len(distinct) >= LANES_FROM:
+        column = distinct.reshape(-1).view(np.uint8)
+        return root_over(digests(LEAF, column, np.arange(len(distinct) + 1, dtype=np.int64) * LABEL_BYTES))
+    data = distinct.tobytes()
     sha256 = hashlib.sha256
     level = b"".join([sha256(b"\x00" + data[i : i + 16]).digest() for i in range(0, len(data), 16)])
     while len(level) > HASH_BYTES:

@@ -232,7 +232,7 @@ class _Exporting:
 
     def _add(self, export_id: bytes, chosen: Chosen) -> None:
         exports, reading = self._keymaster.exports, self._grant.reading_id
-        for batch in chosen.batches():
+        for batch in ahead(chosen.batches()):
             exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
 
     def _table(self, name: str) -> Table:

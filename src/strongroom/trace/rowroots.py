@@ -9,24 +9,28 @@ Memory is 32 bytes for every PART_ROWS rows.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from strongroom.audit.tlog import tree_root
+from strongroom.seal.sha import LEAF, digests, root_over
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_ROWS = 4096
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+PART_ROWS = 65_536
 
 
 class RowRoot:
     """Takes rows in order, gives the root over all of them."""
 
     def __init__(self) -> None:
-        self._left: list[bytes] = []
+        self._left: list[U8] = []
+        self._held = 0
         self._parts: list[bytes] = []
         self.rows = 0
 
@@ -37,40 +41,31 @@ class RowRoot:
             table: Name of the table.
             columns: Their columns, of one length.
         """
-        data, ends = row_data(table, columns)
-        sha256, start = hashlib.sha256, 0
-        leaves = []
-        for end in ends:
-            leaves.append(sha256(b"\0" + data[start:end]).digest())
-            start = end
+        data, offsets = row_data(table, columns)
+        leaves = digests(LEAF, data, offsets)
+        self._left.append(leaves)
+        self._held += len(leaves)
         self.rows += len(leaves)
-        self._left += leaves
-        while len(self._left) >= PART_ROWS:
-            self._parts.append(_root(self._left[:PART_ROWS]))
-            del self._left[:PART_ROWS]
+        if self._held < PART_ROWS:
+            return
+        held = np.concatenate(self._left)
+        whole = self._held // PART_ROWS * PART_ROWS
+        self._parts += [root_over(held[at : at + PART_ROWS]) for at in range(0, whole, PART_ROWS)]
+        self._left, self._held = [held[whole:]], self._held - whole
 
     def root(self) -> bytes:
         """32 B; of no rows that of the empty tree."""
-        return tree_root([*self._parts, _root(self._left)] if self._left else self._parts)
+        return tree_root([*self._parts, root_over(np.concatenate(self._left))] if self._held else self._parts)
 
 
-def _root(hashes: list[bytes]) -> bytes:
-    """Root over the hashes of leaves."""
-    level, sha256 = b"".join(hashes), hashlib.sha256
-    while len(level) > 32:
-        whole = len(level) // 64 * 64
-        level = b"".join([*[sha256(b"\1" + level[i : i + 64]).digest() for i in range(0, whole, 64)], level[whole:]])
-    return level
-
-
-def row_data(table: str, columns: list[pa.Array]) -> tuple[bytes, list[int]]:
-    """The data of leaves one behind the other, and where each ends."""
+def row_data(table: str, columns: list[pa.Array]) -> tuple[U8, I64]:
+    """The data of leaves one behind the other, u8[m], and where each begins and the last ends, i64[n + 1]."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     name = f"{len(table.encode())}:{table},"
     if not columns or not len(columns[0]):
-        return b"", []
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
     wide = pa.large_string()
     colon, comma, nothing = (pa.scalar(mark, wide) for mark in (":", ",", ""))
     pieces: list[Any] = [pa.scalar(name, wide)]
@@ -81,8 +76,7 @@ def row_data(table: str, columns: list[pa.Array]) -> tuple[bytes, list[int]]:
     joined = pc.binary_join_element_wise(*pieces, nothing)
     offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1]
     data = joined.buffers()[2]
-    whole = b"" if data is None else data.to_pybytes()[int(offsets[0]) : int(offsets[-1])]
-    return whole, (offsets[1:] - offsets[0]).tolist()
+    return np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), offsets
 
 
 def _numbered(column: pa.Array) -> pa.Array:
