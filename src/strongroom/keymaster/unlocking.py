@@ -29,7 +29,7 @@ from strongroom.seal.blocks import (
     KIND_SNAPSHOT,
     KIND_TOMBSTONES,
     TAIL,
-    block_key,
+    keys_of_blocks,
 )
 
 BLOCKS_AT_ONCE_MAX = 100_000
@@ -84,7 +84,7 @@ class Unlocking:
             if stored.table_id != model.id:
                 raise DeniedError(f"the object is not of table {table}", rule="room.object-table")
             self._note_keys(reading, table, base)
-        return [block_key(stored.key, kind, number) for number in numbers]
+        return keys_of_blocks(stored.key, kind, numbers)
 
     def signed_files(self, reading_id: bytes, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
         """File keys of the table that a warrant names, of the kinds that its verb reads; others are left out.
