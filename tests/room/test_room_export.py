@@ -330,3 +330,24 @@ def test_objects_of_a_bucket_are_whole_or_not_there(sending, tmp_path, s3_bucket
                 room.export(["persons", "parcels"], to=f"{url}/second", format="jsonl", **EXTRACT)
         assert sorted(name for name, _ in store.list()) == ["parcels.jsonl", "persons.jsonl"]
         store.close()
+
+
+def test_a_keymaster_that_is_set_back_has_its_ledger_again(sending, tmp_path):
+    """Its folder comes home from a copy made before the export: the tail beside the objects brings the entry, and the set."""
+    import shutil
+
+    from small_room import PASSPHRASE
+
+    with sending.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+        with opened(sending, keys) as room:
+            report = room.export("persons", to=str(tmp_path / "x.csv"), where="birth_year < 1980", **EXTRACT)
+            before = room.exports()
+            wanted = keys.exports.ledger.persons_of(bytes.fromhex(report.export_id))
+    shutil.rmtree(sending.keys)
+    strongroom.restore_keymaster(sending.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
+    with sending.keymaster() as keys, opened(sending, keys) as room:
+        assert room.exports() == before
+        assert keys.exports.ledger.persons_of(bytes.fromhex(report.export_id)) == wanted
+        with pytest.raises(BudgetError):  # what was spent stands too
+            room.export("persons", to=str(tmp_path / "y.csv"), **EXTRACT)

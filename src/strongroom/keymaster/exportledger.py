@@ -17,21 +17,17 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap64
 
-from strongroom.errors import NotFoundError
+from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.exportapi import ENDED, OPEN, ExportPlan, ExportRecord
 from strongroom.keymaster.seenmaps import read_bitmap
-from strongroom.keys.hierarchy import KEY_BYTES
+from strongroom.keymaster.tail import EXPORT
 from strongroom.keys.rows import Rows
 from strongroom.seal.cells import derive
 from strongroom.seal.wrap import unwrap, wrap
 
 _SEALING, _TOKENS = b"export sealing\0\0", b"export tokens\0\0\0"  # 16 bytes each
-_COLUMNS = (
-    "id, leaf, actor, purpose, recipient, at, snapshot, said, persons, approval, approver, commitment, digest, sealed,"
-    " state, records, root, ended, ended_leaf"
-)
-_FIND = f"SELECT {_COLUMNS} FROM export WHERE id = ?"  # noqa: S608 - own names
+_FIND = f"SELECT {EXPORT} FROM export WHERE id = ?"  # noqa: S608 - own names
 
 
 @dataclass(frozen=True)
@@ -64,19 +60,11 @@ class ExportLedger:
         self._core = core
 
     # -- keys -----------------------------------------------------------------------------------
-    def _root(self, rows: Rows, *, make: bool = False) -> bytes:
-        core = self._core
+    def _key(self, rows: Rows, export_id: bytes, label: bytes) -> bytes:
         row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = 'exports' AND id = ?", (b"1",)).fetchone()
-        if row is not None:
-            return core.ring.unwrap("exports", b"1", row[0])
-        if not make:
-            raise NotFoundError("nothing was exported yet")
-        root = core.entropy(KEY_BYTES)
-        rows.execute("INSERT INTO wrapped_key VALUES ('exports', ?, ?)", (b"1", core.ring.wrap("exports", b"1", root)))
-        return root
-
-    def _key(self, rows: Rows, export_id: bytes, label: bytes, *, make: bool = False) -> bytes:
-        root = np.frombuffer(self._root(rows, make=make), np.uint8).reshape(1, -1)
+        if row is None:
+            raise IntegrityError("the keymaster's database lacks its root of exports")
+        root = np.frombuffer(self._core.ring.unwrap("exports", b"1", row[0]), np.uint8).reshape(1, -1)
         return bytes(derive(derive(root, export_id), label)[0])
 
     def token_key(self, export_id: bytes) -> bytes:
@@ -92,7 +80,7 @@ class ExportLedger:
         said = {"tables": plan.tables, "named": plan.named, "where_fields": plan.where_fields, "fields": kept.fields}
         inner = json.dumps({"where": plan.where, "remaining": dict(remaining)}).encode()
         plain = len(inner).to_bytes(4, "little") + inner + persons.serialize()
-        sealed = wrap(self._key(rows, kept.id, _SEALING, make=True), plain, _bound(kept.id))
+        sealed = wrap(self._key(rows, kept.id, _SEALING), plain, _bound(kept.id))
         approver = ""
         if approval:
             sql = "SELECT decided_by FROM approval WHERE id = ?"
@@ -148,7 +136,7 @@ class ExportLedger:
     def all(self, actor: str | None) -> list[ExportRecord]:
         """All entries, newest first, or those of one actor, without what chose their persons."""
         rows, whole = self._core.state.read(), actor is None
-        sql = f"SELECT {_COLUMNS} FROM export"  # noqa: S608 - own names
+        sql = f"SELECT {EXPORT} FROM export"  # noqa: S608 - own names
         if whole:
             found = rows.execute(f"{sql} ORDER BY leaf DESC").fetchall()
         else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERB = "export"
 NAMED = "export-named"
 STATUTORY = "export-statutory"
-COLLUDERS_MAX = 10
+COLLUDERS_MAX = 5
 RECIPIENTS_MAX = 1_000
 
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from strongroom.catalog.freshness import leave_act
 from strongroom.errors import IntegrityError, NotFoundError, StrongroomError, UsageError
 from strongroom.keymaster.exportapi import ExportGrant, ExportPlan
 from strongroom.read.cellcolumns import CellColumns
@@ -265,10 +267,12 @@ class _Exporting:
             records[one.table.name] = root.rows - before
         targets.publish()
         try:
-            self._keymaster.exports.end(self._grant.reading_id, granted.export_id, records, root.root())
+            ended = self._keymaster.exports.end(self._grant.reading_id, granted.export_id, records, root.root())
         except BaseException:
             targets.withdraw()
             raise
+        with suppress(StrongroomError):  # a keymaster that is set back learns of the export; whoever may not write, not
+            leave_act(self._session.store, self._keymaster, ended.ended_leaf)
         request, folder = self._request, _to_folder(self._request)
         return ExportReport(
             granted.export_id.hex(), granted.leaf, granted.snapshot, request.recipient, granted.persons, records,
