@@ -1,8 +1,8 @@
 """Write an export's rows as CSV, JSON Lines or Parquet, a batch at a time.
 
 CSV is RFC 4180 in UTF-8 with a header: texts in quotes, so that an empty text is told from nothing. JSON Lines is one
-object a line, in the order of the columns, null where there is nothing. Bytes are hex in both. Parquet has row groups
-of at most a million rows, zstd.
+object a line, in the order of the columns, null where there is nothing. Bytes are hex in both, times UTC without a
+zone. Parquet has row groups of at most a million rows, zstd.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Csv:
         import pyarrow as pa
         import pyarrow.csv as pv
 
-        texts = pa.schema([(f.name, pa.string()) if _bytes(f.type) else f for f in schema])
+        texts = pa.schema([(f.name, _csv_type(f.type)) for f in schema])
         self._schema = texts
         self._file = pa.PythonFile(file, mode="w")
         self._writer = pv.CSVWriter(self._file, texts, write_options=pv.WriteOptions(batch_size=16_384))
@@ -68,6 +68,15 @@ class _Csv:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _csv_type(kind: pa.DataType) -> pa.DataType:
+    """Bytes are hex. Times are written as they are, in UTC: with a zone Arrow takes many times as long for the same."""
+    import pyarrow as pa
+
+    if _bytes(kind):
+        return pa.string()
+    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else kind
 
 
 def _bytes(kind: pa.DataType) -> bool:

@@ -94,6 +94,8 @@ def as_text(column: pa.Array) -> pa.Array:
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit))
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return _hex(column)
     return column if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column.cast("string")
