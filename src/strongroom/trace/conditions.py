@@ -166,7 +166,7 @@ def _value(node: Any, found: Field) -> Any:
 
     wrong = UsageError(f"field {found.name} is compared with something else than a {found.type}", hint=_HINT)
     kind, negative = type(node).__name__, False
-    if kind == "Cast" and str(node.to).lower() in {"date", "timestamp"}:
+    if kind == "Cast" and node.to.this.value in {"DATE", "TIMESTAMP", "TIMESTAMPNTZ"}:
         node, kind = node.this, type(node.this).__name__
     if kind == "Neg":
         node, kind, negative = node.this, type(node.this).__name__, True
