@@ -135,7 +135,7 @@ def exports(
 ) -> None:
     """List what was exported: all of it with the act `log`, else one's own."""
     place = where("-", keys, passphrase_file)
-    with open_keymaster(place) as keymaster:
+    with open_keymaster(place, actor) as keymaster:
         found = keymaster.exports.all(actor)
     if as_json:
         print_json([one.to_dict() for one in found])

@@ -16,12 +16,11 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    hides_values,
     open_room,
-    refuse_terminal,
     say,
     where,
 )
+from strongroom.cli.showing import hides_values, refuse_terminal
 from strongroom.errors import UsageError
 
 LINES_BYTES_MAX = 64 << 20
