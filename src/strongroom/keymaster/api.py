@@ -368,11 +368,7 @@ class Keymaster(Protocol):
         """
 
     def check_checkpoint(self, text: str) -> None:
-        """Check a checkpoint kept elsewhere, as in the newest snapshot.
-
-        Raises:
-            IntegrityError: The log is shorter than it, has another history, or did not sign it.
-        """
+        """Check a checkpoint kept elsewhere; IntegrityError if the log is shorter, another, or did not sign it."""
 
     def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """Recompute tiles and roots from entries, check signatures, known checkpoints, and that every day was closed.
