@@ -105,6 +105,7 @@ METHODS = {
     "persons.days": lambda k: k.persons.days(ID, 1, 0),
     "persons.entries": lambda k: k.persons.entries(ID, 1, [1]),
     "credentials.all": lambda k: k.credentials.all("ada"),
+    "credentials.own": lambda k: k.credentials.own(),
     "credentials.add": lambda k: k.credentials.add("ada", Wanted("ada", bytes(32), 1.0)),
     "credentials.revoke": lambda k: k.credentials.revoke("ada", "x"),
     "credentials.sign_out": lambda k: k.credentials.sign_out(),
