@@ -18,6 +18,7 @@ from bench.aggregates import measure_aggregates
 from bench.copies import measure_bulk, measure_copies
 from bench.detection import measure_detection
 from bench.erase import measure_erase
+from bench.exports import measure_exports
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
 from bench.incident import measure_incident
 from bench.leak import measure_leak
@@ -313,6 +314,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "put": measure_put,
     "sql": measure_sql,
     "aggregates": measure_aggregates,
+    "exports": measure_exports,
     "cold": measure_cold,
     "s3": measure_s3,
     "served": measure_served,

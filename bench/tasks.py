@@ -84,6 +84,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "sql": _call("ours", "sql"),
     "aggregate": _call("aggregates", "aggregate"),
     "plain aggregate": _call("aggregates", "plain"),
+    "export": _call("exports", "export"),
+    "plain export": _call("exports", "plain"),
     "chdb put": _call("chdb_rival", "put"),
     "postgres put": _call("postgres", "put"),
     "postgres find": _call("postgres", "find"),

@@ -71,6 +71,20 @@ def room(filled_template, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
+def export_template(tmp_path_factory: pytest.TempPathFactory):
+    """A room that may export, made once; tests get copies of it."""
+    import export_room
+
+    return export_room.make(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture
+def sending(export_template, tmp_path: Path):
+    """A room that may export, of the test's own: 300 persons, 600 parcels, 42 cases."""
+    return export_template.copy_to(tmp_path / "room")
+
+
+@pytest.fixture(scope="session")
 def survey_template(tmp_path_factory: pytest.TempPathFactory):
     """A room with sealed fields to add up, made once; tests get copies of it."""
     import survey_room

@@ -17,6 +17,7 @@ from strongroom.read.session import Session
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.open import open_store
 from strongroom.store.probe import is_empty, probe
+from strongroom.trace.verbs import TraceVerbs
 
 if TYPE_CHECKING:
     from strongroom.erase.erasing import Approve, EraseReport
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, int | None], None]
 
 
-class Room(Closing):
+class Room(TraceVerbs, Closing):
     """An open room. Made by `strongroom.open`, closed by `with`.
 
     Args:

@@ -12,7 +12,7 @@ import pytest
 from swap_kit import Insider, SwapRoom, cells_of, everywhere, record, token_of
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
-from strongroom.keymaster import releasing
+from strongroom.keymaster import behind, releasing
 from strongroom.seal import blocks, cells, tokens
 
 EDITION = {"homes": 0, "offices": 5}
@@ -176,7 +176,7 @@ def test_control_without_table_and_batch_the_other_table_s_record_is_given(tmp_p
     compartments_alike(monkeypatch)
     room = filled(tmp_path / "room")
     put_into_homes(room, with_its_batch=True)
-    monkeypatch.setattr(releasing.Releasing, "_check_batches", lambda self, rows, ask, model: None)
+    monkeypatch.setattr(behind.Behind, "check_batches", lambda self, rows, batches, model: None)
     assert room.get(3) == record(3, EDITION["offices"])
 
 

@@ -58,7 +58,7 @@ def reads(room, keymaster, snapshot=None):
 
 def without_the_defence(monkeypatch):
     """Erasure as a mere mark: no secret is taken away, and nobody asks for tombstones."""
-    from strongroom.keymaster import lookups, releasing
+    from strongroom.keymaster import behind, lookups
     from strongroom.keymaster.erasing import Erasing
     from strongroom.keys.keystore import KeyStore, Removed
 
@@ -68,7 +68,7 @@ def without_the_defence(monkeypatch):
         return Removed(np.ones(len(tokens), np.bool_), [said])
 
     monkeypatch.setattr(KeyStore, "remove_many", marking)
-    monkeypatch.setattr(releasing.Releasing, "_living", lambda *_a: None)
+    monkeypatch.setattr(behind.Behind, "_living", lambda *_a: None)
     monkeypatch.setattr(lookups.Lookups, "_buried", lambda *_a: None)
     assert Erasing
 

@@ -145,18 +145,18 @@ def test_an_erasure_holds_for_other_processes_and_after_reopening(master, tmp_pa
 
 def test_somebody_erased_while_a_release_is_decided_is_missing(master, monkeypatch):
     """The release looks again and answers without the person, instead of failing the whole request."""
-    from strongroom.keymaster.releasing import Releasing
+    from strongroom.keymaster.behind import Behind
 
     batch, sealing = put(master, identifiers(3))
-    real = Releasing._persons
+    real = Behind.persons
 
     def racing(self, *args):
         found = real(self, *args)
-        monkeypatch.setattr(Releasing, "_persons", real)
+        monkeypatch.setattr(Behind, "persons", real)
         erase(master, "p-2")
         return found
 
-    monkeypatch.setattr(Releasing, "_persons", racing)
+    monkeypatch.setattr(Behind, "persons", racing)
     assert release(master, sealing.tokens, batch).missing == (2,)
 
 

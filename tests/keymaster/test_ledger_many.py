@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keymaster_fixtures import FAST, PASSPHRASE, POLICY, SCHEMA, Clock
 
-from strongroom.errors import BudgetError
+from strongroom.errors import BudgetError, UnavailableError
 from strongroom.keymaster import ledger as module
 from strongroom.keymaster.create import create_keymaster
 from strongroom.purpose.budget import NEVER, charge_persons, limits, remaining
@@ -75,3 +75,46 @@ def test_a_refused_many_leaves_nothing_and_the_next_is_counted_right(core):
         core.run(fails)
     left = charge(core, bulk, list(range(50, 90)), 1_800_000_001.0)
     assert left["persons/actor/ada/purpose/bulk/hour"] == 400_000 - 40
+
+
+@pytest.mark.parametrize("rows_most", [0, 60, 10**6])
+def test_rows_and_bitmaps_count_alike(core, monkeypatch, rows_most):
+    """Few and many persons in turn: some have a row, some stand in bitmaps of several times, some in both."""
+    monkeypatch.setattr(module, "ROWS_MOST", rows_most)
+    rng, model, now = np.random.default_rng(11), Model(), 1_800_000_000.0
+    rules = [limits(core.standing.policy, actor, "bulk", "persons") for actor in ("ada", "bob")]
+    for number in range(40):
+        size = int(rng.choice([1, 3, 40, 90, 250]))
+        ordinals = sorted(set(rng.integers(0, 400, size).tolist()))
+        mine = rules[number % 2]
+        assert charge(core, mine, ordinals, now) == model.charge(mine, ordinals, now)
+        now += float(rng.choice([0, 1, 290, 3700, 30 * 3600]))
+
+
+def test_what_was_undone_leaves_no_bitmap(core, monkeypatch):
+    """A part of a transaction that is undone after it charged, and a whole one: what is cached of maps goes with it."""
+    monkeypatch.setattr(module, "ROWS_MOST", 0)
+    rules = limits(core.standing.policy, "ada", "bulk", "persons")
+    charge(core, rules, [1, 2, 3], 1_800_000_000.0)
+
+    def undone(rows):
+        plan = core.ledger.plan_persons(rows, rules, [4, 5], 1_800_000_000.0)
+        core.ledger.apply(rows, plan)
+        core.ledger.plan_persons(rows, rules, [4, 5], 1_800_000_000.0)
+        raise RuntimeError
+
+    with pytest.raises(UnavailableError):
+        core.run(undone)
+    left = charge(core, rules, [4, 5], 1_800_000_000.0)
+    assert left[rules[0].rule] == rules[0].limit - 5
+
+
+def test_old_bitmaps_are_forgotten(core, monkeypatch):
+    """After a month and two days nobody is counted any more, and the rows are gone."""
+    monkeypatch.setattr(module, "ROWS_MOST", 0)
+    rules = limits(core.standing.policy, "ada", "bulk", "persons")
+    charge(core, rules, range(10), 1_800_000_000.0)
+    later = 1_800_000_000.0 + 33 * 86400
+    core.run(lambda rows: core.ledger.prune(rows, later))
+    assert core.state.read().execute("SELECT count(*) FROM seen_map").fetchone()[0] == 0
+    assert charge(core, rules, [1], later)[rules[0].rule] == rules[0].limit - 1

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strongroom.errors import BudgetError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
+from strongroom.keymaster.exportapi import ExportPlan
 from strongroom.keymaster.logapi import Which
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import wire
@@ -33,6 +34,7 @@ TOKENS = np.zeros((2, 16), np.uint8)
 ENTRIES = np.zeros((2, 44), np.uint8)
 COLUMN = pa.array(["a", "b"])
 WHICH = Which()
+EXPORT = ExportPlan(("t",), "r", 1)
 
 # every call, as the client's methods make it
 METHODS = {
@@ -67,6 +69,15 @@ METHODS = {
     "release": lambda k: k.release(ID, Ask(ID, "get", "t", None, TOKENS, TOKENS)),
     "stand_ins": lambda k: k.stand_ins(ID, "t", "f", ["a", "b"])[1],
     "note_sql": lambda k: k.note_sql(ID, ID, "t", ["f"], 1),
+    "exports.begin": lambda k: k.exports.begin(ID, EXPORT),
+    "exports.add": lambda k: k.exports.add(ID, ID, "t", TOKENS, TOKENS),
+    "exports.start": lambda k: k.exports.start(ID, ID, b""),
+    "exports.resume": lambda k: k.exports.resume(ID, ID, EXPORT),
+    "exports.release": lambda k: k.exports.release(ID, ID, "t", TOKENS, TOKENS),
+    "exports.end": lambda k: k.exports.end(ID, ID, {"t": 1}, bytes(32)),
+    "exports.tokenize": lambda k: k.exports.tokenize(ID, ID, "t", "f", COLUMN)[1],
+    "exports.detokenize": lambda k: k.exports.detokenize(ID, ID, "t", "f", COLUMN)[1][1],
+    "exports.all": lambda k: k.exports.all("ada"),
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),
     "log_key": lambda k: k.log_key(),
@@ -94,6 +105,7 @@ METHODS = {
     "persons.days": lambda k: k.persons.days(ID, 1, 0),
     "persons.entries": lambda k: k.persons.entries(ID, 1, [1]),
     "credentials.all": lambda k: k.credentials.all("ada"),
+    "credentials.own": lambda k: k.credentials.own(),
     "credentials.add": lambda k: k.credentials.add("ada", Wanted("ada", bytes(32), 1.0)),
     "credentials.revoke": lambda k: k.credentials.revoke("ada", "x"),
     "credentials.sign_out": lambda k: k.credentials.sign_out(),
@@ -223,6 +235,9 @@ def test_a_newcomer_is_told_of_answers_that_are_none(data, status):
         ("log_entries", [{}]),
         ("release", {"keys": {"c": np.zeros((1, 32), np.uint8)}, "leaf": 1, "persons": 1, "remaining": {}}),
         ("release", {"keys": {}, "leaf": 1, "persons": 1, "remaining": {}, "missing": [2]}),
+        ("exports.begin", b"short"),
+        ("exports.tokenize", pa.array(["one"])),
+        ("exports.release", {"keys": {"c": np.zeros((1, 32), np.uint8)}, "leaf": 1, "persons": 1, "remaining": {}}),
         ("erasures.dead_entries", np.zeros(3, np.bool_)),
         (
             "open_hits",

@@ -11,7 +11,7 @@ from strongroom.purpose.policy import parse_policy
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL).group(1)
-SOURCES = [Path(__file__).parents[2] / "src" / "strongroom" / "purpose" / name for name in ("policy.py", "sealed.py")]
+SOURCES = [Path(__file__).parents[2] / "src" / "strongroom" / "purpose" / name for name in ("policy.py", "sealed.py", "exports.py")]
 
 
 def test_the_example_is_a_policy():

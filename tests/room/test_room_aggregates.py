@@ -9,7 +9,7 @@ from survey_room import POLICY, SCHEMA, people, plainly, visits
 import strongroom
 from strongroom.errors import BudgetError, DeniedError, IntegrityError, UsageError
 from strongroom.keymaster.warrant import BEYOND
-from strongroom.read import analytics, sealed, sql
+from strongroom.read import analytics, cellcolumns, sql
 
 EQUALS = [
     ("select ethnicity, count(*) n from persons group by 1 order by 1", None),
@@ -255,8 +255,8 @@ def test_through_a_server_for_as_many_persons_as_were_signed(survey):
 
 def test_a_changed_cell_stops_the_question(survey, monkeypatch):
     """A cell that does not open ends the question with an integrity error that names table and class, and no value."""
-    real = sealed.open_cells
-    monkeypatch.setattr(sealed, "open_cells", lambda keys, *rest: real(keys ^ 1, *rest))
+    real = cellcolumns.open_cells
+    monkeypatch.setattr(cellcolumns, "open_cells", lambda keys, *rest: real(keys ^ 1, *rest))
     with survey.keymaster() as keys, opened(survey, keys) as room, room.read(purpose="health", reason="r") as desk:
         with pytest.raises(IntegrityError, match="table persons does not open: class sensitive"):
             desk.sql("select ethnicity, count(*) from persons group by 1")

@@ -272,3 +272,16 @@ def test_small_columns_do_not_import_numba():
         "assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_keys_of_many_blocks_are_those_of_each():
+    """Below and above the number from which they are made together, with numbers up to the last."""
+    from strongroom.errors import UsageError
+    from strongroom.seal.blocks import MANY_BLOCKS, TAIL, block_key, keys_of_blocks
+
+    key = bytes(range(32))
+    for count in (0, 1, MANY_BLOCKS - 1, MANY_BLOCKS, 500):
+        numbers = [(1 << 64) - 1 - 7 * n for n in range(count)]
+        assert keys_of_blocks(key, 3 | TAIL, numbers) == [block_key(key, 3 | TAIL, number) for number in numbers]
+    with pytest.raises(UsageError):
+        keys_of_blocks(key, 3, [*range(MANY_BLOCKS), 1 << 64])

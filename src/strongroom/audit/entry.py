@@ -13,6 +13,7 @@ left out:
 | credential | id of the credential that signed the request, of a keymaster behind a server |
 | role | under which of their roles |
 | purpose, legal_basis | under which purpose, and its basis |
+| recipient | who received it, of an export |
 | classes | classes of fields that the answer could show |
 | table, fields | what of, field names in order |
 | count | distinct persons (or records, of a put) |
@@ -28,9 +29,9 @@ left out:
 | extras | further names to whole numbers or short texts, without personal values |
 
 An entry that touches persons has two lines. The first is the entry of the log: what each of them may read (v, time,
-act, decision, role, purpose, legal_basis, classes, labels, disclosed, shown) and `kept`. The second lies at the
-keymaster: the disclosure (`audit.disclosure`) named `kept` of everything else, who asked and how many persons among
-it. A line end is no part of canonical JSON, so that the two are told apart.
+act, decision, role, purpose, legal_basis, recipient, classes, labels, disclosed, shown) and `kept`. The second lies at
+the keymaster: the disclosure (`audit.disclosure`) named `kept` of everything else, who asked and how many persons
+among it. A line end is no part of canonical JSON, so that the two are told apart.
 
 Rules it keeps:
 
@@ -55,13 +56,14 @@ import numpy.typing as npt
 from strongroom.audit.disclosure import disclose, disclosed_digest, open_disclosure
 from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES, leaf_hash
 from strongroom.errors import IntegrityError, UsageError
+from strongroom.seal.sha import LANES_FROM, LEAF, digests, root_over
 
 VERSION = 1
 DECISIONS = ("allowed", "refused")
 INTEGER_MAX = 2**63 - 1
 LABEL_BYTES = 16
 
-_TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "role", "rule", "table")
+_TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "recipient", "role", "rule", "table")
 _HEX = {"reason": 64, "labels": 64, "request": 32, "shown": 64}
 _NUMBERS = ("count", "disclosed", "policy", "time")
 _LISTS = ("classes", "fields")
@@ -100,6 +102,7 @@ class Entry:
     role: str | None = None
     purpose: str | None = None
     legal_basis: str | None = None
+    recipient: str | None = None
     classes: tuple[str, ...] = ()
     table: str | None = None
     fields: tuple[str, ...] = ()
@@ -277,7 +280,11 @@ def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:
     halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
     fresh = np.ones(len(halves), dtype=bool)
     fresh[1:] = (halves[1:] != halves[:-1]).any(axis=1)
-    data = halves[fresh].astype(">u8").tobytes()
+    distinct = halves[fresh].astype(">u8")
+    if len(distinct) >= LANES_FROM:
+        column = distinct.reshape(-1).view(np.uint8)
+        return root_over(digests(LEAF, column, np.arange(len(distinct) + 1, dtype=np.int64) * LABEL_BYTES))
+    data = distinct.tobytes()
     sha256 = hashlib.sha256
     level = b"".join([sha256(b"\x00" + data[i : i + 16]).digest() for i in range(0, len(data), 16)])
     while len(level) > HASH_BYTES:

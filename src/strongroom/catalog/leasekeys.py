@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from strongroom.seal.blocks import block_key
+from strongroom.seal.blocks import keys_of_blocks
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys
@@ -20,6 +20,6 @@ def lease_block_keys(keymaster: Keymaster, lease: Lease) -> BlockKeys:
         del table
         if key_id not in known:
             known.update(keymaster.file_keys(lease, [key_id]))
-        return [block_key(known[key_id], kind, number) for number in numbers]
+        return keys_of_blocks(known[key_id], kind, numbers)
 
     return block_keys

@@ -25,6 +25,7 @@ from strongroom.cli import (
     draft,
     erase,
     explain,
+    export,
     find,
     freeze,
     get,
@@ -42,6 +43,7 @@ from strongroom.cli import (
     serve,
     signin,
     sql,
+    tokens,
     verify,
     witness,
 )
@@ -61,7 +63,7 @@ app = typer.Typer(
 )
 
 VERBS = (
-    create, draft, put, get, find, sql, explain, log, check, compact, copy, restore, rejects,
+    create, draft, put, get, find, sql, export, tokens, explain, log, check, compact, copy, restore, rejects,
     erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
     witness,
 )  # fmt: skip

@@ -91,11 +91,18 @@ def verify_person(text: str, public_key: PublicKey | None, quorum: Quorum | None
     say(f"key: {found.key}")
 
 
+def _act(one: Touched) -> str:
+    return f"{one.act} to {one.recipient}" if one.recipient else one.act
+
+
 def _print(found: VerifiedPersonLog) -> None:
     rows = [
-        (_when(one.time), one.role, one.act, one.purpose, one.legal_basis, ", ".join(one.classes), _told(one), one.leaf)
+        (
+            _when(one.time), one.role, _act(one), one.purpose, one.legal_basis, ", ".join(one.classes), _told(one),
+            one.leaf,
+        )
         for one in found.touched
-    ]
+    ]  # fmt: skip
     print_table(HEADINGS, rows)
     span = "no day is over yet"
     if found.first < found.open_day:

@@ -82,6 +82,33 @@ EXAMPLES = {
             " --purpose survey --reason census"
         ),
     ],
+    "export": [
+        (
+            "strongroom export persons --to persons.csv --recipient uni-north --actor ana --purpose extract"
+            ' --reason "study 9"'
+        ),
+        (
+            "strongroom export persons parcels --to s3://handed-over/study-9/ --format parquet"
+            ' --where "birth_year >= 1990" --recipient uni-north --actor ana --purpose extract --reason "study 9"'
+        ),
+        (
+            "strongroom export cases --subjects subjects.txt --to cases.jsonl --recipient court --actor ana"
+            ' --purpose court --reason "case 41"'
+        ),
+    ],
+    "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
+    "tokenize": [
+        (
+            'strongroom tokenize persons mobile --export 89ab… --actor ana --purpose matching --reason "case 9"'
+            " < mobiles.txt"
+        ),
+    ],
+    "detokenize": [
+        (
+            'strongroom detokenize persons person_id --export 89ab… --actor max --purpose answer --reason "case 9"'
+            " < tokens.txt > subjects.txt"
+        ),
+    ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": [
         "strongroom log --actor kit --last 50",

@@ -143,7 +143,7 @@ def _of_persons(reader: RunReader, some: Buried) -> I64:
     named = sequences_of(list(tail.shapes))
     table = tail.table()
     starts = np.concatenate([[0], np.cumsum(table["entries"], dtype=np.int64)])
-    numbers = _blocks_of(np.ascontiguousarray(table["first"]).view("S16").reshape(-1), some.tokens)
+    numbers = blocks_of(np.ascontiguousarray(table["first"]).view("S16").reshape(-1), some.tokens)
     found = [np.empty(0, np.int64)]
     for at in range(0, len(numbers), BLOCKS_AT_ONCE):
         chunk = numbers[at : at + BLOCKS_AT_ONCE].tolist()
@@ -157,7 +157,7 @@ def _of_persons(reader: RunReader, some: Buried) -> I64:
     return np.concatenate(found)
 
 
-def _blocks_of(firsts: npt.NDArray[np.bytes_], tokens: U8) -> I64:
+def blocks_of(firsts: npt.NDArray[np.bytes_], tokens: U8) -> I64:
     """Numbers of the blocks that can hold one of some tokens, ascending; a token may begin in the block before."""
     asked = np.ascontiguousarray(tokens).view("S16")[:, 0]
     low = np.maximum(np.searchsorted(firsts, asked, side="left") - 1, 0)

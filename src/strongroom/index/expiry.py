@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from strongroom.schema.model import OPEN
 from strongroom.schema.packing import unpack_cell, upgrade
 
@@ -69,3 +72,13 @@ def _past(
     if isinstance(value, datetime):
         return value.replace(tzinfo=None) < moment
     return bool(value < day)
+
+
+def unexpired_column(given: Any, expires: tuple[str, date, datetime]) -> npt.NDArray[np.bool_]:
+    """Which rows have not expired, by a column of their field and what `cutoff` gives; one without a date has not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    limit = pa.scalar(expires[1] if pa.types.is_date(given.type) else expires[2], given.type)
+    kept: npt.NDArray[np.bool_] = pc.fill_null(pc.greater_equal(given, limit), True).to_numpy(zero_copy_only=False)
+    return kept

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.keymaster.erasureapi import Buried, Erasures
+from strongroom.keymaster.exportapi import Exports
 from strongroom.keymaster.logapi import Logs
 from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
@@ -178,6 +179,7 @@ class Keymaster(Protocol):
     tails: Tails
     logs: Logs
     persons: Persons
+    exports: Exports
 
     @property
     def credentials(self) -> OwnCredential:
@@ -366,11 +368,7 @@ class Keymaster(Protocol):
         """
 
     def check_checkpoint(self, text: str) -> None:
-        """Check a checkpoint kept elsewhere, as in the newest snapshot.
-
-        Raises:
-            IntegrityError: The log is shorter than it, has another history, or did not sign it.
-        """
+        """Check a checkpoint kept elsewhere; IntegrityError if the log is shorter, another, or did not sign it."""
 
     def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """Recompute tiles and roots from entries, check signatures, known checkpoints, and that every day was closed.

@@ -49,6 +49,11 @@ _OTHER = (
     "what this keymaster did since it was set back is not in that history: make it again from its copy "
     "(`strongroom keys restore`) and open the room with it before anything else"
 )
+_EXPORTED = (
+    "INSERT INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " state = excluded.state, records = excluded.records, root = excluded.root, ended = excluded.ended,"
+    " ended_leaf = excluded.ended_leaf"
+)
 
 
 class EmbeddedTails:
@@ -188,6 +193,7 @@ class EmbeddedTails:
         rows.executemany(person, given["identity"])
         heads = [tail.blobs(row, 1, 2, 4) for row in given["head"]]
         rows.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", heads)
+        rows.executemany(_EXPORTED, [tail.blobs(row, *tail.EXPORT_BLOBS) for row in given.get("export", ())])
         for row in given["schema_version"]:
             rows.execute("INSERT INTO schema_version VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             self._tables(rows, Schema.from_json(row[2]))

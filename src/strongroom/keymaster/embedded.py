@@ -33,6 +33,7 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.approvals import Approvals
+from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.changes import Changes
@@ -42,6 +43,8 @@ from strongroom.keymaster.daychecks import check_chain, check_maps
 from strongroom.keymaster.days import Days
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.erasures import EmbeddedErasures
+from strongroom.keymaster.exportapi import Exports
+from strongroom.keymaster.exporting import EmbeddedExports
 from strongroom.keymaster.freezing import Freezing
 from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.identities import Identities
@@ -108,7 +111,9 @@ class EmbeddedKeymaster(Closing):
         self._readings = Readings(core, self.approvals, self.reviews)
         self._lookups = Lookups(core, self._readings)
         self._unlocking = Unlocking(core, self._readings)
-        self._releasing = Releasing(core, self._readings)
+        behind = Behind(core)
+        self._releasing = Releasing(core, self._readings, behind)
+        self.exports: Exports = EmbeddedExports(core, self._readings, behind)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")

@@ -58,6 +58,15 @@ class DayKeys:
     month: bytes = field(repr=False)
 
 
+Labeller = Callable[[npt.NDArray[np.uint8]], Labels]
+"""Day labels of persons by distinct tokens u8[n,16]."""
+
+
+def _labelled(day: int, key: bytes, month: bytes, tokens: npt.NDArray[np.uint8]) -> Labels:
+    column = cmac_column(key, tokens)
+    return Labels(labels_root(column), day, month, column.tobytes())
+
+
 class Journal:
     """Writes leaves.
 
@@ -159,15 +168,22 @@ class Journal:
     # -- labels ---------------------------------------------------------------------------------
     def labels(self, rows: Rows, tokens: npt.NDArray[np.uint8], delay_days: int = 0) -> Labels:
         """Day labels of persons by distinct tokens u8[n,16], for the map of the day that is so many days away."""
-        day = int(self.now(rows)) // DAY_SECONDS + delay_days
+        day = self.label_day(rows, delay_days)
         key, month = self._day(rows, day)
         if len(tokens) == 1:
             labels = self._label(key, tokens.tobytes())
-            root = leaf_hash(labels)
-        else:
-            column = cmac_column(key, tokens)
-            labels, root = column.tobytes(), labels_root(column)
-        return Labels(root, day, month, labels)
+            return Labels(leaf_hash(labels), day, month, labels)
+        return _labelled(day, key, month, tokens)
+
+    def label_day(self, rows: Rows, delay_days: int) -> int:
+        """The day in whose map labels of an entry of now stand."""
+        return int(self.now(rows)) // DAY_SECONDS + delay_days
+
+    def labeller(self, rows: Rows, delay_days: int) -> Labeller:
+        """Makes labels outside a transaction, for many persons; whoever notes them asks `label_day` again."""
+        day = self.label_day(rows, delay_days)
+        key, month = self._day(rows, day)
+        return lambda tokens: _labelled(day, key, month, tokens)
 
     def _label(self, key: bytes, token: bytes) -> bytes:
         """The label of one person under a day's key, whose schedule is kept for the day that is current."""

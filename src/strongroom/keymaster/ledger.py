@@ -4,7 +4,7 @@ Rules it keeps:
 
 1. `plan` reads and refuses, `apply` writes: between the two nothing else happens in the transaction.
 2. A person counts once in a scope and window. One row per scope and person says when the person was last
-   released; the counts of slots follow from it.
+   released, or one bitmap for many at once (`seenmaps`); the counts of slots follow from them.
 3. Counts are cached while nobody else writes; they are written once per commit, by `flush`.
 4. What a lease reserves is spent at once. If it ends without a commit that is given back, once, and of each scope in a
    window no more than the scope's limit again.
@@ -19,15 +19,21 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from pyroaring import BitMap64
+
+from strongroom.keymaster.seenmaps import SLOT_SECONDS, SeenMaps, bitmap, last_seen
 from strongroom.keymaster.state import State
 from strongroom.keys.rows import Rows, counter, put
 from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, window_limit
 
 ASKED_ONE_BY_ONE_MAX = 32
+ROWS_MOST = 4096
+"""Persons charged at once that have a row each; more have a bitmap."""
 PRUNE_SECONDS = 24 * 3600
 RETURNED = "returned"
 
 Counts = dict[int, int]
+Ordinals = Sequence[int] | BitMap64
 
 _SEE_ONE = "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
 _SEE_MANY = (
@@ -42,13 +48,13 @@ class Plan:
 
     Args:
         now: Seconds since 1970 that it is charged at.
-        persons: Ordinals charged per scope, with a flag for those whose row exists.
+        persons: Ordinals charged per scope.
         deltas: Change of the count of each slot, per scope and window.
         remaining: What each limit has left afterwards, by rule.
     """
 
     now: int
-    persons: list[tuple[str, Sequence[int]]] = field(default_factory=list)
+    persons: list[tuple[str, Ordinals]] = field(default_factory=list)
     deltas: list[tuple[Limit, Counts]] = field(default_factory=list)
     remaining: dict[str, int] = field(default_factory=dict)
 
@@ -63,6 +69,7 @@ class Ledger:
         self._counts: dict[tuple[str, str], Counts] = {}
         self._dirty: set[tuple[str, str, int]] = set()
         self._asked: Sequence[int] = ()
+        self._maps = SeenMaps()
 
     def _fresh(self) -> None:
         if self._epoch != self._state.epoch:
@@ -78,15 +85,18 @@ class Ledger:
         self._asked = ()
 
     # -- planning -------------------------------------------------------------------------------
-    def plan_persons(self, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int], now: float) -> Plan:
-        """Plan to charge distinct persons.
+    def plan_persons(self, rows: Rows, limits: Sequence[Limit], ordinals: Ordinals, now: float) -> Plan:
+        """Plan to charge distinct persons; many of them, or a bitmap, are kept as a bitmap.
 
         Raises:
             BudgetError: They do not fit; nothing was changed.
         """
         self._fresh()
         plan = Plan(int(now))
-        self._ask(rows, ordinals)
+        if len(ordinals) > ROWS_MOST:
+            ordinals = bitmap(ordinals)
+        if not isinstance(ordinals, BitMap64):
+            self._ask(rows, ordinals)
         for scope, group in groupby(limits, key=lambda limit: limit.scope):
             seen = self._seen(rows, scope, ordinals)
             for limit in group:
@@ -206,6 +216,9 @@ class Ledger:
                 self._add(limit, slot, delta)
         for scope, ordinals in plan.persons:
             ident = self._scope(rows, scope)
+            if isinstance(ordinals, BitMap64):
+                self._maps.add(rows, ident, plan.now // SLOT_SECONDS, ordinals)
+                continue
             if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
                 self._ask(rows, ordinals)
                 rows.execute(_SEE_MANY, (ident, plan.now))
@@ -252,6 +265,7 @@ class Ledger:
             return
         horizon = int(now) - MONTH_SECONDS - 2 * PRUNE_SECONDS
         rows.execute("DELETE FROM seen WHERE at < ?", (horizon,))
+        self._maps.prune(rows, horizon)
         for window, seconds in (("hour", 300), ("day", 3600), ("month", 24 * 3600)):
             rows.execute("DELETE FROM spent WHERE period = ? AND slot < ?", (window, horizon // seconds))
         put(rows, "pruned", int(now))
@@ -274,16 +288,27 @@ class Ledger:
             self._scopes[name] = ident
         return ident
 
-    def _seen(self, rows: Rows, scope: str, ordinals: Sequence[int]) -> list[tuple[int, int]]:
+    def _seen(self, rows: Rows, scope: str, ordinals: Ordinals) -> list[tuple[int, int]]:
         """When persons were last charged in a scope, with how many each time; persons never charged are left out."""
         ident = self._scope(rows, scope)
-        if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
+        maps = self._maps.of(rows, ident)
+        if isinstance(ordinals, BitMap64):
+            own = rows.execute("SELECT ordinal, at FROM seen WHERE scope = ?", (ident,))
+            return last_seen(maps, own, ordinals)
+        if len(ordinals) > ASKED_ONE_BY_ONE_MAX and not maps:
             sql = "SELECT at, count(*) FROM asked JOIN seen USING (ordinal) WHERE scope = ? GROUP BY at"
             found: list[tuple[int, int]] = rows.execute(sql, (ident,)).fetchall()
             return found
+        if len(ordinals) > ASKED_ONE_BY_ONE_MAX:
+            own = rows.execute("SELECT ordinal, at FROM asked JOIN seen USING (ordinal) WHERE scope = ?", (ident,))
+            return last_seen(maps, own, bitmap(ordinals))
         one = "SELECT at FROM seen WHERE scope = ? AND ordinal = ?"
         ats = (rows.execute(one, (ident, ordinal)).fetchone() for ordinal in ordinals)
-        return [(row[0], 1) for row in ats if row is not None]
+        seen = [None if row is None else int(row[0]) for row in ats]
+        for slot, persons in maps.items():
+            at = slot * SLOT_SECONDS
+            seen = [at if o in persons and (s is None or s < at) else s for o, s in zip(ordinals, seen, strict=True)]
+        return [(at, 1) for at in seen if at is not None]
 
     def _ask(self, rows: Rows, ordinals: Sequence[int]) -> None:
         """Write many ordinals where statements about all scopes find them; those of the same list stay there."""

@@ -23,6 +23,7 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tombstones import any_buried, buried_of
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
+from strongroom.purpose.exports import NAMED
 from strongroom.schema.model import Table
 
 RESERVE_MOST = 64
@@ -38,7 +39,7 @@ class Lookups:
         self._readings = readings
 
     def subject_tokens(
-        self, reading_id: bytes, table: str, identifiers: Sequence[str], verbs: Sequence[str] = ("get",)
+        self, reading_id: bytes, table: str, identifiers: Sequence[str], verbs: Sequence[str] = ("get", NAMED)
     ) -> npt.NDArray[np.uint8]:
         """See `Keymaster.subject_tokens`; for one of some verbs."""
         reading = self._readings.get(reading_id)

@@ -26,6 +26,7 @@ from strongroom.keymaster.warrant import Warrant, remember, repeated
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
 from strongroom.purpose.cedar import Decision
+from strongroom.purpose.exports import export_verbs
 from strongroom.purpose.policy import Purpose
 from strongroom.schema.model import Table
 from strongroom.seal.blocks import (
@@ -230,7 +231,7 @@ class Readings:
             return decider.decide_read(actor, purpose, warrant.verb, warrant.table, chosen, list(warrant.where))
         refused: Decision | None = None
         for table in rule.tables if rule else ("",):
-            for verb in (*rule.verbs, "aggregate") if rule else ("get",):
+            for verb in (*rule.verbs, *export_verbs(rule), "aggregate") if rule else ("get",):
                 decision = decider.decide_read(actor, purpose, verb, table)
                 if decision.allowed:
                     return decision

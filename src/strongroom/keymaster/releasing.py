@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,12 +30,12 @@ from strongroom.keymaster.aggregating import (
     verb_of,
 )
 from strongroom.keymaster.api import Ask, Released
+from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
 from strongroom.keymaster.journal import Labels
-from strongroom.keymaster.ledger import Plan
+from strongroom.keymaster.ledger import Ordinals, Plan
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
 from strongroom.purpose.cedar import Decision
@@ -44,8 +43,6 @@ from strongroom.schema.model import OPEN, Table
 from strongroom.seal.cells import batch_keys, batch_keys_of
 
 RELEASE_ROWS_MAX = 1_000_000
-BATCHES_KEPT_MAX = 65_536
-SMALL = 64
 SHOWN_KEPT_MAX = 64
 ATTEMPTS_MAX = 16
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
@@ -55,24 +52,13 @@ class _ErasedError(ConflictError):
     """A person was erased since the secrets were looked up; never leaves this module."""
 
 
-@dataclass(frozen=True)
-class _Persons:
-    """Who stands behind the rows of an ask: which rows were found, their secrets, distinct ordinals and tokens."""
-
-    removals: int
-    found: npt.NDArray[np.bool_]
-    secrets: npt.NDArray[np.uint8] = field(repr=False)
-    ordinals: list[int]
-    tokens: npt.NDArray[np.uint8] = field(repr=False)
-
-
 class Releasing:
     """Answers the read requests of one keymaster."""
 
-    def __init__(self, core: Core, readings: Readings) -> None:
+    def __init__(self, core: Core, readings: Readings, behind: Behind) -> None:
         self._core = core
         self._readings = readings
-        self._batches: dict[bytes, bytes] = {}
+        self._behind = behind
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
 
     def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
@@ -84,9 +70,9 @@ class Releasing:
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
         for _ in range(ATTEMPTS_MAX):
-            persons = self._persons(ask, model)
+            persons = self._behind.persons(ask.tokens, ask.batches, model)
 
-            def work(rows: Rows, persons: _Persons = persons) -> Answer:
+            def work(rows: Rows, persons: PersonsBehind = persons) -> Answer:
                 answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
                 if last and persons.found.all():
                     self._readings.end_with(rows, reading)
@@ -107,19 +93,19 @@ class Releasing:
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
 
     def _decide_spend_note(
-        self, rows: Rows, reading: Reading, ask: Ask, model: Table, persons: _Persons, said: Mapping[str, object]
+        self, rows: Rows, reading: Reading, ask: Ask, model: Table, persons: PersonsBehind, said: Mapping[str, object]
     ) -> Answer:
         core = self._core
         verb = verb_of(ask, model)
         decider, purpose = core.standing.decider, reading.purpose.name
         decision = core.standing.require(decider.decide_read(reading.actor, purpose, verb, ask.table, ask.fields))
-        self._check_batches(rows, ask, model)
+        self._behind.check_batches(rows, ask.batches, model)
         if reading.warrant is not None:
             reading.warrant.check_release(ask, persons.tokens)
         if verb == AGGREGATE:
             check_aggregate(reading, ask, len(persons.ordinals))
         elif reading.holder.direct:
-            _whole_only(reading, ask, model)
+            whole_only(reading, _shown(reading, ask, model), model)
         if counter(rows, "removals") != persons.removals:
             raise _ErasedError("somebody was erased meanwhile")
         limits = (*self._limits(reading), *agreed(rows, core, reading, _shown(reading, ask, model)))
@@ -153,73 +139,11 @@ class Releasing:
             known[key] = limits(self._core.standing.policy, *key, "persons")
         return (*reading.through.limits("persons"), *known[key])
 
-    # -- persons and batches --------------------------------------------------------------------
-    def _persons(self, ask: Ask, model: Table) -> _Persons:
-        size = len(ask.tokens)
-        if size <= SMALL:
-            secrets, found, own = bytearray(), [], dict[int, bytes]()
-            asked = [row.tobytes() for row in ask.tokens]
-            removals, subjects = self._core.keys.few(asked)
-            living = self._living(ask, model, removals)
-            for at, (token, subject) in enumerate(zip(asked, subjects, strict=True)):
-                here = subject if living is None or living[at] else None
-                found.append(here is not None)
-                secrets += bytes(32) if here is None else here.secret
-                if here is not None:
-                    own[here.ordinal] = token
-            tokens = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
-            matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
-            return _Persons(removals, np.array(found, np.bool_), matrix, list(own), tokens)
-        removals = self._core.keys.refresh().removals
-        many = self._core.keys.lookup(ask.tokens)
-        living = self._living(ask, model, removals)
-        alive = many.found if living is None else many.found & living
-        rows = np.flatnonzero(alive)
-        ordinals, first = np.unique(many.ordinals[rows], return_index=True)
-        return _Persons(removals, alive, many.secrets, ordinals.tolist(), ask.tokens[rows[first]])
-
-    def _living(self, ask: Ask, model: Table, removals: int) -> npt.NDArray[np.bool_] | None:
-        """Which rows are neither of an erasure nor past their retention, bool[n]; None where nobody is."""
-        if not removals and model.retention is None:
-            return None
-        rows = self._core.state.read()
-        limit = np.maximum(buried_at(rows, ask.tokens), np.uint64(horizon(rows, model, self._core.clock())))
-        return np.ascontiguousarray(ask.batches[:, :8]).view("<u8")[:, 0] > limit
-
-    def _check_batches(self, rows: Rows, ask: Ask, model: Table) -> None:
-        """Every batch asked for is a committed one of the table.
-
-        Raises:
-            DeniedError: One is not.
-        """
-        size = len(ask.batches)
-        own = {row.tobytes() for row in ask.batches} if size <= SMALL else _distinct(ask.batches)
-        for batch in own:
-            table_id = self._batches.get(batch)
-            if table_id is None:
-                sql = "SELECT table_id FROM batch WHERE id = ? AND state = 'committed'"
-                row = rows.execute(sql, (batch,)).fetchone()
-                if row is None:
-                    raise DeniedError("a batch asked for was never committed", rule="room.foreign-batch")
-                if len(self._batches) >= BATCHES_KEPT_MAX:
-                    self._batches.clear()
-                table_id = self._batches[batch] = row[0]
-            if table_id != model.id:
-                raise DeniedError(f"a batch asked for is not of table {model.name}", rule="room.foreign-batch")
-
     # -- keys -----------------------------------------------------------------------------------
-    def _keys(self, reading: Reading, ask: Ask, model: Table, persons: _Persons) -> dict[str, npt.NDArray[np.uint8]]:
-        if not len(ask.tokens):
-            return {}
-        shown, gone = _shown(reading, ask, model), ~persons.found
-        classes = [klass for klass in model.classes if klass in shown]
-        compartments = [model.compartments[klass] for klass in classes]
-        keys = {}
-        for klass, found in zip(classes, _batch_keys(persons.secrets, compartments, ask.batches), strict=True):
-            if gone.any():
-                found[gone] = 0
-            keys[klass] = found
-        return keys
+    def _keys(
+        self, reading: Reading, ask: Ask, model: Table, persons: PersonsBehind
+    ) -> dict[str, npt.NDArray[np.uint8]]:
+        return keys_of(persons, _shown(reading, ask, model), model, ask.batches) if len(ask.tokens) else {}
 
     # -- aggregates -----------------------------------------------------------------------------
     def note_sql(
@@ -279,6 +203,21 @@ def _check(ask: Ask) -> None:
         raise UsageError(f"a release has a batch for every token, and at most {RELEASE_ROWS_MAX} rows")
 
 
+def keys_of(
+    persons: PersonsBehind, shown: frozenset[str], model: Table, batches: npt.NDArray[np.uint8]
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Batch keys of rows in the classes shown, by class: u8[n,32], zeros for those who were not found."""
+    gone = ~persons.found
+    classes = [klass for klass in model.classes if klass in shown]
+    compartments = [model.compartments[klass] for klass in classes]
+    keys = {}
+    for klass, found in zip(classes, _batch_keys(persons.secrets, compartments, batches), strict=True):
+        if gone.any():
+            found[gone] = 0
+        keys[klass] = found
+    return keys
+
+
 def _batch_keys(
     secrets: npt.NDArray[np.uint8], compartments: Sequence[bytes], batches: npt.NDArray[np.uint8]
 ) -> list[npt.NDArray[np.uint8]]:
@@ -331,7 +270,7 @@ def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str]) -> t
     return unapproved_limits(purpose, reading.actor)
 
 
-def planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Sequence[int]) -> Plan:
+def planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Ordinals) -> Plan:
     """What counting some persons would spend; DeniedError beyond what one reads without another's agreement."""
     try:
         return core.ledger.plan_persons(rows, limits, ordinals, core.journal.now(rows))
@@ -350,14 +289,13 @@ def _unapproved(reading: Reading) -> DeniedError:
     return DeniedError(told, rule="approval.needed", hint=_ASK)
 
 
-def _whole_only(reading: Reading, ask: Ask, model: Table) -> None:
+def whole_only(reading: Reading, shown: frozenset[str], model: Table) -> None:
     """A class goes whole: what else its key opens must be the caller's to read too, where no server masks.
 
     Raises:
         DeniedError: The purpose masks, replaces or withholds a field of a class that is asked for.
     """
-    views = reading.purpose.tables[ask.table].views(model)
-    shown = _shown(reading, ask, model)
+    views = reading.purpose.tables[model.name].views(model)
     hidden = sorted({view.klass for view in views.values() if view.klass in shown and view.show != "plain"})
     if hidden:
         raise DeniedError(
@@ -380,10 +318,3 @@ def _request(reading: Reading, ask: Ask) -> Request:
         ask.batches.tobytes(),
     )
     return Request.of(ask.request_id, parts)
-
-
-def _distinct(batches: npt.NDArray[np.uint8]) -> set[bytes]:
-    pairs = np.ascontiguousarray(batches).view(np.uint64).reshape(-1, 2)
-    other = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1  # rows of a batch mostly stand together
-    data = pairs[np.concatenate([[0], other])].tobytes()
-    return {data[at : at + 16] for at in range(0, len(data), 16)}

@@ -12,7 +12,7 @@ FORMAT = 3
 TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
-  ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0);
+  ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -85,6 +85,12 @@ CREATE TABLE approval (id TEXT PRIMARY KEY, kind TEXT NOT NULL, said TEXT NOT NU
   decided_by TEXT, decided REAL) WITHOUT ROWID;
 CREATE INDEX approval_by_state ON approval (state, expires);
 
+CREATE TABLE export (id BLOB PRIMARY KEY, leaf INTEGER NOT NULL, actor TEXT NOT NULL, purpose TEXT NOT NULL,
+  recipient TEXT NOT NULL, at REAL NOT NULL, snapshot INTEGER NOT NULL, said TEXT NOT NULL, persons INTEGER NOT NULL,
+  approval TEXT NOT NULL, approver TEXT NOT NULL, commitment BLOB NOT NULL, digest BLOB NOT NULL, sealed BLOB NOT NULL,
+  state TEXT NOT NULL, records INTEGER NOT NULL, root BLOB, ended REAL, ended_leaf INTEGER) WITHOUT ROWID;
+CREATE INDEX export_by_leaf ON export (leaf);
+
 CREATE TABLE review (id TEXT PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL, closed_by TEXT, closed REAL, closed_month BLOB,
   closing BLOB) WITHOUT ROWID;
@@ -101,6 +107,8 @@ CREATE INDEX reply_by_time ON reply (made);
 CREATE TABLE scope (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE seen (scope INTEGER NOT NULL REFERENCES scope(id), ordinal INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (scope, ordinal)) WITHOUT ROWID;
+CREATE TABLE seen_map (scope INTEGER NOT NULL REFERENCES scope(id), slot INTEGER NOT NULL, persons BLOB NOT NULL,
+  PRIMARY KEY (scope, slot)) WITHOUT ROWID;
 CREATE TABLE spent (scope INTEGER NOT NULL REFERENCES scope(id), period TEXT NOT NULL, slot INTEGER NOT NULL,
   count INTEGER NOT NULL, PRIMARY KEY (scope, period, slot)) WITHOUT ROWID;
 CREATE TABLE reserved (lease BLOB NOT NULL REFERENCES lease(id), scope INTEGER NOT NULL REFERENCES scope(id),

@@ -3,8 +3,8 @@
 A piece is canonical JSON, compressed (zlib), then wrapped (AES-256-GCM) under the replay key with room, start and end
 as associated data. It holds the bytes of its entries and the rows that they wrote, as far as a keymaster without them
 would do harm: tombstones and erasures, all holds in force, credentials and identities, freezes and reviews, schema and
-policy texts, head rows, counts of what was spent in the slots it covers, and the counters that must never go back. It
-holds no key, no label and no reason.
+policy texts, head rows, the ledger of exports, counts of what was spent in the slots it covers, and the counters that
+must never go back. It holds no key, no label and no reason.
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ TOMBSTONES_MAX = 200_000
 PLAIN_BYTES_MAX = 1 << 30
 CREDENTIAL = "id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked"
 IDENTITY = "id, kind, name, actor, said, networks, purposes, hours, signs, made, expires, revoked"
+EXPORT = (
+    "id, leaf, actor, purpose, recipient, at, snapshot, said, persons, approval, approver, commitment, digest, sealed,"
+    " state, records, root, ended, ended_leaf"
+)
+EXPORT_BLOBS = (0, 11, 12, 13, 16)
 COUNTERS = ("batch", "ordinal", "generation")
 _VERSION = 2
+_SPANS = "(leaf >= ? AND leaf < ?) OR (ended_leaf >= ? AND ended_leaf < ?)"
 _WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
@@ -156,6 +162,7 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "identity": _fetch(rows, f"SELECT {IDENTITY} FROM identity", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),
+        "export": _fetch(rows, f"SELECT {EXPORT} FROM export WHERE {_SPANS}", (start, end, start, end)),  # noqa: S608
         "head": _each(rows, "SELECT number, object, sha256, length, key FROM head WHERE number = ?", heads),
         "spent": _spent(rows, leaves[0][0] / 1000),
     }
@@ -193,7 +200,7 @@ def blobs(row: list[Any], *places: int) -> tuple[Any, ...]:
         row: As it stands in the piece.
         places: Which columns are bytes.
     """
-    return tuple(_bytes(value) if at in places else value for at, value in enumerate(row))
+    return tuple(_bytes(v) if at in places and v is not None else v for at, v in enumerate(row))
 
 
 def _bound(room_id: bytes, start: int, end: int) -> bytes:

@@ -36,6 +36,7 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
+from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.identities import IdentityState
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
@@ -191,6 +192,21 @@ _ALL = (
     _call("release", READING, Released, ask=Ask),
     _call("stand_ins", READING, list[str], table=str, field_name=str, values=list[str]),
     _call("note_sql", READING, int, request_id=bytes, table=str, fields=list[str], groups=int, persons=int),
+    # exports
+    _call("exports.begin", READING, bytes, plan=ExportPlan),
+    _call("exports.add", READING, int, export_id=bytes, table=str, tokens=U8, batches=U8),
+    _call("exports.start", READING, ExportGrant, export_id=bytes, commitment=bytes),
+    _call("exports.resume", READING, ExportGrant, export_id=bytes, plan=ExportPlan),
+    _call("exports.release", READING, Released, export_id=bytes, table=str, tokens=U8, batches=U8),
+    _call("exports.end", READING, ExportRecord, export_id=bytes, records=dict[str, int], root=bytes),
+    _call(
+        "exports.tokenize", READING, pa.Array, export_id=bytes, table=str, field_name=str, values=pa.Array
+    ),
+    _call(
+        "exports.detokenize", READING, tuple[pa.Array, BOOLS],
+        export_id=bytes, table=str, field_name=str, values=pa.Array,
+    ),
+    _call("exports.all", ACTOR, list[ExportRecord]),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

@@ -86,7 +86,10 @@ def _hits(args: Args, answer: Any) -> bool:
 
 
 def _released(args: Args, answer: Any) -> bool:
-    count = len(args["ask"].tokens)
+    return _keys_of(len(args["ask"].tokens), answer)
+
+
+def _keys_of(count: int, answer: Any) -> bool:
     keys = all(_rows(some, count, KEY_BYTES) for some in answer.keys.values())
     return keys and all(0 <= at < count for at in answer.missing)
 
@@ -128,6 +131,10 @@ def _granted(_args: Args, answer: Any) -> bool:
     return all(_sizes(some.values(), TOKEN_BYTES) for some in tokens) and _sizes(answer.files.values(), KEY_BYTES)
 
 
+def _started(args: Args, answer: Any) -> bool:
+    return answer.export_id == args["export_id"] and len(answer.token_key) in {0, KEY_BYTES}
+
+
 _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "mint_batch": lambda _args, answer: len(answer) == ID_BYTES,
     "mint_file_key": lambda _args, answer: len(answer.key) == KEY_BYTES,
@@ -142,6 +149,12 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "open_hits": _hits,
     "release": _released,
     "stand_ins": _as_many_as("values"),
+    "exports.begin": lambda _args, answer: len(answer) == ID_BYTES,
+    "exports.start": _started,
+    "exports.resume": _started,
+    "exports.release": lambda args, answer: _keys_of(len(args["tokens"]), answer),
+    "exports.tokenize": _as_many_as("values"),
+    "exports.detokenize": lambda args, answer: all(len(one) == len(args["values"]) for one in answer),
     "log_entries": _log_entries,
     "logs.persons": _touched,
     "erasures.plan": _planned,

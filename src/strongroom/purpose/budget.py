@@ -26,7 +26,7 @@ import numpy.typing as npt
 from strongroom.errors import BudgetError
 from strongroom.purpose.model import WINDOWS, Budget, Policy, Purpose
 
-Kind = Literal["persons", "lookups", "puts"]
+Kind = Literal["persons", "exports", "lookups", "puts"]
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
@@ -97,7 +97,7 @@ def limits(policy: Policy, actor: str, purpose: str | None, kind: Kind) -> tuple
         policy: The policy in force.
         actor: Who asks.
         purpose: Under which purpose; None for puts.
-        kind: persons (distinct), lookups (values asked for) or puts (records).
+        kind: persons (distinct), exports (distinct persons of exports), lookups (values asked for) or puts (records).
     """
     if kind == "puts":
         return _limits(f"puts/actor/{actor}", _put_budget(policy, actor))
@@ -107,6 +107,12 @@ def limits(policy: Policy, actor: str, purpose: str | None, kind: Kind) -> tuple
     own = f"{kind}/actor/{actor}/purpose/{rule.name}"
     if kind == "lookups":
         return _limits(own, rule.lookups)
+    if kind == "exports":
+        # a budget of their own for the room where it has one, else they count as whatever is read
+        own_room = policy.exports is not None
+        room = _limits("exports/room" if own_room else "persons/room", policy.exports or policy.room)
+        budget = Budget(0, 0, 0) if rule.export is None else rule.export.budget
+        return (*_limits(own, budget), *_limits(f"persons/purpose/{rule.name}", rule.total), *room)
     return (
         *_limits(own, rule.budget),
         *_limits(f"persons/purpose/{rule.name}", rule.total),
@@ -141,8 +147,9 @@ NO_OWN = OwnBudgets()
 @lru_cache(1024)
 def credential_limits(ident: str, own: OwnBudgets, kind: Kind) -> tuple[Limit, ...]:
     """The limits of one credential: a scope of its own, under all purposes together."""
-    budgets = {"persons": own.budget, "lookups": own.lookups, "puts": own.put}
-    return _limits(f"{kind}/credential/{ident}", budgets[kind])
+    budgets = {"persons": own.budget, "exports": own.budget, "lookups": own.lookups, "puts": own.put}
+    scope = "persons" if kind == "exports" else kind
+    return _limits(f"{scope}/credential/{ident}", budgets[kind])
 
 
 def unapproved_limits(purpose: Purpose, actor: str) -> tuple[Limit, ...]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import PolicyError
+from strongroom.purpose.exports import NAMED, STATUTORY, export_verbs
 from strongroom.purpose.freeze import NOTHING, Freezes
 from strongroom.purpose.model import ACTS, FieldView, Policy, Purpose
 from strongroom.purpose.refusal import explain_act, explain_read
@@ -28,7 +29,9 @@ from strongroom.purpose.sealed import names_a_person
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
-READS = ("get", "find", "sql", "rows", "aggregate", "rejects", "log")
+READS = (
+    "get", "find", "sql", "rows", "aggregate", "export", NAMED, STATUTORY, "tokenize", "detokenize", "rejects", "log",
+)  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
 
@@ -36,6 +39,7 @@ _Answer = tuple[bool, tuple[str, ...], bool]
 """Allowed, the ids of the rules that decided, and whether a rule failed."""
 _NO_ANSWER: _Answer = (False, (), False)
 
+_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize"))
 _ROOM_ACTS = ", ".join(f'"act {act}"' for act in ACTS if act != "put")
 _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;
@@ -44,7 +48,7 @@ _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Table = {{ class: String, sensitive: Set<String>, sealed: Set<String>, indexed: Set<String>,
     naming: Set<String> }};
   type Read = {{ purpose: String, fields: Set<String>, where: Set<String> }};
-  action "read get", "read find", "read sql", "read rows", "read aggregate", "read rejects", "read log"
+  action "read get", "read find", "read sql", "read rows", "read aggregate", "read rejects", "read log", {_EXPORTS}
     appliesTo {{ principal: [Actor], resource: [Table], context: Read }};
   action "act put" appliesTo {{ principal: [Actor], resource: [Table] }};
   action {_ROOM_ACTS}
@@ -54,7 +58,8 @@ _CEDAR_SCHEMA = f"""namespace Strongroom {{
 
 _ROOM_RULES = """
 @id("room.sensitive-table")
-forbid(principal, action in [Strongroom::Action::"read find", Strongroom::Action::"read rows"], resource)
+forbid(principal, action in [Strongroom::Action::"read find", Strongroom::Action::"read rows",
+  Strongroom::Action::"read export"], resource)
 when { resource.class == "sensitive" };
 @id("room.sensitive-field")
 forbid(principal, action, resource is Strongroom::Table)
@@ -65,6 +70,10 @@ unless { resource.indexed.containsAll(context.where) };
 @id("room.sql-open-fields")
 forbid(principal, action in [Strongroom::Action::"read sql", Strongroom::Action::"read rows"], resource)
 when { resource.sealed.containsAny(context.fields) || resource.sealed.containsAny(context.where) };
+@id("room.export-filter")
+forbid(principal, action in [Strongroom::Action::"read export", Strongroom::Action::"read export-named",
+  Strongroom::Action::"read export-statutory"], resource)
+when { resource.sealed.containsAny(context.where) };
 @id("room.aggregate-names")
 forbid(principal, action == Strongroom::Action::"read aggregate", resource)
 when { resource.naming.containsAny(context.fields) };
@@ -135,7 +144,7 @@ class Decider:
             actor: Who asks.
             purpose: Under which purpose.
             verb: get, find, sql (aggregates of open fields), rows (SQL rows), aggregate (of sealed fields too),
-                rejects or log.
+                export, export-named, export-statutory (`exports.decided_as`), tokenize, detokenize, rejects or log.
             table: Table name.
             fields: Fields asked for by name; None means all that the purpose shows.
             where: Fields whose values select records.
@@ -266,6 +275,7 @@ def _purpose_rules(purpose: Purpose, schema: Schema) -> Iterable[str]:
     verbs = list(purpose.verbs)
     if purpose.sql is not None and purpose.sql.rows:
         verbs.append("rows")
+    verbs += export_verbs(purpose)
     allowed = _actions("read", verbs)
     roles = ", ".join(_uid("Role", role) for role in purpose.roles)
     for actor in purpose.deny:

@@ -6,16 +6,21 @@ decision.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.purpose.budget import Kind, Limit, OwnBudgets, credential_limits, limits, most_in_a_day
 from strongroom.purpose.cedar import Decider, Decision
-from strongroom.purpose.model import Policy, Purpose
+from strongroom.purpose.exports import export_lines
+from strongroom.purpose.model import Budget, Policy, Purpose
 from strongroom.purpose.sealed import sealed_lines
 
 if TYPE_CHECKING:
     from strongroom.schema.model import Schema
+
+
+_BUDGETS: Mapping[Kind, str] = {"persons": "budget", "exports": "export budget", "lookups": "look-ups"}
 
 
 class Own(Protocol):
@@ -144,8 +149,10 @@ def _allowed(
     if rule.delay_days:
         lines.append(f"  whoever is read is told after {rule.delay_days} days")
     lines.extend(sealed_lines(rule, table, field))
-    lines.extend(f"  budget: {_words(limit)}" for limit in limits(policy, actor, name, "persons"))
-    lines.extend(f"  look-ups: {_words(limit)}" for limit in limits(policy, actor, name, "lookups"))
+    lines.extend(export_lines(rule))
+    for kind, word in _BUDGETS.items():
+        if (kind == "exports") <= (rule.export is not None) and (kind != "persons" or rule.verbs != ("export",)):
+            lines.extend(f"  {word}: {_words(limit)}" for limit in limits(policy, actor, name, kind))
     return lines
 
 
@@ -177,12 +184,23 @@ def _words(limit: Limit) -> str:
 
 
 def _most(policy: Policy, purposes: list[str]) -> int:
-    """The room's limit, or the sum over purposes of the smaller of actor's and purpose's if that is less."""
-    room = most_in_a_day(policy.room)
-    each = []
+    """The room's limit, or the sum over purposes of the smaller of actor's and purpose's if that is less.
+
+    Persons of exports are counted apart where the room has a budget for exports.
+    """
+    read, exported = 0, 0
     for name in purposes:
         rule = policy.purposes[name]
-        stated = [most for most in map(most_in_a_day, (rule.budget, rule.total)) if most is not None]
-        each.append(min(stated))
-    total = sum(each)
-    return total if room is None else min(total, room)
+        if rule.verbs != ("export",):
+            read += _least(rule.budget, rule.total)
+        if rule.export is not None:
+            exported += _least(rule.export.budget, rule.total)
+    room = most_in_a_day(policy.room)
+    if policy.exports is None:
+        return read + exported if room is None else min(read + exported, room)
+    most = most_in_a_day(policy.exports)
+    return (read if room is None else min(read, room)) + (exported if most is None else min(exported, most))
+
+
+def _least(*budgets: Budget) -> int:
+    return min(most for most in map(most_in_a_day, budgets) if most is not None)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
 SHOWS = ("plain", "masked", "token", "withheld")
-READ_VERBS = ("get", "find", "sql", "rejects", "log")
+READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log")
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
     "erase", "hold", "actors", "freeze",
@@ -148,6 +148,33 @@ class Approval:
 
 
 @dataclass(frozen=True)
+class CanaryRule:
+    """What canary persons must withstand: so many recipients together, a sample of so many rows published."""
+
+    colluders: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class ExportRule:
+    """To whom a purpose exports, and how much.
+
+    Args:
+        recipients: Names of those who may receive.
+        budget: Distinct persons per actor, apart from those read one by one.
+        canaries: What canary persons in the file must withstand; None where there are none.
+        decides: Whether decisions about single people are taken on the copy: it has no canary persons then.
+        statutory: The law that demands all of a sensitive table; None where such a table goes by named subjects only.
+    """
+
+    recipients: tuple[str, ...]
+    budget: Budget
+    canaries: CanaryRule | None = None
+    decides: bool = False
+    statutory: str | None = None
+
+
+@dataclass(frozen=True)
 class Purpose:
     """Why a reading may happen: legal basis, who, which verbs and fields, how much.
 
@@ -168,6 +195,7 @@ class Purpose:
         break_glass: Roles that may read without that agreement, and are reviewed for it.
         delay_days: For how many days the persons who were read are not told.
         sealed: Table name to what of its sealed fields SQL may add up.
+        export: To whom it exports, where `verbs` has export.
     """
 
     name: str
@@ -186,6 +214,7 @@ class Purpose:
     break_glass: tuple[str, ...] = ()
     delay_days: int = 0
     sealed: Mapping[str, SealedRule] = has(default_factory=dict)
+    export: ExportRule | None = None
 
     def views(self, schema: Schema) -> dict[str, dict[str, FieldView]]:
         """Per table this purpose names and the schema still has: how each field shows."""
@@ -210,13 +239,14 @@ class WitnessRule:
 
 @dataclass(frozen=True)
 class Policy:
-    """One version of a room's policy."""
+    """One version of a room's policy; `exports` is what all exports together may have, apart from `room`."""
 
     room: Budget
     roles: Mapping[str, Role]
     actors: Mapping[str, Actor]
     purposes: Mapping[str, Purpose]
     witnesses: WitnessRule | None = None
+    exports: Budget | None = None
 
     def role_under(self, actor: str, purpose: str) -> str | None:
         """The role under which an actor uses a purpose: the first that it names and they have."""
@@ -247,6 +277,7 @@ class Policy:
                 actors={name: Actor(actor["name"], tuple(actor["roles"])) for name, actor in value["actors"].items()},
                 purposes={name: _purpose(purpose) for name, purpose in value["purposes"].items()},
                 witnesses=_witnesses(value.get("witnesses")),
+                exports=None if value.get("exports") is None else Budget(**value["exports"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise IntegrityError("the stored policy is not what was written") from None
@@ -277,7 +308,16 @@ def _purpose(value: dict[str, Any]) -> Purpose:
         break_glass=tuple(value.get("break_glass", ())),
         delay_days=value.get("delay_days", 0),
         sealed={name: _sealed(rule) for name, rule in value.get("sealed", {}).items()},
+        export=_export(value.get("export")),
     )
+
+
+def _export(value: dict[str, Any] | None) -> ExportRule | None:
+    if value is None:
+        return None
+    canaries = None if value["canaries"] is None else CanaryRule(**value["canaries"])
+    recipients, budget = tuple(value["recipients"]), Budget(**value["budget"])
+    return ExportRule(recipients, budget, canaries, value["decides"], value["statutory"])
 
 
 def _sealed(value: dict[str, Any]) -> SealedRule:

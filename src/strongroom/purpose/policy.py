@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import PolicyError
+from strongroom.purpose.exports import read_budget, read_export
 from strongroom.purpose.model import (
     ACTS,
     DEFAULT_MASKS,
@@ -26,7 +27,6 @@ from strongroom.purpose.model import (
     MIN_GROUP_DEFAULT,
     READ_VERBS,
     SHOWS,
-    WINDOWS,
     Actor,
     Approval,
     Budget,
@@ -76,12 +76,14 @@ def parse_policy(text: str, schema: Schema) -> Policy:
     names = purposes.names()
     roles = {name: _role(root.table("roles").table(name), name, names) for name in role_names}
     actors = {name: _actor(root.table("actors").table(name), name, roles) for name in root.table("actors").names()}
+    room, exports = _room(root.table("room"))
     policy = Policy(
-        room=_room(root.table("room")),
+        room=room,
         roles=roles,
         actors=actors,
         purposes={name: _purpose(purposes.table(name), name, roles, actors) for name in names},
         witnesses=parse_witnesses(root.table("witnesses")) if root.has("witnesses") else None,
+        exports=exports,
     )
     _check_both_sides(root.table("roles"), policy)
     check_policy(policy, schema)
@@ -108,22 +110,9 @@ def check_policy(policy: Policy, schema: Schema) -> None:
         check_sealed(purpose, schema)
 
 
-def _room(node: Node) -> Budget:
-    node.only("budget")
-    return _budget(node, "budget")
-
-
-def _budget(node: Node, key: str) -> Budget:
-    if not node.has(key):
-        raise PolicyError(
-            f"{node.path} has no {key}",
-            hint=f"{key} = {{ hour = …, day = …, month = … }}, at least one of them",
-        )
-    inner = node.table(key)
-    inner.only(*WINDOWS)
-    if not inner.names():
-        raise PolicyError(f"{inner.path} names no window", hint="hour, day or month (30 days)")
-    return Budget(*(inner.count(window) for window in WINDOWS))
+def _room(node: Node) -> tuple[Budget, Budget | None]:
+    node.only("budget", "exports")
+    return read_budget(node, "budget"), read_budget(node, "exports") if node.has("exports") else None
 
 
 def _role(node: Node, name: str, purposes: tuple[str, ...]) -> Role:
@@ -143,7 +132,7 @@ def _role(node: Node, name: str, purposes: tuple[str, ...]) -> Role:
     tables = put.words("tables")
     if not tables:
         raise PolicyError(f"{put.path} names no tables")
-    return Role(name, may, PutRule(tables, _budget(put, "budget")))
+    return Role(name, may, PutRule(tables, read_budget(put, "budget")))
 
 
 def _actor(node: Node, name: str, roles: dict[str, Role]) -> Actor:
@@ -159,7 +148,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
     check_name(name, "a purpose")
     node.only(
         "legal_basis", "roles", "deny", "verbs", "tables", "budget", "total", "lookups", "sql",
-        "may_know_erased", "sensitive", "approval", "break_glass", "delay_days", "sealed",
+        "may_know_erased", "sensitive", "approval", "break_glass", "delay_days", "sealed", "export",
     )  # fmt: skip
     basis = node.text("legal_basis")
     if basis is None:
@@ -169,7 +158,9 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         raise PolicyError(f"{node.path} has no roles", hint="say who may use it")
     sql = _sql(node.table("sql")) if node.has("sql") else None
     verbs = _verbs(node, sql)
-    budget = _budget(node, "budget")
+    export = read_export(node, verbs)
+    alone = export is not None and verbs == ("export",) and not node.has("budget")
+    budget = export.budget if export is not None and alone else read_budget(node, "budget")
     return Purpose(
         name=name,
         legal_basis=basis,
@@ -178,7 +169,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         verbs=verbs,
         tables=_tables(node.table("tables")),
         budget=budget,
-        total=_budget(node, "total") if node.has("total") else Budget(),
+        total=read_budget(node, "total") if node.has("total") else Budget(),
         lookups=_lookups(node, budget),
         sql=sql or (SqlRule() if "sql" in verbs else None),
         may_know_erased=node.flag("may_know_erased"),
@@ -187,6 +178,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
         break_glass=_break_glass(node, roles),
         delay_days=_delay(node),
         sealed=read_sealed(node.table("sealed")),
+        export=export,
     )
 
 
@@ -202,7 +194,7 @@ def _delay(node: Node) -> int:
 def _lookups(node: Node, budget: Budget) -> Budget:
     """As stated, or ten times the persons; a question over sealed fields is one too, and is asked about all persons."""
     if node.has("lookups"):
-        return _budget(node, "lookups")
+        return read_budget(node, "lookups")
     return Budget(day=QUESTIONS_DEFAULT) if node.has("sealed") else budget.times(LOOKUPS_PER_PERSON)
 
 

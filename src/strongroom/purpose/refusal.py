@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from strongroom.purpose.exports import NAMED, STATUTORY, VERB
 from strongroom.purpose.model import ACTS, Policy, Purpose
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 _ROOM_REASONS = {
     "room.sensitive-field": "a sensitive field never selects persons",
-    "room.sensitive-table": "nothing starts from sensitive table {table}; name its subject and use get",
+    "room.sensitive-table": "nothing starts from sensitive table {table}; name subjects, to get or to export",
     "room.find-needs-index": "find looks only in fields that the schema declares with find",
     "room.sql-open-fields": "sql reads only open fields, and field {field} is sealed",
+    "room.export-filter": "an export is filtered by open fields, and field {field} is sealed",
     "room.aggregate-names": "nothing is added up by a field that says who somebody is",
 }
 
@@ -68,6 +70,9 @@ def _without_permit(
         return f"{place}.sql.rows", f"purpose {rule.name} allows sql over groups, not rows"
     if verb == "aggregate" and "sql" in rule.verbs:
         return _not_added_up(rule, schema, table, asked)
+    if verb == STATUTORY and rule.export is not None and rule.export.statutory is None:
+        return f"{place}.export.statutory", f"purpose {rule.name} names no law for all of table {table}"
+    verb = VERB if verb in {NAMED, STATUTORY} else verb
     if verb not in rule.verbs:
         return f"{place}.verbs", f"purpose {rule.name} does not allow {verb}"
     if table not in rule.tables:

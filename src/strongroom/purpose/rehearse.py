@@ -72,6 +72,18 @@ def _sealed(schema: Schema, table: str, fields: Sequence[str]) -> bool:
     return known is not None and any(f.klass != OPEN and f.name in fields for f in known.fields)
 
 
+def _export(decider: Decider, entry: Mapping[str, Any]) -> Decision:
+    """The first refusal of an export's tables; its entry names fields of the first as they are, others by table."""
+    extras, fields = entry.get("extras", {}), [str(name) for name in entry.get("fields") or ()]
+    answers = []
+    for at, table in enumerate(str(extras.get("tables", entry["table"])).split(",")):
+        prefix = f"{table}."
+        own = [n.removeprefix(prefix) for n in fields if (n.startswith(prefix) if at else "." not in n)]
+        verb = str(extras.get("as", "export")).split(",")[at]
+        answers.append(decider.decide_read(str(entry["actor"]), str(entry["purpose"]), verb, table, own or None))
+    return next((answer for answer in answers if not answer.allowed), answers[0])
+
+
 def _decide(decider: Decider, schema: Schema, entry: Mapping[str, Any]) -> Decision | None:
     """What would be decided of an entry now; None for one that no rule of the policy decides."""
     actor, act, table = str(entry["actor"]), str(entry["act"]), entry.get("table")
@@ -80,6 +92,8 @@ def _decide(decider: Decider, schema: Schema, entry: Mapping[str, Any]) -> Decis
         verb = "rows" if act == "sql" and "groups" not in entry.get("extras", {}) else act
         if act == "sql" and _sealed(schema, str(table), entry.get("fields") or ()):
             verb = "aggregate"
+        if act == "export":
+            return _export(decider, entry)
         return decider.decide_read(actor, str(entry["purpose"]), verb, str(table), entry.get("fields") or None)
     act = DECIDED_AS.get(act, act)
     if act not in ACTS or "purpose" in entry:

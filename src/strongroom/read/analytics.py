@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError, UnavailableError, UsageError
-from strongroom.index.dead import Graves
 from strongroom.index.expiry import cutoff
 from strongroom.keymaster.api import Ask
 from strongroom.read.sealed import SealedColumns
@@ -72,7 +71,7 @@ def run_sql(
         session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
     until = cutoff(table, session.now())
 
-    graves = _graves(session, grant, table)
+    graves = session.graves_of(grant.reading_id, table)
     for _ in range(ATTEMPTS_MAX):
         masks = finder.live_masks(table, graves)
         files = [
@@ -107,7 +106,7 @@ def _sealed(
 ) -> pa.Table:
     """The answer to a question over sealed fields: planned as a whole, then released a batch at a time."""
     runs = finder.runs(table.id, KIND_RECORDS)
-    masks = finder.live_masks(table, _graves(session, grant, table))
+    masks = finder.live_masks(table, session.graves_of(grant.reading_id, table))
     persons = sum(int(masks[r.entry.object_id].sum()) for r in runs)
     if plan.by_person:
         # who has several records may be in two batches, and is counted in each
@@ -130,15 +129,6 @@ def _sealed(
             )
         )
     return run(plan, files, seconds_max=SEALED_SECONDS_MAX).table
-
-
-def _graves(session: Session, grant: ReadingGrant, table: Table) -> Graves:
-    erasures, reading = session.keymaster.erasures, grant.reading_id
-    return Graves(
-        lambda low, high, since: erasures.buried(reading, table.name, low, high, since),
-        lambda ids: erasures.clean_through(reading, ids),
-        session.graves,
-    )
 
 
 def _unless_all(live: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:

@@ -47,7 +47,10 @@ _LEAF_BYTES = LABEL_BYTES + 32
 
 @dataclass(frozen=True)
 class Touched:
-    """One entry that touched the person, as much of it as they may read; `day` is the one in whose map it stands."""
+    """One entry that touched the person, as much of it as they may read; `day` is the one in whose map it stands.
+
+    `recipient` is who received the records, of an export.
+    """
 
     time: int
     day: int
@@ -57,6 +60,7 @@ class Touched:
     legal_basis: str
     classes: tuple[str, ...]
     leaf: int
+    recipient: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ def _touched(log: _Log, told: EntryTold, day: int, closing: int) -> Touched:
         raise IntegrityError(f"entry {told.index} does not belong to day {day}")
     return Touched(
         entry.time, day, entry.act, entry.role or "", entry.purpose or "", entry.legal_basis or "", entry.classes,
-        told.index,
+        told.index, entry.recipient or "",
     )  # fmt: skip
 
 

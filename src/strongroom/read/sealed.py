@@ -10,7 +10,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -19,20 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError
-from strongroom.index.records import locate_cells
 from strongroom.index.scan import scan
 from strongroom.keymaster.api import Ask
 from strongroom.purpose.sealed import intervals
+from strongroom.read.cellcolumns import CellColumns, batches_of
 from strongroom.read.sqlplan import AMOUNT, INTERVAL, ColumnView, Plan
-from strongroom.schema.columns import arrow_type
-from strongroom.schema.packing import unpack_cells
-from strongroom.seal.cells import cell_ad, open_cells
 from strongroom.seal.columns import Columns, join_columns, shapes_of, token_words
 from strongroom.seal.entropy import random_bytes
-from strongroom.seal.scatter import Scattered
 
 if TYPE_CHECKING:
-    import pyarrow as pa
 
     from strongroom.index.runreader import RunReader
     from strongroom.keymaster.api import Bytes2D, Keymaster
@@ -87,8 +82,7 @@ class SealedColumns:
         self._plan = plan
         self._reader = reader
         self._rows = _Rows(group.columns() for group in scan([reader], group_bytes=GROUP_BYTES))
-        ids = {f.name: f.id for f in table.fields}
-        self._fields = {c.name: ids[c.name] for c in plan.sealed}
+        self._cells = CellColumns(keymaster, table, [c.name for c in plan.sealed])
 
     @property
     def entries(self) -> int:
@@ -112,7 +106,8 @@ class SealedColumns:
         keys, here = self._released(entries.tokens[places], shapes)
         kept[places[~here]] = False
         places, shapes = places[here], shapes[here]
-        plain = self._opened(entries, places, shapes, {klass: found[here] for klass, found in keys.items()})
+        opened = {klass: found[here] for klass, found in keys.items()}
+        plain = self._cells.opened(self._reader, entries, places, shapes, opened)
         columns: dict[str, Any] = {
             f"c{i}": part_of(column, plain[column.name]) for i, column in enumerate(self._plan.columns) if column.part
         }
@@ -127,72 +122,11 @@ class SealedColumns:
         here = np.ones(len(tokens), np.bool_)
         if not len(tokens):
             return {}, here
-        names = np.frombuffer(b"".join(s.batch for s in self._reader.tail().shapes), np.uint8).reshape(-1, 16)
-        if int(shapes.max()) >= len(names):
-            raise IntegrityError("a record entry names a shape that its run does not have")
-        ask = Ask(random_bytes(16), "sql", self._table.name, self._plan.fields, tokens, names[shapes])
+        batches = batches_of(self._reader, shapes)
+        ask = Ask(random_bytes(16), "sql", self._table.name, self._plan.fields, tokens, batches)
         released = self._keymaster.release(self._reading_id, ask)
         here[list(released.missing)] = False
         return dict(released.keys), here
-
-    def _opened(
-        self, entries: Columns, places: I64, shapes: npt.NDArray[np.uint32], keys: dict[str, Bytes2D]
-    ) -> dict[str, pa.Array]:
-        """The declared fields of rows, under their names of now; older versions are brought up to it."""
-        import pyarrow as pa
-
-        of_version = np.array([s.version for s in self._reader.tail().shapes], np.int64)[shapes]
-        orders: list[I64] = []
-        found: dict[str, list[Any]] = {name: [] for name in self._fields}
-        for version in np.unique(of_version).tolist():
-            chosen = np.flatnonzero(of_version == version)
-            orders.append(chosen)
-            some = {klass: of_class[chosen] for klass, of_class in keys.items()}
-            for name, array in self._opened_as(version, entries, places[chosen], some).items():
-                found[name].append(array)
-        empty = {f.name: pa.nulls(0, arrow_type(f.type)) for f in self._table.fields}
-        if len(orders) < 2:
-            return {name: arrays[0] if arrays else empty[name] for name, arrays in found.items()}
-        back = pa.array(np.argsort(np.concatenate(orders), kind="stable"))
-        return {name: pa.concat_arrays(arrays).take(back) for name, arrays in found.items()}
-
-    def _opened_as(self, version: int, entries: Columns, places: I64, keys: dict[str, Bytes2D]) -> dict[str, pa.Array]:
-        """The declared fields of rows sealed under one version of the table."""
-        import pyarrow as pa
-
-        now = self._table
-        sealed_under = now if version == now.version else self._keymaster.table_version(now.id, version)
-        starts, lengths = locate_cells(entries.payload, entries.offsets, places, 1 + len(sealed_under.classes))
-        ordinals = _ordinals(entries.payload, entries.offsets[places])
-        found = {name: pa.nulls(len(places), arrow_type(now.field(name).type)) for name in self._fields}
-        by_id = {id_: name for name, id_ in self._fields.items()}
-        for number, klass in enumerate(sealed_under.classes, 1):
-            wanted = {f.name: by_id[f.id] for f in sealed_under.fields_of(klass) if f.id in by_id}
-            if wanted:
-                data, offsets = _together(entries.payload, starts[number], lengths[number])
-                plain = self._open(sealed_under, klass, keys[klass], ordinals, data, offsets, list(wanted))
-                found |= {wanted[name]: array for name, array in plain.items()}
-        return found
-
-    def _open(
-        self,
-        sealed_under: Table,
-        klass: str,
-        keys: Bytes2D,
-        ordinals: npt.NDArray[np.uint64],
-        data: npt.NDArray[np.uint8],
-        offsets: I64,
-        wanted: Sequence[str],
-    ) -> dict[str, pa.Array]:
-        compartment = sealed_under.compartments[klass]
-        ad = cell_ad(self._keymaster.room_id, sealed_under.id, compartment, sealed_under.version)
-        plain, ends, bad = open_cells(keys, ordinals, data, offsets, ad)
-        if bad.any():
-            raise IntegrityError(
-                f"a record of table {sealed_under.name} does not open: class {klass}",
-                hint="the object was changed or swapped: run `strongroom check`",
-            )
-        return unpack_cells(sealed_under, klass, plain, ends, wanted)
 
 
 def part_of(column: ColumnView, plain: Any) -> Any:
@@ -227,18 +161,3 @@ def _points(column: ColumnView) -> npt.NDArray[Any]:
         return np.array(given, np.float64 if column.type == "float" else np.int64)
     days = np.array([date.fromisoformat(str(point)).toordinal() - _DAY_0 for point in given], np.int64)
     return days if column.type == "date" else days * _DAY_MICROSECONDS
-
-
-def _ordinals(payload: npt.NDArray[np.uint8], starts: I64) -> npt.NDArray[np.uint64]:
-    """The row ordinal in the head of each entry, u64[n]."""
-    found = np.zeros(len(starts), np.uint64)
-    for byte in range(4):
-        found |= payload[starts + 3 + byte].astype(np.uint64) << np.uint64(8 * byte)
-    return found
-
-
-def _together(payload: npt.NDArray[np.uint8], starts: I64, lengths: I64) -> tuple[npt.NDArray[np.uint8], I64]:
-    """Pieces of a payload one behind the other, and their offsets."""
-    held = np.ascontiguousarray(payload)
-    pieces = Scattered(np.empty((0, 16), np.uint8), starts + held.ctypes.data, lengths, [held])
-    return pieces.take(np.arange(len(starts), dtype=np.int64))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from strongroom.catalog.catalog import Catalog
-from strongroom.index.dead import Kept
+from strongroom.index.dead import Graves, Kept
 from strongroom.index.finder import Finder
 from strongroom.index.runreader import TailCache
 
 if TYPE_CHECKING:
     from strongroom.catalog.entries import BlockKeys
     from strongroom.keymaster.api import Keymaster
+    from strongroom.schema.model import Table
     from strongroom.store.base import Store
 
 
@@ -71,6 +72,15 @@ class Session:
     def finder(self, catalog: Catalog, block_keys: BlockKeys) -> Finder:
         """Look-ups in a snapshot."""
         return Finder(catalog, block_keys, self.keymaster.table_version, self.tails)
+
+    def graves_of(self, reading_id: bytes, table: Table) -> Graves:
+        """What is dead of a table, for one reading; what is found is remembered for others."""
+        erasures = self.keymaster.erasures
+        return Graves(
+            lambda low, high, since: erasures.buried(reading_id, table.name, low, high, since),
+            lambda ids: erasures.clean_through(reading_id, ids),
+            self.graves,
+        )
 
     def reading_keys(self, reading_id: bytes) -> BlockKeys:
         """Block keys under a reading."""

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError, UsageError
+from strongroom.index.expiry import unexpired_column
 from strongroom.read.sqlcheck import SQL_GROUPS_MAX
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ class _Feed:
         batch = pa.RecordBatch.from_pydict(arrays)
         live = None if file.live is None else np.asarray(file.live[start : start + rows], bool)
         if file.expires is not None and file.expires[0] in columns:
-            kept = _unexpired(columns[file.expires[0]], file.expires)
+            kept = unexpired_column(columns[file.expires[0]], file.expires)
             live = kept if live is None else live & kept
         beside: dict[str, Any] = {}
         if file.sealed is not None:
@@ -332,16 +333,6 @@ class _Feed:
         for name, array in beside.items():
             batch = batch.append_column(name, array)
         return batch
-
-
-def _unexpired(given: Any, expires: tuple[str, date, datetime]) -> npt.NDArray[np.bool_]:
-    """Which rows have not expired; one without a date has not."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    limit = pa.scalar(expires[1] if pa.types.is_date(given.type) else expires[2], given.type)
-    kept: npt.NDArray[np.bool_] = pc.fill_null(pc.greater_equal(given, limit), True).to_numpy(zero_copy_only=False)
-    return kept
 
 
 def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -165,11 +165,11 @@ class Memory:
         return Lanes(self.builder, self.builder.load(self.builder.inttoptr(address, kind.as_pointer()), align=1))
 
 
-def _stage(emit: Callable[[Memory], None]) -> Any:
+def stage(emit: Callable[[Memory], None]) -> Any:
     """Make a function of the workspace, callable in kernels, of what `emit` emits."""
 
     @intrinsic
-    def stage(typing_context: Any, work: Any) -> Any:  # noqa: ARG001
+    def staged(typing_context: Any, work: Any) -> Any:  # noqa: ARG001
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
             emit(Memory(builder, array.data))
@@ -177,10 +177,10 @@ def _stage(emit: Callable[[Memory], None]) -> Any:
 
         return types.void(work), codegen
 
-    return stage
+    return staged
 
 
-def _transpose(rows: list[Lanes]) -> list[Lanes]:
+def transpose(rows: list[Lanes]) -> list[Lanes]:
     """Turn sixteen vectors of sixteen lanes about the diagonal: swap blocks of 1, 2, 4, 8 lanes."""
     rows = list(rows)
     for s in (1, 2, 4, 8):
@@ -213,16 +213,16 @@ def _stream(memory: Memory) -> list[Lanes]:
     return [a + b for a, b in zip(*_rounds(memory), strict=True)]
 
 
-@_stage
+@stage
 def load_keys(memory: Memory) -> None:
     """Bring the sixteen keys at the addresses of KEYROW into words 4 to 11 of the state."""
     rows = [memory.far(8, memory.scalar(64, KEYROW, 8 * i)) for i in range(LANES)]
-    wide = _transpose([row.pick(row, [*range(8), *range(8)]) for row in rows])
+    wide = transpose([row.pick(row, [*range(8), *range(8)]) for row in rows])
     for w in range(8):
         memory.store(wide[w], STATE, 64 * (4 + w))
 
 
-@_stage
+@stage
 def next_key(memory: Memory) -> None:
     """HChaCha20: words 0-3 and 12-15 after the rounds become words 4 to 11, the key of what follows."""
     _, x = _rounds(memory)
@@ -230,15 +230,15 @@ def next_key(memory: Memory) -> None:
         memory.store(word, STATE, 64 * (4 + w))
 
 
-@_stage
+@stage
 def key_rows(memory: Memory) -> None:
     """Write words 4 to 11 of the state as sixteen rows of 32 B, 64 B apart, to TEXT."""
     words = [memory.load(32, LANES, STATE, 64 * (4 + w)) for w in range(8)]
-    for i, row in enumerate(_transpose(words + words)):
+    for i, row in enumerate(transpose(words + words)):
         memory.store(row, TEXT, 64 * i)
 
 
-@_stage
+@stage
 def poly_begin(memory: Memory) -> None:
     """Make the one-time keys from block 0 (RFC 8439 section 2.6): r clamped in limbs of 26 bits, s kept, h zero."""
     words = _stream(memory)
@@ -295,14 +295,14 @@ def _poly_step(memory: Memory, half: int, h: list[Lanes], m: list[Lanes]) -> lis
     return d
 
 
-@_stage
+@stage
 def crypt(memory: Memory) -> None:
     """One block of 64 B for sixteen rows: key stream and xor; the ciphertext as words to WORDS.
 
     The ciphertext is what comes out when sealing (MODE is ones) and what comes in when opening (MODE is zeros).
     """
     b = memory.builder
-    stream = _transpose(_stream(memory))
+    stream = transpose(_stream(memory))
     ones = memory.address(MASKS + 8)
     mode = memory.load(32, LANES, MODE)
     sealed = []
@@ -312,11 +312,11 @@ def crypt(memory: Memory) -> None:
         text = source ^ stream[i]
         memory.store(text, TEXT, 64 * i)
         sealed.append((source ^ (stream[i] & mode)) & keep)
-    for w, word in enumerate(_transpose(sealed)):
+    for w, word in enumerate(transpose(sealed)):
         memory.store(word, WORDS, 64 * w)
 
 
-@_stage
+@stage
 def absorb_rows(memory: Memory) -> None:
     """Piece STEP (0 to 3) of 16 B of the block in WORDS into Poly1305; rows that ended before it keep their sum."""
     b = memory.builder
@@ -331,7 +331,7 @@ def absorb_rows(memory: Memory) -> None:
         _store_h(memory, half, [left.where_above(limit, n, o) for n, o in zip(new, old, strict=True)])
 
 
-@_stage
+@stage
 def absorb_common(memory: Memory) -> None:
     """A block that is the same for all rows (the associated data) into Poly1305."""
     m = [memory.splat(32, COMMON, 4 * i) for i in range(4)]
@@ -339,7 +339,7 @@ def absorb_common(memory: Memory) -> None:
         _store_h(memory, half, _poly_step(memory, half, _load_h(memory, half), m))
 
 
-@_stage
+@stage
 def poly_end(memory: Memory) -> None:
     """The block of lengths, the final reduction, and the tags as rows of 16 B to TAGS (RFC 8439 section 2.8)."""
     common = memory.splat(64, COMMON, 16)

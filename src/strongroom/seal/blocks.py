@@ -11,10 +11,13 @@ from its manifest: that is left to `catalog`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from strongroom.errors import UsageError
 from strongroom.seal import _hazmat
+from strongroom.seal.cells import derive
 
 KIND_RECORDS = 1
 KIND_INDEX = 2
@@ -34,6 +37,7 @@ KIND_NAMES = {
 }
 TAIL = 0x80  # added to the kind of a run's tail block, whose number is 0
 TAG_BYTES = 16
+MANY_BLOCKS = 64
 _NUMBER_LIMIT = 1 << 64
 
 
@@ -50,6 +54,19 @@ def block_key(file_key: bytes, kind: int, number: int) -> bytes:
     """
     _check(file_key, kind, number)
     return _hazmat.hchacha20(file_key, bytes([kind]) + bytes(7) + number.to_bytes(8, "little"))
+
+
+def keys_of_blocks(file_key: bytes, kind: int, numbers: Sequence[int]) -> list[bytes]:
+    """Derive the keys of many blocks of one object; see `block_key`."""
+    if len(numbers) < MANY_BLOCKS:
+        return [block_key(file_key, kind, number) for number in numbers]
+    for number in (min(numbers), max(numbers)):
+        _check(file_key, kind, number)
+    labels = np.zeros((len(numbers), 16), np.uint8)
+    labels[:, 0] = kind
+    labels[:, 8:] = np.array(numbers, "<u8").reshape(-1, 1).view(np.uint8)
+    data = derive(np.tile(np.frombuffer(file_key, np.uint8), (len(numbers), 1)), labels).tobytes()
+    return [data[at : at + 32] for at in range(0, len(data), 32)]
 
 
 def seal_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, plain: bytes | memoryview) -> bytes:

@@ -1,5 +1,5 @@
-"""Whose copy leaked: which canaries are in which export, what a published sample proves of it, and to whom.
+"""Whose copy leaked: exports with their marks, and what a published sample proves of them, and to whom.
 
-`code` decides sizes and members; `evidence` weighs the canaries found in a sample; `opening` shows one export's
-part of it to a court, and nothing of the others.
+`export` writes files, `marks` says what is mixed into them. `code` decides sizes and members of canaries; `evidence`
+weighs those found in a sample; `opening` shows one export's part of it to a court, and nothing of the others.
 """

@@ -1,0 +1,94 @@
+"""Exports: every person of a table counted, released, opened and written to one file, beside the writer alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import strongroom
+from bench.frame import Figures, Report, alternate, median, ratio, run
+from bench.ours import PASSPHRASE, _paths
+
+if TYPE_CHECKING:
+    from bench.measures import Setting
+
+FORMATS = ("csv", "jsonl", "parquet")
+RECORDS_TARGET = 300_000
+WAY = (
+    "of each record cells of three classes are opened, the row is hashed, and ten columns are written; each person is "
+    "looked up twice, charged and labelled once"
+)
+
+
+def export(base: str) -> dict[str, Any]:
+    """Export the whole table once in each format, the first time of persons not charged before; seconds of each."""
+    room_folder, keys_folder = _paths(base)
+    strongroom.prepare()
+    figures: dict[str, Any] = {}
+    with (
+        strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
+        strongroom.open(room_folder, keys=keymaster, actor="ada") as room,
+    ):
+        for word in FORMATS:
+            path = Path(base) / f"exported.{word}"
+            path.unlink(missing_ok=True)
+            cpu, started = time.process_time(), time.perf_counter()
+            report = room.export(
+                "persons", to=str(path), recipient="elsewhere", purpose="handing-over", reason="measuring"
+            )
+            figures[word] = time.perf_counter() - started
+            figures[f"{word} processor"] = time.process_time() - cpu
+            assert report.records["persons"] == report.persons
+            path.unlink()
+    return figures
+
+
+def plain(csv: str) -> dict[str, Any]:
+    """The same table, in memory already, written by the same writers and nothing else; seconds of each format."""
+    import pyarrow.csv as pv
+
+    from strongroom.trace.formats import open_writer
+
+    kinds = pv.ConvertOptions(column_types={"mobile": "string", "id_number": "string", "household_no": "string"})
+    table = pv.read_csv(csv, convert_options=kinds).combine_chunks()
+    figures: dict[str, Any] = {}
+    for word in FORMATS:
+        path = Path(csv).with_suffix(f".plain.{word}")
+        cpu, started = time.process_time(), time.perf_counter()
+        with path.open("wb") as file:
+            writer = open_writer(word, file, table.schema)
+            for batch in table.to_batches(max_chunksize=65_536):
+                writer.write(batch)
+            writer.close()
+        figures[word] = time.perf_counter() - started
+        figures[f"{word} processor"] = time.process_time() - cpu
+        path.unlink()
+    return figures
+
+
+def measure_exports(setting: Setting, report: Report) -> None:
+    """Exports of every record beside the writers alone."""
+
+    def ours() -> Figures:
+        found = run("export", [0, 1], base=setting.base)
+        return found | {"mib": found["rss_bytes"] / (1 << 20)}
+
+    both = {"ours": ours, "the writer alone": lambda: run("plain export", [0, 1], csv=str(setting.csv))}
+    found = alternate(both, min(setting.rounds, 3))
+    report.rounds["exports"] = found
+    for word in FORMATS:
+        seconds = median(found["ours"], word)
+        rate = setting.rows / seconds
+        report.add(
+            f"export, {word}",
+            rate,
+            peer=setting.rows / median(found["the writer alone"], word),
+            ratio=ratio(found["the writer alone"], found["ours"], word),
+            unit="records/s",
+            target=f"{RECORDS_TARGET:,} records/s",
+            reached=rate >= RECORDS_TARGET,
+            hindrance=WAY,
+            note=f"{median(found['ours'], f'{word} processor') / setting.rows * 1e6:.2f} µs of processor a record",
+        )
+    report.add("export, memory", median(found["ours"], "mib"), unit="MiB")

@@ -1,0 +1,154 @@
+"""`strongroom export` and `strongroom exports`: records to a recipient, and what went to whom."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strongroom.cli.common import (
+    ActorOption,
+    ApprovalOption,
+    BreakGlassOption,
+    JsonOption,
+    KeysOption,
+    PassphraseOption,
+    PurposeOption,
+    ReasonOption,
+    RoomOption,
+    counted,
+    minute,
+    open_keymaster,
+    open_room,
+    print_json,
+    print_table,
+    say,
+    where,
+)
+from strongroom.cli.progress import progress_bar
+from strongroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
+
+SUBJECTS_BYTES_MAX = 256 << 20
+HEADINGS = ("id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "tables and fields")
+
+
+_Tables = Annotated[list[str], typer.Argument(help="Names of tables: several keep their joins.")]
+_To = Annotated[
+    str, typer.Option("--to", help="File or URL; of several tables a folder or prefix.", metavar="FILE|URL")
+]
+_Recipient = Annotated[
+    str, typer.Option("--recipient", help="Who receives it: the purpose names them.", metavar="NAME")
+]
+_Condition = Annotated[
+    str | None, typer.Option("--where", help="A condition on open fields of the first table.", metavar="CONDITION")
+]
+_Subjects = Annotated[
+    Path | None,
+    typer.Option("--subjects", help="Only these persons: a file, one a line; `-` for stdin.", metavar="FILE"),
+]
+_Format = Annotated[
+    str | None, typer.Option("--format", help="csv, jsonl or parquet; else as the name ends.", metavar="FORMAT")
+]
+_Resume = Annotated[
+    str | None,
+    typer.Option("--resume", help="Id of an export that was cut short: nobody is charged again.", metavar="ID"),
+]
+
+
+def export(
+    tables: _Tables,
+    to: _To,
+    recipient: _Recipient,
+    actor: ActorOption,
+    purpose: PurposeOption,
+    reason: ReasonOption,
+    condition: _Condition = None,
+    subjects: _Subjects = None,
+    form: _Format = None,
+    resume: _Resume = None,
+    approval: ApprovalOption = None,
+    break_glass: BreakGlassOption = False,
+    room: RoomOption = None,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export records to a recipient: every person is charged and noted first, files are whole or not there."""
+    named = None if subjects is None else _subjects(subjects)
+    place = where(room, keys, passphrase_file)
+    with open_room(place, actor) as opened, progress_bar(sys.stderr) as bar:
+        report = opened.export(
+            tables,
+            to=to,
+            recipient=recipient,
+            purpose=purpose,
+            reason=reason,
+            where=condition,
+            subjects=named,
+            format=form,
+            approval=approval,
+            break_glass=break_glass,
+            resume=resume,
+            progress=bar,
+            started=_started,
+        )
+    if report.wants_canaries and not report.marked:
+        say("warning: the purpose asks for canary persons, and there are none in these files")
+    if report.absent:
+        say(f"named and not there: {counted(report.absent, 'subject')}")
+    if as_json:
+        print_json(report.to_dict())
+        return
+    said = ", ".join(f"{counted(count, 'record')} of {table}" for table, count in report.records.items())
+    print(f"exported {said} to {report.recipient}: {counted(report.persons, 'person')}, export {report.export_id}")
+    for name in report.files:
+        print(name)
+
+
+def _started(grant: ExportGrant) -> None:
+    """So that whoever is interrupted knows how to go on."""
+    say(f"export {grant.export_id.hex()}: {counted(grant.persons, 'person')} charged; --resume takes it up")
+
+
+def _subjects(path: Path) -> list[str]:
+    """Subjects from a file, one a line."""
+    try:
+        data = sys.stdin.buffer.read(SUBJECTS_BYTES_MAX + 1) if str(path) == "-" else path.read_bytes()
+        found = [line.strip() for line in data.decode().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the subjects from {path}: a file in UTF-8, one subject a line") from error
+    if not found or len(data) > SUBJECTS_BYTES_MAX:
+        raise UsageError(f"{path} names no subject, or more than {SUBJECTS_BYTES_MAX >> 20} MiB of them")
+    return found
+
+
+def exports(
+    actor: ActorOption,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was exported: all of it with the act `log`, else one's own."""
+    place = where("-", keys, passphrase_file)
+    with open_keymaster(place, actor) as keymaster:
+        found = keymaster.exports.all(actor)
+    if as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    print_table(HEADINGS, [_row(one) for one in found])
+
+
+def _row(one: ExportRecord) -> tuple[object, ...]:
+    shown = "; ".join(f"{table}: {', '.join(names)}" for table, names in one.fields.items())
+    return (one.id, one.recipient, one.purpose, minute(one.at), one.persons, one.records, one.state, shown)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command("export")(export)
+    app.command("exports")(exports)

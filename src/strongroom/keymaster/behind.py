@@ -1,0 +1,115 @@
+"""Who stands behind rows that somebody wants opened: which are alive, whose they are, and are their batches real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import DeniedError
+from strongroom.keymaster.core import Core
+from strongroom.keymaster.tombstones import buried_at, horizon
+from strongroom.keys.rows import Rows
+from strongroom.schema.model import Table
+
+BATCHES_KEPT_MAX = 65_536
+SMALL = 64
+
+
+@dataclass(frozen=True)
+class PersonsBehind:
+    """Who stands behind some rows: which rows were found, their secrets, distinct ordinals and tokens.
+
+    `removals` is the number of removals when they were looked up.
+    """
+
+    removals: int
+    found: npt.NDArray[np.bool_]
+    secrets: npt.NDArray[np.uint8] = field(repr=False)
+    ordinals: list[int]
+    tokens: npt.NDArray[np.uint8] = field(repr=False)
+    row_ordinals: npt.NDArray[np.uint64] = field(repr=False)
+
+
+class Behind:
+    """Finds persons by rows, for one keymaster."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._batches: dict[bytes, bytes] = {}
+
+    def persons(self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table) -> PersonsBehind:
+        """Whose rows these are.
+
+        Args:
+            tokens: Subject token per row, u8[n,16].
+            batches: Batch id per row, u8[n,16].
+            model: The table.
+        """
+        if len(tokens) <= SMALL:
+            return self._few(tokens, batches, model)
+        removals = self._core.keys.refresh().removals
+        many = self._core.keys.lookup(tokens)
+        living = self._living(tokens, batches, model, removals)
+        alive = many.found if living is None else many.found & living
+        rows = np.flatnonzero(alive)
+        ordinals, first = np.unique(many.ordinals[rows], return_index=True)
+        return PersonsBehind(
+            removals, alive, many.secrets, ordinals.tolist(), tokens[rows[first]], many.ordinals.astype(np.uint64)
+        )
+
+    def _few(self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table) -> PersonsBehind:
+        secrets, found, own, numbers = bytearray(), [], dict[int, bytes](), []
+        asked = [row.tobytes() for row in tokens]
+        removals, subjects = self._core.keys.few(asked)
+        living = self._living(tokens, batches, model, removals)
+        for at, (token, subject) in enumerate(zip(asked, subjects, strict=True)):
+            here = subject if living is None or living[at] else None
+            found.append(here is not None)
+            secrets += bytes(32) if here is None else here.secret
+            numbers.append(0 if here is None else here.ordinal)
+            if here is not None:
+                own[here.ordinal] = token
+        distinct = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
+        matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
+        rows = np.array(numbers, np.uint64)
+        return PersonsBehind(removals, np.array(found, np.bool_), matrix, list(own), distinct, rows)
+
+    def _living(
+        self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, removals: int
+    ) -> npt.NDArray[np.bool_] | None:
+        """Which rows are neither of an erasure nor past their retention, bool[n]; None where nobody is."""
+        if not removals and model.retention is None:
+            return None
+        rows = self._core.state.read()
+        limit = np.maximum(buried_at(rows, tokens), np.uint64(horizon(rows, model, self._core.clock())))
+        return np.ascontiguousarray(batches[:, :8]).view("<u8")[:, 0] > limit
+
+    def check_batches(self, rows: Rows, batches: npt.NDArray[np.uint8], model: Table) -> None:
+        """Every batch asked for is a committed one of the table.
+
+        Raises:
+            DeniedError: One is not.
+        """
+        size = len(batches)
+        own = {row.tobytes() for row in batches} if size <= SMALL else _distinct(batches)
+        for batch in own:
+            table_id = self._batches.get(batch)
+            if table_id is None:
+                sql = "SELECT table_id FROM batch WHERE id = ? AND state = 'committed'"
+                row = rows.execute(sql, (batch,)).fetchone()
+                if row is None:
+                    raise DeniedError("a batch asked for was never committed", rule="room.foreign-batch")
+                if len(self._batches) >= BATCHES_KEPT_MAX:
+                    self._batches.clear()
+                table_id = self._batches[batch] = row[0]
+            if table_id != model.id:
+                raise DeniedError(f"a batch asked for is not of table {model.name}", rule="room.foreign-batch")
+
+
+def _distinct(batches: npt.NDArray[np.uint8]) -> set[bytes]:
+    pairs = np.ascontiguousarray(batches).view(np.uint64).reshape(-1, 2)
+    other = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1  # rows of a batch mostly stand together
+    data = pairs[np.concatenate([[0], other])].tobytes()
+    return {data[at : at + 16] for at in range(0, len(data), 16)}

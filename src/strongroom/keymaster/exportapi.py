@@ -1,0 +1,184 @@
+"""What a room asks of a keymaster to export: which persons, then one decision about all of them, then their keys.
+
+The order, and what holds after each step:
+
+1. `begin` decides whether this may be exported to that recipient, and gives the export its id. Nothing is noted but a
+   refusal.
+2. `add` says which persons stand behind the rows that will be in the files, as often as it takes. Nothing is released.
+3. `start` decides, spends all of them at once, notes one entry, and keeps the ledger's entry, in one transaction.
+4. `release` gives batch keys of rows of those persons, as often as it takes; nobody is charged again.
+5. `end` notes that the files are whole, with the root over their rows.
+
+An export that was cut short between 3 and 5 is taken up again with `resume`, by the same actor, for the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from strongroom.keymaster.api import Bytes2D, Released
+
+OPEN, ENDED = "open", "ended"
+COMMITMENT_BYTES_MAX = 256
+TABLES_MAX = 64
+WHERE_LENGTH_MAX = 4096
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What an export is to hold.
+
+    Args:
+        tables: Names of tables, each once. All records, or with `named` or `where` those of the persons chosen.
+        recipient: Who receives it; the purpose names them.
+        snapshot: Number of the snapshot that is read.
+        named: Whether the persons are subjects that the caller names.
+        where: A condition on open fields of the first table, as text; empty for none.
+        where_fields: The fields in it.
+    """
+
+    tables: tuple[str, ...]
+    recipient: str
+    snapshot: int
+    named: bool = False
+    where: str = field(default="", repr=False)
+    where_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportGrant:
+    """An export that was started: its persons are spent, and noted.
+
+    Args:
+        export_id: 16 B.
+        snapshot: Number of the snapshot that is read.
+        persons: How many distinct persons.
+        leaf: Number of its entry in the log.
+        remaining: What each budget has left.
+        token_key: 32 B, from which the keys of its tokens come; empty for a caller who is not trusted to mask.
+        colluders: How many recipients together its canary persons must withstand; 0 where it has none.
+        sample: In a sample of how many rows.
+    """
+
+    export_id: bytes
+    snapshot: int
+    persons: int
+    leaf: int
+    remaining: Mapping[str, int]
+    token_key: bytes = field(repr=False)
+    colluders: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """One entry of the ledger of exports; times are seconds since 1970. The set of persons stays with the keymaster.
+
+    `fields` has the names of what is shown, by table; `root` is hex, empty until the export has ended; `where` is
+    empty for whoever may not read the log.
+    """
+
+    id: str
+    leaf: int
+    actor: str
+    purpose: str
+    recipient: str
+    at: float
+    snapshot: int
+    tables: tuple[str, ...]
+    fields: Mapping[str, tuple[str, ...]]
+    named: bool
+    where: str = field(repr=False)
+    persons: int
+    approval: str
+    approver: str
+    commitment: str
+    state: str
+    records: int
+    root: str
+    ended: float
+    ended_leaf: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "tables": list(self.tables), "fields": {k: list(v) for k, v in self.fields.items()}}
+
+
+class Exports(Protocol):
+    """The exports of one keymaster. See the module's order."""
+
+    def begin(self, reading_id: bytes, plan: ExportPlan) -> bytes:
+        """Decide whether a plan may be exported; returns the id (16 B) of the export.
+
+        Raises:
+            DeniedError: The purpose, the recipient, a table, or a class that only a server is released.
+        """
+
+    def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
+        """Take in the persons behind rows of a table; returns how many distinct ones there are by now.
+
+        Whoever has no secret any more, or is behind no living row, is left out.
+        """
+
+    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+        """Decide, spend and note all that were added; the same export is charged once.
+
+        Args:
+            reading_id: The reading that it was begun under.
+            export_id: The export.
+            commitment: What the canary persons in it are committed to by; empty where there are none.
+
+        Raises:
+            DeniedError: It needs another person's agreement, or was refused since.
+            BudgetError: One person too many: nobody is released.
+        """
+
+    def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
+        """Take up an export that was started and has not ended.
+
+        Raises:
+            NotFoundError: There is none of this id for this actor and purpose.
+            ConflictError: It has ended, or was of another plan.
+        """
+
+    def release(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> Released:
+        """Batch keys of rows of a started export; rows of anybody else are named in `missing`."""
+
+    def end(self, reading_id: bytes, export_id: bytes, records: Mapping[str, int], root: bytes) -> ExportRecord:
+        """Note that the files are whole.
+
+        Args:
+            reading_id: The reading.
+            export_id: The export.
+            records: How many rows each table's file has.
+            root: Merkle root over all rows, 32 B.
+        """
+
+    def tokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> pa.Array:
+        """Tokens of values in an export, under a purpose with the verb tokenize; metered as look-ups.
+
+        Raises:
+            DeniedError: The purpose does not show the field, or no look-up is left.
+            UsageError: The export has no such field, or too many values.
+        """
+
+    def detokenize(
+        self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array
+    ) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+        """The values behind tokens of an export, and bool[n], true where a row is no token of it or of nobody there.
+
+        Under a purpose with the verb detokenize; spent and noted as a release of the persons behind them.
+        """
+
+    def all(self, actor: str) -> list[ExportRecord]:
+        """The ledger, newest first: all of it for whoever has the act `log`, else the actor's own exports."""
+

@@ -1,0 +1,373 @@
+"""Export tables to a recipient: persons counted first, then streamed as the purpose shows them, whole or not at all.
+
+The order:
+
+1. The places are looked at, and a reading is opened; the keymaster decides whether this may go to that recipient.
+2. The records that will be in the files are streamed once, none is opened, and the keymaster is told whose they are.
+3. The keymaster decides, spends all of them, notes one entry, and keeps the ledger's: only now are there keys.
+4. The records are streamed again: released, opened, mixed with canary persons, shown as the purpose says, written.
+5. The files get their names, and the keymaster notes the end with the root over their rows.
+
+What stops it between 3 and 5 leaves no file; the export is taken up again by its id, and nobody is charged twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from strongroom.catalog.freshness import leave_act
+from strongroom.errors import IntegrityError, NotFoundError, StrongroomError, UsageError
+from strongroom.keymaster.exportapi import ExportGrant, ExportPlan
+from strongroom.read.cellcolumns import CellColumns
+from strongroom.schema.columns import arrow_type
+from strongroom.schema.mask import mask_column
+from strongroom.schema.model import OPEN
+from strongroom.schema.normalise import normalise_one
+from strongroom.trace.choosing import Batch, Chosen
+from strongroom.trace.conditions import Condition, parse_condition
+from strongroom.trace.formats import format_of, open_writer
+from strongroom.trace.marks import Marks
+from strongroom.trace.rowroots import RowRoot
+from strongroom.trace.targets import Targets, open_targets
+from strongroom.trace.tokens import TokensOnly
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.keymaster.api import Bytes2D, FieldView, Keymaster, ReadingGrant
+    from strongroom.read.session import Session
+    from strongroom.schema.model import Schema, Table
+
+Progress = Callable[[int, int, int | None], None]
+LOOKUPS_AT_ONCE = 10_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is exported, and where to; see `Room.export`."""
+
+    tables: tuple[str, ...]
+    to: str
+    recipient: str
+    purpose: str
+    reason: str
+    where: str | None = None
+    subjects: tuple[str, ...] | None = field(default=None, repr=False)
+    format: str | None = None
+    approval: str | None = None
+    break_glass: bool = False
+    resume: str | None = None
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export gave.
+
+    `absent` counts subjects that were named and have no record; `root` is that over the rows, hex; `marked` tells
+    whether there are canary persons among them.
+    """
+
+    export_id: str
+    leaf: int
+    snapshot: int
+    recipient: str
+    persons: int
+    records: Mapping[str, int]
+    files: tuple[str, ...]
+    absent: int
+    root: str
+    marked: bool
+    wants_canaries: bool
+    remaining: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "records": dict(self.records), "files": list(self.files)}
+
+
+def export(
+    session: Session,
+    request: ExportRequest,
+    progress: Progress | None = None,
+    started: Callable[[ExportGrant], None] | None = None,
+    marks: Callable[[bytes], Marks] = lambda _id: TokensOnly(),
+) -> ExportReport:
+    """Export; see `Room.export`.
+
+    Args:
+        session: The room's bucket and keymaster.
+        request: What, and where to.
+        progress: Called with records so far, bytes (0) and the most records there can be.
+        started: Called once the persons are charged, and before any record is opened.
+        marks: Makes the marks of an export from its id (16 B).
+    """
+    if not request.tables or len(set(request.tables)) != len(request.tables):
+        raise UsageError("name one table, or several, each once")
+    if request.where is not None and request.subjects is not None:
+        raise UsageError("an export is of named subjects, or of those that a condition chooses")
+    folder = _to_folder(request)
+    word = format_of("" if folder else request.to, request.format)
+    names = [f"{table}.{word}" for table in request.tables]
+    targets = open_targets(request.to, names, folder=folder)
+    keymaster = session.keymaster
+    try:
+        grant = keymaster.begin_reading(
+            actor=session.actor,
+            purpose=request.purpose,
+            reason=request.reason,
+            approval=request.approval,
+            break_glass=request.break_glass,
+        )
+        try:
+            return _Exporting(session, request, grant, progress, started, marks).run(targets, names, word)
+        finally:
+            keymaster.end_reading(grant.reading_id)
+    finally:
+        targets.discard()
+
+
+def _to_folder(request: ExportRequest) -> bool:
+    return len(request.tables) > 1 or request.to.endswith("/")
+
+
+class _Exporting:
+    """One export under way."""
+
+    def __init__(
+        self,
+        session: Session,
+        request: ExportRequest,
+        grant: ReadingGrant,
+        progress: Progress | None,
+        started: Callable[[ExportGrant], None] | None,
+        marks: Callable[[bytes], Marks],
+    ) -> None:
+        self._session = session
+        self._request = request
+        self._grant = grant
+        self._progress = progress
+        self._tell_started = started
+        self._make_marks = marks
+        self._keymaster: Keymaster = session.keymaster
+        self._schema: Schema = session.keymaster.schema()
+        self._done = 0
+        self._most = 0
+
+    def run(self, targets: Targets, names: Sequence[str], word: str) -> ExportReport:
+        """Do it."""
+        request, exports, reading = self._request, self._keymaster.exports, self._grant.reading_id
+        models = [self._table(name) for name in request.tables]
+        condition = None if request.where is None else parse_condition(request.where, models[0])
+        plan = self._plan(condition)
+        export_id = self._begun(plan)
+        chosen, named = self._chosen(models, condition, plan)
+        marks = self._make_marks(export_id)
+        if request.resume is None:
+            whole = chosen[:1] if condition is not None else chosen  # others give the records of persons chosen there
+            for one in whole:
+                self._add(export_id, one)
+            granted = exports.start(reading, export_id, marks.commitment)
+        else:
+            granted = exports.resume(reading, export_id, plan)
+        if self._tell_started is not None:
+            self._tell_started(granted)
+        try:
+            marks.begin(granted)
+            return self._written(granted, marks, chosen, targets, names, word, named)
+        except StrongroomError as error:
+            raise _resumable(error, export_id)  # noqa: B904 - the same error, with a hint
+
+    def _plan(self, condition: Condition | None) -> ExportPlan:
+        request = self._request
+        snapshot = self._keymaster.head().number
+        if request.resume is not None:
+            snapshot = self._started(request.resume).snapshot
+        where = "" if condition is None else condition.text
+        fields = () if condition is None else condition.fields
+        return ExportPlan(request.tables, request.recipient, snapshot, request.subjects is not None, where, fields)
+
+    def _started(self, ident: str) -> Any:
+        found = [one for one in self._keymaster.exports.all(self._session.actor) if one.id == ident]
+        if not found:
+            raise NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
+        return found[0]
+
+    def _begun(self, plan: ExportPlan) -> bytes:
+        if self._request.resume is not None:
+            return bytes.fromhex(self._request.resume)  # it is in the ledger: `_plan` has found it
+        return self._keymaster.exports.begin(self._grant.reading_id, plan)
+
+    # -- which records --------------------------------------------------------------------------
+    def _chosen(
+        self, models: Sequence[Table], condition: Condition | None, plan: ExportPlan
+    ) -> tuple[list[Chosen], int]:
+        """The records of each table, and how many persons were named."""
+        session, reading = self._session, self._grant.reading_id
+        keys = session.reading_keys(reading)
+        finder = session.finder(session.catalog(keys, plan.snapshot), keys)
+        found, count = [], 0
+        for at, model in enumerate(models):
+            named = None if self._request.subjects is None else self._tokens(model)
+            count = max(count, 0 if named is None else len(named))
+            found.append(Chosen(session, finder, reading, model, condition if at == 0 else None, named))
+        self._most = sum(one.records for one in found)
+        return found, count
+
+    def _tokens(self, model: Table) -> Bytes2D:
+        """Tokens of the subjects that were named, u8[n,16]."""
+        steps = model.subject_field.normalise
+        given = sorted({normalise_one(subject, steps) for subject in self._request.subjects or ()})
+        if not given:
+            raise UsageError("no subject is named")
+        parts = [
+            self._keymaster.subject_tokens(self._grant.reading_id, model.name, given[at : at + LOOKUPS_AT_ONCE])
+            for at in range(0, len(given), LOOKUPS_AT_ONCE)
+        ]
+        return np.concatenate(parts)
+
+    def _add(self, export_id: bytes, chosen: Chosen) -> None:
+        exports, reading = self._keymaster.exports, self._grant.reading_id
+        for batch in ahead(chosen.batches()):
+            exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
+
+    def _table(self, name: str) -> Table:
+        found = self._schema.tables.get(name)
+        if found is None:
+            raise NotFoundError(f"no table {name} in this room", hint=f"tables: {', '.join(self._schema.tables)}")
+        return found
+
+    # -- writing --------------------------------------------------------------------------------
+    def _written(
+        self,
+        granted: ExportGrant,
+        marks: Marks,
+        chosen: Sequence[Chosen],
+        targets: Targets,
+        names: Sequence[str],
+        word: str,
+        named: int,
+    ) -> ExportReport:
+        root, records = RowRoot(), {}
+        for one, name in zip(chosen, names, strict=True):
+            before = root.rows
+            shown = _Shown(one.table, self._grant.views[one.table.name], marks)
+            file = targets.open(name)
+            writer = open_writer(word, file, shown.schema)
+            for plain in ahead(self._plain(granted, one, shown.plain_names)):
+                self._write(shown, shown.mixed(plain, one.records), root, writer)
+            self._write(shown, shown.mixed(shown.none, one.records), root, writer)
+            writer.close()
+            records[one.table.name] = root.rows - before
+        targets.publish()
+        try:
+            ended = self._keymaster.exports.end(self._grant.reading_id, granted.export_id, records, root.root())
+        except BaseException:
+            targets.withdraw()
+            raise
+        with suppress(StrongroomError):  # a keymaster that is set back learns of the export; whoever may not write, not
+            leave_act(self._session.store, self._keymaster, ended.ended_leaf)
+        request, folder = self._request, _to_folder(self._request)
+        return ExportReport(
+            granted.export_id.hex(), granted.leaf, granted.snapshot, request.recipient, granted.persons, records,
+            tuple(f"{request.to.rstrip('/')}/{name}" for name in names) if folder else (request.to,),
+            max(0, named - granted.persons), root.root().hex(), bool(marks.commitment), granted.colluders > 0,
+            granted.remaining,
+        )  # fmt: skip
+
+    def _write(self, shown: _Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
+        batch = shown.of(plain)
+        root.add(shown.table.name, batch.columns)
+        writer.write(batch)
+        self._done += len(batch)
+        if self._progress is not None:
+            self._progress(self._done, 0, self._most)
+
+    def _plain(self, granted: ExportGrant, chosen: Chosen, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in the clear, a batch at a time: released, then opened."""
+        import pyarrow as pa
+
+        table, reading = chosen.table, self._grant.reading_id
+        cells = CellColumns(self._keymaster, table, names)
+        sealed = {f.klass for f in table.fields if f.name in names and f.klass != OPEN}
+        for batch in chosen.batches():
+            released = self._keymaster.exports.release(
+                reading, granted.export_id, table.name, batch.tokens, batch.batches
+            )
+            if not sealed <= released.keys.keys():
+                raise IntegrityError(f"the keymaster gave no keys for a class of table {table.name}")
+            here = np.ones(len(batch.places), np.bool_)
+            here[list(released.missing)] = False
+            keys = {klass: found[here] for klass, found in released.keys.items()} if not here.all() else released.keys
+            kept: Batch = batch if here.all() else batch.only(here)
+            if len(kept.places):
+                columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
+                yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+
+
+class _Shown:
+    """One table's rows as the purpose shows them."""
+
+    def __init__(self, table: Table, views: Mapping[str, FieldView], marks: Marks) -> None:
+        import pyarrow as pa
+
+        self.table = table
+        self._marks = marks
+        self._views = [(f, views[f.name]) for f in table.fields if views[f.name].show != "withheld"]
+        self.plain_names = [f.name for f, _ in self._views]
+        self.schema = pa.schema([(f.name, _shown_type(f.type, view.show)) for f, view in self._views])
+        plain = pa.schema([(f.name, arrow_type(f.type)) for f, _ in self._views])
+        self.none = pa.RecordBatch.from_pylist([], schema=plain)
+        self._rows = 0
+
+    def mixed(self, plain: pa.RecordBatch, at_most: int) -> pa.RecordBatch:
+        """Rows with canary persons among them."""
+        found = self._marks.mix(self.table, plain, self._rows, at_most)
+        self._rows += len(plain)
+        return found
+
+    def of(self, plain: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows as they are shown."""
+        import pyarrow as pa
+
+        columns = []
+        for (f, view), column, wanted in zip(self._views, plain.columns, self.schema, strict=True):
+            shown = column
+            if view.show == "masked":
+                shown = mask_column(column, view.mask)
+            elif view.show == "token":
+                shown = self._marks.tokenize(self.table, f, column)
+            elif view.show != "plain":
+                raise IntegrityError("a field has no way to be shown")
+            columns.append(shown if shown.type == wanted.type else shown.cast(wanted.type))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _shown_type(kind: str, show: str) -> Any:
+    import pyarrow as pa
+
+    if show == "token" or (show == "masked" and kind not in {"date", "timestamp"}):
+        return pa.string()
+    return pa.int64() if show == "masked" else arrow_type(kind)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def _resumable(error: StrongroomError, export_id: bytes) -> StrongroomError:
+    """The error that stopped a started export, with how it goes on."""
+    told = f"`--resume {export_id.hex()}` takes the export up: its persons are charged already"
+    error.hint = f"{error.hint}; {told}" if error.hint else told
+    return error
