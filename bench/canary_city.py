@@ -20,9 +20,9 @@ from strongroom.schema.columns import arrow_type
 from strongroom.schema.model import Schema
 from strongroom.schema.parse import parse_schema
 from strongroom.seal.entropy import random_bytes
-from strongroom.trace.canaries import learn
-from strongroom.trace.canary_ids import Collides
-from strongroom.trace.canary_policy import CanaryPolicy, Source
+from strongroom.trace.canary.ids import Collides
+from strongroom.trace.canary.making import learn
+from strongroom.trace.canary.policy import CanaryPolicy, Source
 
 SEED = 7
 ENTROPY = b"canaries of the bench, always the same"

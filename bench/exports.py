@@ -48,7 +48,7 @@ def plain(csv: str) -> dict[str, Any]:
     """The same table, in memory already, written by the same writers and nothing else; seconds of each format."""
     import pyarrow.csv as pv
 
-    from strongroom.trace.formats import open_writer
+    from strongroom.trace.exporting.formats import open_writer
 
     kinds = pv.ConvertOptions(column_types={"mobile": "string", "id_number": "string", "household_no": "string"})
     table = pv.read_csv(csv, convert_options=kinds).combine_chunks()

@@ -199,7 +199,7 @@ KILLED = """
 import os, signal, sys
 sys.path[:0] = {path!r}
 import small_room, strongroom
-from strongroom.trace import export, targets
+from strongroom.trace.exporting import export, targets
 from strongroom.keymaster import exporting
 
 def die(*_args, **_more):

@@ -11,10 +11,10 @@ from small_room import person, persons
 
 import strongroom
 from strongroom.errors import DeniedError, IntegrityError, StrongroomError, UsageError
+from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.embedded import EmbeddedKeymaster
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
-from strongroom.keymaster.releasing import Releasing
 from strongroom.purpose import cedar
 from strongroom.purpose.cedar import Decision
 from strongroom.read import sqlplan
@@ -115,7 +115,7 @@ def test_attack_batches_of_another_table(room, master):
 
 def test_control_without_that_check_keys_go_out_and_open_no_other_table(room, master, monkeypatch):
     """Control: with the check off keys of the foreign batch are released; the table is in the key, so no case opens."""
-    monkeypatch.setattr(Releasing, "_check_batches", lambda *args: None)
+    monkeypatch.setattr(Behind, "check_batches", lambda *args: None)
     reading = master.begin_reading(actor="ada", purpose="case-work", reason="t").reading_id
     token = master.subject_tokens(reading, "persons", ["P-000007"])
     batch = batch_of(room, master, "cases")

@@ -19,8 +19,8 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
-from strongroom.trace import export as module
-from strongroom.trace.rowroots import RowRoot
+from strongroom.trace.exporting import export as module
+from strongroom.trace.exporting.rowroots import RowRoot
 
 EXTRACT = {"recipient": "uni-north", "purpose": "extract", "reason": "study 9"}
 SHOWN = ("person_id", "name", "id_number", "mobile", "address", "sex", "birth_year")
@@ -233,7 +233,7 @@ class _StopError(Exception):
 def test_an_export_cut_short_leaves_no_file_and_is_taken_up_without_a_second_charge(sending, tmp_path, monkeypatch, step):
     """At the first file, in the middle of rows, when names are given, when the end is noted: resumed, it is whole."""
     from strongroom.keymaster.exporting import EmbeddedExports
-    from strongroom.trace.targets import _Files
+    from strongroom.trace.exporting.targets import _Files
 
     def stops(*_args, **_more):
         raise UnavailableError("stopped")
@@ -277,7 +277,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(sending, tmp_path, monkeypatch):
     """The error tells how to go on."""
     import errno
 
-    from strongroom.trace import targets
+    from strongroom.trace.exporting import targets
 
     def full(self, data):
         with targets._telling(self._path):

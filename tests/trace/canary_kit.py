@@ -16,7 +16,7 @@ from strongroom.demo.city import make_city
 from strongroom.demo.identity import mobile_numbers
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.parse import parse_schema
-from strongroom.trace.canary_policy import CanaryPolicy, Source
+from strongroom.trace.canary.policy import CanaryPolicy, Source
 
 ENTROPY = b"sixteen bytes or more of it"
 

@@ -19,8 +19,8 @@ from canary_kit import (
 )
 
 from strongroom.errors import InputError, UsageError
-from strongroom.trace.canaries import learn
-from strongroom.trace.canary_policy import CanaryPolicy, Source
+from strongroom.trace.canary.making import learn
+from strongroom.trace.canary.policy import CanaryPolicy, Source
 
 PERSONS, CANARIES = 4000, 800
 

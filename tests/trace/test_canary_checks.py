@@ -8,8 +8,8 @@ import stdnum.isbn
 import stdnum.luhn
 from canary_kit import nhs
 
-from strongroom.trace.canary_checks import learn_checks
-from strongroom.trace.canary_numbers import Spread
+from strongroom.trace.canary.checks import learn_checks
+from strongroom.trace.canary.numbers import Spread
 
 
 def numbers(body, calculate, count=1500, seed=1):

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from strongroom.errors import UsageError
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.parse import parse_schema
-from strongroom.trace.canaries import learn
-from strongroom.trace.canary_ids import restyled
-from strongroom.trace.canary_policy import CanaryPolicy
-from strongroom.trace.canary_tokens import best_cut, halves, tokenise
+from strongroom.trace.canary.ids import restyled
+from strongroom.trace.canary.making import learn
+from strongroom.trace.canary.policy import CanaryPolicy
+from strongroom.trace.canary.tokens import best_cut, halves, tokenise
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ["", "0", "\ue000", "a1", "１２", "张三", "A-1", "A-2", " ", "x" * 300, "🙂3", "9" * 25, "\x00", "１", "+86 138"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.schema.model import BUILT_IN_CLASSES, Field, Table
-from strongroom.trace.conditions import parse_condition
+from strongroom.trace.exporting.conditions import parse_condition
 
 KINDS = {"area": "string", "year": "int", "share": "float", "works": "bool", "born": "date", "seen": "timestamp"}
 FIELDS = (

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.audit.tlog import EMPTY_ROOT, tree_root
-from strongroom.trace.formats import open_writer
-from strongroom.trace.rowroots import RowRoot
+from strongroom.trace.exporting.formats import open_writer
+from strongroom.trace.exporting.rowroots import RowRoot
 
 SCHEMA = pa.schema([
     ("text", pa.string()), ("number", pa.int64()), ("share", pa.float64()), ("yes", pa.bool_()), ("day", pa.date32()),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
     from strongroom.read.session import Session
-    from strongroom.trace.export import ExportReport, Progress
+    from strongroom.trace.exporting.export import ExportReport, Progress
 
 
 class TraceVerbs:
@@ -59,7 +59,7 @@ class TraceVerbs:
             UsageError: The condition cannot be read, or the call is wrong.
             UnavailableError: A disk is full, or a store does not answer; `resume` goes on.
         """
-        from strongroom.trace.export import ExportRequest, export
+        from strongroom.trace.exporting.export import ExportRequest, export
 
         names = (tables,) if isinstance(tables, str) else tuple(tables)
         named = None if subjects is None else tuple(str(subject) for subject in subjects)
@@ -84,7 +84,7 @@ class TraceVerbs:
         Raises:
             DeniedError: The purpose refuses, or no look-up is left.
         """
-        from strongroom.trace.retokenising import tokenized
+        from strongroom.trace.exporting.retokenising import tokenized
 
         return tokenized(self._session, export, table, field, values, purpose, reason)
 
@@ -103,7 +103,7 @@ class TraceVerbs:
 
         The persons behind them are charged and noted as by any read: see `tokenize` for the rest.
         """
-        from strongroom.trace.retokenising import detokenized
+        from strongroom.trace.exporting.retokenising import detokenized
 
         return detokenized(self._session, export, table, field, tokens, purpose, reason, approval)
 

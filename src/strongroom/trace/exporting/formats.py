@@ -12,12 +12,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from strongroom.errors import UsageError
-from strongroom.trace.rowroots import as_text
+from strongroom.trace.exporting.rowroots import as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.trace.targets import File
+    from strongroom.trace.exporting.targets import File
 
 FORMATS = ("csv", "jsonl", "parquet")
 GROUP_ROWS = 1_000_000

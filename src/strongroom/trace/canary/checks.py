@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strongroom.trace.canary_numbers import digit_matrix, of_matrix
+from strongroom.trace.canary.numbers import digit_matrix, of_matrix
 
 Ints = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from strongroom.schema.draft_words import meaning_of
 from strongroom.schema.model import Field, Table
 from strongroom.schema.vocabulary import PHONE_STEP
-from strongroom.trace.canary_numbers import digit_matrix
-from strongroom.trace.canary_policy import (
+from strongroom.trace.canary.numbers import digit_matrix
+from strongroom.trace.canary.policy import (
     CATEGORY,
     CODE,
     EMAIL,
@@ -26,8 +26,8 @@ from strongroom.trace.canary_policy import (
     TEXT,
     CanaryPolicy,
 )  # fmt: skip
-from strongroom.trace.canary_tokens import encode
-from strongroom.trace.canary_values import is_category
+from strongroom.trace.canary.tokens import encode
+from strongroom.trace.canary.values import is_category
 
 Ints = npt.NDArray[np.int64]
 

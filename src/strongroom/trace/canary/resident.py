@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_kinds import check_characters, resident_ids_valid
-from strongroom.trace.canary_nodes import Node
-from strongroom.trace.canary_numbers import digit_matrix, of_matrix
-from strongroom.trace.canary_values import DateModel, split_days
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.kinds import check_characters, resident_ids_valid
+from strongroom.trace.canary.nodes import Node
+from strongroom.trace.canary.numbers import digit_matrix, of_matrix
+from strongroom.trace.canary.values import DateModel, split_days
 
 Ints = npt.NDArray[np.int64]
 

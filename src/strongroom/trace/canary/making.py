@@ -24,14 +24,14 @@ from strongroom.errors import InputError, UsageError
 from strongroom.schema.columns import plain
 from strongroom.schema.model import OPEN, Field, Schema, Table
 from strongroom.schema.normalise import normalise
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_frames import Frame, FrameLearner
-from strongroom.trace.canary_ids import Collides
-from strongroom.trace.canary_links import OTHER, Known
-from strongroom.trace.canary_nodes import LIKE_MIN, Node, joint
-from strongroom.trace.canary_policy import CanaryPolicy
-from strongroom.trace.canary_tokens import encode
-from strongroom.trace.canary_values import CategoryModel
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.frames import Frame, FrameLearner
+from strongroom.trace.canary.ids import Collides
+from strongroom.trace.canary.links import OTHER, Known
+from strongroom.trace.canary.nodes import LIKE_MIN, Node, joint
+from strongroom.trace.canary.policy import CanaryPolicy
+from strongroom.trace.canary.tokens import encode
+from strongroom.trace.canary.values import CategoryModel
 
 Ints = npt.NDArray[np.int64]
 

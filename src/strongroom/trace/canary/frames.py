@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 
 from strongroom.errors import UsageError
 from strongroom.schema.model import Field, Table
-from strongroom.trace.canary_checks import Checks, learn_checks
-from strongroom.trace.canary_draw import Drawn, draw_nodes, redraw
-from strongroom.trace.canary_ids import CharactersModel, Collides, NullModel, PoolModel, make_distinct
-from strongroom.trace.canary_kinds import kind_of
-from strongroom.trace.canary_links import Known, LinkModel, find_links, mark_mentions
-from strongroom.trace.canary_nodes import LIKE_MIN, Node, learn_parents, only_where
-from strongroom.trace.canary_policy import (
+from strongroom.trace.canary.checks import Checks, learn_checks
+from strongroom.trace.canary.draw import Drawn, draw_nodes, redraw
+from strongroom.trace.canary.ids import CharactersModel, Collides, NullModel, PoolModel, make_distinct
+from strongroom.trace.canary.kinds import kind_of
+from strongroom.trace.canary.links import Known, LinkModel, find_links, mark_mentions
+from strongroom.trace.canary.nodes import LIKE_MIN, Node, learn_parents, only_where
+from strongroom.trace.canary.policy import (
     CATEGORY,
     CODE,
     COMPLETE,
@@ -39,10 +39,10 @@ from strongroom.trace.canary_policy import (
     VOID,
     CanaryPolicy,
 )  # fmt: skip
-from strongroom.trace.canary_resident import ResidentModel
-from strongroom.trace.canary_text import learn_text
-from strongroom.trace.canary_tokens import encode
-from strongroom.trace.canary_values import BytesModel, CategoryModel, DateModel, LagModel, NumberModel, is_category
+from strongroom.trace.canary.resident import ResidentModel
+from strongroom.trace.canary.text import learn_text
+from strongroom.trace.canary.tokens import encode
+from strongroom.trace.canary.values import BytesModel, CategoryModel, DateModel, LagModel, NumberModel, is_category
 
 Ints = npt.NDArray[np.int64]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strongroom.trace.canary_tokens import raw
+from strongroom.trace.canary.tokens import raw
 
 Ints = npt.NDArray[np.int64]
 

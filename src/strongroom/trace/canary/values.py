@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from strongroom.schema.columns import arrow_type
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_nodes import LIKE_MIN, Node, compact
-from strongroom.trace.canary_numbers import Spread
-from strongroom.trace.canary_tokens import common, encode
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.nodes import LIKE_MIN, Node, compact
+from strongroom.trace.canary.numbers import Spread
+from strongroom.trace.canary.tokens import common, encode
 
 Ints = npt.NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strongroom.trace.canary_nodes import LIKE_MIN, Ints, Node, joint
+from strongroom.trace.canary.nodes import LIKE_MIN, Ints, Node, joint
 
 _EVEN_CODES_MIN = 20
 _EVEN_ROWS_MIN = 2.0

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from strongroom.errors import UsageError
-from strongroom.trace.canary_checks import Checks
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_nodes import LIKE_MIN, Node
-from strongroom.trace.canary_numbers import digit_matrix, of_matrix
-from strongroom.trace.canary_tokens import encode, raw, text_at
-from strongroom.trace.canary_values import present
+from strongroom.trace.canary.checks import Checks
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.nodes import LIKE_MIN, Node
+from strongroom.trace.canary.numbers import digit_matrix, of_matrix
+from strongroom.trace.canary.tokens import encode, raw, text_at
+from strongroom.trace.canary.values import present
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Bytes2D, Keymaster
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
-    from strongroom.trace.conditions import Condition
+    from strongroom.trace.exporting.conditions import Condition
 
 GROUP_BYTES = 12 << 20
 BLOCKS_AT_ONCE = 128

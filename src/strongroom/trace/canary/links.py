@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from strongroom.schema.normalise import normalise
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_ids import restyled
-from strongroom.trace.canary_nodes import Node
-from strongroom.trace.canary_tokens import LINK, LINKS_MAX
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.ids import restyled
+from strongroom.trace.canary.nodes import Node
+from strongroom.trace.canary.tokens import LINK, LINKS_MAX
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strongroom.trace.canary_draw import Drawn
-from strongroom.trace.canary_nodes import Node, compact, gain, joint
-from strongroom.trace.canary_numbers import Spread
-from strongroom.trace.canary_tokens import (
+from strongroom.trace.canary.draw import Drawn
+from strongroom.trace.canary.nodes import Node, compact, gain, joint
+from strongroom.trace.canary.numbers import Spread
+from strongroom.trace.canary.tokens import (
     DIGITS,
     LETTERS,
     LINKS,

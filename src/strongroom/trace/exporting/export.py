@@ -29,13 +29,13 @@ from strongroom.schema.columns import arrow_type
 from strongroom.schema.mask import mask_column
 from strongroom.schema.model import OPEN
 from strongroom.schema.normalise import normalise_one
-from strongroom.trace.choosing import Batch, Chosen
-from strongroom.trace.conditions import Condition, parse_condition
-from strongroom.trace.formats import format_of, open_writer
-from strongroom.trace.marks import Marks
-from strongroom.trace.rowroots import RowRoot
-from strongroom.trace.targets import Targets, open_targets
-from strongroom.trace.tokens import TokensOnly
+from strongroom.trace.exporting.choosing import Batch, Chosen
+from strongroom.trace.exporting.conditions import Condition, parse_condition
+from strongroom.trace.exporting.formats import format_of, open_writer
+from strongroom.trace.exporting.marks import Marks
+from strongroom.trace.exporting.rowroots import RowRoot
+from strongroom.trace.exporting.targets import Targets, open_targets
+from strongroom.trace.exporting.tokens import TokensOnly
 
 if TYPE_CHECKING:
     import pyarrow as pa
