@@ -34,6 +34,7 @@ SEND_SECONDS = 120.0
 DRAIN_SECONDS = 2.0
 DRAIN_MOST = 1 << 20
 _RECEIVED = 1 << 16
+_RECEIVED_BODY = 1 << 18
 _TOGETHER = 1 << 16
 
 HANDSHAKE, HEAD, BODY, WAITING, SENDING, DRAINING, CLOSED = range(7)
@@ -196,7 +197,7 @@ class Connection:
     def _received(self) -> bool:
         """Read once and parse; False when there was nothing, or the end."""
         try:
-            data = self.socket.recv(_RECEIVED)
+            data = self.socket.recv(_RECEIVED if self.state == HEAD else _RECEIVED_BODY)
         except _BLOCKED:
             return False
         if not data:
