@@ -126,6 +126,7 @@ class NumberModel:
         return pa.array(values, self.type, mask=~has)
 
 
+@np.errstate(over="ignore")  # so large a number has no decimals
 def _scale(numbers: npt.NDArray[np.float64]) -> int:
     finite = numbers[np.isfinite(numbers)]
     for digits in range(_DECIMALS_MAX):
@@ -134,6 +135,7 @@ def _scale(numbers: npt.NDArray[np.float64]) -> int:
     return int(10**_DECIMALS_MAX)
 
 
+@np.errstate(over="ignore")  # and is clipped
 def _whole(numbers: npt.NDArray[np.float64], scale: int) -> Ints:
     clean = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(np.rint(clean * scale), -(2**62), 2**62).astype(np.int64)
