@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from strongroom.durable import write_new
 from strongroom.errors import ConflictError, NotFoundError, UsageError
 
 FILE_BYTES_MAX = 1 << 14
@@ -31,13 +31,9 @@ def write_key(path: Path, kind: str, version: int, said: Mapping[str, str], seed
     """
     text = {"strongroom": kind, "version": version, **said, "seed": base64.b64encode(seed).decode()}
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, json.dumps(text, indent=1, ensure_ascii=False) + "\n")
     except FileExistsError:
         raise ConflictError(f"{path} exists", hint=f"a {kind} never takes the place of another file") from None
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(text, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_key(path: Path, kind: str, version: int, what: str, lost: str) -> tuple[dict[str, Any], bytes]:

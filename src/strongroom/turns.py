@@ -14,22 +14,15 @@ Rules it keeps:
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
 PATIENCE_SECONDS = 0.05
-
-
-class _Lock(Protocol):
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-
-    def release(self) -> None: ...
 
 
 class _Turns:
     """Whose turn it is, in this process: the interpreter has one lock."""
 
     def __init__(self) -> None:
-        self._now: _Lock = threading.Lock()
+        self._now = threading.Lock()
         self._change = threading.Lock()
         self._own = threading.local()
 
@@ -46,7 +39,7 @@ class _Turns:
 
     def give_up(self) -> bool:
         """Whether there was one to give up."""
-        lock: _Lock | None = getattr(self._own, "lock", None)
+        lock: threading.Lock | None = getattr(self._own, "lock", None)
         if lock is None:
             return False
         self._own.lock = None

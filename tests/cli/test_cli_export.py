@@ -55,7 +55,7 @@ def test_subjects_come_from_a_file_or_stdin(sender):
         (("export", "persons", "--to", "strongroom.toml", "--format", "csv", *EXTRACT), 7, "exists already"),
         (("export", "persons", "--to", "p.csv", "--recipient", "thief", *EXTRACT[2:]), 3, "this recipient"),
         (("export", "persons", "--to", "p.csv", "--where", "mobile = '1'", *EXTRACT), 2, "mobile is sealed"),
-        (("export", "persons", "--to", "p.csv", "--subjects", "none.txt", *EXTRACT), 2, "cannot read the subjects"),
+        (("export", "persons", "--to", "p.csv", "--subjects", "none.txt", *EXTRACT), 2, "cannot read none.txt"),
         (("export", "persons", "--to", "no/p.csv", *EXTRACT), 2, "there is no folder no"),
         (("exports", "--actor", "nobody"), 3, "nobody is no actor"),
     ],

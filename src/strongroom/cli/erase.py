@@ -23,6 +23,7 @@ from strongroom.cli.common import (
     where,
 )
 from strongroom.cli.get import from_stdin
+from strongroom.cli.lines import read_lines
 from strongroom.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def erase(
         return
     if reason is None:
         raise UsageError("option --reason is missing")
-    subjects = _from_file(file) if file is not None else [from_stdin(subject or "", "subject")]
+    given = [from_stdin(subject or "", "subject")] if file is None else read_lines(file, "subject")
+    subjects = list(dict.fromkeys(given))
     word = str(len(subjects)) if file is not None else subjects[0]
     if confirm is not None and confirm != word:
         raise _not_confirmed(many=file is not None)
@@ -72,17 +74,6 @@ def erase(
     if report.already:
         say(f"{counted(report.already, 'subject')} erased before")
     _write(report.receipt, report.leaves, out, as_json=as_json)
-
-
-def _from_file(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"cannot read {path} as UTF-8 text") from None
-    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not found:
-        raise UsageError(f"{path} names nobody")
-    return found
 
 
 def _asking(word: str, confirm: str | None, *, many: bool) -> Callable[[ErasePlan], None]:

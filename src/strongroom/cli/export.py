@@ -27,13 +27,12 @@ from strongroom.cli.common import (
     say,
     where,
 )
+from strongroom.cli.lines import read_lines
 from strongroom.cli.progress import progress_bar
-from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
 
-SUBJECTS_BYTES_MAX = 256 << 20
 HEADINGS = ("id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "tables and fields")
 
 
@@ -79,7 +78,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Export records to a recipient: every person is charged and noted first, files are whole or not there."""
-    named = None if subjects is None else _subjects(subjects)
+    named = None if subjects is None else read_lines(subjects, "subject")
     place = where(room, keys, passphrase_file)
     with open_room(place, actor) as opened, progress_bar(sys.stderr) as bar:
         report = opened.export(
@@ -113,18 +112,6 @@ def export(
 def _started(grant: ExportGrant) -> None:
     """So that whoever is interrupted knows how to go on."""
     say(f"export {grant.export_id.hex()}: {counted(grant.persons, 'person')} charged; --resume takes it up")
-
-
-def _subjects(path: Path) -> list[str]:
-    """Subjects from a file, one a line."""
-    try:
-        data = sys.stdin.buffer.read(SUBJECTS_BYTES_MAX + 1) if str(path) == "-" else path.read_bytes()
-        found = [line.strip() for line in data.decode().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the subjects from {path}: a file in UTF-8, one subject a line") from error
-    if not found or len(data) > SUBJECTS_BYTES_MAX:
-        raise UsageError(f"{path} names no subject, or more than {SUBJECTS_BYTES_MAX >> 20} MiB of them")
-    return found
 
 
 def exports(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +20,10 @@ from strongroom.cli.common import (
     say,
     where,
 )
+from strongroom.cli.lines import read_lines
 from strongroom.cli.showing import hides_values, refuse_terminal
-from strongroom.errors import UsageError
 
-LINES_BYTES_MAX = 64 << 20
+STDIN = Path("-")
 _Table = Annotated[str, typer.Argument(help="Name of a table of the export.")]
 _Field = Annotated[str, typer.Argument(help="Name of a field that it shows.")]
 _Export = Annotated[str, typer.Option("--export", help="Id of the export.", metavar="ID")]
@@ -41,7 +41,7 @@ def tokenize(
     passphrase_file: PassphraseOption = None,
 ) -> None:
     """Print the tokens that stand for values in an export: values on stdin, one a line; each is a look-up."""
-    given = _lines()
+    given = read_lines(STDIN, "value")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.tokenize(export, table, field, given, purpose=purpose, reason=reason)
     _print(found, "no value")
@@ -63,21 +63,10 @@ def detokenize(
     """Print the values behind tokens of an export: tokens on stdin, one a line; their persons are charged."""
     if hides_values(show=show):
         raise refuse_terminal()
-    given = _lines()
+    given = read_lines(STDIN, "token")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.detokenize(export, table, field, given, purpose=purpose, reason=reason, approval=approval)
     _print(found, "no token of this export, or of nobody in the room")
-
-
-def _lines() -> list[str]:
-    data = sys.stdin.buffer.read(LINES_BYTES_MAX + 1)
-    try:
-        found = [line for line in data.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise UsageError("stdin is not UTF-8") from None
-    if not found or len(data) > LINES_BYTES_MAX:
-        raise UsageError(f"stdin has no line, or more than {LINES_BYTES_MAX >> 20} MiB", hint="one value a line")
-    return found
 
 
 def _print(found: list[str | None], missing: str) -> None:

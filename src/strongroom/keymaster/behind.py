@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import DeniedError
+from strongroom.errors import ConflictError, DeniedError, UnavailableError
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.tombstones import buried_at, horizon
-from strongroom.keys.rows import Rows
+from strongroom.keys.rows import Rows, counter
 from strongroom.schema.model import Table
 
+ATTEMPTS_MAX = 16
 BATCHES_KEPT_MAX = 65_536
 SMALL = 64
+
+P = TypeVar("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,29 @@ class PersonsBehind:
     ordinals: list[int]
     tokens: npt.NDArray[np.uint8] = field(repr=False)
     row_ordinals: npt.NDArray[np.uint64] = field(repr=False)
+
+
+class _ErasedError(ConflictError):
+    """A person was erased since the secrets were looked up; never leaves `settled`."""
+
+
+def settled(look_up: Callable[[], P], act: Callable[[P], T]) -> tuple[P, T]:
+    """Look persons up, then act on them; both again where `check_nobody_erased` found that somebody was meanwhile.
+
+    Raises:
+        UnavailableError: Persons keep being erased.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        found = look_up()
+        with suppress(_ErasedError):
+            return found, act(found)
+    raise UnavailableError("persons keep being erased: ask again")
+
+
+def check_nobody_erased(rows: Rows, removals: int) -> None:
+    """See that the number of removals is still the one of the look-up; within the transaction of `settled`."""
+    if counter(rows, "removals") != removals:
+        raise _ErasedError("somebody was erased meanwhile")
 
 
 class Behind:

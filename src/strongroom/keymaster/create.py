@@ -9,13 +9,13 @@ The last two may lie in another store, under a URL that the database keeps. File
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strongroom.durable import write_new
 from strongroom.errors import ConflictError, IntegrityError, UsageError
 from strongroom.keymaster.catchup import shut
 from strongroom.keymaster.core import Core
@@ -237,9 +237,7 @@ def make_elsewhere(base: Path, url: str) -> PostgresState:
     from strongroom.keymaster.state_postgres import PostgresState
 
     state = PostgresState.create(url)
-    handle = os.open(base / ELSEWHERE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(url + "\n")
+    write_new(base / ELSEWHERE, url + "\n")
     return state
 
 

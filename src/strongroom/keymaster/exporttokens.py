@@ -10,21 +10,21 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import ConflictError, DeniedError, UnavailableError, UsageError
+from strongroom.errors import DeniedError, UsageError
+from strongroom.keymaster.behind import check_nobody_erased, settled
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exportledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed, planned, told
 from strongroom.keymaster.tokenising import ExportTokens
 from strongroom.keymaster.warrant import BEYOND
-from strongroom.keys.rows import Rows, counter
+from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.tokenform import token_field
 from strongroom.seal.tokens import tokens as subject_tokens
@@ -35,12 +35,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Table
 
 VALUES_AT_ONCE_MAX = 100_000
-ATTEMPTS_MAX = 16
 TOKENIZE, DETOKENIZE = "tokenize", "detokenize"
-
-
-class _ErasedError(ConflictError):
-    """A person was erased since they were looked up; never leaves this module."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +106,14 @@ class Tokenising:
         reading, model, tokens = self._begun(DETOKENIZE, reading_id, export_id, table, field_name, len(values))
         found, bad = tokens.detokenize(token_field(model, field_name), values)
         said = {**reading.said(), "table": table, "fields": (field_name,)}
-        for _ in range(ATTEMPTS_MAX):
-            behind = self._behind(model, field_name, found)
 
-            def work(rows: Rows, behind: _Behind = behind) -> Answer:
+        def act(behind: _Behind) -> Answer:
+            def work(rows: Rows) -> Answer:
                 return self._spend(rows, reading, export_id, model, field_name, behind, len(values), said)
 
-            with suppress(_ErasedError):
-                core.act(DETOKENIZE, reading.actor, work, **said)
-                break
-        else:
-            raise UnavailableError("persons keep being erased: ask again")
+            return core.act(DETOKENIZE, reading.actor, work, **said)
+
+        behind, _ = settled(lambda: self._behind(model, field_name, found), act)
         gone = ~behind.told & np.asarray(found.is_valid())
         nothing = pa.scalar(None, found.type)
         return pc.if_else(pa.array(behind.told), found, nothing), bad | gone
@@ -155,8 +147,7 @@ class Tokenising:
                 f"purpose {purpose} does not show field {field_name} of table {model.name} plain",
                 rule=f"purposes.{purpose}.tables.{model.name}",
             )
-        if counter(rows, "removals") != behind.removals:
-            raise _ErasedError("somebody was erased meanwhile")
+        check_nobody_erased(rows, behind.removals)
         klass = model.field(field_name).klass
         rules = (*reading.through.limits("persons"), *limits(core.standing.policy, reading.actor, purpose, "persons"))
         rules = (*rules, *agreed(rows, core, reading, frozenset({klass})))

@@ -29,37 +29,12 @@ from strongroom.purpose.cedar import Decision
 from strongroom.purpose.exports import export_verbs
 from strongroom.purpose.policy import Purpose
 from strongroom.schema.model import Table
-from strongroom.seal.blocks import (
-    KIND_INDEX,
-    KIND_MANIFEST,
-    KIND_OPEN_COLUMNS,
-    KIND_RECORDS,
-    KIND_REJECTS,
-    KIND_SNAPSHOT,
-    KIND_TOMBSTONES,
-)
 
 if TYPE_CHECKING:
     from strongroom.keymaster.aggregating import Planned
 
 READING_SECONDS = 3600.0
 PRUNE_SECONDS = 3600.0
-RESERVE_MOST = 64
-VALUES_REMEMBERED_MAX = 200_000
-LOOKUPS_AT_ONCE_MAX = 10_000
-BLOCKS_AT_ONCE_MAX = 100_000
-FILE_KEYS_KEPT_MAX = 4096
-FILE_KEYS_AT_ONCE_MAX = 64
-
-# Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
-_VERBS = {
-    KIND_RECORDS: ("get", "find", "sql", "rows"),  # sql leaves out superseded rows, and charges persons by position
-    KIND_INDEX: ("find",),
-    KIND_OPEN_COLUMNS: ("sql", "rows"),
-    KIND_REJECTS: ("rejects",),
-}
-_KIND_NAMES = {KIND_RECORDS: "records", KIND_INDEX: "index", KIND_OPEN_COLUMNS: "open", KIND_REJECTS: "rejects"}
-_SHARED = (KIND_MANIFEST, KIND_SNAPSHOT, KIND_TOMBSTONES)
 
 
 @dataclass

@@ -12,14 +12,13 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import BudgetError, ConflictError, DeniedError, UnavailableError, UsageError
+from strongroom.errors import BudgetError, DeniedError, UsageError
 from strongroom.keymaster.aggregating import (
     AGGREGATE,
     check_aggregate,
@@ -30,13 +29,13 @@ from strongroom.keymaster.aggregating import (
     verb_of,
 )
 from strongroom.keymaster.api import Ask, Released
-from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind
+from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind, check_nobody_erased, settled
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
 from strongroom.keymaster.journal import Labels
 from strongroom.keymaster.ledger import Ordinals, Plan
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keys.rows import Rows, counter
+from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
 from strongroom.purpose.cedar import Decision
 from strongroom.schema.model import OPEN, Table
@@ -44,12 +43,7 @@ from strongroom.seal.cells import batch_keys, batch_keys_of
 
 RELEASE_ROWS_MAX = 1_000_000
 SHOWN_KEPT_MAX = 64
-ATTEMPTS_MAX = 16
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
-
-
-class _ErasedError(ConflictError):
-    """A person was erased since the secrets were looked up; never leaves this module."""
 
 
 class Releasing:
@@ -69,23 +63,18 @@ class Releasing:
         model = core.standing.schema.table(ask.table)
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
-        for _ in range(ATTEMPTS_MAX):
-            persons = self._behind.persons(ask.tokens, ask.batches, model)
-
-            def work(rows: Rows, persons: PersonsBehind = persons) -> Answer:
+        def act(persons: PersonsBehind) -> Answer:
+            def work(rows: Rows) -> Answer:
                 answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
                 if last and persons.found.all():
                     self._readings.end_with(rows, reading)
                 return answer
 
-            with contextlib.suppress(_ErasedError):
-                # whoever was stopped meanwhile has no remembered answer either
-                stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
-                once = None if stopped else _request(reading, ask)
-                answer = core.act(ask.verb, reading.actor, work, once=once, **said)
-                break
-        else:
-            raise UnavailableError("persons keep being erased: ask again")
+            # whoever was stopped meanwhile has no remembered answer either
+            stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
+            return core.act(ask.verb, reading.actor, work, once=None if stopped else _request(reading, ask), **said)
+
+        persons, answer = settled(lambda: self._behind.persons(ask.tokens, ask.batches, model), act)
         keys = self._keys(reading, ask, model, persons)
         missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
         if last and not missing:
@@ -106,8 +95,7 @@ class Releasing:
             check_aggregate(reading, ask, len(persons.ordinals))
         elif reading.holder.direct:
             whole_only(reading, _shown(reading, ask, model), model)
-        if counter(rows, "removals") != persons.removals:
-            raise _ErasedError("somebody was erased meanwhile")
+        check_nobody_erased(rows, persons.removals)
         limits = (*self._limits(reading), *agreed(rows, core, reading, _shown(reading, ask, model)))
         plan = planned(core, rows, limits, persons.ordinals)
         rule = core.standing.policy.purposes[purpose]

@@ -17,13 +17,13 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from strongroom.durable import sync_folder, write_new
 from strongroom.errors import ConflictError, IntegrityError, KeysError, NotFoundError, StrongroomError, UsageError
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.seal.entropy import random_bytes
@@ -206,7 +206,7 @@ def destroy_slot(slot: Slot, keeper: Keeper) -> None:
     """Destroy a slot: first its key, where that lies elsewhere, then its file."""
     keeper.destroy(slot.head)
     slot.path.unlink(missing_ok=True)
-    _sync_folder(slot.path.parent)
+    sync_folder(slot.path.parent)
 
 
 def read_slot(path: Path) -> Slot:
@@ -242,24 +242,11 @@ def _replace(path: Path, text: str) -> None:
     beside.unlink(missing_ok=True)
     _write_new(beside, text)
     beside.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_new(path: Path, text: str) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, text)
     except FileExistsError:
         raise ConflictError(f"slot {path.name} exists") from None
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from strongroom.durable import sync_folder
 from strongroom.errors import (
     ConflictError,
     IntegrityError,
@@ -129,7 +130,7 @@ class FolderStore:
             for path in (self._root, self._temporary):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(path, 0o700)
-                    _sync_folder(os.path.dirname(path))
+                    sync_folder(os.path.dirname(path))
             self._sweep()
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
@@ -215,7 +216,7 @@ class FolderStore:
             self._open.pop(name, None)
         try:
             os.unlink(path)
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -282,7 +283,7 @@ class FolderStore:
                 os.replace(path, target)
             else:
                 os.link(path, target)
-            _sync_folder(parent)
+            sync_folder(parent)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise ConflictError(f"object {name} exists") from None
         except OSError as error:
@@ -295,7 +296,7 @@ class FolderStore:
         self._make_folders(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        _sync_folder(above)
+        sync_folder(above)
 
     def _walk(self, folder: str, prefix: str) -> Iterator[tuple[str, int]]:
         try:
@@ -325,12 +326,3 @@ class FolderStore:
                     os.unlink(item.path)
                 finally:
                     os.close(file)
-
-
-def _sync_folder(path: str) -> None:
-    """Make the names in a folder durable."""
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from strongroom.durable import sync_folder
 from strongroom.errors import ConflictError, DeniedError, StrongroomError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class _Files:
                     self._published.append(path)
             for folder in {path.parent for path in self._published}:
                 with _telling(folder):
-                    _sync_folder(folder)
+                    sync_folder(folder)
         except BaseException:
             self.withdraw()
             raise
@@ -280,11 +281,3 @@ def _link(handle: int, beside: Path | None, path: Path) -> None:
         os.link(f"/proc/self/fd/{handle}", path.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
