@@ -3,7 +3,7 @@
 What is real: sizes, coins (a key for every export), evidence and verdict. What is simulated: which rows of a file of a
 billion are published; a canary is among them by chance, or by where it stands in the file. Of the innocent, 200,000 are
 weighed with coins of their own; the hundred million have counts drawn from the distribution that coins have, each
-weighed as `evidence` does, and beside them stands the sum over all counts that would accuse, which is no simulation.
+weighed as `verdict` does, and beside them stands the sum over all counts that would accuse, which is no simulation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bench.frame import Report, run
 
 if TYPE_CHECKING:
     from bench.measures import Setting
-    from strongroom.audit.coderow import CodeRow, Offer
-    from strongroom.trace.code import Found
+    from strongroom.evidence.code import Found
+    from strongroom.evidence.coderow import CodeRow, Offer
 
 ROWS, SAMPLE, EXPORTS = 1_000_000_000, 750_000, 10_000
 STRATEGIES = ("intersection", "union", "interleave", "majority", "coin", "minority")
@@ -53,7 +53,7 @@ class Case:
 
 def detection(runs: int, innocents: int, seed: int = 5) -> dict[str, Any]:
     """All measures: shares of `runs` runs (a quarter where a sample is not random), and so many innocent exports."""
-    from strongroom.trace.code import sizes
+    from strongroom.evidence.code import sizes
 
     rng, offers = np.random.default_rng(seed), _offers(sizes(ROWS, colluders=2, sample=SAMPLE))
     took = time.process_time()
@@ -89,13 +89,13 @@ def detection(runs: int, innocents: int, seed: int = 5) -> dict[str, Any]:
 
 
 def _offers(plan: Any) -> tuple[Offer, ...]:
-    from strongroom.audit.coderow import Offer
+    from strongroom.evidence.coderow import Offer
 
     return tuple(Offer(pool, bias, count) for pool, (bias, count) in enumerate(plan.pools.items()))
 
 
 def _row(number: int, offers: tuple[Offer, ...]) -> CodeRow:
-    from strongroom.audit.coderow import CodeRow, row_key
+    from strongroom.evidence.coderow import CodeRow, row_key
 
     name = number.to_bytes(16, "big")
     return CodeRow(ROOM, name, row_key(bytes(range(32)), name), offers)
@@ -162,7 +162,7 @@ def shares(
     case: Case, offers: tuple[Offer, ...], taken: Taken, runs: int, rng: np.random.Generator
 ) -> dict[str, float]:
     """In how many runs a source was named, all sources were, somebody else was; finds on average."""
-    from strongroom.trace.evidence import judge
+    from strongroom.evidence.verdict import judge
 
     named = whole = others = finds = 0
     for _ in range(runs):
@@ -193,7 +193,7 @@ def _published(
     case: Case, sources: list[CodeRow], mixed_in: CodeRow, taken: Numbers, rng: np.random.Generator
 ) -> Found:
     """What is found: of the rows taken, what the sources have and show; a share of them comes from another export."""
-    from strongroom.trace.code import bits, found
+    from strongroom.evidence.code import bits, found
 
     pools = np.repeat(np.arange(len(taken)), [len(one) for one in taken])
     standing = found(pools, np.concatenate(taken))
@@ -233,7 +233,7 @@ def wilson(hits: int, runs: int, z: float = 1.96) -> tuple[float, float]:
 
 def accused_innocents(offers: tuple[Offer, ...], trials: int, rng: np.random.Generator) -> dict[str, Any]:
     """How many innocent exports are accused by samples of each kind, and how likely any of 10,000 is."""
-    from strongroom.trace.evidence import judge
+    from strongroom.evidence.verdict import judge
 
     cases = [Case(1), *[Case(2, name, foreign=FOREIGN) for name in STRATEGIES], Case(2, "union", LOST)]
     accused, weighed, highest, worst = 0, 0, -math.inf, 0.0
@@ -261,8 +261,8 @@ def accused_innocents(offers: tuple[Offer, ...], trials: int, rng: np.random.Gen
 
 def _table(offers: tuple[Offer, ...], sample: Found) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Of an export that holds so many finds of each pool: ln E, and how likely an innocent one does."""
-    from strongroom.trace.code import Counts
-    from strongroom.trace.evidence import log_e
+    from strongroom.evidence.code import Counts
+    from strongroom.evidence.verdict import log_e
 
     most = [int((sample.pools == offer.pool).sum()) for offer in offers]
     held = np.stack([axis.reshape(-1) for axis in np.indices([n + 1 for n in most])], axis=1)
@@ -288,8 +288,8 @@ def _binomial(n: int, p: float) -> npt.NDArray[np.float64]:
 
 def weighing(offers: tuple[Offer, ...], rng: np.random.Generator) -> dict[str, float]:
     """Processor seconds to list an export's canaries, and to weigh 10,000 exports against few and many finds."""
-    from strongroom.trace.code import found, members
-    from strongroom.trace.evidence import judge
+    from strongroom.evidence.code import found, members
+    from strongroom.evidence.verdict import judge
 
     begun = time.process_time()
     held = members(_row(1, offers))

@@ -1,23 +1,18 @@
 """Whoever wants the wrong recipient accused, or none: planted canaries, colluders, rows opened falsely or fitted afterwards."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from evidence_kit import DESIGN, HALF, RARE, STRATEGIES, export, sample_of, whole_offers
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trace"))
-
-from trace_kit import DESIGN, HALF, RARE, STRATEGIES, export, sample_of, whole_offers
-
-from strongroom.audit.coderow import Offer, commit_row, open_row, row_opening
 from strongroom.audit.disclosure import disclose, disclosed_digest
 from strongroom.errors import IntegrityError
-from strongroom.trace.code import count_held, found, members
-from strongroom.trace.evidence import judge, log_e
-from strongroom.trace.opening import Opened, PoolTree, Shown, check_accusation
+from strongroom.evidence.code import count_held, found, members
+from strongroom.evidence.coderow import Offer, commit_row, open_row, row_opening
+from strongroom.evidence.opening import Opened, PoolTree, Shown, check_accusation
+from strongroom.evidence.verdict import judge, log_e
 
 SALT = b"s" * 16
 ISSUED = 5  # few exports: where planting what exists would tell most

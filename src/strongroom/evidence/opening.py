@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.audit.coderow import CodeRow, open_row
 from strongroom.audit.disclosure import disclosed_digest
 from strongroom.audit.tlog import (
     HASH_BYTES,
@@ -35,8 +34,9 @@ from strongroom.audit.tlog import (
     verify_inclusion,
 )
 from strongroom.errors import InputError, IntegrityError, UsageError
-from strongroom.trace.code import Found, found
-from strongroom.trace.evidence import EPSILON, Verdict, judge
+from strongroom.evidence.code import Found, found
+from strongroom.evidence.coderow import CodeRow, open_row
+from strongroom.evidence.verdict import EPSILON, Verdict, judge
 
 FILE_BYTES_MAX = 256 << 20
 _KIND = "strongroom code row opened 1"

@@ -9,7 +9,7 @@ Rules:
 3. The commitment is salted (RFC 9901, as in `disclosure`): it tells nothing of the row.
 4. What is opened is read as strictly as it was written: one text for one row.
 
-What the coins mean is in `trace.code`, what follows from them in `trace.evidence`.
+What the coins mean is in `evidence.code`, what follows from them in `evidence.verdict`.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from evidence_kit import HALF, RARE, ROOM, ROOT, export, whole_offers
 from hypothesis import given
 from hypothesis import strategies as st
-from trace_kit import HALF, RARE, ROOM, ROOT, export, whole_offers
 
-from strongroom.audit.coderow import CodeRow, Offer, row_key
 from strongroom.errors import UsageError
+from strongroom.evidence.code import HITS, bits, count_held, found, members, sizes
+from strongroom.evidence.coderow import CodeRow, Offer, row_key
 from strongroom.seal._hazmat import hchacha20
-from strongroom.trace.code import HITS, bits, count_held, found, members, sizes
 
 places = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=60)
 

@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from trace_kit import DESIGN, HALF, RARE, STRATEGIES, export, sample_of, whole_offers
+from evidence_kit import DESIGN, HALF, RARE, STRATEGIES, export, sample_of, whole_offers
 
-from strongroom.audit.coderow import Offer
 from strongroom.errors import UsageError
-from strongroom.trace.code import BIAS_ONE, HITS, Counts, count_held, found, members
-from strongroom.trace.evidence import DOUBT, HYPOTHESES, holding, judge, log_e
+from strongroom.evidence.code import BIAS_ONE, HITS, Counts, count_held, found, members
+from strongroom.evidence.coderow import Offer
+from strongroom.evidence.verdict import DOUBT, HYPOTHESES, holding, judge, log_e
 
 QUARTER, MOST = 1 << 30, 3 << 30
 

@@ -9,7 +9,7 @@ Rules:
 3. An export is offered the first canaries of each pool, as many as its size asks for. No coin decides how many.
 4. Sizes come from what must be published for the code to speak: so many canaries expected among the published rows.
 
-What was found is weighed in `evidence`; contents of canaries and where they stand in a file are left to others.
+What was found is weighed in `verdict`; contents of canaries and where they stand in a file are left to others.
 
 Sources: G. Tardos, "Optimal probabilistic fingerprint codes", J. ACM 55(2), 2008; K. Nuida et al., discrete biases,
 Designs, Codes and Cryptography 52, 2009.
@@ -26,8 +26,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.audit.coderow import CodeRow
 from strongroom.errors import UsageError
+from strongroom.evidence.coderow import CodeRow
 from strongroom.seal.coins import Throws, heads
 
 BIAS_ONE = 1 << 32

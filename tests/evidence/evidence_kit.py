@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from strongroom.audit.coderow import CodeRow, Offer, row_key
-from strongroom.trace.code import HALF, HITS, RARE, found, members
+from strongroom.evidence.code import HALF, HITS, RARE, found, members
+from strongroom.evidence.coderow import CodeRow, Offer, row_key
 
 ROOT, ROOM = bytes(range(32)), b"r" * 16
 DESIGN = 10_000

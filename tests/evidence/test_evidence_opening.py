@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from evidence_kit import DESIGN, HALF, RARE, ROOM, ROOT, export, sample_of, whole_offers
 from hypothesis import given
 from hypothesis import strategies as st
-from trace_kit import DESIGN, HALF, RARE, ROOM, ROOT, export, sample_of, whole_offers
 
-from strongroom.audit.coderow import CodeRow, Offer, commit_row, open_row, row_key, row_opening
 from strongroom.audit.disclosure import disclose, disclosed_digest
 from strongroom.audit.tlog import leaf_hash, tree_root, verify_inclusion
 from strongroom.errors import InputError, IntegrityError, StrongroomError, UsageError
-from strongroom.trace.code import found
-from strongroom.trace.opening import Opened, PoolTree, Shown, check_accusation, read_opened, write_opened
+from strongroom.evidence.code import found
+from strongroom.evidence.coderow import CodeRow, Offer, commit_row, open_row, row_key, row_opening
+from strongroom.evidence.opening import Opened, PoolTree, Shown, check_accusation, read_opened, write_opened
 
 SALT = b"s" * 16
 

@@ -26,9 +26,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.audit.coderow import CodeRow
 from strongroom.errors import UsageError
-from strongroom.trace.code import BIAS_ONE, Counts, Fits, Found, count_held
+from strongroom.evidence.code import BIAS_ONE, Counts, Fits, Found, count_held
+from strongroom.evidence.coderow import CodeRow
 
 EPSILON = 1e-9
 STRATEGIES = ("union", "interleave", "majority", "coin", "minority")
