@@ -1,0 +1,218 @@
+"""What a trace found, as plain values: counts, names of the schema and of exports, numbers of rows and log entries.
+
+Rules it keeps:
+
+1. No person's value stands in it, and nothing that a value could be taken for: a row is a number.
+2. What a trace was silent about is None or empty. Nothing is filled in for it.
+3. Silence does not accuse: facts that name an export whose evidence is below the bound are refused when they are made.
+4. Whoever has the text of `to_json` makes the same facts, and so the same report, again.
+
+Times are seconds since 1970 (UTC), ids and digests lower-case hex, shares 0 to 1, evidence in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import msgspec
+
+from strongroom.errors import InputError, UsageError
+from strongroom.trace.report.exported import (
+    EPSILON,
+    Accused,
+    Bin,
+    ByCanaries,
+    ByTokens,
+    Excluded,
+    Export,
+    Handful,
+    Weighing,
+)
+from strongroom.trace.report.sampled import (
+    Affected,
+    ClassCount,
+    ColumnFound,
+    Count,
+    Dating,
+    FieldCount,
+    Hex,
+    Interval,
+    Notification,
+    Ours,
+    Sample,
+    SampleFile,
+    Share,
+    Snapshot,
+    TableCount,
+)
+
+__all__ = [
+    "EPSILON",
+    "KIND",
+    "VERSION",
+    "Accused",
+    "Affected",
+    "Bin",
+    "ByCanaries",
+    "ByTokens",
+    "ClassCount",
+    "ColumnFound",
+    "Dating",
+    "Excluded",
+    "Export",
+    "FieldCount",
+    "Handful",
+    "Interval",
+    "Limit",
+    "Notification",
+    "Ours",
+    "Sample",
+    "SampleFile",
+    "Share",
+    "Snapshot",
+    "TableCount",
+    "TraceFacts",
+    "Weighing",
+    "from_json",
+    "to_json",
+]
+
+KIND = "strongroom trace facts"
+VERSION = 1
+FILE_BYTES_MAX = 256 << 20
+_THRESHOLD_SLACK = 1e-6
+
+
+# -- all of it ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What was not possible, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFacts:
+    """All that a trace found.
+
+    Args:
+        room: Name of the room, as the operator calls it.
+        room_id: Its id.
+        at: When the trace ended.
+        sample: What was published.
+        actor: Who traced.
+        purpose: Under which purpose.
+        entry: Number of the trace's first entry in the log.
+        snapshot: Number of the snapshot it was compared with.
+        ours: Is it ours.
+        weighing: How exports were weighed; None where none could be.
+        accused: Exports named as sources, the strongest evidence first.
+        handfuls: Candidates by tokens that accuse nobody.
+        excluded: Exports that cannot be the only source.
+        dating: When it was taken.
+        affected: Who is in it.
+        limits: What was not possible.
+
+    Raises:
+        UsageError: An export is named whose evidence is below the bound, or a number is not finite.
+    """
+
+    room: str
+    room_id: Hex
+    at: float
+    sample: Sample
+    actor: str = ""
+    purpose: str = ""
+    entry: Count | None = None
+    snapshot: Count | None = None
+    ours: Ours | None = None
+    weighing: Weighing | None = None
+    accused: tuple[Accused, ...] = ()
+    handfuls: tuple[Handful, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    dating: Dating | None = None
+    affected: Affected | None = None
+    limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        _finite(self, "facts")
+        for one in self.accused:
+            _reached(one, self.weighing)
+
+
+def _finite(value: Any, place: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{place} is not a finite number", hint="leave out what a trace cannot say.")
+    if is_dataclass(value):
+        for one in fields(value):
+            _finite(getattr(value, one.name), f"{place}.{one.name}")
+    elif isinstance(value, tuple):
+        for number, one in enumerate(value):
+            _finite(one, f"{place}[{number}]")
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            _finite(one, place)
+
+
+def _reached(accused: Accused, weighing: Weighing | None) -> None:
+    """Refuse an accusation that the evidence does not carry, however the threshold was written down."""
+    by_canaries = by_tokens = False
+    epsilon = EPSILON if weighing is None else weighing.epsilon
+    if accused.canaries is not None and weighing is not None:
+        needed = math.log(max(weighing.ever_issued, 1)) - math.log(min(max(epsilon, 1e-300), 1.0))
+        if abs(needed - weighing.threshold) > _THRESHOLD_SLACK:
+            raise UsageError("the threshold of the evidence is not the logarithm of N/ε")
+        by_canaries = accused.canaries.log_e >= weighing.threshold
+    if accused.tokens is not None:
+        by_tokens = accused.tokens.chance <= epsilon and accused.tokens.log_e >= -math.log(max(epsilon, 1e-300))
+    if not (by_canaries or by_tokens):
+        raise UsageError(
+            "an export is named whose evidence is below the bound",
+            hint="below it no export is named: count it unnamed.",
+        )
+
+
+# -- archived ----------------------------------------------------------------------------------------------
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    strongroom: str
+    version: int
+    facts: msgspec.Raw
+
+
+def to_json(facts: TraceFacts) -> bytes:
+    """The facts as one JSON text, UTF-8: the same facts give the same bytes.
+
+    The keys are the names of the dataclasses' fields; a version that takes a key away or changes its meaning has
+    another number.
+    """
+    value = {"strongroom": KIND, "version": VERSION, "facts": facts}
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1) + b"\n"
+
+
+def from_json(data: bytes) -> TraceFacts:
+    """The facts of an archived text.
+
+    Raises:
+        InputError: It is not such a text, or of a version that this program does not know.
+        UsageError: It names an export whose evidence is below the bound.
+    """
+    if len(data) > FILE_BYTES_MAX:
+        raise InputError(f"a file of facts has at most {FILE_BYTES_MAX >> 20} MiB")
+    try:
+        file = msgspec.json.decode(data, type=_File)
+        if file.strongroom != KIND:
+            raise InputError("this file does not hold what a trace found", hint=f"it begins with {KIND!r}.")
+        if file.version != VERSION:
+            raise InputError(f"facts of version {file.version}; this program reads version {VERSION}")
+        return msgspec.json.decode(file.facts, type=TraceFacts)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        place = str(error).rpartition(" - at `")[2].rstrip("`") if " - at `" in str(error) else "the text"
+        raise InputError(f"this file does not hold what a trace found: {place} is not as it must be") from None
