@@ -83,6 +83,8 @@ __all__ = [
 KIND = "strongroom trace facts"
 VERSION = 1
 FILE_BYTES_MAX = 256 << 20
+NUMBER_MAX = 1e15
+EPSILON_MIN, EPSILON_MAX = 1e-30, 1e-3
 _THRESHOLD_SLACK = 1e-6
 
 
@@ -120,7 +122,7 @@ class TraceFacts:
         limits: What was not possible.
 
     Raises:
-        UsageError: An export is named whose evidence is below the bound, or a number is not finite.
+        UsageError: An export is named whose evidence is below the bound, or a number is none.
     """
 
     room: str
@@ -142,13 +144,14 @@ class TraceFacts:
 
     def __post_init__(self) -> None:
         _finite(self, "facts")
+        epsilon = EPSILON if self.weighing is None else _bound(self.weighing)
         for one in self.accused:
-            _reached(one, self.weighing)
+            _reached(one, self.weighing, epsilon)
 
 
 def _finite(value: Any, place: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{place} is not a finite number", hint="leave out what a trace cannot say.")
+    if isinstance(value, float) and not abs(value) <= NUMBER_MAX:
+        raise UsageError(f"{place} is no number that a trace finds", hint="leave out what it cannot say.")
     if is_dataclass(value):
         for one in fields(value):
             _finite(getattr(value, one.name), f"{place}.{one.name}")
@@ -160,17 +163,20 @@ def _finite(value: Any, place: str) -> None:
             _finite(one, place)
 
 
-def _reached(accused: Accused, weighing: Weighing | None) -> None:
-    """Refuse an accusation that the evidence does not carry, however the threshold was written down."""
-    by_canaries = by_tokens = False
-    epsilon = EPSILON if weighing is None else weighing.epsilon
-    if accused.canaries is not None and weighing is not None:
-        needed = math.log(max(weighing.ever_issued, 1)) - math.log(min(max(epsilon, 1e-300), 1.0))
-        if abs(needed - weighing.threshold) > _THRESHOLD_SLACK:
-            raise UsageError("the threshold of the evidence is not the logarithm of N/ε")
-        by_canaries = accused.canaries.log_e >= weighing.threshold
-    if accused.tokens is not None:
-        by_tokens = accused.tokens.chance <= epsilon and accused.tokens.log_e >= -math.log(max(epsilon, 1e-300))
+def _bound(weighing: Weighing) -> float:
+    """The accepted probability of a false accusation, checked against the threshold that is said to follow from it."""
+    if weighing.ever_issued < 1 or not EPSILON_MIN <= weighing.epsilon <= EPSILON_MAX:
+        raise UsageError("exports were weighed for no export, or with a bound of false accusation that is none")
+    if abs(math.log(weighing.ever_issued / weighing.epsilon) - weighing.threshold) > _THRESHOLD_SLACK:
+        raise UsageError("the threshold of the evidence is not the logarithm of N/ε")
+    return weighing.epsilon
+
+
+def _reached(accused: Accused, weighing: Weighing | None, epsilon: float) -> None:
+    """Refuse an accusation that the evidence does not carry."""
+    canaries, tokens = accused.canaries, accused.tokens
+    by_canaries = canaries is not None and weighing is not None and canaries.log_e >= weighing.threshold
+    by_tokens = tokens is not None and tokens.chance <= epsilon and tokens.log_e >= -math.log(epsilon)
     if not (by_canaries or by_tokens):
         raise UsageError(
             "an export is named whose evidence is below the bound",
