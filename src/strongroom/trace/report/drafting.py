@@ -18,6 +18,7 @@ from strongroom.trace.report.words import Contact, Language, Words
 class _Notes:
     draft: str
     left: str
+    one_left: str
     none_left: str
     not_shown: str
     values: str
@@ -30,6 +31,7 @@ _NOTES = {
     "en": _Notes(
         draft="DRAFT. Not sent, and not legal advice: a person who is responsible checks it first.",
         left="{} places are marked that only the controller can fill in.",
+        one_left="One place is marked that only the controller can fill in.",
         none_left="No place is left to be filled in.",
         not_shown="The trace did not show that the sample is this room's: find out first whether there was a breach.",
         values="Of the records it tells kinds and numbers, and no person's value.",
@@ -40,6 +42,7 @@ _NOTES = {
     "zh": _Notes(
         draft="草稿。尚未发出，也不是法律意见：须由负责人先行核对。",
         left="有 {} 处标出的内容只能由处理者填写。",
+        one_left="有 1 处标出的内容只能由处理者填写。",
         none_left="没有待填写之处。",
         not_shown="核对未能表明样本来自本系统。请先确认是否确有泄露发生。",
         values="本文仅说明记录的种类和数量，不含任何个人的具体信息。",
@@ -65,7 +68,8 @@ def draft(title: str, body: Sequence[Node], facts: TraceFacts, language: Languag
     top: list[Child] = [e("p", notes.draft, class_="draft")]
     if not shown_ours(facts):
         top.append(e("p", notes.not_shown, class_="note"))
-    top.append(e("p", notes.left.format(left) if left else notes.none_left, " ", notes.values, class_="soft"))
+    blank_places = (notes.none_left, notes.one_left)[left] if left < 2 else notes.left.format(left)
+    top.append(e("p", blank_places, " ", notes.values, class_="soft"))
     return document(title, top, body, foot(facts) if authority and language == "en" else [], language)
 
 

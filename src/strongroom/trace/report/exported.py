@@ -126,7 +126,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighing:
-    """How exports were weighed by the canaries found (`trace.evidence.Verdict`).
+    """How exports were weighed by the canaries found (`evidence.verdict.Verdict`).
 
     Args:
         ever_issued: N: all exports ever issued.

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from strongroom.trace.report import facts
 
 if TYPE_CHECKING:
+    from strongroom.evidence.verdict import Verdict
     from strongroom.trace import dating as dates
     from strongroom.trace import ours as matches
-    from strongroom.trace.evidence import Verdict
     from strongroom.trace.leak.base import Account
     from strongroom.trace.leak.sample import Description
 
@@ -97,7 +97,7 @@ def weighing(
     """How exports were weighed.
 
     Args:
-        verdict: What `trace.evidence.judge` or `weigh` gives.
+        verdict: What `evidence.verdict.judge` or `weigh` gives.
         others: ln E of the exports that are not accused, in any order: only how many are where is kept.
         finds_digest: `Found.digest`.
         finds_entry: Number of the log entry that has it.

@@ -42,6 +42,7 @@ def authority(facts: TraceFacts, words: Words) -> str:
             "Nature of the breach: Article 33(3)(a)",
             e("p", _KIND_OF_BREACH if shown_ours(facts) else blank("whether personal data was disclosed")),
             e("p", told(said.happened, "what happened, when and how it was noticed")),
+            e("h3", "How it could happen"),
             listed_or_blank(said.causes, "how it could happen, as far as is known"),
             e("h3", "What a trace of the published sample shows"),
             listed(_traced(facts)),

@@ -86,7 +86,8 @@ def document(title: str, top: Iterable[Child], main: Iterable[Child], foot: Iter
         e("title", title),
         _style(),
     )
-    body = e("body", e("header", e("h1", title), top), e("main", main), e("footer", foot))
+    below = list(foot)
+    body = e("body", e("header", e("h1", title), top), e("main", main), e("footer", below) if below else None)
     return "<!DOCTYPE html>\n" + written(e("html", head, body, lang=_LANG[language])) + "\n"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from strongroom.trace.report import shown
 from strongroom.trace.report.facts import Accused, Bin, Dating, Interval, Share, Weighing
 from strongroom.trace.report.markup import Child, Node, e
-from strongroom.trace.report.page import BLUE, GREY, INK, LINE, ORANGE, RED, SHADE, SOFT
+from strongroom.trace.report.page import BLUE, GREY, INK, LINE, ORANGE, PAPER, RED, SHADE, SOFT
 
 WIDTH = 720.0
 NAMED_MAX = 12
@@ -52,7 +52,10 @@ def figure(name: str, title: str, text: str, height: float, shapes: Sequence[Chi
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", fill: str = INK, bold: bool = False) -> Node:
     weight = "700" if bold else None
-    return e("text", text, x=x, y=y, text_anchor=anchor, fill=fill, font_weight=weight)
+    node = e("text", text, x=x, y=y, text_anchor=anchor, fill=fill, font_weight=weight)
+    for name, value in (("paint-order", "stroke"), ("stroke", PAPER), ("stroke-width", "3")):
+        node.set(name, value)  # a rim, where a label crosses a line
+    return node
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, *, stroke: str = LINE, dash: str | None = None) -> Node:
