@@ -1,9 +1,13 @@
 """Facts of a made-up trace, whole and silent, and the words of a made-up controller."""
 
+import dataclasses
 import math
+import re
+from html.parser import HTMLParser
 
+from strongroom.trace.report import drafts, regulator
 from strongroom.trace.report import facts as f
-from strongroom.trace.report.words import from_toml
+from strongroom.trace.report.words import Authority, Contact, Said, Words, from_toml
 
 DAY = 86_400.0
 NOW = 1_793_000_000.0
@@ -139,6 +143,7 @@ kinds = { "persons.mobile" = "mobile number", "cases.charge" = "criminal matter"
 
 [zh]
 controller = "市登记处"
+contact = ["个人信息保护负责人", "dpo@registry.example"]
 happened = "11月27日，有人在论坛上出售含有本处记录的文件。"
 causes = ["提供给研究机构的副本在该机构被盗。"]
 persons = ["居民"]
@@ -152,3 +157,76 @@ kinds = { "persons.mobile" = "手机号码", "cases.charge" = "刑事案件信�
 def words():
     """What a controller says who says everything."""
     return from_toml(WORDS)
+
+
+# -- pages, read by a parser of their own ------------------------------------------------------------------
+
+_NO_TEXT = {"sha256", "id", "commitment", "finds_digest", "room_id", "rank", "state", "exports"}
+
+
+def with_text(value, text, name=""):
+    """The same facts with a text in the place of every name that comes from outside."""
+    if dataclasses.is_dataclass(value):
+        parts = {one.name: with_text(getattr(value, one.name), text, one.name) for one in dataclasses.fields(value)}
+        return type(value)(**parts)
+    if isinstance(value, tuple):
+        return value if name in _NO_TEXT else tuple(with_text(one, text, name) for one in value)
+    if isinstance(value, dict):
+        return {f"{text}{number}": with_text(one, text, name) for number, one in enumerate(value.values())}
+    return text if isinstance(value, str) and value and name not in _NO_TEXT else value
+
+
+def words_with(text):
+    """The words of a controller who says one text everywhere."""
+    contact = Contact(name=text, email=text, phone=text, address=text)
+    several = (text, text)
+    said = Said(
+        controller=text, contact=several, happened=text, causes=several, persons=several, consequences=several, measures=several, proposed=several,
+        advice=several, delay=text, later=several, kinds={"persons.mobile": text, text: text},
+    )  # fmt: skip
+    return Words(controller=contact, officer=contact, authority=Authority(name=text, reference=text), en=said, zh=said)
+
+
+class Page(HTMLParser):
+    """A page as a parser sees it: its elements in order, each with the names of its attributes, and its text."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.values, self.other, self.inside, self.headings, self.parts = [], [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [(tag, name, value) for name, value in attrs]
+        self.inside.append(tag)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if "style" not in self.inside:
+            self.parts.append(data)
+
+    def handle_comment(self, data):
+        self.other.append(data)
+
+    def handle_pi(self, data):
+        self.other.append(data)
+
+    @property
+    def text(self):
+        """All text, white space made one."""
+        return " ".join("".join(self.parts).split())
+
+    @property
+    def ids(self):
+        return [value for _, name, value in self.values if name == "id"]
+
+
+def pages(facts, own):
+    """Every page that can be made of facts, by name."""
+    return {"report.html": regulator.render(facts, own), **drafts.render(facts, own)}

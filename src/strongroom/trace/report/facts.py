@@ -13,6 +13,7 @@ Times are seconds since 1970 (UTC), ids and digests lower-case hex, shares 0 to 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -86,6 +87,7 @@ FILE_BYTES_MAX = 256 << 20
 NUMBER_MAX = 1e15
 EPSILON_MIN, EPSILON_MAX = 1e-30, 1e-3
 _THRESHOLD_SLACK = 1e-6
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 # -- all of it ---------------------------------------------------------------------------------------------
@@ -197,10 +199,22 @@ def to_json(facts: TraceFacts) -> bytes:
     """The facts as one JSON text, UTF-8: the same facts give the same bytes.
 
     The keys are the names of the dataclasses' fields; a version that takes a key away or changes its meaning has
-    another number.
+    another number. Halves of characters, as names of files may have, are U+FFFD in it, as they are on pages.
     """
     value = {"strongroom": KIND, "version": VERSION, "facts": facts}
-    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1) + b"\n"
+    try:
+        text = msgspec.json.encode(value, order="sorted")
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_whole_characters(msgspec.to_builtins(value)), order="sorted")
+    return msgspec.json.format(text, indent=1) + b"\n"
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(one) for key, one in value.items()}
+    return [_whole_characters(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def from_json(data: bytes) -> TraceFacts:

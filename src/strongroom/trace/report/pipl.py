@@ -85,6 +85,9 @@ def _asked(facts: TraceFacts, words: Words, language: Language) -> list[Node]:
 
 def _contact(words: Words, language: Language) -> Node:
     say = PHRASES[language]
+    own = [one for one in words.said(language).contact if one.strip()]
+    if own:
+        return section("contact", say.contact, e("p", [[given(one), e("br")] for one in own]))
     who = words.officer if words.officer.reachable else words.controller
     return section("contact", say.contact, e("p", contact(who, say.contact_missing, language)))
 

@@ -55,6 +55,7 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Args:
         controller: The controller's name in that language; its name otherwise.
+        contact: How to reach it, a line each, in that language; the officer otherwise.
         happened: What happened, beyond what the trace shows.
         causes: Why it could happen.
         persons: Categories of persons concerned: "customers", "patients".
@@ -68,6 +69,7 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     controller: Text = ""
+    contact: Texts = ()
     happened: Text = ""
     causes: Texts = ()
     persons: Texts = ()
