@@ -1,6 +1,7 @@
 """Reports, fuzzed: whatever a name, a number or a file says, a page has the elements it always has, or an error comes out."""
 
 import json
+import math
 
 import report_kit as kit
 from hypothesis import example, given, settings
@@ -88,17 +89,15 @@ def test_any_numbers_are_drawn(dating, share, many):
 
 
 @few
-@given(st.lists(st.floats(-1e12, 22.9), max_size=30), st.integers(1, 10**6), st.floats(1e-12, 1e-3))
+@given(st.lists(st.floats(-1e12, 22.9), max_size=30), st.integers(1, 10**6), st.floats(1e-12, 1e-9))
 def test_any_evidence_is_counted(values, issued, epsilon):
     """Bins hold every export below the threshold once, and the plot stays within its frame."""
-    import math
-
-    threshold = math.log(issued / epsilon)
+    threshold = math.log((issued + len(values)) / epsilon)
     below = [one for one in values if one < threshold]
     bins = filling.bins(below, threshold)
     assert sum(one.exports for one in bins) == len(below)
     assert all(isinstance(one, Bin) and one.low < one.high for one in bins)
-    weighing = Weighing(ever_issued=issued, epsilon=epsilon, threshold=threshold, judged=len(below), unnamed=bins)
+    weighing = Weighing(ever_issued=issued + len(values), epsilon=epsilon, threshold=threshold, judged=len(below), unnamed=bins)
     value = facts.TraceFacts(room="r", room_id="", at=0.0, sample=facts.Sample(name="s"), weighing=weighing)
     found = Page(regulator.render(value, Words()))
     drawn = [float(v) for _, name, v in found.values if name in {"x", "x1", "x2"}]

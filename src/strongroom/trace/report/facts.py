@@ -85,7 +85,7 @@ KIND = "strongroom trace facts"
 VERSION = 1
 FILE_BYTES_MAX = 256 << 20
 NUMBER_MAX = 1e15
-EPSILON_MIN, EPSILON_MAX = 1e-30, 1e-3
+EPSILON_MIN = 1e-30
 _THRESHOLD_SLACK = 1e-6
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -167,8 +167,10 @@ def _finite(value: Any, place: str) -> None:
 
 def _bound(weighing: Weighing) -> float:
     """The accepted probability of a false accusation, checked against the threshold that is said to follow from it."""
-    if weighing.ever_issued < 1 or not EPSILON_MIN <= weighing.epsilon <= EPSILON_MAX:
-        raise UsageError("exports were weighed for no export, or with a bound of false accusation that is none")
+    if not EPSILON_MIN <= weighing.epsilon <= EPSILON:
+        raise UsageError(f"the bound of false accusation is at most {EPSILON:.0e}")
+    if weighing.ever_issued < max(1, weighing.judged + weighing.opened):
+        raise UsageError("more exports were weighed than were ever issued")
     if abs(math.log(weighing.ever_issued / weighing.epsilon) - weighing.threshold) > _THRESHOLD_SLACK:
         raise UsageError("the threshold of the evidence is not the logarithm of N/ε")
     return weighing.epsilon
