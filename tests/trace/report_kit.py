@@ -10,7 +10,7 @@ from strongroom.trace.report import facts as f
 from strongroom.trace.report.words import Authority, Contact, Said, Words, from_toml
 
 DAY = 86_400.0
-NOW = 1_793_000_000.0
+NOW = 1_795_937_600.0
 THRESHOLD = math.log(200 / 1e-9)
 EXPORT = "0f" * 16
 

@@ -80,6 +80,21 @@ def test_a_number_that_is_none_is_refused(number):
 
 
 @pytest.mark.parametrize(
+    ("parts", "place"),
+    [
+        ({"entry": -1}, "facts.entry"),
+        ({"room_id": "no hex"}, "facts.room_id"),
+        ({"ours": facts.Ours(by_one=changed(kit.share(), high=1.5))}, "facts.ours.by_one.high"),
+        ({"sample": facts.Sample(name="x", files=(facts.SampleFile(name="x", rows=np.int64(3)),))}, "facts.sample"),
+    ],
+)
+def test_facts_that_could_not_be_read_again_cannot_be_made(parts, place):
+    """What the archive would refuse is refused when it is made, with its place."""
+    with pytest.raises(UsageError, match=f"{place} is not as it must be"):
+        changed(kit.whole(), **parts)
+
+
+@pytest.mark.parametrize(
     "accused",
     [
         facts.Accused(export=kit.export()),
@@ -172,7 +187,7 @@ def test_the_report_says_what_was_found():
         "At least 88.00 % and at most 93.00 % of 750,000 rows", "One export is named", f"Export {kit.EXPORT}, received by uni-north",
         "research-extract", "max", "3,100,000", "ln E = 98.4 reaches ln(N/ε) = 26.0 (N = 200, ε = 10⁻⁹)", "170 of 291 canaries",
         "3 rows have tokens of persons.person_id", "1204, 1207", "ab" * 32, "Strongest below it, not named11.4", "cd" * 32,
-        "the person is not in it", "sample-1.csv17", "none of them is accused", "The data was taken between 2026-08-25",
+        "the person is not in it", "sample-1.csv17", "none of them is accused", "The data was taken between 2026-09-28",
         "612,345 persons of this room", "40,123", "mobile number", "waits for another person's agreement (approval a-17)",
         "spreadsheets in the archive: their kind is not read", "City Registry", regulator.digest(kit.whole()),
     )  # fmt: skip
@@ -208,6 +223,11 @@ def test_long_lists_are_cut_and_counted():
     )  # fmt: skip
     page = regulator.render(changed(kit.whole(), excluded=many), kit.words())
     assert "9,800 further rows are left out here" in Page(page).text
+    handful = facts.Handful(field="persons.mobile", rows=1, exports=tuple(f"{n:032x}" for n in range(999)), chance=0.9)
+    unknown = changed(kit.sample(), unknown=tuple(f"column {n}" for n in range(1_000)))
+    text = Page(regulator.render(changed(kit.whole(), handfuls=(handful,), sample=unknown), kit.words())).text
+    assert ", and 969 more" in text
+    assert ", and 900 more." in text
     assert len(page) < 200_000
 
 

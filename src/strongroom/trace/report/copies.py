@@ -8,6 +8,7 @@ from strongroom.trace.report.markup import Child, Node, e, given
 from strongroom.trace.report.page import code, listed, names, pairs, prose, section, table
 
 CHANCE_SMALLEST = 1e-30
+CANDIDATES_MAX = 30
 
 _READING = """
 “Named” says that rows of the sample came from that copy. It does not say that the recipient published it: it may have
@@ -119,7 +120,7 @@ def _handfuls(handfuls: tuple[Handful, ...]) -> Node:
         (
             given(one.field),
             shown.count(one.rows),
-            [[", " if number else None, code(export)] for number, export in enumerate(one.exports)],
+            _some(one.exports),
             shown.tiny(one.chance),
         )
         for one in handfuls
@@ -134,6 +135,12 @@ def _handfuls(handfuls: tuple[Handful, ...]) -> Node:
         ),
         table("Candidates by tokens", ("Field", "Rows#", "Candidate exports", "Chance that this is wrong#"), rows),
     )
+
+
+def _some(exports: tuple[str, ...]) -> list[Child]:
+    ids: list[Child] = [[", " if n else None, code(one)] for n, one in enumerate(exports[:CANDIDATES_MAX])]
+    left = len(exports) - CANDIDATES_MAX
+    return [*ids, f", and {left:,} more" if left > 0 else None]
 
 
 def _excluded(excluded: tuple[Excluded, ...]) -> Node:

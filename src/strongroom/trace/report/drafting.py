@@ -70,7 +70,7 @@ def draft(title: str, body: Sequence[Node], facts: TraceFacts, language: Languag
         top.append(e("p", notes.not_shown, class_="note"))
     blank_places = (notes.none_left, notes.one_left)[left] if left < 2 else notes.left.format(left)
     top.append(e("p", blank_places, " ", notes.values, class_="soft"))
-    return document(title, top, body, foot(facts) if authority and language == "en" else [], language)
+    return document(title, top, body, foot(facts, language) if authority else [], language)
 
 
 def shown_ours(facts: TraceFacts) -> bool:

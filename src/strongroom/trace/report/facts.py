@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -124,7 +124,7 @@ class TraceFacts:
         limits: What was not possible.
 
     Raises:
-        UsageError: An export is named whose evidence is below the bound, or a number is none.
+        UsageError: An export is named whose evidence is below the bound, or a value is none that a trace finds.
     """
 
     room: str
@@ -146,6 +146,7 @@ class TraceFacts:
 
     def __post_init__(self) -> None:
         _finite(self, "facts")
+        _fitting(self)
         epsilon = EPSILON if self.weighing is None else _bound(self.weighing)
         for one in self.accused:
             _reached(one, self.weighing, epsilon)
@@ -163,6 +164,16 @@ def _finite(value: Any, place: str) -> None:
     elif isinstance(value, Mapping):
         for one in value.values():
             _finite(one, place)
+
+
+def _fitting(facts: TraceFacts) -> None:
+    """What is made here is what `from_json` takes: an archive that cannot be read again is not written."""
+    for name, kind in get_type_hints(TraceFacts, include_extras=True).items():
+        try:
+            msgspec.convert(msgspec.to_builtins(getattr(facts, name)), kind)
+        except (msgspec.ValidationError, TypeError) as error:
+            place = str(error).rpartition(" - at `$")[2].rstrip("`") if " - at `" in str(error) else ""
+            raise UsageError(f"facts.{name}{place} is not as it must be") from None
 
 
 def _bound(weighing: Weighing) -> float:

@@ -19,7 +19,7 @@ from strongroom.trace.report.sections import (
     who,
     who_in_words,
 )
-from strongroom.trace.report.words import Words
+from strongroom.trace.report.words import Language, Words
 
 _CHECKING = f"""
 The read log only grows, and can be witnessed by others: its entries of exports, of the digest of the canaries found,
@@ -33,6 +33,11 @@ The files of the sample are those of the stated SHA-256.
 This page was made of facts that are kept as JSON ({KIND}, version {VERSION}), whose digest is above: the same facts
 give the same page. Neither holds a value of any person.
 """
+
+_MADE = {
+    "en": ("Made by strongroom from facts with SHA-256 ", ", of ", "."),
+    "zh": ("由 strongroom 根据核对结果生成，SHA-256：", "，时间：", "。"),
+}
 
 
 def render(facts: TraceFacts, words: Words) -> str:
@@ -53,7 +58,7 @@ def render(facts: TraceFacts, words: Words) -> str:
         _checking(facts),
     ]
     top: list[Child] = [_about(facts, words), contents("Contents", body)]
-    return document(f"Report on a published sample: {facts.room}", top, body, foot(facts), "en")
+    return document(f"Report on a published sample: {facts.room}", top, body, foot(facts, "en"), "en")
 
 
 def in_short(facts: TraceFacts) -> Node:
@@ -117,8 +122,7 @@ def digest(facts: TraceFacts) -> str:
     return hashlib.sha256(to_json(facts)).hexdigest()
 
 
-def foot(facts: TraceFacts) -> list[Child]:
-    """What stands below every page that is made of facts."""
-    return [
-        e("p", "Made by strongroom from facts with SHA-256 ", code(digest(facts)), f", of {shown.moment(facts.at)}.")
-    ]
+def foot(facts: TraceFacts, language: Language) -> list[Child]:
+    """What stands below pages whose reader may check the facts."""
+    made, of, stop = _MADE[language]
+    return [e("p", made, code(digest(facts)), of, shown.moment(facts.at), stop)]

@@ -10,6 +10,7 @@ from strongroom.trace.report.markup import Child, Node, e, given
 from strongroom.trace.report.page import code, listed, names, pairs, prose, section, table
 from strongroom.trace.report.words import Words
 
+UNKNOWN_MAX = 100
 _CHANCE = """
 A row of somebody else's list matches by chance at the stated rate. “Not shown” says that chance may explain what
 matches; it does not say that the rows are somebody else's.
@@ -63,8 +64,14 @@ def the_sample(sample: Sample) -> Node:
         if sample.repeated
         else None,
         known if columns else e("p", "No column was recognised as a field of this room."),
-        e("p", "Columns that no field of this room could be: ", names(sample.unknown), ".") if sample.unknown else None,
+        _unknown(sample.unknown) if sample.unknown else None,
     )
+
+
+def _unknown(columns: tuple[str, ...]) -> Node:
+    left = len(columns) - UNKNOWN_MAX
+    more = f", and {left:,} more." if left > 0 else "."
+    return e("p", "Columns that no field of this room could be: ", names(columns[:UNKNOWN_MAX]), more)
 
 
 def _encoding(one: SampleFile) -> str:
