@@ -2,13 +2,8 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "trace"))
-
 import report_kit as kit
 from report_kit import Page, pages
 

@@ -13,6 +13,7 @@ Times are seconds since 1970 (UTC), ids and digests lower-case hex, shares 0 to 
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -170,10 +171,19 @@ def _fitting(facts: TraceFacts) -> None:
     """What is made here is what `from_json` takes: an archive that cannot be read again is not written."""
     for name, kind in get_type_hints(TraceFacts, include_extras=True).items():
         try:
-            msgspec.convert(msgspec.to_builtins(getattr(facts, name)), kind)
+            msgspec.convert(msgspec.to_builtins(getattr(facts, name), enc_hook=_plain), kind)
         except (msgspec.ValidationError, TypeError) as error:
             place = str(error).rpartition(" - at `$")[2].rstrip("`") if " - at `" in str(error) else ""
             raise UsageError(f"facts.{name}{place} is not as it must be") from None
+
+
+def _plain(value: Any) -> int | float:
+    """Numbers of numpy as those of Python."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError
 
 
 def _bound(weighing: Weighing) -> float:
@@ -216,9 +226,9 @@ def to_json(facts: TraceFacts) -> bytes:
     """
     value = {"strongroom": KIND, "version": VERSION, "facts": facts}
     try:
-        text = msgspec.json.encode(value, order="sorted")
+        text = msgspec.json.encode(value, order="sorted", enc_hook=_plain)
     except UnicodeEncodeError:
-        text = msgspec.json.encode(_whole_characters(msgspec.to_builtins(value)), order="sorted")
+        text = msgspec.json.encode(_whole_characters(msgspec.to_builtins(value, enc_hook=_plain)), order="sorted")
     return msgspec.json.format(text, indent=1) + b"\n"
 
 
