@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strongroom.errors import BudgetError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
+from strongroom.keymaster.canaryapi import NewPool
 from strongroom.keymaster.exportapi import ExportPlan
 from strongroom.keymaster.logapi import Which
 from strongroom.keymaster.wanted import Wanted
@@ -35,6 +36,7 @@ ENTRIES = np.zeros((2, 44), np.uint8)
 COLUMN = pa.array(["a", "b"])
 WHICH = Which()
 EXPORT = ExportPlan(("t",), "r", 1)
+POOL = NewPool(1, COLUMN, np.arange(2, dtype=np.uint32), TOKENS, np.zeros((2, 32), np.uint8))
 
 # every call, as the client's methods make it
 METHODS = {
@@ -78,6 +80,8 @@ METHODS = {
     "exports.tokenize": lambda k: k.exports.tokenize(ID, ID, "t", "f", COLUMN)[1],
     "exports.detokenize": lambda k: k.exports.detokenize(ID, ID, "t", "f", COLUMN)[1][1],
     "exports.all": lambda k: k.exports.all("ada"),
+    "canaries.register": lambda k: k.canaries.register(ID, [POOL])[0],
+    "canaries.pools": lambda k: k.canaries.pools("ada"),
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),
     "log_key": lambda k: k.log_key(),

@@ -34,6 +34,7 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.approvals import Asked
+from strongroom.keymaster.canaryapi import NewPool, PoolRecord
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
@@ -58,7 +59,7 @@ U32 = npt.NDArray[np.uint32]
 BOOLS = npt.NDArray[np.bool_]
 
 
-_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes])
+_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes], list[NewPool])
 
 
 class LeaseSaid(msgspec.Struct, frozen=True):
@@ -207,6 +208,9 @@ _ALL = (
         export_id=bytes, table=str, field_name=str, values=pa.Array,
     ),
     _call("exports.all", ACTOR, list[ExportRecord]),
+    # canary persons
+    _call("canaries.register", READING, list[int], pools=list[NewPool]),
+    _call("canaries.pools", ACTOR, list[PoolRecord]),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

@@ -1,8 +1,8 @@
-"""Exports at a keymaster of another host."""
+"""Exports, and the canary persons in them, at a keymaster of another host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from strongroom.keyserver.client_parts import Asker
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D, Released
+    from strongroom.keymaster.canaryapi import NewPool, PoolRecord
     from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
 
 
@@ -69,3 +70,19 @@ class RemoteExports:
         """See `Exports.all`."""
         del actor  # the credential says who
         return cast("list[ExportRecord]", self._ask("exports.all"))
+
+
+class RemoteCanaries:
+    """See `keymaster.canaryapi.Canaries`."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    def register(self, reading_id: bytes, pools: Sequence[NewPool]) -> list[int]:
+        """See `Canaries.register`."""
+        return cast("list[int]", self._ask("canaries.register", reading=reading_id, pools=list(pools)))
+
+    def pools(self, actor: str) -> list[PoolRecord]:
+        """See `Canaries.pools`."""
+        del actor  # the credential says who
+        return cast("list[PoolRecord]", self._ask("canaries.pools"))
