@@ -183,7 +183,10 @@ class EmbeddedCanaries:
         """The pools, by number."""
         source = self._core.state.read() if rows is None else rows
         found = source.execute(f"SELECT {POOL} FROM canary_pool ORDER BY number").fetchall()  # noqa: S608 - own names
-        return [PoolRecord(*row[:4], root=row[4].hex(), leaf=row[5], at=row[6]) for row in found]
+        return [
+            PoolRecord(number, bias, count, persons, root.hex(), leaf, at)
+            for number, bias, count, persons, root, leaf, at in found
+        ]
 
     # -- for the keymaster's own parts ----------------------------------------------------------
     def any(self, rows: Rows | None = None) -> bool:
