@@ -73,7 +73,7 @@ METHODS = {
     "note_sql": lambda k: k.note_sql(ID, ID, "t", ["f"], 1),
     "exports.begin": lambda k: k.exports.begin(ID, EXPORT),
     "exports.add": lambda k: k.exports.add(ID, ID, "t", TOKENS, TOKENS),
-    "exports.start": lambda k: k.exports.start(ID, ID, b""),
+    "exports.start": lambda k: k.exports.start(ID, ID),
     "exports.resume": lambda k: k.exports.resume(ID, ID, EXPORT),
     "exports.release": lambda k: k.exports.release(ID, ID, "t", TOKENS, TOKENS),
     "exports.end": lambda k: k.exports.end(ID, ID, {"t": 1}, bytes(32)),

@@ -96,8 +96,10 @@ def export(
             progress=bar,
             started=_started,
         )
-    if report.wants_canaries and not report.marked:
-        say("warning: the purpose asks for canary persons, and there are none in these files")
+    if report.why_none:
+        say(f"{'weakly marked' if report.marked else 'no canary persons'}: {report.why_none}")
+    if report.names_from:
+        say(f"canary persons among them: a sample of {counted(report.names_from, 'person')} names the recipient")
     if report.absent:
         say(f"named and not there: {counted(report.absent, 'subject')}")
     if as_json:

@@ -230,6 +230,15 @@ class EmbeddedCanaries:
         chosen &= ordinals > 0
         return book.tokens[chosen], ordinals[chosen]
 
+    @property
+    def room_id(self) -> bytes:
+        """The room's id, 16 B."""
+        return self._core.room_id
+
+    def root(self, number: int, count: int) -> bytes:
+        """The root over what commits to the first so many canaries of a pool."""
+        return self.pool(number).root(count)
+
     def pool(self, number: int) -> Pool:
         """A pool with what commits to its contents.
 

@@ -5,8 +5,10 @@ The order, and what holds after each step:
 1. `begin` decides whether this may be exported to that recipient, and gives the export its id. Nothing is noted but a
    refusal.
 2. `add` says which persons stand behind the rows that will be in the files, as often as it takes. Nothing is released.
-3. `start` decides, spends all of them at once, notes one entry, and keeps the ledger's entry, in one transaction.
-4. `release` gives batch keys of rows of those persons, as often as it takes; nobody is charged again.
+3. `start` decides, spends all of them at once, notes one entry, and keeps the ledger's entry, in one transaction. It
+   throws the coins of the canary persons among them, and commits to them in that entry.
+4. `release` gives batch keys of rows of those persons, and of the canaries that the export holds, as often as it takes;
+   nobody is charged again. Other canaries are missing, like whoever was erased.
 5. `end` notes that the files are whole, with the root over their rows.
 
 An export that was cut short between 3 and 5 is taken up again with `resume`, by the same actor, for the same plan.
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Bytes2D, Released
 
 OPEN, ENDED = "open", "ended"
-COMMITMENT_BYTES_MAX = 256
 TABLES_MAX = 64
 WHERE_LENGTH_MAX = 4096
 
@@ -63,8 +64,9 @@ class ExportGrant:
         leaf: Number of its entry in the log.
         remaining: What each budget has left.
         token_key: 32 B, from which the keys of its tokens come; empty for a caller who is not trusted to mask.
-        colluders: How many recipients together its canary persons must withstand; 0 where it has none.
-        sample: In a sample of how many rows.
+        marked: Whether coins were thrown for canary persons among its records.
+        names_from: The smallest sample, in persons, that is expected to name the recipient; 0 where none is.
+        why_none: Why it has no canary persons, or names nobody; else empty.
     """
 
     export_id: bytes
@@ -73,8 +75,9 @@ class ExportGrant:
     leaf: int
     remaining: Mapping[str, int]
     token_key: bytes = field(repr=False)
-    colluders: int
-    sample: int
+    marked: bool
+    names_from: int
+    why_none: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class ExportRecord:
     """One entry of the ledger of exports; times are seconds since 1970. The set of persons stays with the keymaster.
 
     `fields` has the names of what is shown, by table; `root` is hex, empty until the export has ended; `where` is
-    empty for whoever may not read the log.
+    empty for whoever may not read the log. `marked`, `names_from` and `why_none` are those of the grant; `opened` is
+    the number of the entry by which its code row was opened, -1 where it was not.
     """
 
     id: str
@@ -100,6 +104,10 @@ class ExportRecord:
     approval: str
     approver: str
     commitment: str
+    marked: bool
+    names_from: int
+    why_none: str
+    opened: int
     state: str
     records: int
     root: str
@@ -124,16 +132,16 @@ class Exports(Protocol):
     def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
         """Take in the persons behind rows of a table; returns how many distinct ones there are by now.
 
-        Whoever has no secret any more, or is behind no living row, is left out.
+        Whoever has no secret any more, or is behind no living row, is left out. Canary persons are counted here like
+        anybody, and are charged, noted and kept in the ledger's set nowhere.
         """
 
-    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+    def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """Decide, spend and note all that were added; the same export is charged once.
 
         Args:
             reading_id: The reading that it was begun under.
             export_id: The export.
-            commitment: What the canary persons in it are committed to by; empty where there are none.
 
         Raises:
             DeniedError: It needs another person's agreement, or was refused since.
@@ -149,7 +157,7 @@ class Exports(Protocol):
         """
 
     def release(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> Released:
-        """Batch keys of rows of a started export; rows of anybody else are named in `missing`."""
+        """Batch keys of rows of a started export; rows of anybody else, and of canaries not held, are `missing`."""
 
     def end(self, reading_id: bytes, export_id: bytes, records: Mapping[str, int], root: bytes) -> ExportRecord:
         """Note that the files are whole.

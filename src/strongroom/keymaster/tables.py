@@ -92,7 +92,8 @@ CREATE INDEX approval_by_state ON approval (state, expires);
 CREATE TABLE export (id BLOB PRIMARY KEY, leaf INTEGER NOT NULL, actor TEXT NOT NULL, purpose TEXT NOT NULL,
   recipient TEXT NOT NULL, at REAL NOT NULL, snapshot INTEGER NOT NULL, said TEXT NOT NULL, persons INTEGER NOT NULL,
   approval TEXT NOT NULL, approver TEXT NOT NULL, commitment BLOB NOT NULL, digest BLOB NOT NULL, sealed BLOB NOT NULL,
-  state TEXT NOT NULL, records INTEGER NOT NULL, root BLOB, ended REAL, ended_leaf INTEGER) WITHOUT ROWID;
+  state TEXT NOT NULL, records INTEGER NOT NULL, root BLOB, ended REAL, ended_leaf INTEGER,
+  opened INTEGER) WITHOUT ROWID;
 CREATE INDEX export_by_leaf ON export (leaf);
 
 CREATE TABLE canary_pool (number INTEGER PRIMARY KEY, bias INTEGER NOT NULL, count INTEGER NOT NULL,

@@ -32,10 +32,9 @@ class RemoteExports:
         rows = {"table": table, "tokens": tokens, "batches": batches}
         return int(self._ask("exports.add", reading=reading_id, export_id=export_id, **rows))
 
-    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+    def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """See `Exports.start`."""
-        asked = self._ask("exports.start", reading=reading_id, export_id=export_id, commitment=commitment)
-        return cast("ExportGrant", asked)
+        return cast("ExportGrant", self._ask("exports.start", reading=reading_id, export_id=export_id))
 
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """See `Exports.resume`."""
