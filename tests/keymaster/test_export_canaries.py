@@ -209,7 +209,8 @@ def test_a_room_without_enough_canaries_is_told_so(master):
     everybody = np.concatenate([everybody, more.tokens])
     rows = np.concatenate([rows, beside(more_batch, more.tokens)])
     _, export, grant, _ = exported(master, everybody, rows)
-    row = open_row(*(lambda marked: (marked.opening, marked.commitment))(master.exports.ledger.of(export).marked))
+    marked = master.exports.ledger.of(export).marked
+    row = open_row(marked.opening, marked.commitment)
     wanted = sizes(PERSONS, colluders=1, sample=4000).pools[RARE]
     assert [(offer.pool, offer.count) for offer in row.offers] == [(0, 500), (1, wanted - 500)]
     assert grant.names_from == 4000

@@ -81,6 +81,7 @@ METHODS = {
     "exports.detokenize": lambda k: k.exports.detokenize(ID, ID, "t", "f", COLUMN)[1][1],
     "exports.all": lambda k: k.exports.all("ada"),
     "canaries.register": lambda k: k.canaries.register(ID, [POOL])[0],
+    "canaries.hidden": lambda k: k.canaries.hidden(ID, "t", ID, ID).of(TOKENS),
     "canaries.pools": lambda k: k.canaries.pools("ada"),
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),

@@ -26,16 +26,18 @@ from strongroom.evidence.coderow import CodeRow
 from strongroom.keymaster.canaryapi import POOLS_AT_ONCE_MAX, NewPool, PoolRecord
 from strongroom.keymaster.canarypool import Pool, check_pool, open_pool, seal_pool
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasureapi import Buried
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed
 from strongroom.keymaster.seenmaps import bitmap
-from strongroom.keymaster.tombstones import buried_at
+from strongroom.keymaster.tombstones import BURIED_AT_ONCE, buried_at
 from strongroom.keys.rows import Rows, counter, put
 from strongroom.seal.tokens import tokens
 
 VERB = "plant"
 POOL = "number, bias, count, persons, root, leaf, at"
 ATTEMPTS_MAX = 16
+EVERY_BATCH = (1 << 63) - 1
 _NOBODY = np.empty((0, 16), np.uint8)
 
 U8 = npt.NDArray[np.uint8]
@@ -187,6 +189,19 @@ class EmbeddedCanaries:
             PoolRecord(number, bias, count, persons, root.hex(), leaf, at)
             for number, bias, count, persons, root, leaf, at in found
         ]
+
+    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
+        """See `Canaries.hidden`."""
+        reading = self._readings.get(reading_id)
+        if reading.holder.direct or not self.any():
+            return Buried(0, _NOBODY, np.empty(0, np.uint64))
+        self._readings.decide(reading, ("sql", "rows", "aggregate"), table, ())
+        self._readings.within(reading, "sql", table, lambda warrant: warrant.check_counted(table))
+        book = self._known(self._core.state.read())
+        own = np.ascontiguousarray(book.tokens).view("S16")[:, 0]
+        start, end = np.searchsorted(own, low, "left"), np.searchsorted(own, high, "right")
+        some = book.tokens[start : min(int(end), int(start) + BURIED_AT_ONCE)]
+        return Buried(0, some, np.full(len(some), EVERY_BATCH, np.uint64), book.pools)
 
     # -- for the keymaster's own parts ----------------------------------------------------------
     def any(self, rows: Rows | None = None) -> bool:

@@ -8,7 +8,8 @@ The order, and what holds after each step:
 2. They are put like anybody's records. From there on they are indexed, compacted, copied, erased like anybody.
 3. Exports hold those that their coins choose, and lack the others; who asks is told of either like of anybody.
 
-A canary is told from a person by nobody but the keymaster's process: what would do it is not part of this interface.
+Who is a canary the keymaster's process alone knows, but for one thing: a server that counts for others is told which
+records to leave out (`hidden`). Whoever asks a keymaster directly is not told, and counts them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from strongroom.keymaster.erasureapi import Buried
 
 POOLS_AT_ONCE_MAX = 64
 PERSONS_MAX = 4_000_000
@@ -88,6 +91,18 @@ class Canaries(Protocol):
             DeniedError: The purpose does not plant, or nobody else has agreed.
             UsageError: A pool is none: an array of another shape, a number left out, somebody named twice.
             ConflictError: Somebody is a canary already, or has or had records in the room.
+        """
+
+    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
+        """Whose records SQL leaves out of a table, from one token to another, both included: as if they were dead.
+
+        A bounded number: ask on from the last. Nobody where the reading is not a server's, or not for SQL on the table.
+
+        Args:
+            reading_id: The reading.
+            table: Name of the table.
+            low: First token of the range.
+            high: Last token of the range.
         """
 
     def pools(self, actor: str) -> list[PoolRecord]:

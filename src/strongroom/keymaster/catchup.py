@@ -52,7 +52,8 @@ _OTHER = (
 )
 _EXPORTED = (
     "INSERT INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET state = excluded.state, records = excluded.records, root = excluded.root, ended = excluded.ended,"
+    " ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+    " records = excluded.records, root = excluded.root, ended = excluded.ended,"
     " ended_leaf = excluded.ended_leaf, opened = excluded.opened"
 )
 

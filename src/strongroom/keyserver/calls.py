@@ -210,6 +210,7 @@ _ALL = (
     _call("exports.all", ACTOR, list[ExportRecord]),
     # canary persons
     _call("canaries.register", READING, list[int], pools=list[NewPool]),
+    _call("canaries.hidden", READING, Buried, table=str, low=bytes, high=bytes),
     _call("canaries.pools", ACTOR, list[PoolRecord]),
     # log
     _call("publish", ANYBODY, str),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from strongroom.keymaster.api import Bytes2D, Released
     from strongroom.keymaster.canaryapi import NewPool, PoolRecord
+    from strongroom.keymaster.erasureapi import Buried
     from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
 
 
@@ -80,6 +81,10 @@ class RemoteCanaries:
     def register(self, reading_id: bytes, pools: Sequence[NewPool]) -> list[int]:
         """See `Canaries.register`."""
         return cast("list[int]", self._ask("canaries.register", reading=reading_id, pools=list(pools)))
+
+    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
+        """See `Canaries.hidden`."""
+        return cast("Buried", self._ask("canaries.hidden", reading=reading_id, table=table, low=low, high=high))
 
     def pools(self, actor: str) -> list[PoolRecord]:
         """See `Canaries.pools`."""

@@ -156,6 +156,7 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "exports.tokenize": _as_many_as("values"),
     "exports.detokenize": lambda args, answer: all(len(one) == len(args["values"]) for one in answer),
     "canaries.register": _as_many_as("pools"),
+    "canaries.hidden": _buried,
     "log_entries": _log_entries,
     "logs.persons": _touched,
     "erasures.plan": _planned,
