@@ -10,8 +10,7 @@ from strongroom.audit.daymap import day_of
 from strongroom.audit.entry import labels_root, parse_entry
 from strongroom.errors import BudgetError, ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import ENDED, OPEN, ExportPlan
-from strongroom.keymaster.exportmarks import DECIDES
+from strongroom.keymaster.exportapi import DECIDES, ENDED, OPEN, ExportPlan
 from strongroom.keymaster.holder import Holder
 from strongroom.seal.tokens import cmac_column
 

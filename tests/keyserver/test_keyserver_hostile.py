@@ -79,6 +79,8 @@ METHODS = {
     "exports.end": lambda k: k.exports.end(ID, ID, {"t": 1}, bytes(32)),
     "exports.tokenize": lambda k: k.exports.tokenize(ID, ID, "t", "f", COLUMN)[1],
     "exports.detokenize": lambda k: k.exports.detokenize(ID, ID, "t", "f", COLUMN)[1][1],
+    "exports.ask_open": lambda k: k.exports.ask_open("ada", "00", "r"),
+    "exports.open_code": lambda k: k.exports.open_code("ada", "00"),
     "exports.all": lambda k: k.exports.all("ada"),
     "canaries.register": lambda k: k.canaries.register(ID, [POOL])[0],
     "canaries.hidden": lambda k: k.canaries.hidden(ID, "t", ID, ID).of(TOKENS),

@@ -117,7 +117,7 @@ class EmbeddedKeymaster(Closing):
         self._canaries = EmbeddedCanaries(core, self._readings)
         self.canaries: Canaries = self._canaries
         self._releasing = Releasing(core, self._readings, behind)
-        self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries)
+        self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")

@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D, Released
+    from strongroom.keymaster.approvals import Asked
 
 OPEN, ENDED = "open", "ended"
 TABLES_MAX = 64
+DECIDES = "decisions about single people are taken on the copy"
+NAMED = "its subjects are named"
+UNASKED = (DECIDES, NAMED)
+"""Reasons for which no canary persons are asked for."""
 WHERE_LENGTH_MAX = 4096
 
 
@@ -119,6 +124,29 @@ class ExportRecord:
         return {**vars(self), "tables": list(self.tables), "fields": {k: list(v) for k, v in self.fields.items()}}
 
 
+@dataclass(frozen=True)
+class OpenedCode:
+    """The code row of one export, opened for a court.
+
+    Args:
+        export: Id of the export, hex.
+        row: The text that opens it (`evidence.coderow.open_row`).
+        commitment: What the log committed to, 32 B.
+        leaf: Number of the export's entry in the log, which has the commitment.
+        opened: Number of the entry by which it was opened.
+    """
+
+    export: str
+    row: bytes = field(repr=False)
+    commitment: bytes
+    leaf: int
+    opened: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "row": self.row.decode("utf-8"), "commitment": self.commitment.hex()}
+
+
 class Exports(Protocol):
     """The exports of one keymaster. See the module's order."""
 
@@ -185,6 +213,21 @@ class Exports(Protocol):
         """The values behind tokens of an export, and bool[n], true where a row is no token of it or of nobody there.
 
         Under a purpose with the verb detokenize; spent and noted as a release of the persons behind them.
+        """
+
+    def ask_open(self, actor: str, export: str, reason: str) -> Asked:
+        """Ask to open the code row of an export (id in hex) for a court; another person with the act `disclose` agrees.
+
+        Raises:
+            NotFoundError: There is no such export, or it has no code row.
+            ConflictError: It was opened already.
+        """
+
+    def open_code(self, actor: str, export: str) -> OpenedCode:
+        """The code row of an export that two people opened; each time is an entry of the log.
+
+        Raises:
+            DeniedError: The actor has not the act `disclose`, or nobody has agreed.
         """
 
     def all(self, actor: str) -> list[ExportRecord]:

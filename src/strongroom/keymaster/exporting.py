@@ -24,11 +24,15 @@ from pyroaring import BitMap64
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UnavailableError, UsageError
 from strongroom.keymaster.api import Bytes2D, Released
+from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
 from strongroom.keymaster.canaries import EmbeddedCanaries, Which
+from strongroom.keymaster.codeopening import CodeOpening
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exportapi import (
+    DECIDES,
     ENDED,
+    NAMED,
     TABLES_MAX,
     WHERE_LENGTH_MAX,
     ExportGrant,
@@ -37,7 +41,7 @@ from strongroom.keymaster.exportapi import (
 )
 from strongroom.keymaster.exportdeciding import decide_export
 from strongroom.keymaster.exportledger import ExportLedger, Kept, plan_digest
-from strongroom.keymaster.exportmarks import DECIDES, NAMED, Added, Marked, throw
+from strongroom.keymaster.exportmarks import Added, Marked, throw
 from strongroom.keymaster.exporttokens import Tokenising
 from strongroom.keymaster.journal import Labeller, Labels
 from strongroom.keymaster.readings import Reading, Readings
@@ -80,7 +84,9 @@ class _Export:
 class EmbeddedExports:
     """See `keymaster.exportapi.Exports`."""
 
-    def __init__(self, core: Core, readings: Readings, behind: Behind, canaries: EmbeddedCanaries) -> None:
+    def __init__(
+        self, core: Core, readings: Readings, behind: Behind, canaries: EmbeddedCanaries, approvals: Approvals
+    ) -> None:
         self._core = core
         self._canaries = canaries
         self._readings = readings
@@ -89,6 +95,8 @@ class EmbeddedExports:
         self.ledger = ExportLedger(core)
         tokens = Tokenising(core, readings, self.ledger)
         self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
+        opening = CodeOpening(core, approvals, self.ledger)
+        self.ask_open, self.open_code = opening.ask, opening.give
 
     # -- which persons --------------------------------------------------------------------------
     def begin(self, reading_id: bytes, plan: ExportPlan) -> bytes:

@@ -107,12 +107,21 @@ class ExportLedger:
         sql = "UPDATE export SET state = ?, records = ?, root = ?, ended = ?, ended_leaf = ? WHERE id = ?"
         rows.execute(sql, (ENDED, records, root, self._core.journal.now(rows), leaf, export_id))
 
+    def set_opened(self, rows: Rows, export_id: bytes, leaf: int) -> None:
+        """Write by which entry the code row of an export was opened; the first stays."""
+        rows.execute("UPDATE export SET opened = ? WHERE id = ? AND opened IS NULL", (leaf, export_id))
+
     # -- reading --------------------------------------------------------------------------------
     def _row(self, rows: Rows, export_id: bytes) -> Any:
         row = rows.execute(_FIND, (export_id,)).fetchone()
         if row is None:
             raise NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
         return row
+
+    def opened(self, rows: Rows, export_id: bytes) -> int:
+        """The entry by which the code row of an export was opened; -1 if none was."""
+        row = rows.execute("SELECT opened FROM export WHERE id = ?", (export_id,)).fetchone()
+        return -1 if row is None or row[0] is None else int(row[0])
 
     def of(self, export_id: bytes, rows: Rows | None = None) -> Kept:
         """A started export; NotFoundError if there is none."""

@@ -26,8 +26,6 @@ from strongroom.keymaster.seenmaps import bitmap
 from strongroom.purpose.model import CanaryRule
 
 SALT_BYTES = 16
-DECIDES = "decisions about single people are taken on the copy"
-NAMED = "its subjects are named"
 NOBODY = "no canary persons are planted among these records: tokens alone mark this export"
 TOO_FEW = "too few canary persons are planted: even the whole export may not name its recipient"
 

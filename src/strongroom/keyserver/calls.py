@@ -37,7 +37,7 @@ from strongroom.keymaster.approvals import Asked
 from strongroom.keymaster.canaryapi import NewPool, PoolRecord
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
-from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
+from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.identities import IdentityState
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
@@ -207,6 +207,8 @@ _ALL = (
         "exports.detokenize", READING, tuple[pa.Array, BOOLS],
         export_id=bytes, table=str, field_name=str, values=pa.Array,
     ),
+    _call("exports.ask_open", ACTOR, Asked, export=str, reason=str),
+    _call("exports.open_code", ACTOR, OpenedCode, export=str),
     _call("exports.all", ACTOR, list[ExportRecord]),
     # canary persons
     _call("canaries.register", READING, list[int], pools=list[NewPool]),

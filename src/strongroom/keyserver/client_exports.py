@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D, Released
+    from strongroom.keymaster.approvals import Asked
     from strongroom.keymaster.canaryapi import NewPool, PoolRecord
     from strongroom.keymaster.erasureapi import Buried
-    from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
+    from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 
 
 class RemoteExports:
@@ -65,6 +66,16 @@ class RemoteExports:
         said = {"table": table, "field_name": field_name, "values": values}
         found, bad = self._ask("exports.detokenize", reading=reading_id, export_id=export_id, **said)
         return found, bad
+
+    def ask_open(self, actor: str, export: str, reason: str) -> Asked:
+        """See `Exports.ask_open`."""
+        del actor  # the credential says who
+        return cast("Asked", self._ask("exports.ask_open", export=export, reason=reason))
+
+    def open_code(self, actor: str, export: str) -> OpenedCode:
+        """See `Exports.open_code`."""
+        del actor
+        return cast("OpenedCode", self._ask("exports.open_code", export=export))
 
     def all(self, actor: str) -> list[ExportRecord]:
         """See `Exports.all`."""

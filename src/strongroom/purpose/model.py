@@ -30,7 +30,7 @@ TWO_PERSONS = ("plant", "ask-canary")
 """Verbs that always need another person's agreement."""
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
-    "erase", "hold", "actors", "freeze",
+    "erase", "hold", "actors", "freeze", "disclose",
 )  # fmt: skip
 DELAY_DAYS_MAX = 3650
 WINDOWS = ("hour", "day", "month")
