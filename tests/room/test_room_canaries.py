@@ -1,15 +1,17 @@
 """Canary persons in a room: counted nowhere, found like anybody, whatever happened to the runs they lie in."""
 
+import shutil
+
 import pyarrow as pa
 import pytest
 import survey_room
 from planting_kit import PLANTING, register
 from served_room import Served
-from small_room import POLICY, SmallRoom, cases, parcels, person, persons
+from small_room import PASSPHRASE, POLICY, SmallRoom, cases, parcels, person, persons
 from survey_room import people, plainly
 
 import strongroom
-from strongroom.errors import DeniedError
+from strongroom.errors import ConflictError, DeniedError
 from strongroom.evidence.code import HALF, RARE
 
 PEOPLE, FIRST, CANARIES = 300, 500, 60
@@ -147,3 +149,25 @@ def test_whoever_asks_a_keymaster_directly_is_not_told_who_is_hidden(room):
             with opened(room, direct, "lin") as own, own.read(purpose="statistics", reason="yearbook") as desk:
                 with pytest.raises(DeniedError, match="by a server only"):
                     desk.sql("select count(*) n from parcels")
+
+
+def test_a_keymaster_that_is_set_back_has_its_pools_again(room, tmp_path):
+    """Its folder comes home from a copy made before they were registered: the tail beside the objects brings them."""
+    with room.keymaster() as keys:
+        with opened(room, keys, "kit") as own:
+            own.put("persons", persons(PEOPLE))
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+        register(keys, RARE, ["P-000900", "P-000901"])
+        register(keys, HALF, [person(n)["person_id"] for n in range(FIRST, FIRST + CANARIES)], unit=2)
+        with opened(room, keys, "kit") as own:
+            own.put("persons", persons(CANARIES, FIRST))
+        before, tokens = keys.canaries.pools("kit"), keys.canaries.all()
+    shutil.rmtree(room.keys)
+    strongroom.restore_keymaster(room.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
+    with room.keymaster() as keys, opened(room, keys, "kit"):
+        assert keys.canaries.pools("kit") == before
+        assert (keys.canaries.all() == tokens).all()
+        assert keys.canaries.which(tokens).found.all()
+        assert register(keys, RARE, ["P-000910"]) == 2
+        with pytest.raises(ConflictError):
+            register(keys, RARE, ["P-000901"])

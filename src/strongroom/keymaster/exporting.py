@@ -159,7 +159,12 @@ class EmbeddedExports:
                 chosen = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64), assume_unique=True)
                 export.tokens.append(np.ascontiguousarray(found.tokens[chosen]))
                 export.persons |= fresh
-            return len(export.persons) + len(export.canaries.ordinals)
+            return self._counted(export)
+
+    @staticmethod
+    def _counted(export: _Export) -> int:
+        """How many were added, canaries among them: who is counted and who is released must tell nobody apart."""
+        return len(export.persons) + len(export.canaries.ordinals)
 
     # -- spending and noting --------------------------------------------------------------------
     def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
