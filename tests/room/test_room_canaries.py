@@ -11,6 +11,7 @@ from small_room import PASSPHRASE, POLICY, SmallRoom, cases, parcels, person, pe
 from survey_room import people, plainly
 
 import strongroom
+from strongroom.catalog.freshness import leave_act
 from strongroom.errors import ConflictError, DeniedError
 from strongroom.evidence.code import HALF, RARE
 
@@ -160,7 +161,7 @@ def test_a_keymaster_that_is_set_back_has_its_pools_again(room, tmp_path):
         register(keys, RARE, ["P-000900", "P-000901"])
         register(keys, HALF, [person(n)["person_id"] for n in range(FIRST, FIRST + CANARIES)], unit=2)
         with opened(room, keys, "kit") as own:
-            own.put("persons", persons(CANARIES, FIRST))
+            leave_act(own._store, keys, keys.canaries.pools("kit")[-1].leaf)  # as the commit of their put would
         before, tokens = keys.canaries.pools("kit"), keys.canaries.all()
     shutil.rmtree(room.keys)
     strongroom.restore_keymaster(room.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
