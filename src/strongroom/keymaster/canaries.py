@@ -252,7 +252,9 @@ class EmbeddedCanaries:
 
     def root(self, number: int, count: int) -> bytes:
         """The root over what commits to the first so many canaries of a pool."""
-        return self.pool(number).root(count)
+        sql = "SELECT root FROM canary_pool WHERE number = ? AND count = ?"
+        whole = self._core.state.read().execute(sql, (number, count)).fetchone()
+        return self.pool(number).root(count) if whole is None else bytes(whole[0])
 
     def pool(self, number: int) -> Pool:
         """A pool with what commits to its contents.
