@@ -1,5 +1,6 @@
 """Canary persons in a room: counted nowhere, found like anybody, whatever happened to the runs they lie in."""
 
+import csv
 import shutil
 
 import pyarrow as pa
@@ -172,3 +173,50 @@ def test_a_keymaster_that_is_set_back_has_its_pools_again(room, tmp_path):
         assert register(keys, RARE, ["P-000910"]) == 2
         with pytest.raises(ConflictError):
             register(keys, RARE, ["P-000901"])
+
+
+EXPORTING = """
+[roles.sender]
+[actors.sam]
+roles = ["sender"]
+[purposes.extract]
+legal_basis = "research act"
+roles = ["sender"]
+verbs = ["export"]
+tables.persons = { person_id = "plain", birth_year = "plain" }
+tables.parcels = { person_id = "plain", tracking = "plain" }
+export = { recipients = ["uni-north"], budget = { day = 4000 }, canaries = { colluders = 1, sample = 2700 } }
+"""
+
+
+def in_file(path, column="person_id"):
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row[column] for row in csv.DictReader(file)]
+
+
+def test_files_hold_the_people_and_the_export_s_own_canaries_in_every_table(tmp_path, either_keymaster):
+    """Who is in one file is in the other; two exports differ in canaries alone; the report says what names the recipient."""
+    made = SmallRoom(tmp_path / "room")
+    made.create(policy=POLICY + PLANTING + EXPORTING)
+    people, planted = 2800, range(10_000, 10_000 + 1_730)
+    with made.keymaster() as keys:
+        register(keys, RARE, [f"P-{n:06d}" for n in planted])
+        with opened(made, keys, "kit") as own:
+            own.put("persons", pa.concat_tables([persons(people), persons(len(planted), planted[0])]))
+            own.put("parcels", pa.concat_tables([parcels(people, people), parcels_of(planted)]))
+        found = []
+        for name in ("one", "two"):
+            with opened(made, keys, "sam") as own:
+                report = own.export(
+                    ["persons", "parcels"], to=f"{tmp_path / name}/", recipient="uni-north", purpose="extract",
+                    reason="study 9", where="birth_year >= 1900", format="csv",
+                )  # fmt: skip
+            assert (report.persons, report.marked, report.names_from, report.why_none) == (people, True, 2700, "")
+            first, second = (in_file(tmp_path / name / f"{table}.csv") for table in ("persons", "parcels"))
+            assert sorted(first) == sorted(second)
+            assert len(first) == report.records["persons"] == report.records["parcels"]
+            found.append(set(first))
+    everybody = {f"P-{n:06d}" for n in range(people)}
+    assert all(everybody < one for one in found)
+    assert found[0] != found[1]
+    assert all(10 < len(one - everybody) < 60 for one in found)
