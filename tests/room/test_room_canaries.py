@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import survey_room
 from planting_kit import PLANTING, register
+from room_api import Api
 from served_room import Served
 from small_room import PASSPHRASE, POLICY, SmallRoom, cases, parcels, person, persons
 from survey_room import people, plainly
@@ -220,3 +221,19 @@ def test_files_hold_the_people_and_the_export_s_own_canaries_in_every_table(tmp_
     assert all(everybody < one for one in found)
     assert found[0] != found[1]
     assert all(10 < len(one - everybody) < 60 for one in found)
+
+
+def test_through_a_server_in_a_caller_s_name(tmp_path):
+    """Over HTTP counts of open and of sealed fields are of people: what was signed for them is enough."""
+    made = survey_room.SurveyRoom(tmp_path / "room")
+    made.create(policy=survey_room.POLICY + PLANTING.replace("[actors.max]\n", "[actors.boss]\n"))
+    canaries = people(200, seed=9, first=50_000)
+    with made.keymaster() as keys:
+        register(keys, HALF, canaries["person_id"].to_pylist(), by="boss")
+        with opened(made, keys, "kit") as own:
+            own.put("persons", pa.concat_tables([people(), canaries]))
+    text = "select ethnicity, count(*) n from persons group by 1 order by 1"
+    with Api(made) as api, api.of("lin").read(purpose="health", reason="r") as desk:
+        found = [tuple(row.values()) for row in desk.sql(text, persons=survey_room.PEOPLE).to_pylist()]
+        assert found == [row for row in plainly(text) if row[1] >= 20]
+        assert desk.sql("select count(*) n from persons").to_pylist() == [{"n": survey_room.PEOPLE}]
