@@ -201,9 +201,9 @@ class EmbeddedExports:
             return Marked(why_none=DECIDES)
         if export.plan.named:
             return Marked(why_none=NAMED)
-        root = self.ledger.root(self._core.state.read())
-        entropy, persons = self._core.entropy, len(export.persons)
-        return throw(self._canaries, export.id, root, entropy, rule.canaries, persons, export.canaries)
+        root, issued = self.ledger.root(self._core.state.read()), self.ledger.count()
+        sizes = (rule.canaries, len(export.persons), issued)
+        return throw(self._canaries, export.id, root, self._core.entropy, *sizes, export.canaries)
 
     def _labeller(self, reading: Reading) -> Labeller:
         """Makes labels for the day that an entry of now stands in; its key is durable."""

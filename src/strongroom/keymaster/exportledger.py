@@ -118,6 +118,10 @@ class ExportLedger:
             raise NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
         return row
 
+    def count(self) -> int:
+        """How many exports there are."""
+        return int(self._core.state.read().execute("SELECT count(*) FROM export").fetchone()[0])
+
     def opened(self, rows: Rows, export_id: bytes) -> int:
         """The entry by which the code row of an export was opened; -1 if none was."""
         row = rows.execute("SELECT opened FROM export WHERE id = ?", (export_id,)).fetchone()

@@ -26,6 +26,7 @@ from strongroom.keymaster.seenmaps import bitmap
 from strongroom.purpose.model import CanaryRule
 
 SALT_BYTES = 16
+EXPORTS_EXPECTED = 10_000
 NOBODY = "no canary persons are planted among these records: tokens alone mark this export"
 TOO_FEW = "too few canary persons are planted: even the whole export may not name its recipient"
 
@@ -86,6 +87,7 @@ def throw(
     entropy: Callable[[int], bytes],
     rule: CanaryRule,
     persons: int,
+    issued: int,
     added: Added,
 ) -> Marked:
     """Throw the coins of an export.
@@ -97,9 +99,11 @@ def throw(
         entropy: Gives the salt of the commitment.
         rule: What canary persons must withstand.
         persons: How many persons the export has.
+        issued: How many exports the room has issued so far.
         added: The canaries among its records.
     """
-    wanted = sizes(persons, colluders=rule.colluders, sample=rule.sample)
+    exports = max(EXPORTS_EXPECTED, issued + 1)
+    wanted = sizes(persons, colluders=rule.colluders, sample=rule.sample, exports=exports)
     if wanted.why_none is not None:
         return Marked(why_none=wanted.why_none)
     ordinals, numbers = added.columns()
@@ -122,7 +126,7 @@ def throw(
     for pool, bias in biases.items():
         own = int(((offered >> np.uint64(32)) == pool).sum())
         expected[bias] = expected.get(bias, 0.0) + own * bias / BIAS_ONE
-    names_from = smallest_sample(persons, expected, colluders=rule.colluders)
+    names_from = smallest_sample(persons, expected, colluders=rule.colluders, exports=exports)
     salt = entropy(SALT_BYTES)
     return Marked(
         row_opening(row, salt),
