@@ -6,6 +6,8 @@ import canary_pools
 import numpy as np
 import pytest
 from canary_pools import POLICY, agreed_reading, new_pool, planted
+from hypothesis import given
+from hypothesis import strategies as st
 from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put, reopen
 
 from strongroom.audit.entry import parse_entry
@@ -13,6 +15,7 @@ from strongroom.errors import BudgetError, ConflictError, DeniedError, Integrity
 from strongroom.evidence.code import HALF, RARE, members
 from strongroom.evidence.coderow import CodeRow, Offer
 from strongroom.evidence.opening import PoolTree
+from strongroom.keymaster import canarypool
 from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.tables import FORMAT
 from strongroom.purpose.policy import parse_policy
@@ -74,9 +77,9 @@ def test_who_has_records_or_was_registered_or_erased_is_no_canary(master):
     """Somebody who is there already would become false; nothing is registered then, and nothing noted."""
     put(master, identifiers(3))
     planted(master, [new_pool(HALF, 10, "h")], put_only=0)
-    for given in (new_pool(HALF, 3, "p"), new_pool(RARE, 10, "h")):
+    for one in (new_pool(HALF, 3, "p"), new_pool(RARE, 10, "h")):
         with pytest.raises(ConflictError, match="registered already"):
-            master.canaries.register(agreed_reading(master, 10), [new_pool(RARE, 5, "fresh"), given])
+            master.canaries.register(agreed_reading(master, 10), [new_pool(RARE, 5, "fresh"), one])
     assert len(master.canaries.records()) == 1
     assert len(entries(master, "plant")) == 1
 
@@ -117,9 +120,9 @@ def test_another_person_agrees_to_so_many(master):
 def test_a_pool_of_another_shape_is_refused(tmp_path, broken):
     """What cannot be a pool is said so before anything is kept."""
     with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
-        given = canary_pools.replace(new_pool(HALF, 3, "h"), **broken)
+        pool = canary_pools.replace(new_pool(HALF, 3, "h"), **broken)
         with pytest.raises(UsageError):
-            master.canaries.register(agreed_reading(master, 3), [given])
+            master.canaries.register(agreed_reading(master, 3), [pool])
         assert master.canaries.records() == []
 
 
@@ -144,6 +147,22 @@ def test_a_database_of_an_older_format_is_refused_with_its_number(tmp_path):
             rows.execute("UPDATE room SET format = 3")
     with pytest.raises(IntegrityError, match=f"3, and this version reads {FORMAT}"):
         reopen(tmp_path / "keys")
+
+
+@given(st.binary(max_size=300), st.integers(0, 6), st.integers(0, 6))
+def test_a_sealed_text_that_is_no_pool_is_an_integrity_error(rest, persons, count):
+    """Whatever lies sealed under a pool's key: it is a pool of just that length, or refused."""
+    root, room = bytes(32), bytes(16)
+    head = b"strongroom pool 1" + persons.to_bytes(4, "little") + count.to_bytes(4, "little")
+    for plain in (rest, head + rest, head + rest[: 20 * persons + 48 * count]):
+        sealed = canarypool.wrap(canarypool._key(root, 7), plain, canarypool._bound(room, 7))
+        try:
+            pool = canarypool.open_pool(root, room, 7, sealed)
+        except IntegrityError:
+            continue
+        assert canarypool.seal_pool(root, room, 7, pool) != sealed  # another nonce
+        assert (len(pool.tokens), pool.count) == (persons, count)
+        assert len(plain) == len(head) + 20 * persons + 48 * count
 
 
 @pytest.mark.parametrize("verb", ["plant", "ask-canary"])
