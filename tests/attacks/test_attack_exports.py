@@ -79,7 +79,7 @@ def grab(sending, rows):
         reading = keys.begin_reading(actor="ana", purpose="extract", reason="r").reading_id
         export = keys.exports.begin(reading, PLAN)
         assert keys.exports.add(reading, export, "persons", tokens[:10], batches[:10]) == 10
-        keys.exports.start(reading, export, b"")
+        keys.exports.start(reading, export)
         return keys.exports.release(reading, export, "persons", tokens, batches)
 
 
@@ -141,7 +141,7 @@ def captured(served, rows):
     reading = own.begin_reading(actor="ana", purpose="extract", reason="r").reading_id
     export = own.exports.begin(reading, PLAN)
     own.exports.add(reading, export, "persons", tokens, batches)
-    own.exports.start(reading, export, b"")
+    own.exports.start(reading, export)
     return own, reading, export
 
 

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from planting_kit import PLANTING, register
 from room_api import Api
-from small_room import person
+from small_room import POLICY, person
 from test_attack_api import Thief, committed, entries_under, find, get, rows
 
 import strongroom
@@ -328,6 +329,38 @@ def test_whether_one_was_erased_is_told_of_who_was_asked_for(bereft, monkeypatch
         bereft.keys.erasures.erased(reading, b"short")
     monkeypatch.setattr(warrant.Warrant, "check_person", lambda *_: None)  # control
     assert bereft.keys.erasures.erased(reading, bereft.gone[124])
+
+
+@pytest.fixture
+def planted(thief):
+    """Five canaries are registered; a purpose of the caller's lets get and sql both."""
+    keys = thief.api.keys.keymaster
+    text = POLICY.replace('verbs = ["get", "find", "rejects"]', 'verbs = ["get", "find", "rejects", "sql"]\nsql = {}')
+    keys.set_policy("kit", text + PLANTING)
+    register(keys, 1 << 31, [f"P-{n:06d}" for n in range(900, 905)])
+    return thief
+
+
+def hidden(thief, verb, said, actor="ada", table="persons"):
+    """Whom a reading that a caller's request opened is told to leave out of counts."""
+    reading = thief.opened(*thief.request(actor, verb, said)).grant.reading_id
+    return len(thief.keys.canaries.hidden(reading, table, LOW, HIGH).tokens)
+
+
+def test_a_request_for_one_person_tells_nothing_of_who_is_a_canary(planted):
+    """Who signed a count of a table has canaries left out of it; a get tells of nobody, nor does a count of another table."""
+    with pytest.raises(DeniedError, match="another verb"):
+        hidden(planted, "get", get("P-000007"))
+    said = asked.Sql(purpose="statistics", reason="r", query="select sex, count(*) from persons group by sex")
+    assert hidden(planted, "sql", said, "lin") == 5
+    with pytest.raises(DeniedError, match="did not name"):
+        hidden(planted, "sql", said, "lin", "parcels")
+
+
+def test_control_without_the_comparison_a_get_lists_the_canaries(planted, monkeypatch):
+    """Control: the same reading lists all of them when nobody compares."""
+    monkeypatch.setattr(warrant.Warrant, "check_counted", lambda *_: None)
+    assert hidden(planted, "get", get("P-000007")) == 5
 
 
 def told_under_an_erasure(thief):

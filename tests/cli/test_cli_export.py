@@ -96,7 +96,7 @@ def test_the_purpose_that_asks_for_canary_persons_is_told_that_there_are_none(se
     assert sender.run("policy", "--set", "policy.toml", "--actor", "kit").code == 0
     done = sender.run("export", "persons", "--to", "p.csv", *EXTRACT)
     assert done.code == 0, done.err
-    assert "warning: the purpose asks for canary persons, and there are none in these files" in done.err
+    assert "warning: no canary persons in these files: " in done.err
 
 
 def test_tokens_are_made_and_read_a_line_at_a_time(sender):

@@ -10,7 +10,7 @@ from strongroom.audit.daymap import day_of
 from strongroom.audit.entry import labels_root, parse_entry
 from strongroom.errors import BudgetError, ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import ENDED, OPEN, ExportPlan
+from strongroom.keymaster.exportapi import DECIDES, ENDED, OPEN, ExportPlan
 from strongroom.keymaster.holder import Holder
 from strongroom.seal.tokens import cmac_column
 
@@ -92,14 +92,15 @@ def test_one_entry_with_the_root_over_all_persons_then_their_keys(master, count)
     ident, export = begun(master, sealing, batch)
     with pytest.raises(ConflictError):
         master.exports.release(ident, export, "persons", sealing.tokens, beside(batch, sealing.tokens))
-    grant = master.exports.start(ident, export, b"\7" * 32)
+    grant = master.exports.start(ident, export)
     released = master.exports.release(ident, export, "persons", sealing.tokens, beside(batch, sealing.tokens))
     assert grant.persons == count
     assert set(released.keys) == {"identity"}
     assert np.array_equal(released.keys["identity"], sealing.keys["identity"])
     ((leaf, entry),) = entries(master)
     assert (leaf, entry.count, entry.recipient) == (grant.leaf, count, "uni-north")
-    assert entry.extras["commitment"] == (b"\7" * 32).hex()
+    assert "commitment" not in entry.extras
+    assert (grant.marked, grant.names_from, grant.why_none) == (False, 0, DECIDES)
     assert entry.fields == ("person_id", "name", "birth_year")
     core = master._core
     keys = core.journal.day_keys(core.state.read(), day_of(entry))
@@ -112,13 +113,13 @@ def test_a_person_is_charged_once_by_the_same_export_and_by_the_next(master):
     """Started twice, taken up, and exported again under the same purpose: the same persons left in the budget."""
     batch, sealing = put(master, identifiers(5000))
     ident, export = begun(master, sealing, batch)
-    first = master.exports.start(ident, export, b"")
-    assert master.exports.start(ident, export, b"").remaining == first.remaining
+    first = master.exports.start(ident, export)
+    assert master.exports.start(ident, export).remaining == first.remaining
     assert first.remaining["exports/actor/ada/purpose/extract/day"] == 5000
     again = master.exports.resume(reading(master), export, PLAN)
     assert (again.persons, again.leaf) == (5000, first.leaf)
     other, second = begun(master, sealing, batch)
-    assert master.exports.start(other, second, b"").remaining == first.remaining
+    assert master.exports.start(other, second).remaining == first.remaining
 
 
 def test_one_person_too_many_is_refused_before_any_key_and_spends_nothing(master):
@@ -126,7 +127,7 @@ def test_one_person_too_many_is_refused_before_any_key_and_spends_nothing(master
     batch, sealing = put(master, identifiers(10_001))
     ident, export = begun(master, sealing, batch)
     with pytest.raises(BudgetError) as caught:
-        master.exports.start(ident, export, b"")
+        master.exports.start(ident, export)
     assert (caught.value.remaining, caught.value.rule) == (10_000, "exports/actor/ada/purpose/extract/day")
     with pytest.raises(ConflictError):
         master.exports.release(ident, export, "persons", sealing.tokens[:1], beside(batch, sealing.tokens[:1]))
@@ -135,14 +136,14 @@ def test_one_person_too_many_is_refused_before_any_key_and_spends_nothing(master
     fits = reading(master)
     export = master.exports.begin(fits, PLAN)
     master.exports.add(fits, export, "persons", sealing.tokens[:-1], beside(batch, sealing.tokens[:-1]))
-    assert master.exports.start(fits, export, b"").remaining["exports/actor/ada/purpose/extract/day"] == 0
+    assert master.exports.start(fits, export).remaining["exports/actor/ada/purpose/extract/day"] == 0
 
 
 def test_exports_and_reads_are_counted_apart_where_the_room_says_so(master):
     """5,001 persons exported leave the room's budget for reads as it was."""
     batch, sealing = put(master, identifiers(5001))
     ident, export = begun(master, sealing, batch)
-    left = master.exports.start(ident, export, b"").remaining
+    left = master.exports.start(ident, export).remaining
     assert left == {"exports/actor/ada/purpose/extract/day": 4999, "exports/room/day": 44_999}
 
 
@@ -152,7 +153,7 @@ def test_nobody_outside_the_export_is_released(master):
     ident = reading(master)
     export = master.exports.begin(ident, PLAN)
     master.exports.add(ident, export, "persons", sealing.tokens[:50], beside(batch, sealing.tokens[:50]))
-    master.exports.start(ident, export, b"")
+    master.exports.start(ident, export)
     released = master.exports.release(ident, export, "persons", sealing.tokens, beside(batch, sealing.tokens))
     assert released.missing == tuple(range(50, 100))
     assert not released.keys["identity"][50:].any()
@@ -173,7 +174,7 @@ def test_whoever_was_erased_is_not_charged_and_not_released(master):
 
     erase("p-3")
     ident, export = begun(master, sealing, batch)
-    assert master.exports.start(ident, export, b"").persons == 99
+    assert master.exports.start(ident, export).persons == 99
     erase("p-7")
     released = master.exports.release(ident, export, "persons", sealing.tokens, beside(batch, sealing.tokens))
     assert released.missing == (3, 7)
@@ -211,13 +212,14 @@ def test_an_export_needs_the_agreement_that_its_purpose_asks_for(master):
     batch, sealing = put(master, identifiers(11))
     ident, export = begun(master, sealing, batch, "asked")
     with pytest.raises(DeniedError) as caught:
-        master.exports.start(ident, export, b"")
+        master.exports.start(ident, export)
     assert caught.value.rule == "approval.needed"
     asked = master.approvals.ask_read("ada", "asked", 11, "study 9")
     master.approvals.decide("eve", asked.id, agree=True)
     ident, export = begun(master, sealing, batch, "asked", approval=asked.id)
-    grant = master.exports.start(ident, export, b"")
-    assert (grant.colluders, grant.sample) == (3, 900)
+    grant = master.exports.start(ident, export)
+    assert not grant.marked
+    assert "tokens alone mark this export" in grant.why_none
     (record,) = master.exports.all("ada")
     assert (record.approval, record.approver) == (asked.id, "eve")
 
@@ -229,7 +231,7 @@ def test_the_ledger_keeps_who_and_what_and_seals_the_persons(master):
     ident = reading(master)
     export = master.exports.begin(ident, plan)
     master.exports.add(ident, export, "persons", sealing.tokens[:20], beside(batch, sealing.tokens[:20]))
-    master.exports.start(ident, export, b"c" * 32)
+    master.exports.start(ident, export)
     assert master.exports.all("ada")[0].state == OPEN
     record = master.exports.end(ident, export, {"persons": 20}, b"r" * 32)
     assert (record.state, record.records, record.root) == (ENDED, 20, (b"r" * 32).hex())
@@ -250,7 +252,7 @@ def test_an_export_is_taken_up_by_its_own_actor_for_the_same_plan_only(master):
     """Not by another actor, not with another table, not after its end, not after a week; a frozen purpose stops it."""
     batch, sealing = put(master, identifiers(20))
     ident, export = begun(master, sealing, batch)
-    master.exports.start(ident, export, b"")
+    master.exports.start(ident, export)
     with pytest.raises(DeniedError):
         master.exports.resume(reading(master, actor="bob"), export, PLAN)
     with pytest.raises(ConflictError):
@@ -270,7 +272,7 @@ def test_a_week_later_an_export_cannot_be_taken_up(master):
     """Whoever takes so long begins anew, under the policy of that day."""
     batch, sealing = put(master, identifiers(20))
     ident, export = begun(master, sealing, batch)
-    master.exports.start(ident, export, b"")
+    master.exports.start(ident, export)
     master._core.clock.now += 8 * 86400
     with pytest.raises(ConflictError):
         master.exports.resume(reading(master), export, PLAN)
@@ -284,7 +286,7 @@ def test_a_started_export_survives_a_restart(tmp_path):
     with create_keymaster(folder, **more) as master:
         batch, sealing = put(master, identifiers(30))
         ident, export = begun(master, sealing, batch)
-        before = master.exports.start(ident, export, b"")
+        before = master.exports.start(ident, export)
     with reopen(folder, clock) as master:
         ident = reading(master)
         after = master.exports.resume(ident, export, PLAN)
@@ -308,7 +310,7 @@ def test_midnight_between_labels_and_entry_makes_the_labels_anew(master, monkeyp
 
     monkeypatch.setattr(master.exports, "_labeller", slow)
     monkeypatch.setattr("strongroom.keymaster.exporting.ATTEMPTS_MAX", 3)
-    grant = master.exports.start(ident, export, b"")
+    grant = master.exports.start(ident, export)
     ((leaf, entry),) = entries(master)
     assert leaf == grant.leaf
     keys = master._core.journal.day_keys(master._core.state.read(), entry.time // 86_400_000)
@@ -321,5 +323,5 @@ def test_keys_of_two_exports_differ(master):
     keys = set()
     for _ in range(2):
         ident, export = begun(master, sealing, batch)
-        keys.add(master.exports.start(ident, export, b"").token_key)
+        keys.add(master.exports.start(ident, export).token_key)
     assert len(keys) == 2

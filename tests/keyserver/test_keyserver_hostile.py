@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strongroom.errors import BudgetError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
+from strongroom.keymaster.canaryapi import NewPool
 from strongroom.keymaster.exportapi import ExportPlan
 from strongroom.keymaster.logapi import Which
 from strongroom.keymaster.wanted import Wanted
@@ -35,6 +36,7 @@ ENTRIES = np.zeros((2, 44), np.uint8)
 COLUMN = pa.array(["a", "b"])
 WHICH = Which()
 EXPORT = ExportPlan(("t",), "r", 1)
+POOL = NewPool(1, COLUMN, np.arange(2, dtype=np.uint32), TOKENS, np.zeros((2, 32), np.uint8))
 
 # every call, as the client's methods make it
 METHODS = {
@@ -71,13 +73,18 @@ METHODS = {
     "note_sql": lambda k: k.note_sql(ID, ID, "t", ["f"], 1),
     "exports.begin": lambda k: k.exports.begin(ID, EXPORT),
     "exports.add": lambda k: k.exports.add(ID, ID, "t", TOKENS, TOKENS),
-    "exports.start": lambda k: k.exports.start(ID, ID, b""),
+    "exports.start": lambda k: k.exports.start(ID, ID),
     "exports.resume": lambda k: k.exports.resume(ID, ID, EXPORT),
     "exports.release": lambda k: k.exports.release(ID, ID, "t", TOKENS, TOKENS),
     "exports.end": lambda k: k.exports.end(ID, ID, {"t": 1}, bytes(32)),
     "exports.tokenize": lambda k: k.exports.tokenize(ID, ID, "t", "f", COLUMN)[1],
     "exports.detokenize": lambda k: k.exports.detokenize(ID, ID, "t", "f", COLUMN)[1][1],
+    "exports.ask_open": lambda k: k.exports.ask_open("ada", "00", "r"),
+    "exports.open_code": lambda k: k.exports.open_code("ada", "00"),
     "exports.all": lambda k: k.exports.all("ada"),
+    "canaries.register": lambda k: k.canaries.register(ID, [POOL])[0],
+    "canaries.hidden": lambda k: k.canaries.hidden(ID, "t", ID, ID).of(TOKENS),
+    "canaries.pools": lambda k: k.canaries.pools("ada"),
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),
     "log_key": lambda k: k.log_key(),

@@ -34,6 +34,7 @@ from strongroom.cli import (
     keymaster,
     keys,
     log,
+    open_code,
     policy,
     put,
     rejects,
@@ -65,7 +66,7 @@ app = typer.Typer(
 VERBS = (
     create, draft, put, get, find, sql, export, tokens, explain, log, check, compact, copy, restore, rejects,
     erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
-    witness,
+    witness, open_code,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

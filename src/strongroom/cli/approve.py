@@ -82,6 +82,8 @@ def _what(asked: Asked) -> str:
         return f"{said['persons']} persons for {said['purpose']}: {asked.reason}"
     if asked.kind == "unfreeze":
         return f"{said['kind']} {said['name']}: {asked.reason}"
+    if asked.kind == "code-row":
+        return f"opens the code row of export {said['export']}: {asked.reason}"
     if asked.kind == "actors":
         return credential_words(said)
     if asked.kind == "identity":

@@ -29,11 +29,14 @@ from strongroom.cli.common import (
 )
 from strongroom.cli.lines import read_lines
 from strongroom.cli.progress import progress_bar
+from strongroom.keymaster.exportapi import UNASKED
 
 if TYPE_CHECKING:
     from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
 
-HEADINGS = ("id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "tables and fields")
+HEADINGS = (
+    "id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "named by", "tables and fields",
+)  # fmt: skip
 
 
 _Tables = Annotated[list[str], typer.Argument(help="Names of tables: several keep their joins.")]
@@ -96,8 +99,10 @@ def export(
             progress=bar,
             started=_started,
         )
-    if report.wants_canaries and not report.marked:
-        say("warning: the purpose asks for canary persons, and there are none in these files")
+    if report.why_none and report.why_none not in UNASKED:
+        say(f"warning: {'weakly marked' if report.marked else 'no canary persons in these files'}: {report.why_none}")
+    if report.names_from:
+        say(f"canary persons among them: a sample of {counted(report.names_from, 'person')} names the recipient")
     if report.absent:
         say(f"named and not there: {counted(report.absent, 'subject')}")
     if as_json:
@@ -132,7 +137,15 @@ def exports(
 
 def _row(one: ExportRecord) -> tuple[object, ...]:
     shown = "; ".join(f"{table}: {', '.join(names)}" for table, names in one.fields.items())
-    return (one.id, one.recipient, one.purpose, minute(one.at), one.persons, one.records, one.state, shown)
+    counts = (one.persons, one.records, one.state, _named_by(one))
+    return (one.id, one.recipient, one.purpose, minute(one.at), *counts, shown)
+
+
+def _named_by(one: ExportRecord) -> str:
+    """The smallest sample, in persons, that names the recipient by canary persons."""
+    if not one.marked:
+        return "tokens alone"
+    return f"{one.names_from:,} persons" if one.names_from else "few canaries"
 
 
 def add_to(app: typer.Typer) -> None:

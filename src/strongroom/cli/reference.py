@@ -97,6 +97,10 @@ EXAMPLES = {
         ),
     ],
     "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
+    "open-code": [
+        'strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --reason "court, case 9"',
+        "strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --to row.json",
+    ],
     "tokenize": [
         (
             'strongroom tokenize persons mobile --export 89ab… --actor ana --purpose matching --reason "case 9"'

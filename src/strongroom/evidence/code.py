@@ -108,8 +108,7 @@ def sizes(
     if not 0 < sample < math.inf:
         raise UsageError("a sample is a number of rows, or a share of the export below 1")
     published = max(1, min(rows, math.ceil(sample * rows if sample < 1 else sample)))
-    scale = max(1.0, (math.log(exports / 1e-9) + math.log(26)) / _DESIGN_NATS)
-    hits = {bias: scale * found for bias, found in HITS[colluders].items()}
+    hits = _hits(colluders, exports)
     share = sum(hits.values()) / published
     if share > share_max or not rows:
         why = (
@@ -120,6 +119,32 @@ def sizes(
     expected = {bias: math.ceil(found * rows / published) for bias, found in hits.items()}
     pools = {bias: math.ceil(found * rows / published * BIAS_ONE / bias) for bias, found in hits.items()}
     return Sizes(expected, pools, sum(expected.values()) / rows)
+
+
+def smallest_sample(
+    rows: int, members: Mapping[int, float], *, colluders: int = COLLUDERS, exports: int = 10_000
+) -> int | None:
+    """The smallest sample that is expected to name its source.
+
+    Args:
+        rows: Rows of the export (persons, where a person has several).
+        members: Bias → canaries that the export has, or is expected to have.
+        colluders: As for `sizes`.
+        exports: As for `sizes`.
+
+    Returns:
+        So many rows; None where the whole export would not do.
+    """
+    hits = _hits(colluders, exports)
+    if any(members.get(bias, 0.0) < needed for bias, needed in hits.items()):
+        return None
+    return max(math.ceil(needed * rows / members[bias]) for bias, needed in hits.items())
+
+
+def _hits(colluders: int, exports: int) -> dict[int, float]:
+    """Bias → canaries of one export to expect among the published rows, with so many exports issued in all."""
+    scale = max(1.0, (math.log(exports / 1e-9) + math.log(26)) / _DESIGN_NATS)
+    return {bias: scale * found for bias, found in HITS[colluders].items()}
 
 
 def members(row: CodeRow) -> dict[int, U64]:

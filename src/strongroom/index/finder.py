@@ -22,6 +22,7 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.catalog.entries import BlockKeys, ObjectEntry
 from strongroom.errors import IntegrityError
 from strongroom.index.dead import Graves
+from strongroom.index.hidden import Uncounted
 from strongroom.index.records import RecordEntry, parse_record
 from strongroom.index.runreader import RunReader, TailCache
 from strongroom.index.scan import scan
@@ -174,7 +175,7 @@ class Finder:
         hits = dict.fromkeys(zip(keys, sequences.tolist(), ordinals.tolist(), strict=True))
         return [(hit[0], rows[hit]) for hit in hits if hit in rows]
 
-    def live_masks(self, table: Table, graves: Graves | None = None) -> dict[bytes, npt.NDArray[np.bool_]]:
+    def live_masks(self, table: Table, graves: Graves | Uncounted | None = None) -> dict[bytes, npt.NDArray[np.bool_]]:
         """Which entries of each records run are live, by run id: bool[entries], in the run's order.
 
         In a table with many records per person all are that are not dead. In others a run that has each person once and
@@ -182,7 +183,7 @@ class Finder:
 
         Args:
             table: The table.
-            graves: Says what is dead; None where nothing is.
+            graves: Says what is dead, or not counted; None where nothing is.
 
         Raises:
             IntegrityError: A run is not the one that was written.

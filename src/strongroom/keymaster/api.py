@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.keymaster.canaryapi import Canaries
 from strongroom.keymaster.erasureapi import Buried, Erasures
 from strongroom.keymaster.exportapi import Exports
 from strongroom.keymaster.logapi import Logs
@@ -180,6 +181,7 @@ class Keymaster(Protocol):
     logs: Logs
     persons: Persons
     exports: Exports
+    canaries: Canaries
 
     @property
     def credentials(self) -> OwnCredential:

@@ -28,6 +28,7 @@ ID_BYTES = 8
 READ = "read"
 ACT_OF: Mapping[str, str] = {
     "policy": "policy", "schema": "schema", "actors": "actors", "identity": "actors", "unfreeze": "freeze",
+    "code-row": "disclose",
 }  # fmt: skip
 """The act that asking and deciding each kind takes; a read goes by its purpose."""
 

@@ -28,6 +28,7 @@ import numpy as np
 from strongroom.audit.entry import logged
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.keymaster import tail
+from strongroom.keymaster.canaries import count_pools
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.days import take_over
 from strongroom.keymaster.gaps import accept_gap, leap
@@ -50,9 +51,10 @@ _OTHER = (
     "(`strongroom keys restore`) and open the room with it before anything else"
 )
 _EXPORTED = (
-    "INSERT INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-    " state = excluded.state, records = excluded.records, root = excluded.root, ended = excluded.ended,"
-    " ended_leaf = excluded.ended_leaf"
+    "INSERT INTO export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+    " records = excluded.records, root = excluded.root, ended = excluded.ended,"
+    " ended_leaf = excluded.ended_leaf, opened = excluded.opened"
 )
 
 
@@ -194,6 +196,9 @@ class EmbeddedTails:
         heads = [tail.blobs(row, 1, 2, 4) for row in given["head"]]
         rows.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", heads)
         rows.executemany(_EXPORTED, [tail.blobs(row, *tail.EXPORT_BLOBS) for row in given.get("export", ())])
+        pool = "INSERT INTO canary_pool VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        rows.executemany(pool, [tail.blobs(row, *tail.POOL_BLOBS) for row in given["canary_pool"]])
+        count_pools(rows)
         for row in given["schema_version"]:
             rows.execute("INSERT INTO schema_version VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             self._tables(rows, Schema.from_json(row[2]))

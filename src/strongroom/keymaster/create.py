@@ -135,6 +135,7 @@ def _begin(rows: Rows, ring: KeyRing, now: float, random: Callable[[int], bytes]
     _keep(rows, ring, "signing", seed)
     _keep(rows, ring, "replay", random(KEY_BYTES))
     _keep(rows, ring, "exports", random(KEY_BYTES))
+    _keep(rows, ring, "canaries", random(KEY_BYTES))
     rows.execute("INSERT INTO log_key VALUES (1, ?, 0, NULL)", (public,))
 
 

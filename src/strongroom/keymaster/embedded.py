@@ -35,6 +35,8 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.bucketcopies import BucketCopies
+from strongroom.keymaster.canaries import EmbeddedCanaries
+from strongroom.keymaster.canaryapi import Canaries
 from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core, note_own
@@ -112,8 +114,10 @@ class EmbeddedKeymaster(Closing):
         self._lookups = Lookups(core, self._readings)
         self._unlocking = Unlocking(core, self._readings)
         behind = Behind(core)
+        self._canaries = EmbeddedCanaries(core, self._readings)
+        self.canaries: Canaries = self._canaries
         self._releasing = Releasing(core, self._readings, behind)
-        self.exports: Exports = EmbeddedExports(core, self._readings, behind)
+        self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
@@ -149,6 +153,7 @@ class EmbeddedKeymaster(Closing):
             self._publishing.stop()
         finally:
             self._readings.forget()
+            self._canaries.forget()
             core.journal.forget()
             core.standing.forget()
             core.keys.close()

@@ -5,8 +5,10 @@ The order, and what holds after each step:
 1. `begin` decides whether this may be exported to that recipient, and gives the export its id. Nothing is noted but a
    refusal.
 2. `add` says which persons stand behind the rows that will be in the files, as often as it takes. Nothing is released.
-3. `start` decides, spends all of them at once, notes one entry, and keeps the ledger's entry, in one transaction.
-4. `release` gives batch keys of rows of those persons, as often as it takes; nobody is charged again.
+3. `start` decides, spends all of them at once, notes one entry, and keeps the ledger's entry, in one transaction. It
+   throws the coins of the canary persons among them, and commits to them in that entry.
+4. `release` gives batch keys of rows of those persons, and of the canaries that the export holds, as often as it takes;
+   nobody is charged again. Other canaries are missing, like whoever was erased.
 5. `end` notes that the files are whole, with the root over their rows.
 
 An export that was cut short between 3 and 5 is taken up again with `resume`, by the same actor, for the same plan.
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D, Released
+    from strongroom.keymaster.approvals import Asked
 
 OPEN, ENDED = "open", "ended"
-COMMITMENT_BYTES_MAX = 256
 TABLES_MAX = 64
+DECIDES = "decisions about single people are taken on the copy"
+NAMED = "its subjects are named"
+UNASKED = (DECIDES, NAMED)
+"""Reasons for which no canary persons are asked for."""
 WHERE_LENGTH_MAX = 4096
 
 
@@ -63,8 +69,9 @@ class ExportGrant:
         leaf: Number of its entry in the log.
         remaining: What each budget has left.
         token_key: 32 B, from which the keys of its tokens come; empty for a caller who is not trusted to mask.
-        colluders: How many recipients together its canary persons must withstand; 0 where it has none.
-        sample: In a sample of how many rows.
+        marked: Whether coins were thrown for canary persons among its records.
+        names_from: The smallest sample, in persons, that is expected to name the recipient; 0 where none is.
+        why_none: Why it has no canary persons, or names nobody; else empty.
     """
 
     export_id: bytes
@@ -73,8 +80,9 @@ class ExportGrant:
     leaf: int
     remaining: Mapping[str, int]
     token_key: bytes = field(repr=False)
-    colluders: int
-    sample: int
+    marked: bool
+    names_from: int
+    why_none: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class ExportRecord:
     """One entry of the ledger of exports; times are seconds since 1970. The set of persons stays with the keymaster.
 
     `fields` has the names of what is shown, by table; `root` is hex, empty until the export has ended; `where` is
-    empty for whoever may not read the log.
+    empty for whoever may not read the log. `marked`, `names_from` and `why_none` are those of the grant; `opened` is
+    the number of the entry by which its code row was opened, -1 where it was not.
     """
 
     id: str
@@ -100,6 +109,10 @@ class ExportRecord:
     approval: str
     approver: str
     commitment: str
+    marked: bool
+    names_from: int
+    why_none: str
+    opened: int
     state: str
     records: int
     root: str
@@ -109,6 +122,29 @@ class ExportRecord:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**vars(self), "tables": list(self.tables), "fields": {k: list(v) for k, v in self.fields.items()}}
+
+
+@dataclass(frozen=True)
+class OpenedCode:
+    """The code row of one export, opened for a court.
+
+    Args:
+        export: Id of the export, hex.
+        row: The text that opens it (`evidence.coderow.open_row`).
+        commitment: What the log committed to, 32 B.
+        leaf: Number of the export's entry in the log, which has the commitment.
+        opened: Number of the entry by which it was opened.
+    """
+
+    export: str
+    row: bytes = field(repr=False)
+    commitment: bytes
+    leaf: int
+    opened: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "row": self.row.decode("utf-8"), "commitment": self.commitment.hex()}
 
 
 class Exports(Protocol):
@@ -124,16 +160,16 @@ class Exports(Protocol):
     def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
         """Take in the persons behind rows of a table; returns how many distinct ones there are by now.
 
-        Whoever has no secret any more, or is behind no living row, is left out.
+        Whoever has no secret any more, or is behind no living row, is left out. Canary persons are counted here like
+        anybody, and are charged, noted and kept in the ledger's set nowhere.
         """
 
-    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+    def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """Decide, spend and note all that were added; the same export is charged once.
 
         Args:
             reading_id: The reading that it was begun under.
             export_id: The export.
-            commitment: What the canary persons in it are committed to by; empty where there are none.
 
         Raises:
             DeniedError: It needs another person's agreement, or was refused since.
@@ -149,7 +185,7 @@ class Exports(Protocol):
         """
 
     def release(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> Released:
-        """Batch keys of rows of a started export; rows of anybody else are named in `missing`."""
+        """Batch keys of rows of a started export; rows of anybody else, and of canaries not held, are `missing`."""
 
     def end(self, reading_id: bytes, export_id: bytes, records: Mapping[str, int], root: bytes) -> ExportRecord:
         """Note that the files are whole.
@@ -177,6 +213,21 @@ class Exports(Protocol):
         """The values behind tokens of an export, and bool[n], true where a row is no token of it or of nobody there.
 
         Under a purpose with the verb detokenize; spent and noted as a release of the persons behind them.
+        """
+
+    def ask_open(self, actor: str, export: str, reason: str) -> Asked:
+        """Ask to open the code row of an export (id in hex) for a court; another person with the act `disclose` agrees.
+
+        Raises:
+            NotFoundError: There is no such export, or it has no code row.
+            ConflictError: It was opened already.
+        """
+
+    def open_code(self, actor: str, export: str) -> OpenedCode:
+        """The code row of an export that two people opened; each time is an entry of the log.
+
+        Raises:
+            DeniedError: The actor has not the act `disclose`, or nobody has agreed.
         """
 
     def all(self, actor: str) -> list[ExportRecord]:

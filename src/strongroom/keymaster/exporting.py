@@ -7,7 +7,9 @@ Rules it keeps:
 2. Keys go out for persons of that set, rows of committed batches, classes that the purpose shows, under the reading
    that began or took up the export, until it ends or its time is over.
 3. An export is charged once, however often it is taken up; it is taken up by the same actor for the same plan.
-4. The set of persons, and the condition they were chosen by, lie sealed under a key of the export's own.
+4. The set of persons, the condition they were chosen by, and its canaries lie sealed under a key of the export's own.
+5. Canary persons are nobody: not charged, not noted, not in the set. Those that the export's coins chose are released
+   with it, all others are missing, as who was erased is (`exportmarks`).
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ from pyroaring import BitMap64
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UnavailableError, UsageError
 from strongroom.keymaster.api import Bytes2D, Released
+from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
+from strongroom.keymaster.canaries import EmbeddedCanaries, Which
+from strongroom.keymaster.codeopening import CodeOpening
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exportapi import (
-    COMMITMENT_BYTES_MAX,
+    DECIDES,
     ENDED,
+    NAMED,
     TABLES_MAX,
     WHERE_LENGTH_MAX,
     ExportGrant,
@@ -35,6 +41,7 @@ from strongroom.keymaster.exportapi import (
 )
 from strongroom.keymaster.exportdeciding import decide_export
 from strongroom.keymaster.exportledger import ExportLedger, Kept, plan_digest
+from strongroom.keymaster.exportmarks import Added, Marked, throw
 from strongroom.keymaster.exporttokens import Tokenising
 from strongroom.keymaster.journal import Labeller, Labels
 from strongroom.keymaster.readings import Reading, Readings
@@ -64,6 +71,8 @@ class _Export:
     plan: ExportPlan
     persons: BitMap64 = field(default_factory=BitMap64, repr=False)
     tokens: list[Bytes2D] = field(default_factory=list, repr=False)
+    canaries: Added = field(default_factory=Added, repr=False)
+    held: BitMap64 = field(default_factory=BitMap64, repr=False)
     leaf: int = -1
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -75,14 +84,19 @@ class _Export:
 class EmbeddedExports:
     """See `keymaster.exportapi.Exports`."""
 
-    def __init__(self, core: Core, readings: Readings, behind: Behind) -> None:
+    def __init__(
+        self, core: Core, readings: Readings, behind: Behind, canaries: EmbeddedCanaries, approvals: Approvals
+    ) -> None:
         self._core = core
+        self._canaries = canaries
         self._readings = readings
         self._behind = behind
         self._open: dict[bytes, _Export] = {}
         self.ledger = ExportLedger(core)
         tokens = Tokenising(core, readings, self.ledger)
         self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
+        opening = CodeOpening(core, approvals, self.ledger)
+        self.ask_open, self.open_code = opening.ask, opening.give
 
     # -- which persons --------------------------------------------------------------------------
     def begin(self, reading_id: bytes, plan: ExportPlan) -> bytes:
@@ -133,7 +147,10 @@ class EmbeddedExports:
         model = core.standing.schema.table(table)
         self._behind.check_batches(core.state.read(), batches, model)
         found = self._behind.persons(tokens, batches, model)
+        which = self._canaries.which(found.tokens)
         with export.lock:
+            if which.found.any():
+                found = _without(found, which, export.canaries)
             fresh = bitmap(found.ordinals) - export.persons
             if len(export.persons) + len(fresh) > EXPORT_PERSONS_MAX:
                 raise UsageError(f"an export has at most {EXPORT_PERSONS_MAX:,} persons", hint="cut it by --where")
@@ -142,26 +159,30 @@ class EmbeddedExports:
                 chosen = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64), assume_unique=True)
                 export.tokens.append(np.ascontiguousarray(found.tokens[chosen]))
                 export.persons |= fresh
-            return len(export.persons)
+            return self._counted(export)
+
+    @staticmethod
+    def _counted(export: _Export) -> int:
+        """How many were added, canaries among them: who is counted and who is released must tell nobody apart."""
+        return len(export.persons) + len(export.canaries.ordinals)
 
     # -- spending and noting --------------------------------------------------------------------
-    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+    def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """See `Exports.start`."""
         reading, export = self._of(reading_id, export_id)
         core = self._core
-        if len(commitment) > COMMITMENT_BYTES_MAX:
-            raise UsageError(f"a commitment has at most {COMMITMENT_BYTES_MAX} bytes")
         core.standing.refresh()
         with export.lock:
             if export.started:
                 return self._grant(reading, self.ledger.of(export_id))
+            marked = self._throw(reading, export)
             tokens = np.concatenate([np.empty((0, 16), np.uint8), *export.tokens])
             said = {**reading.said(), "table": export.plan.tables[0]}
             for _ in range(ATTEMPTS_MAX):
                 labels = self._labeller(reading)(tokens)
 
                 def work(rows: Rows, labels: Labels = labels) -> Answer:
-                    return self._start(rows, reading, export, commitment, labels)
+                    return self._start(rows, reading, export, marked, labels)
 
                 with suppress(_DayEndedError):
                     core.act(VERB, reading.actor, work, **said)
@@ -170,8 +191,19 @@ class EmbeddedExports:
                 raise UnavailableError("the day does not end: ask again")
             kept = self.ledger.of(export_id)
             export.leaf = kept.leaf
-            export.tokens = []
+            export.held, export.tokens, export.canaries = marked.held, [], Added()
         return self._grant(reading, kept)
+
+    def _throw(self, reading: Reading, export: _Export) -> Marked:
+        """The canary persons of an export that is about to start."""
+        rule = self._core.standing.policy.purposes[reading.purpose.name].export
+        if rule is None or rule.canaries is None:
+            return Marked(why_none=DECIDES)
+        if export.plan.named:
+            return Marked(why_none=NAMED)
+        root, issued = self.ledger.root(self._core.state.read()), self.ledger.count()
+        sizes = (rule.canaries, len(export.persons), issued)
+        return throw(self._canaries, export.id, root, self._core.entropy, *sizes, export.canaries)
 
     def _labeller(self, reading: Reading) -> Labeller:
         """Makes labels for the day that an entry of now stands in; its key is durable."""
@@ -180,7 +212,7 @@ class EmbeddedExports:
         made: Labeller = core.run(lambda rows: core.journal.labeller(rows, delay))
         return made
 
-    def _start(self, rows: Rows, reading: Reading, export: _Export, commitment: bytes, labels: Labels) -> Answer:
+    def _start(self, rows: Rows, reading: Reading, export: _Export, marked: Marked, labels: Labels) -> Answer:
         core, plan, purpose = self._core, export.plan, reading.purpose.name
         allowed = decide_export(core, reading, plan)
         if labels.day != core.journal.label_day(rows, core.standing.policy.purposes[purpose].delay_days):
@@ -189,7 +221,7 @@ class EmbeddedExports:
         rules = (*rules, *agreed(rows, core, reading, allowed.sealed))
         spend = planned(core, rows, rules, export.persons)
         tables = {"tables": ",".join(plan.tables), "as": ",".join(allowed.words)}
-        marks = {"commitment": commitment.hex()} if commitment else {}
+        marks = {"commitment": marked.commitment.hex()} if marked.commitment else {}
         entry = core.journal.entry(
             rows,
             VERB,
@@ -208,13 +240,11 @@ class EmbeddedExports:
         leaf = core.journal.note(rows, entry)
         if len(export.persons):
             core.journal.keep_labels(rows, leaf, labels)
-        kept = Kept(export.id, leaf, reading.actor, purpose, plan, allowed.fields, len(export.persons), commitment)
+        kept = Kept(export.id, leaf, reading.actor, purpose, plan, allowed.fields, len(export.persons), marked)
         self.ledger.keep(rows, kept, export.persons, reading.leave.approval, spend.remaining)
         return {"leaf": leaf}
 
     def _grant(self, reading: Reading, kept: Kept) -> ExportGrant:
-        rule = self._core.standing.policy.purposes[kept.purpose].export
-        canaries = None if rule is None else rule.canaries
         return ExportGrant(
             kept.id,
             kept.plan.snapshot,
@@ -222,8 +252,9 @@ class EmbeddedExports:
             kept.leaf,
             kept.remaining,
             b"" if reading.holder.direct else self.ledger.token_key(kept.id),
-            0 if canaries is None else canaries.colluders,
-            0 if canaries is None else canaries.sample,
+            bool(kept.marked.commitment),
+            kept.marked.names_from,
+            kept.marked.why_none,
         )
 
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
@@ -248,7 +279,8 @@ class EmbeddedExports:
         core.act("resume", reading.actor, work, **reading.said(), table=plan.tables[0])
         kept = self.ledger.of(export_id)
         self._open.pop(export_id, None)
-        self._keep(_Export(export_id, reading_id, plan, self.ledger.persons_of(export_id), [], kept.leaf))
+        persons, held = self.ledger.persons_of(export_id), kept.marked.held
+        self._keep(_Export(export_id, reading_id, plan, persons, held=held, leaf=kept.leaf))
         return self._grant(reading, kept)
 
     # -- releasing ------------------------------------------------------------------------------
@@ -275,8 +307,8 @@ class EmbeddedExports:
 
     @staticmethod
     def _only(export: _Export, behind: PersonsBehind) -> PersonsBehind:
-        """Those of the export's persons; nobody else is found."""
-        others = bitmap(behind.ordinals) - export.persons
+        """Those of the export's persons, and the canaries it holds; nobody else is found."""
+        others = bitmap(behind.ordinals) - export.persons - export.held
         if not others:
             return behind
         outside = np.isin(behind.row_ordinals, np.asarray(others.to_array(), np.uint64))
@@ -320,6 +352,17 @@ def _check(plan: ExportPlan) -> None:
         raise UsageError(f"a condition has at most {WHERE_LENGTH_MAX} characters")
     if bool(plan.where) != bool(plan.where_fields) or (plan.named and plan.where):
         raise UsageError("an export is of named subjects, or of those that a condition on open fields chooses")
+
+
+def _without(found: PersonsBehind, which: Which, added: Added) -> PersonsBehind:
+    """The persons who are no canaries; those who are go into `added`."""
+    people, ordinals = ~which.found, np.asarray(found.ordinals, np.uint64)
+    canaries = Which(which.pool[which.found], which.number[which.found], which.found[which.found])
+    added.add(ordinals[which.found], canaries)
+    kept = ordinals[people].tolist()
+    return PersonsBehind(
+        found.removals, found.found, found.secrets, kept, found.tokens[people], found.row_ordinals
+    )
 
 
 def _check_rows(tokens: Bytes2D, batches: Bytes2D) -> None:

@@ -36,7 +36,7 @@ from strongroom.errors import (
 )
 from strongroom.keymaster.state import State
 from strongroom.keymaster.state_sqlite import Cut, open_cut
-from strongroom.keymaster.tables import FORMAT, TABLES
+from strongroom.keymaster.tables import TABLES, check_format
 from strongroom.keys.rows import CountedRows, Rows
 from strongroom.turns import aside
 
@@ -151,8 +151,7 @@ class PostgresState(State):
         state = cls(url)
         try:
             row = state.read().execute("SELECT format FROM room").fetchone()
-            if row is None or row[0] != FORMAT:
-                raise IntegrityError("the keymaster's database is of another format")
+            check_format(row)
         except BaseException:
             state.close()
             raise

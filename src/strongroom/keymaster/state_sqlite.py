@@ -20,7 +20,7 @@ from typing import Any
 
 from strongroom.errors import ConflictError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.state import State
-from strongroom.keymaster.tables import FORMAT, TABLES
+from strongroom.keymaster.tables import TABLES, check_format
 from strongroom.keys.rows import CountedRows, Rows
 from strongroom.turns import aside
 
@@ -116,8 +116,7 @@ class SqliteState(State):
             raise IntegrityError("the keymaster's folder has no database")
         state = cls(path)
         row = state._writer.execute("SELECT format FROM room").fetchone()
-        if row is None or row[0] != FORMAT:
-            raise IntegrityError("the keymaster's database is of another format")
+        check_format(row)
         return state
 
     def _connect(self) -> _Connection:

@@ -5,14 +5,18 @@ counts, ids, and which schema and policy are in force. Keys lie wrapped, reasons
 kept to what PostgreSQL says alike.
 """
 
+from typing import Any
+
+from strongroom.errors import IntegrityError
 from strongroom.keys.rows import PAGE_TABLES
 
-FORMAT = 3
+FORMAT = 4
 
 TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
-  ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0);
+  ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0),
+  ('canaries', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -88,8 +92,13 @@ CREATE INDEX approval_by_state ON approval (state, expires);
 CREATE TABLE export (id BLOB PRIMARY KEY, leaf INTEGER NOT NULL, actor TEXT NOT NULL, purpose TEXT NOT NULL,
   recipient TEXT NOT NULL, at REAL NOT NULL, snapshot INTEGER NOT NULL, said TEXT NOT NULL, persons INTEGER NOT NULL,
   approval TEXT NOT NULL, approver TEXT NOT NULL, commitment BLOB NOT NULL, digest BLOB NOT NULL, sealed BLOB NOT NULL,
-  state TEXT NOT NULL, records INTEGER NOT NULL, root BLOB, ended REAL, ended_leaf INTEGER) WITHOUT ROWID;
+  state TEXT NOT NULL, records INTEGER NOT NULL, root BLOB, ended REAL, ended_leaf INTEGER,
+  opened INTEGER) WITHOUT ROWID;
 CREATE INDEX export_by_leaf ON export (leaf);
+
+CREATE TABLE canary_pool (number INTEGER PRIMARY KEY, bias INTEGER NOT NULL, count INTEGER NOT NULL,
+  persons INTEGER NOT NULL, root BLOB NOT NULL, leaf INTEGER NOT NULL, at REAL NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX canary_pool_by_leaf ON canary_pool (leaf);
 
 CREATE TABLE review (id TEXT PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL, closed_by TEXT, closed REAL, closed_month BLOB,
@@ -127,3 +136,18 @@ CREATE TABLE day_part (day INTEGER NOT NULL, part INTEGER NOT NULL, sealed BLOB 
   PRIMARY KEY (day, part)) WITHOUT ROWID;
 CREATE TABLE leaf_reason (leaf INTEGER PRIMARY KEY, month BLOB NOT NULL, sealed BLOB NOT NULL);
 """  # noqa: S608 - the only part put in is another constant of this project
+
+
+def check_format(row: Any) -> None:
+    """Check the row (format,) of a database that is opened.
+
+    Raises:
+        IntegrityError: There is none, or it is of another format.
+    """
+    if row is None:
+        raise IntegrityError("the keymaster's database names no room")
+    if row[0] != FORMAT:
+        raise IntegrityError(
+            f"the keymaster's database is of another format: {row[0]}, and this version reads {FORMAT}",
+            hint="open it with the version of strongroom that made it; formats are not migrated",
+        )

@@ -3,8 +3,8 @@
 A piece is canonical JSON, compressed (zlib), then wrapped (AES-256-GCM) under the replay key with room, start and end
 as associated data. It holds the bytes of its entries and the rows that they wrote, as far as a keymaster without them
 would do harm: tombstones and erasures, all holds in force, credentials and identities, freezes and reviews, schema and
-policy texts, head rows, the ledger of exports, counts of what was spent in the slots it covers, and the counters that
-must never go back. It holds no key, no label and no reason.
+policy texts, head rows, the ledger of exports, pools of canary persons as they lie sealed, counts of what was spent in
+the slots it covers, and the counters that must never go back. It holds no key, no label and no reason.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ from strongroom.seal.wrap import unwrap, wrap
 
 LEAVES_MAX = 20_000
 TOMBSTONES_MAX = 200_000
+POOL_BYTES_MAX = 64 << 20
 PLAIN_BYTES_MAX = 1 << 30
 CREDENTIAL = "id, actor, public_key, networks, purposes, server, budgets, made, expires, revoked"
 IDENTITY = "id, kind, name, actor, said, networks, purposes, hours, signs, made, expires, revoked"
 EXPORT = (
     "id, leaf, actor, purpose, recipient, at, snapshot, said, persons, approval, approver, commitment, digest, sealed,"
-    " state, records, root, ended, ended_leaf"
+    " state, records, root, ended, ended_leaf, opened"
 )
+POOL = "number, bias, count, persons, root, leaf, at, sealed"
+POOL_BLOBS = (4, 7)
 EXPORT_BLOBS = (0, 11, 12, 13, 16)
 COUNTERS = ("batch", "ordinal", "generation")
-_VERSION = 2
-_SPANS = "(leaf >= ? AND leaf < ?) OR (ended_leaf >= ? AND ended_leaf < ?)"
+_VERSION = 3
+_SPANS = "(leaf >= ? AND leaf < ?) OR (ended_leaf >= ? AND ended_leaf < ?) OR (opened >= ? AND opened < ?)"
 _WITH_ROWS = (b'"act":"commit"', b'"act":"schema"', b'"act":"policy"')
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
@@ -130,14 +133,17 @@ def open_piece(core: Core, name: str, sealed: bytes) -> Content:
 
 
 def _end(rows: Rows, start: int, size: int) -> int:
-    """Where a piece from `start` ends, so that it stays small: by entries, and by persons erased."""
+    """Where a piece from `start` ends, so that it stays small: by entries, persons erased, and canaries."""
     end = min(size, start + LEAVES_MAX)
-    sql = "SELECT leaf, count(*) FROM tombstone WHERE leaf >= ? AND leaf < ? GROUP BY leaf ORDER BY leaf"
-    held = 0
-    for leaf, count in rows.execute(sql, (start, end)).fetchall():
-        held += count
-        if held > TOMBSTONES_MAX and leaf > start:
-            return int(leaf)
+    tombs = "SELECT leaf, count(*) FROM tombstone WHERE leaf >= ? AND leaf < ? GROUP BY leaf ORDER BY leaf"
+    pools = "SELECT leaf, length(sealed) FROM canary_pool WHERE leaf >= ? AND leaf < ? ORDER BY leaf"
+    for sql, most in ((tombs, TOMBSTONES_MAX), (pools, POOL_BYTES_MAX)):
+        held = 0
+        for leaf, count in rows.execute(sql, (start, end)).fetchall():
+            held += count
+            if held > most and leaf > start:
+                end = int(leaf)
+                break
     return end
 
 
@@ -162,7 +168,8 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "identity": _fetch(rows, f"SELECT {IDENTITY} FROM identity", ()),  # noqa: S608
         "schema_version": _each(rows, "SELECT number, text, stored FROM schema_version WHERE number = ?", schemas),
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),
-        "export": _fetch(rows, f"SELECT {EXPORT} FROM export WHERE {_SPANS}", (start, end, start, end)),  # noqa: S608
+        "export": _fetch(rows, f"SELECT {EXPORT} FROM export WHERE {_SPANS}", (start, end) * 3),  # noqa: S608
+        "canary_pool": _fetch(rows, f"SELECT {POOL} FROM canary_pool WHERE {span}", (start, end)),  # noqa: S608
         "head": _each(rows, "SELECT number, object, sha256, length, key FROM head WHERE number = ?", heads),
         "spent": _spent(rows, leaves[0][0] / 1000),
     }

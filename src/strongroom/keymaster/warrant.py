@@ -159,6 +159,11 @@ class Warrant:
             raise _beyond("more than one of the persons whom its caller asked for")
         self.check_person(low)
 
+    def check_counted(self, table: str) -> None:
+        """Raise DeniedError unless the caller's request counts in this table."""
+        self.check_verb("sql")
+        self.check_table(table)
+
     def check_opened(self, table: str, values: int, fields: int) -> None:
         """Raise DeniedError for stand-ins of more values than so many fields of what was released have."""
         self.check_table(table)

@@ -86,7 +86,7 @@ WRAPPED = (
     WrappedColumn("wrapped_key", ("purpose", "id"), (), _named),
 )
 """Page keys; file keys; and by purpose: subject tokens, signing seed, index and field keys, months, replay,
-challenges of sign-ins."""
+exports, canaries, challenges of sign-ins."""
 
 
 def rewrap_all(rows: Rows, old: KeyRing, new: KeyRing) -> int:

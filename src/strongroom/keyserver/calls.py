@@ -34,9 +34,10 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.approvals import Asked
+from strongroom.keymaster.canaryapi import NewPool, PoolRecord
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
-from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
+from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.identities import IdentityState
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
@@ -58,7 +59,7 @@ U32 = npt.NDArray[np.uint32]
 BOOLS = npt.NDArray[np.bool_]
 
 
-_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes])
+_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes], list[NewPool])
 
 
 class LeaseSaid(msgspec.Struct, frozen=True):
@@ -195,7 +196,7 @@ _ALL = (
     # exports
     _call("exports.begin", READING, bytes, plan=ExportPlan),
     _call("exports.add", READING, int, export_id=bytes, table=str, tokens=U8, batches=U8),
-    _call("exports.start", READING, ExportGrant, export_id=bytes, commitment=bytes),
+    _call("exports.start", READING, ExportGrant, export_id=bytes),
     _call("exports.resume", READING, ExportGrant, export_id=bytes, plan=ExportPlan),
     _call("exports.release", READING, Released, export_id=bytes, table=str, tokens=U8, batches=U8),
     _call("exports.end", READING, ExportRecord, export_id=bytes, records=dict[str, int], root=bytes),
@@ -206,7 +207,13 @@ _ALL = (
         "exports.detokenize", READING, tuple[pa.Array, BOOLS],
         export_id=bytes, table=str, field_name=str, values=pa.Array,
     ),
+    _call("exports.ask_open", ACTOR, Asked, export=str, reason=str),
+    _call("exports.open_code", ACTOR, OpenedCode, export=str),
     _call("exports.all", ACTOR, list[ExportRecord]),
+    # canary persons
+    _call("canaries.register", READING, list[int], pools=list[NewPool]),
+    _call("canaries.hidden", READING, Buried, table=str, low=bytes, high=bytes),
+    _call("canaries.pools", ACTOR, list[PoolRecord]),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

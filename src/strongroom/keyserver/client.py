@@ -23,6 +23,7 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
+from strongroom.keymaster.canaryapi import Canaries
 from strongroom.keymaster.erasureapi import Erasures
 from strongroom.keymaster.exportapi import Exports
 from strongroom.keymaster.logapi import Logs
@@ -30,7 +31,7 @@ from strongroom.keymaster.personapi import Persons
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
-from strongroom.keyserver.client_exports import RemoteExports
+from strongroom.keyserver.client_exports import RemoteCanaries, RemoteExports
 from strongroom.keyserver.client_logs import RemoteLogs
 from strongroom.keyserver.client_parts import (
     RemoteCredentials,
@@ -73,6 +74,7 @@ class RemoteKeymaster(Closing):
         self.tails: Tails = RemoteTails(self._ask)
         self.persons: Persons = RemotePersons(self._ask)
         self.exports: Exports = RemoteExports(self._ask)
+        self.canaries: Canaries = RemoteCanaries(self._ask)
         self.credentials = RemoteCredentials(self._ask)
         self.identities = RemoteIdentities(self._ask)
         self.approvals = RemoteApprovals(self._ask)

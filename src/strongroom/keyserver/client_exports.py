@@ -1,8 +1,8 @@
-"""Exports at a keymaster of another host."""
+"""Exports, and the canary persons in them, at a keymaster of another host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from strongroom.keyserver.client_parts import Asker
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D, Released
-    from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord
+    from strongroom.keymaster.approvals import Asked
+    from strongroom.keymaster.canaryapi import NewPool, PoolRecord
+    from strongroom.keymaster.erasureapi import Buried
+    from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 
 
 class RemoteExports:
@@ -31,10 +34,9 @@ class RemoteExports:
         rows = {"table": table, "tokens": tokens, "batches": batches}
         return int(self._ask("exports.add", reading=reading_id, export_id=export_id, **rows))
 
-    def start(self, reading_id: bytes, export_id: bytes, commitment: bytes) -> ExportGrant:
+    def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """See `Exports.start`."""
-        asked = self._ask("exports.start", reading=reading_id, export_id=export_id, commitment=commitment)
-        return cast("ExportGrant", asked)
+        return cast("ExportGrant", self._ask("exports.start", reading=reading_id, export_id=export_id))
 
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """See `Exports.resume`."""
@@ -65,7 +67,37 @@ class RemoteExports:
         found, bad = self._ask("exports.detokenize", reading=reading_id, export_id=export_id, **said)
         return found, bad
 
+    def ask_open(self, actor: str, export: str, reason: str) -> Asked:
+        """See `Exports.ask_open`."""
+        del actor  # the credential says who
+        return cast("Asked", self._ask("exports.ask_open", export=export, reason=reason))
+
+    def open_code(self, actor: str, export: str) -> OpenedCode:
+        """See `Exports.open_code`."""
+        del actor
+        return cast("OpenedCode", self._ask("exports.open_code", export=export))
+
     def all(self, actor: str) -> list[ExportRecord]:
         """See `Exports.all`."""
         del actor  # the credential says who
         return cast("list[ExportRecord]", self._ask("exports.all"))
+
+
+class RemoteCanaries:
+    """See `keymaster.canaryapi.Canaries`."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    def register(self, reading_id: bytes, pools: Sequence[NewPool]) -> list[int]:
+        """See `Canaries.register`."""
+        return cast("list[int]", self._ask("canaries.register", reading=reading_id, pools=list(pools)))
+
+    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
+        """See `Canaries.hidden`."""
+        return cast("Buried", self._ask("canaries.hidden", reading=reading_id, table=table, low=low, high=high))
+
+    def pools(self, actor: str) -> list[PoolRecord]:
+        """See `Canaries.pools`."""
+        del actor  # the credential says who
+        return cast("list[PoolRecord]", self._ask("canaries.pools"))

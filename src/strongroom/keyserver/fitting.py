@@ -155,6 +155,8 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "exports.release": lambda args, answer: _keys_of(len(args["tokens"]), answer),
     "exports.tokenize": _as_many_as("values"),
     "exports.detokenize": lambda args, answer: all(len(one) == len(args["values"]) for one in answer),
+    "canaries.register": _as_many_as("pools"),
+    "canaries.hidden": _buried,
     "log_entries": _log_entries,
     "logs.persons": _touched,
     "erasures.plan": _planned,

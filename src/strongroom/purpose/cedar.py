@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import PolicyError
 from strongroom.purpose.exports import NAMED, STATUTORY, export_verbs
 from strongroom.purpose.freeze import NOTHING, Freezes
-from strongroom.purpose.model import ACTS, FieldView, Policy, Purpose
+from strongroom.purpose.model import ACTS, CANARY_VERBS, FieldView, Policy, Purpose
 from strongroom.purpose.refusal import explain_act, explain_read
 from strongroom.purpose.sealed import names_a_person
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 READS = (
     "get", "find", "sql", "rows", "aggregate", "export", NAMED, STATUTORY, "tokenize", "detokenize", "rejects", "log",
+    *CANARY_VERBS,
 )  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
@@ -39,7 +40,7 @@ _Answer = tuple[bool, tuple[str, ...], bool]
 """Allowed, the ids of the rules that decided, and whether a rule failed."""
 _NO_ANSWER: _Answer = (False, (), False)
 
-_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize"))
+_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize", *CANARY_VERBS))
 _ROOM_ACTS = ", ".join(f'"act {act}"' for act in ACTS if act != "put")
 _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;
@@ -144,7 +145,8 @@ class Decider:
             actor: Who asks.
             purpose: Under which purpose.
             verb: get, find, sql (aggregates of open fields), rows (SQL rows), aggregate (of sealed fields too),
-                export, export-named, export-statutory (`exports.decided_as`), tokenize, detokenize, rejects or log.
+                export, export-named, export-statutory (`exports.decided_as`), tokenize, detokenize, rejects, log,
+                plant, trace or ask-canary.
             table: Table name.
             fields: Fields asked for by name; None means all that the purpose shows.
             where: Fields whose values select records.

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
 SHOWS = ("plain", "masked", "token", "withheld")
-READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log")
+CANARY_VERBS = ("plant", "trace", "ask-canary")
+READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log", *CANARY_VERBS)
+TWO_PERSONS = ("plant", "ask-canary")
+"""Verbs that always need another person's agreement."""
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
-    "erase", "hold", "actors", "freeze",
+    "erase", "hold", "actors", "freeze", "disclose",
 )  # fmt: skip
 DELAY_DAYS_MAX = 3650
 WINDOWS = ("hour", "day", "month")

@@ -7,7 +7,8 @@ Rules it keeps:
 3. A field of a sensitive class, or any field of a sensitive table, shows only under a purpose that states
    why.
 4. What of sealed fields may be added up is read and checked by `sealed`.
-5. `masked` needs a type that has masks, `token` a field that the schema gives tokens.
+5. What canary persons are planted and asked for under has another person's agreement every time, and no way around it.
+6. `masked` needs a type that has masks, `token` a field that the schema gives tokens.
 
 `check_policy` applies the rules about tables and fields again when the schema changes under a policy.
 Deciding is left to `cedar`.
@@ -27,6 +28,7 @@ from strongroom.purpose.model import (
     MIN_GROUP_DEFAULT,
     READ_VERBS,
     SHOWS,
+    TWO_PERSONS,
     Actor,
     Approval,
     Budget,
@@ -159,6 +161,7 @@ def _purpose(node: Node, name: str, roles: dict[str, Role], actors: dict[str, Ac
     sql = _sql(node.table("sql")) if node.has("sql") else None
     verbs = _verbs(node, sql)
     export = read_export(node, verbs)
+    _check_two(node, verbs)
     alone = export is not None and verbs == ("export",) and not node.has("budget")
     budget = export.budget if export is not None and alone else read_budget(node, "budget")
     return Purpose(
@@ -232,6 +235,20 @@ def _verbs(node: Node, sql: SqlRule | None) -> tuple[str, ...]:
     if sql is not None and "sql" not in verbs:
         raise PolicyError(f"{node.path} has settings for sql, but its verbs leave sql out")
     return verbs
+
+
+def _check_two(node: Node, verbs: tuple[str, ...]) -> None:
+    """What only two people do together is agreed to every time, and no glass is broken for it."""
+    both = [verb for verb in verbs if verb in TWO_PERSONS]
+    if not both:
+        return
+    if not node.has("approval") or not node.table("approval").flag("always"):
+        raise PolicyError(
+            f"{node.path} may {' and '.join(both)}, which needs another person's agreement every time",
+            hint="approval = { roles = [...], always = true }",
+        )
+    if node.has("break_glass"):
+        raise PolicyError(f"{node.path} may {' and '.join(both)}: no role does that alone", hint="take break_glass out")
 
 
 def _sql(node: Node) -> SqlRule:

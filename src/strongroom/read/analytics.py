@@ -71,7 +71,7 @@ def run_sql(
         session.keymaster.note_sql(grant.reading_id, random_bytes(16), table.name, plan.fields, 0)
     until = cutoff(table, session.now())
 
-    graves = session.graves_of(grant.reading_id, table)
+    graves = session.uncounted(grant.reading_id, table)
     for _ in range(ATTEMPTS_MAX):
         masks = finder.live_masks(table, graves)
         files = [
@@ -106,7 +106,7 @@ def _sealed(
 ) -> pa.Table:
     """The answer to a question over sealed fields: planned as a whole, then released a batch at a time."""
     runs = finder.runs(table.id, KIND_RECORDS)
-    masks = finder.live_masks(table, session.graves_of(grant.reading_id, table))
+    masks = finder.live_masks(table, session.uncounted(grant.reading_id, table))
     persons = sum(int(masks[r.entry.object_id].sum()) for r in runs)
     if plan.by_person:
         # who has several records may be in two batches, and is counted in each

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from strongroom.catalog.catalog import Catalog
 from strongroom.index.dead import Graves, Kept
 from strongroom.index.finder import Finder
+from strongroom.index.hidden import Hidden, Uncounted
 from strongroom.index.runreader import TailCache
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Session:
         self.now = now
         self.tails = TailCache()
         self.graves: Kept = {}
+        self.hidden: Kept = {}
         self._newest: list[Catalog] = []  # the newest alone, shared with whoever else speaks
         self._lock = threading.Lock()
 
@@ -81,6 +83,12 @@ class Session:
             lambda ids: erasures.clean_through(reading_id, ids),
             self.graves,
         )
+
+    def uncounted(self, reading_id: bytes, table: Table) -> Uncounted:
+        """What is dead of a table, and what counts and aggregates leave out: canary persons, where a server asks."""
+        canaries = self.keymaster.canaries
+        hidden = Hidden(lambda low, high: canaries.hidden(reading_id, table.name, low, high), self.hidden)
+        return Uncounted(self.graves_of(reading_id, table), hidden)
 
     def reading_keys(self, reading_id: bytes) -> BlockKeys:
         """Block keys under a reading."""

@@ -5,7 +5,8 @@ The order:
 1. The places are looked at, and a reading is opened; the keymaster decides whether this may go to that recipient.
 2. The records that will be in the files are streamed once, none is opened, and the keymaster is told whose they are.
 3. The keymaster decides, spends all of them, notes one entry, and keeps the ledger's: only now are there keys.
-4. The records are streamed again: released, opened, mixed with canary persons, shown as the purpose says, written.
+4. The records are streamed again: released, opened, shown as the purpose says, written.
+   Canary persons are records among them; those that this export does not hold are missing, like the erased.
 5. The files get their names, and the keymaster notes the end with the root over their rows.
 
 What stops it between 3 and 5 leaves no file; the export is taken up again by its id, and nobody is charged twice.
@@ -70,8 +71,8 @@ class ExportRequest:
 class ExportReport:
     """What an export gave.
 
-    `absent` counts subjects that were named and have no record; `root` is that over the rows, hex; `marked` tells
-    whether there are canary persons among them.
+    `absent` counts subjects that were named and have no record; `root` is that over the rows, hex; `marked`,
+    `names_from` and `why_none` tell of canary persons among them, see `ExportGrant`.
     """
 
     export_id: str
@@ -84,7 +85,8 @@ class ExportReport:
     absent: int
     root: str
     marked: bool
-    wants_canaries: bool
+    names_from: int
+    why_none: str
     remaining: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,7 +175,7 @@ class _Exporting:
             whole = chosen[:1] if condition is not None else chosen  # others give the records of persons chosen there
             for one in whole:
                 self._add(export_id, one)
-            granted = exports.start(reading, export_id, marks.commitment)
+            granted = exports.start(reading, export_id)
         else:
             granted = exports.resume(reading, export_id, plan)
         if self._tell_started is not None:
@@ -261,8 +263,7 @@ class _Exporting:
             file = targets.open(name)
             writer = open_writer(word, file, shown.schema)
             for plain in ahead(self._plain(granted, one, shown.plain_names)):
-                self._write(shown, shown.mixed(plain, one.records), root, writer)
-            self._write(shown, shown.mixed(shown.none, one.records), root, writer)
+                self._write(shown, plain, root, writer)
             writer.close()
             records[one.table.name] = root.rows - before
         targets.publish()
@@ -277,8 +278,8 @@ class _Exporting:
         return ExportReport(
             granted.export_id.hex(), granted.leaf, granted.snapshot, request.recipient, granted.persons, records,
             tuple(f"{request.to.rstrip('/')}/{name}" for name in names) if folder else (request.to,),
-            max(0, named - granted.persons), root.root().hex(), bool(marks.commitment), granted.colluders > 0,
-            granted.remaining,
+            max(0, named - granted.persons), root.root().hex(), granted.marked, granted.names_from,
+            granted.why_none, granted.remaining,
         )  # fmt: skip
 
     def _write(self, shown: _Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
@@ -322,15 +323,6 @@ class _Shown:
         self._views = [(f, views[f.name]) for f in table.fields if views[f.name].show != "withheld"]
         self.plain_names = [f.name for f, _ in self._views]
         self.schema = pa.schema([(f.name, _shown_type(f.type, view.show)) for f, view in self._views])
-        plain = pa.schema([(f.name, arrow_type(f.type)) for f, _ in self._views])
-        self.none = pa.RecordBatch.from_pylist([], schema=plain)
-        self._rows = 0
-
-    def mixed(self, plain: pa.RecordBatch, at_most: int) -> pa.RecordBatch:
-        """Rows with canary persons among them."""
-        found = self._marks.mix(self.table, plain, self._rows, at_most)
-        self._rows += len(plain)
-        return found
 
     def of(self, plain: pa.RecordBatch) -> pa.RecordBatch:
         """The rows as they are shown."""

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 class TokensOnly:
-    """Tokens, and no canary persons: see `marks.Marks`."""
-
-    commitment = b""
+    """Tokens: see `marks.Marks`."""
 
     def __init__(self) -> None:
         self._tokens: ExportTokens | None = None
@@ -33,8 +31,3 @@ class TokensOnly:
         if self._tokens is None:
             raise DeniedError("tokens of an export are made by a server only", rule=SERVER_ONLY)
         return self._tokens.tokenize(token_field(table, field.name), values)
-
-    def mix(self, table: Table, plain: pa.RecordBatch, before: int, at_most: int) -> pa.RecordBatch:
-        """See `Marks.mix`."""
-        del table, before, at_most
-        return plain

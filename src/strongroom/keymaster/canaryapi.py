@@ -1,0 +1,113 @@
+"""What a room asks of a keymaster about canary persons: it alone knows who is one.
+
+The order, and what holds after each step:
+
+1. `register` says who will be a canary, with which number of which pool, and what commits to their contents. It is
+   noted before any of them is put: a registered canary without records does no harm, an unregistered one is a false
+   person.
+2. They are put like anybody's records. From there on they are indexed, compacted, copied, erased like anybody.
+3. Exports hold those that their coins choose, and lack the others; who asks is told of either like of anybody.
+
+Who is a canary the keymaster's process alone knows, but for one thing: a server that counts for others is told which
+records to leave out (`hidden`). Whoever asks a keymaster directly is not told, and counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from strongroom.keymaster.erasureapi import Buried
+
+POOLS_AT_ONCE_MAX = 64
+PERSONS_MAX = 4_000_000
+"""Canary persons of one pool: 3.3 million serve a room of a billion."""
+
+
+@dataclass(frozen=True)
+class NewPool:
+    """A pool of canaries that nobody has registered yet.
+
+    Args:
+        bias: An export has each of them with probability bias / 2^32.
+        subjects: Canonical subject identifiers of the canary persons, n texts without nulls, each once. A person with
+            different identifiers in different tables is named by each of them.
+        numbers: u32[n], the number of each in the pool, from 0 without gaps. What goes into files together, as the
+            persons of a household, has one number.
+        salts: u8[count, 16], random, one for each number.
+        digests: u8[count, 32], for each number what commits to its contents (`audit.disclosure.disclosed_digest`).
+    """
+
+    bias: int
+    subjects: pa.Array = field(repr=False)
+    numbers: npt.NDArray[np.uint32] = field(repr=False)
+    salts: npt.NDArray[np.uint8] = field(repr=False)
+    digests: npt.NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PoolRecord:
+    """A registered pool, as the log has it; it says how many, and not who.
+
+    Args:
+        number: Its number in the room.
+        bias: Of 2^32.
+        count: How many canaries it has, as numbers.
+        persons: How many persons they are, by the identifiers that were registered.
+        root: RFC 6962 root over what commits to their contents, hex.
+        leaf: Number of its entry in the log.
+        at: When it was registered, in seconds since 1970.
+    """
+
+    number: int
+    bias: int
+    count: int
+    persons: int
+    root: str
+    leaf: int
+    at: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+class Canaries(Protocol):
+    """The canary persons of one keymaster. See the module's order."""
+
+    def register(self, reading_id: bytes, pools: Sequence[NewPool]) -> list[int]:
+        """Register pools, all of them or none; returns their numbers in the room.
+
+        Args:
+            reading_id: Of a purpose with the verb `plant`, to which another person has agreed.
+            pools: 1 to `POOLS_AT_ONCE_MAX` of them.
+
+        Raises:
+            DeniedError: The purpose does not plant, or nobody else has agreed.
+            UsageError: A pool is none: an array of another shape, a number left out, somebody named twice.
+            ConflictError: Somebody is a canary already, or has or had records in the room.
+        """
+
+    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
+        """Whose records SQL leaves out of a table, from one token to another, both included: as if they were dead.
+
+        A bounded number: ask on from the last. Nobody where the reading is not a server's, or not for SQL on the table.
+
+        Args:
+            reading_id: The reading.
+            table: Name of the table.
+            low: First token of the range.
+            high: Last token of the range.
+        """
+
+    def pools(self, actor: str) -> list[PoolRecord]:
+        """The pools of the room, by number, for whoever has the act `log`.
+
+        Raises:
+            DeniedError: The actor has not.
+        """

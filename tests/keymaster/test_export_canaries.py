@@ -1,0 +1,244 @@
+"""Canary persons in exports at the keymaster: thrown and committed to there, held or missing, and nobody's anywhere."""
+
+import os
+
+import numpy as np
+import pytest
+from canary_pools import PLANTING, new_pool, planted
+from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put, reopen
+
+from strongroom.audit.entry import parse_entry
+from strongroom.errors import IntegrityError
+from strongroom.evidence.code import HALF, RARE, bits, found, members, sizes
+from strongroom.evidence.coderow import open_row
+from strongroom.evidence.opening import PoolTree
+from strongroom.keymaster.create import create_keymaster
+from strongroom.keymaster.exportapi import DECIDES, NAMED, ExportPlan
+from strongroom.keymaster.exportmarks import NOBODY, TOO_FEW
+
+POLICY = (
+    """
+[room]
+budget = { day = 50 }
+exports = { day = 500000 }
+[roles.reader]
+[roles.clerk]
+may = ["put", "log", "erase"]
+put = { tables = ["persons", "parcels"], budget = { day = 20000000 } }
+[actors.kit]
+roles = ["clerk"]
+[actors.ada]
+roles = ["reader"]
+[purposes.extract]
+legal_basis = "research act"
+roles = ["reader"]
+verbs = ["export"]
+tables.persons = { identity = "plain", birth_year = "plain" }
+tables.parcels = { goods = "plain" }
+export = { recipients = ["uni-north"], budget = { day = 200000 }, canaries = { colluders = 1, sample = 4000 } }
+[purposes.decide]
+legal_basis = "research act"
+roles = ["reader"]
+verbs = ["export"]
+tables.persons = { identity = "plain" }
+export = { recipients = ["uni-north"], budget = { day = 200000 }, decides = true }
+"""
+    + PLANTING
+)
+PERSONS, POOL = 6000, 2600
+PLAN = ExportPlan(("persons",), "uni-north", 1)
+
+
+@pytest.fixture(params=["file", "postgres"])
+def master(request, tmp_path):
+    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
+    with create_keymaster(
+        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def filled(master):
+    """People and one pool of the rare bias; (token, batch) rows of the people, then of the canaries."""
+    batch, people = put(master, identifiers(PERSONS))
+    ((planted_batch, canaries),) = planted(master, [new_pool(RARE, POOL, "c")])
+    rows = (beside(batch, people.tokens), beside(planted_batch, canaries.tokens))
+    return np.concatenate([people.tokens, canaries.tokens]), np.concatenate(rows)
+
+
+def beside(batch, tokens):
+    return np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
+
+
+def exported(master, tokens, batches, purpose="extract", plan=PLAN):
+    """A started export of some rows: reading, id, grant, and bool[n], which rows keys came out for."""
+    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9").reading_id
+    export = master.exports.begin(reading, plan)
+    for at in range(0, len(tokens), 1000):
+        master.exports.add(reading, export, "persons", tokens[at : at + 1000], batches[at : at + 1000])
+    return reading, export, master.exports.start(reading, export), released(master, reading, export, tokens, batches)
+
+
+def released(master, reading, export, tokens, batches):
+    answer = master.exports.release(reading, export, "persons", tokens, batches)
+    here = np.ones(len(tokens), np.bool_)
+    here[list(answer.missing)] = False
+    assert here.tolist() == answer.keys["identity"].any(axis=1).tolist()
+    return here
+
+
+def entry_of(master, leaf):
+    return parse_entry(
+        master._core.state.read().execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()[0]
+    )
+
+
+def test_an_export_holds_the_canaries_that_its_coins_chose_and_lacks_the_others(master, filled):
+    """Keys come out for every person and just for the members of its code row, which the log committed to."""
+    tokens, batches = filled
+    _reading, export, grant, here = exported(master, tokens, batches)
+    assert here[:PERSONS].all()
+    kept = master.exports.ledger.of(export)
+    row = open_row(kept.marked.opening, bytes.fromhex(entry_of(master, grant.leaf).extras["commitment"]))
+    assert (row.room, row.export) == (master.room_id, export)
+    wanted = sizes(PERSONS, colluders=1, sample=4000).pools[RARE]
+    assert [(offer.bias, offer.count) for offer in row.offers] == [(RARE, wanted)]
+    assert row.offers[0].root == PoolTree(new_pool(RARE, POOL, "c").digests[:wanted]).root
+    assert np.flatnonzero(here[PERSONS:]).tolist() == members(row)[0].tolist()
+    assert 15 < here[PERSONS:].sum() < 70
+    assert (grant.marked, grant.names_from, grant.why_none) == (True, 4000, "")
+    assert np.array(kept.marked.offered.to_array()).tolist() == list(range(wanted))
+
+
+def test_a_canary_is_nobody_s_budget_and_in_nobody_s_count(master, filled):
+    """Spent, noted, listed and kept are the people alone."""
+    tokens, batches = filled
+    _reading, export, grant, _here = exported(master, tokens, batches)
+    assert (grant.persons, entry_of(master, grant.leaf).count) == (PERSONS, PERSONS)
+    assert grant.remaining["exports/room/day"] == 500_000 - PERSONS
+    assert len(master.exports.ledger.persons_of(export)) == PERSONS
+    assert not master.exports.ledger.persons_of(export) & master.canaries.ordinals()
+    ((stored,),) = master._core.state.read().execute(
+        "SELECT length(sealed) FROM leaf_labels WHERE leaf = ?", (grant.leaf,)
+    )
+    assert stored == 16 * PERSONS + 28
+
+
+def test_add_counts_a_canary_like_anybody(master, filled):
+    """Whoever adds rows one by one is not told which are canaries."""
+    tokens, batches = filled
+    reading = master.begin_reading(actor="ada", purpose="extract", reason="study 9").reading_id
+    export = master.exports.begin(reading, PLAN)
+    counts = [
+        master.exports.add(reading, export, "persons", tokens[at : at + 1], batches[at : at + 1])
+        for at in (0, PERSONS, PERSONS, 1, PERSONS + 1)
+    ]
+    assert counts == [1, 2, 2, 3, 4]
+
+
+def test_two_exports_hold_different_canaries_and_each_the_same_when_taken_up(tmp_path):
+    """Coins are of the export; what was cut short has the same again, in another process too."""
+    keys = tmp_path / "keys"
+    with create_keymaster(keys, passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
+        batch, people = put(master, identifiers(PERSONS))
+        ((canary_batch, canaries),) = planted(master, [new_pool(RARE, POOL, "c")])
+        tokens = np.concatenate([people.tokens, canaries.tokens])
+        batches = np.concatenate([beside(batch, people.tokens), beside(canary_batch, canaries.tokens)])
+        _, export, first, here = exported(master, tokens, batches)
+        _, _other, _second, there = exported(master, tokens, batches)
+        assert not np.array_equal(here, there)
+    with reopen(keys) as master:
+        reading = master.begin_reading(actor="ada", purpose="extract", reason="study 9").reading_id
+        again = master.exports.resume(reading, export, PLAN)
+        assert (again.persons, again.marked, again.names_from) == (first.persons, True, first.names_from)
+        assert np.array_equal(released(master, reading, export, tokens, batches), here)
+
+
+def test_a_filtered_export_is_offered_as_many_among_its_own_records(master, filled):
+    """Half of the canaries pass: twice as far into the pool, and only of those who are among the records."""
+    tokens, batches = filled
+    kept = np.ones(len(tokens), np.bool_)
+    kept[PERSONS::2] = False  # canaries with odd numbers pass
+    wanted = sizes(PERSONS, colluders=1, sample=5000).pools[RARE]
+    rule = POLICY.replace("sample = 4000", "sample = 5000")
+    with master._core.state.write() as rows:
+        master._core.standing.set_policy(rows, rule)
+    _reading, export, grant, here = exported(master, tokens[kept], batches[kept])
+    marked = master.exports.ledger.of(export).marked
+    assert np.array(marked.offered.to_array()).tolist() == list(range(1, 2 * min(wanted, POOL // 2), 2))
+    row = open_row(marked.opening, marked.commitment)
+    numbers = np.arange(1, POOL, 2)
+    own = bits([row], found(np.zeros(len(numbers), np.int64), numbers))[0]
+    assert here[PERSONS:].tolist() == own.tolist()
+    assert grant.marked
+
+
+@pytest.mark.parametrize(
+    ("purpose", "plan", "people", "why"),
+    [
+        ("decide", PLAN, PERSONS, DECIDES),
+        ("extract", ExportPlan(("persons",), "uni-north", 1, named=True), PERSONS, NAMED),
+        ("extract", PLAN, 2000, "tokens alone mark this export"),
+    ],
+)
+def test_an_export_without_canaries_lacks_all_of_them(master, filled, purpose, plan, people, why):
+    """Decisions on the copy, named subjects, too small: no coin is thrown, and the grant says why."""
+    tokens, batches = filled
+    chosen = np.r_[0:people, PERSONS : PERSONS + POOL]
+    _reading, export, grant, here = exported(master, tokens[chosen], batches[chosen], purpose, plan)
+    assert here.tolist() == [True] * people + [False] * POOL
+    assert not grant.marked
+    assert why in grant.why_none
+    assert "commitment" not in entry_of(master, grant.leaf).extras
+    assert master.exports.ledger.of(export).marked.opening == b""
+
+
+def test_a_room_without_enough_canaries_is_told_so(master):
+    """None among the records: no mark; too few: a weak one, and its strength is not made up."""
+    batch, people = put(master, identifiers(PERSONS))
+    tokens, batches = people.tokens, beside(batch, people.tokens)
+    _, _, grant, _ = exported(master, tokens, batches)
+    assert (grant.marked, grant.why_none) == (False, NOBODY)
+    ((planted_batch, canaries),) = planted(master, [new_pool(RARE, 500, "c")])
+    everybody = np.concatenate([tokens, canaries.tokens])
+    rows = np.concatenate([batches, beside(planted_batch, canaries.tokens)])
+    _, _, grant, _ = exported(master, everybody, rows)
+    assert (grant.marked, grant.names_from, grant.why_none) == (True, 0, TOO_FEW)
+    ((more_batch, more),) = planted(master, [new_pool(RARE, 3000, "d"), new_pool(HALF, 50, "h")], put_only=1)
+    everybody = np.concatenate([everybody, more.tokens])
+    rows = np.concatenate([rows, beside(more_batch, more.tokens)])
+    _, export, grant, _ = exported(master, everybody, rows)
+    marked = master.exports.ledger.of(export).marked
+    row = open_row(marked.opening, marked.commitment)
+    wanted = sizes(PERSONS, colluders=1, sample=4000).pools[RARE]
+    assert [(offer.pool, offer.count) for offer in row.offers] == [(0, 500), (1, wanted - 500)]
+    assert grant.names_from == 4000
+
+
+def test_the_ledger_says_what_marks_an_export_and_shows_no_canary(master, filled):
+    """The list has the smallest sample that names and the commitment; row and canaries lie sealed, bound to the export."""
+    tokens, batches = filled
+    _reading, export, grant, _here = exported(master, tokens, batches)
+    (record,) = master.exports.all("kit")
+    assert (record.marked, record.names_from, record.why_none, record.opened) == (True, grant.names_from, "", -1)
+    assert record.commitment == entry_of(master, grant.leaf).extras["commitment"]
+    kept = master.exports.ledger.of(export)
+    ((stored,),) = master._core.state.read().execute("SELECT sealed FROM export")
+    assert kept.marked.opening not in stored
+    with master._core.state.write() as rows:
+        rows.execute("UPDATE export SET id = ?", (os.urandom(16),))
+    with pytest.raises(IntegrityError):
+        master.exports.all("kit")[0]
+        master.exports.ledger.of(bytes.fromhex(master.exports.all("kit")[0].id))
+
+
+def test_an_erased_canary_is_missing_like_an_erased_person(master, filled):
+    """Erased between add and release: gone from the files, whoever it was."""
+    tokens, batches = filled
+    reading, export, _grant, here = exported(master, tokens, batches)
+    held = int(np.flatnonzero(here[PERSONS:])[0]) + PERSONS
+    lease = master.begin_maintenance(actor="kit", verb="erase")
+    master.erasures.erase(lease, np.ascontiguousarray(tokens[[0, held]]), "they asked")
+    now = released(master, reading, export, tokens, batches)
+    assert np.flatnonzero(here & ~now).tolist() == [0, held]
