@@ -26,6 +26,7 @@ import httptools
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Answered, Application, Reply, Request, Take, length_of
 from strongroom.listener.poller import READ, WRITE
+from strongroom.turns import leave
 
 HEADER_SECONDS = 10.0
 HEAD_MOST = 1 << 16
@@ -117,6 +118,8 @@ class Connection:
         self._outcome = outcome
         if isinstance(outcome, Take):
             self._take = outcome
+            if size > _RECEIVED:
+                leave()
             if self._headers.get("expect", "").lower() == "100-continue":
                 self._out.append(memoryview(b"HTTP/1.1 100 Continue\r\n\r\n"))
 
