@@ -131,7 +131,9 @@ def test_large_arrays_and_columns_stand_apart_and_come_back_as_they_went():
     """Whether they stand apart or not, in a question and an answer; views of the message, aligned, not writable."""
     asked, call = large(), CALLS["seal_index"]
     parts = pack_apart(asked)
-    assert [len(part) for part in parts[2::2]] == [len(parts[2]), 16 * len(LARGE), 4 * len(LARGE)]
+    apart = [len(part) for part in parts if isinstance(part, memoryview)]
+    assert apart[1:] == [16 * len(LARGE), 4 * len(LARGE)]
+    assert len(apart) == 3
     for sent in (pack(asked), b"".join(parts), bytearray(b"".join(parts))):
         back = call.read(sent)
         assert back.values.equals(asked["values"])

@@ -183,7 +183,7 @@ def pack_apart(value: Any) -> list[Part]:
     at = len(found[0])
     for part in apart.parts:
         zeros = -at % _ALIGNED_BYTES
-        found += [bytes(zeros), part]
+        found += [bytes(zeros), part] if zeros else [part]
         at += zeros + part.nbytes
     return found
 

@@ -143,7 +143,8 @@ class _Connection:
             self._socket.sendall(head)
             with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
                 for part in body:
-                    self._socket.sendall(part)
+                    if len(part):
+                        self._socket.sendall(part)
         received = 0
         self._parser = parser = httptools.HttpResponseParser(self)
         while not self._done:

@@ -284,7 +284,7 @@ class Connection:
         else:
             self._out.extend((memoryview(b"".join(head)), memoryview(body)))
         if not head_only:
-            self._out.extend(memoryview(part) for part in reply.parts)
+            self._out.extend(memoryview(part) for part in reply.parts if len(part))  # nothing is no TLS record
         self._expect(SENDING, SEND_SECONDS)
 
     def _sent(self) -> bool:
