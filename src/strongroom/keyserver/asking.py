@@ -115,8 +115,8 @@ class Asking:
 
     def ask(self, name: str, /, **args: Any) -> Any:
         """Make one of `CALLS`; returns its answer, or raises what the keymaster raised."""
-        call, body = CALLS[name], pack_apart(args)
-        size = sum(map(len, body))
+        call, parts = CALLS[name], pack_apart(args)
+        size, body = sum(map(len, parts)), parts if len(parts) > 1 else bytes(parts[0])
         if size > call.most:
             raise UsageError(f"too much at once: {size:,} bytes, and the most is {call.most:,}")
         for attempt in range(2):
