@@ -8,7 +8,8 @@ Rules it keeps:
 
 1. A turn is no lock: nothing relies on it. Who has waited PATIENCE_SECONDS goes on, and whoever comes after waits for
    them, and no longer for who had it.
-2. It is given up around what waits.
+2. It is given up around what waits, and for good by whoever turns out to have much to do: large columns are worked on
+   without the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -69,3 +70,8 @@ class aside:  # noqa: N801
     def __exit__(self, *_exc: object) -> None:
         if self._had:
             _TURNS.take()
+
+
+def leave() -> None:
+    """Give the turn up for good: what follows is long."""
+    _TURNS.give_up()

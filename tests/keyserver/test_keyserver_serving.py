@@ -255,8 +255,8 @@ def test_a_keymaster_of_another_version_or_room_is_told(room, served, tmp_path, 
     """A server that speaks another version; one that keeps another room than the bucket's: nothing is read or written."""
     own = served.credential("kit", server=True)
     with monkeypatch.context() as patch:
-        patch.setattr(service, "VERSION", 2)
-        with pytest.raises(IntegrityError, match="speaks version 2, and this is version 1"):
+        patch.setattr(service, "VERSION", 3)
+        with pytest.raises(IntegrityError, match="speaks version 3, and this is version 2"):
             served.connect(own)
     other = SmallRoom(tmp_path / "other")
     other.create()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom import turns
 from strongroom.listener import connection, poller, server
 from strongroom.listener.address import Listen
 from strongroom.listener.message import Reply, Take
@@ -252,3 +253,34 @@ def test_what_is_under_way_is_answered_at_the_end():
         one.close()
     with pytest.raises(ConnectionRefusedError):
         dial(own)
+
+
+class Parts(Echo):
+    """Answers in parts, and says whether who answers had a turn."""
+
+    def _then(self, request, body):
+        had = turns._TURNS.give_up()
+        return Reply(200, b"turn " if had else b"none ", parts=(memoryview(body), b"", b"." * int(request.path[1:])))
+
+
+@pytest.mark.parametrize("size", [0, 5, 70_000])
+@pytest.mark.parametrize("more", [0, 90_000])
+def test_a_reply_in_parts_is_one(size, more):
+    """Whatever their sizes; a HEAD is told how long it would be."""
+    with listening(Parts()) as (own, _), dial(own) as one:
+        for _ in range(2):
+            one.sendall(request(f"/{more}", b"x" * size))
+            status, body = answer(one)
+            assert (status, body[5:]) == (200, b"x" * size + b"." * more)
+        one.sendall(request(f"/{more}", b"x" * size, method="HEAD"))
+        head = one.recv(1000)
+        assert b"content-length: %d\r\n" % (5 + size + more) in head
+        assert head.endswith(b"\r\n\r\n")
+
+
+def test_a_large_request_is_worked_on_without_a_turn():
+    """Small ones have theirs meanwhile; the one after it on its connection has one again."""
+    with listening(Parts()) as (own, _), dial(own) as one:
+        for size, turn in ((10, b"turn"), (70_000, b"none"), (10, b"turn")):
+            one.sendall(request("/0", b"x" * size))
+            assert answer(one)[1][:4] == turn

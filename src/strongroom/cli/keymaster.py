@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +30,7 @@ from strongroom.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
     from strongroom.keys.slots import Keeper
+    from strongroom.keyserver.serving import Server
     from strongroom.listener.address import Listen
 
 keymaster_app = typer.Typer(
@@ -83,8 +86,22 @@ def serve(
             server = Server(keymaster, where)
             say(f"room {keymaster.room_id.hex()}: serving at {address_of(where, server.port)}")
             with _notified(keymaster, target):
-                server.run()
+                _run(server)
     say("stopped: what was noted is published")
+
+
+def _run(server: Server) -> None:
+    """Serve; what the first decision and the first large call would stop for is loaded meanwhile."""
+    threading.Thread(target=_load, name="strongroom-load").start()
+    server.run()
+
+
+def _load() -> None:
+    from strongroom.seal.scatter import load_kernels
+
+    with suppress(ImportError):  # it is told where they are used
+        import_module("cedarpy")
+        load_kernels()
 
 
 @contextmanager
@@ -124,7 +141,7 @@ def _serve_sealed(place: Where, where: Listen, socket: Path | None, target: Any)
         with Control(socket or folder / SOCKET, gate):
             say(f"sealed: serving at {address_of(where, server.port)}; `strongroom keymaster open` opens it")
             gate.begin()
-            server.run()
+            _run(server)
     finally:
         gate.close()
 

@@ -34,6 +34,7 @@ SIGNED_SECONDS = 120
 """For how long a request is signed, as a rule."""
 HEADER_LENGTH_MAX = 1000
 ED25519, HMAC_SHA256 = "ed25519", "hmac-sha256"
+Body = bytes | Sequence[bytes | memoryview]
 _LABEL = "sig1"
 _INPUT = re.compile(
     _LABEL + r"=(?P<params>\((?P<names>\"[a-z@-]+\"(?: \"[a-z@-]+\")*)\)"
@@ -87,9 +88,12 @@ def signature_base(covered: Sequence[tuple[str, str]], params: str) -> bytes:
     return "\n".join([*lines, f'"@signature-params": {params}']).encode()
 
 
-def content_digest(body: bytes) -> str:
+def content_digest(body: Body) -> str:
     """The value of `Content-Digest` (RFC 9530)."""
-    return f"sha-256=:{_text(hashlib.sha256(body).digest())}:"
+    digest = hashlib.sha256()
+    for part in (body,) if isinstance(body, bytes) else body:
+        digest.update(part)
+    return f"sha-256=:{_text(digest.digest())}:"
 
 
 def sign_request(
@@ -97,7 +101,7 @@ def sign_request(
     key_id: str,
     method: str,
     path: str,
-    body: bytes,
+    body: Body,
     *,
     created: int,
     expires: int,
@@ -112,7 +116,7 @@ def sign_request(
         key_id: Under which name the verifier finds the public key.
         method: As `POST`.
         path: Absolute path without a query.
-        body: All of it.
+        body: All of it, or its parts in their order.
         created: Seconds since 1970.
         expires: Seconds since 1970 after which nobody answers it.
         nonce: NONCE_BYTES random bytes.
@@ -161,7 +165,7 @@ class RequestSigner:
         self._clock = clock
         self._entropy = entropy
 
-    def headers(self, path: str, body: bytes, further: Mapping[str, str] | None = None) -> dict[str, str]:
+    def headers(self, path: str, body: Body, further: Mapping[str, str] | None = None) -> dict[str, str]:
         """The headers of a `POST`; see `sign_request`."""
         now = int(self._clock())
         return sign_request(

@@ -19,10 +19,10 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.identity.credential import Credential
-from strongroom.identity.signing import RequestSigner
+from strongroom.identity.signing import Body, RequestSigner
 from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read_trouble
 from strongroom.keyserver.fitting import check_fit
-from strongroom.keyserver.frames import Unpacker, pack
+from strongroom.keyserver.frames import Unpacker, pack_apart
 from strongroom.keyserver.hops import hop_id
 from strongroom.keyserver.wire import Wire
 from strongroom.webaddress import is_private, read_address
@@ -115,9 +115,10 @@ class Asking:
 
     def ask(self, name: str, /, **args: Any) -> Any:
         """Make one of `CALLS`; returns its answer, or raises what the keymaster raised."""
-        call, body = CALLS[name], pack(args)
-        if len(body) > call.most:
-            raise UsageError(f"too much at once: {len(body):,} bytes, and the most is {call.most:,}")
+        call, parts = CALLS[name], pack_apart(args)
+        size, body = sum(map(len, parts)), parts if len(parts) > 1 else bytes(parts[0])
+        if size > call.most:
+            raise UsageError(f"too much at once: {size:,} bytes, and the most is {call.most:,}")
         for attempt in range(2):
             if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
                 self.greet()
@@ -133,7 +134,7 @@ class Asking:
             self._instance = ""
         raise _error(status, data)
 
-    def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
+    def _post(self, name: str, body: Body) -> tuple[int, bytes]:
         """Send one signed request."""
         path = f"/v1/{self.room_id.hex()}/{name}"
         hop = self._hop

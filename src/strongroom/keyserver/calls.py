@@ -297,4 +297,4 @@ def most_of(path: str) -> int:
 
 read_hello = Unpacker(Hello)
 read_trouble = Unpacker(Trouble)
-VERSION = 1
+VERSION = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -177,7 +178,8 @@ class RemoteKeymaster(Closing):
     def seal_subjects(self, lease: Lease, batch: bytes, identifiers: pa.Array) -> SealingKeys:
         """See `Keymaster.seal_subjects`."""
         asked = self._ask("seal_subjects", lease=lease.lease_id, batch=batch, identifiers=identifiers)
-        return cast("SealingKeys", asked)
+        # a view would keep the whole answer for as long as somebody keeps the tokens
+        return replace(cast("SealingKeys", asked), tokens=asked.tokens.copy())
 
     def seal_index(
         self,

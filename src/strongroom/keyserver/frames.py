@@ -1,11 +1,17 @@
 """What goes over the wire: MessagePack of typed values, arrays as bytes with their shape, columns as Arrow IPC.
 
 Everything that comes in is decoded into the type that its place declares, or refused: no name in a message chooses a
-class. Arrays are views of the message, not copies, and are not writable.
+class. Arrays are views of the message, not copies, and are not writable. What is large stands behind the rest, so that
+neither side copies it:
+
+    0xC1 0 0 0 | length of the MessagePack u32 | MessagePack | zeros to a multiple of 64, bytes of the first part | ...
+
+A part's place in the MessagePack has its length. Parts come in the order of their places: all of them, nothing else.
 """
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -22,13 +28,19 @@ _DTYPES = {dtype: name for name, dtype in _NAMED.items()}
 _MESSAGE_HEADER = 2
 _BATCH_COMPRESSION = 3
 
+_APART = b"\xc1\0\0\0"  # no MessagePack begins with this byte
+_PREFIX_BYTES = 8
+_ALIGNED_BYTES = 64
+APART_LEAST = 1 << 16
+"""Arrays and columns of so many bytes stand behind the rest of a message."""
+
 T = TypeVar("T")
+Part = bytes | memoryview
 
 
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        name = _DTYPES[value.dtype]
-        return (name, value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        return (_DTYPES[value.dtype], value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     if isinstance(value, pa.Array):
         sink = pa.BufferOutputStream()
         batch = pa.record_batch([value], ["column"])
@@ -47,12 +59,70 @@ def _scalar(kind: Any) -> type | None:
     return scalar
 
 
+class _Apart:
+    """Encodes one value, and keeps what is large for itself."""
+
+    def __init__(self) -> None:
+        self.parts: list[memoryview] = []
+
+    def encode(self, value: Any) -> Any:
+        found = _encode(value)
+        if isinstance(value, np.ndarray):
+            return (*found[:2], self._place(found[2]))
+        return self._place(found)
+
+    def _place(self, data: memoryview) -> memoryview | int:
+        if data.nbytes < APART_LEAST:
+            return data
+        self.parts.append(data)
+        return data.nbytes
+
+
+class _Parts:
+    """Hands out the parts of a message in their order."""
+
+    def __init__(self, data: Part) -> None:
+        self._view = memoryview(data).toreadonly()
+        self._at = _PREFIX_BYTES + int.from_bytes(self._view[len(_APART) : _PREFIX_BYTES], "little")
+        self.rest = self._view[_PREFIX_BYTES : self._at]
+        """All but the parts."""
+
+    def take(self, size: int) -> memoryview:
+        start = self._at + -self._at % _ALIGNED_BYTES
+        if size < APART_LEAST or start + size > len(self._view):
+            raise ValueError("a part that is not there")
+        self._at = start + size
+        return self._view[start : self._at]
+
+    def end(self) -> None:
+        if self._at != len(self._view):
+            raise ValueError("more than was named")
+
+
+class _Now(threading.local):
+    """The message that this thread reads."""
+
+    parts: _Parts | None = None
+
+
+_NOW = _Now()
+
+
+def _data(value: Any) -> Any:
+    """Bytes that stand in their place, or behind the rest."""
+    if type(value) is not int:
+        return value
+    if _NOW.parts is None:
+        raise ValueError("a part of a message that has none")
+    return _NOW.parts.take(value)
+
+
 def _decode(kind: Any, value: Any) -> Any:
     scalar = _scalar(kind)
     if scalar is not None:
         return _array(scalar, value)
     if kind is pa.Array:
-        batch = _batch(value)
+        batch = _batch(_data(value))
         batch.validate(full=True)
         return batch.column(0)
     raise TypeError(f"{kind} does not come over the wire")
@@ -91,7 +161,8 @@ def _array(scalar: type, value: Any) -> Any:
     dtype = _NAMED[name]
     if dtype.type is not scalar or not 1 <= len(shape) <= 2 or min(shape) < 0:
         raise ValueError("an array of another kind")
-    return np.frombuffer(data, dtype).reshape(shape)
+    found = np.frombuffer(_data(data), dtype).reshape(shape)
+    return found if found.flags.aligned else found.copy()
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
@@ -100,6 +171,21 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
 def pack(value: Any) -> bytes:
     """A value as bytes."""
     return _ENCODER.encode(value)
+
+
+def pack_apart(value: Any) -> list[Part]:
+    """A value as parts that are sent one after the other; what is large in it is not copied."""
+    apart = _Apart()
+    rest = msgspec.msgpack.Encoder(enc_hook=apart.encode).encode(value)
+    if not apart.parts:
+        return [rest]
+    found: list[Part] = [_APART + len(rest).to_bytes(4, "little") + rest]
+    at = len(found[0])
+    for part in apart.parts:
+        zeros = -at % _ALIGNED_BYTES
+        found += [bytes(zeros), part] if zeros else [part]
+        at += zeros + part.nbytes
+    return found
 
 
 _WRONG = (
@@ -121,8 +207,19 @@ class Unpacker:
     def __call__(self, data: bytes) -> Any:
         """Read one; InputError when the bytes are not such a value."""
         try:
-            return self._decoder.decode(data)
+            return self._decoder.decode(data) if data[:1] != _APART[:1] else self._apart(data)
         except _WRONG:
             raise InputError("the message is not what this call takes") from None
         except RecursionError:
             raise InputError("the message is nested too deeply") from None
+
+    def _apart(self, data: bytes) -> Any:
+        if data[: len(_APART)] != _APART:
+            raise ValueError("no message")
+        _NOW.parts = parts = _Parts(data)
+        try:
+            value = self._decoder.decode(parts.rest)
+            parts.end()
+        finally:
+            _NOW.parts = None
+        return value

@@ -41,7 +41,7 @@ from strongroom.keyserver.calls import (
     Trouble,
     most_of,
 )
-from strongroom.keyserver.frames import pack
+from strongroom.keyserver.frames import pack, pack_apart
 from strongroom.keyserver.newcomers import Newcomers
 from strongroom.keyserver.served import Served
 from strongroom.listener.defect import defect
@@ -146,7 +146,8 @@ class Service:
                 return Reply(MISDIRECTED, pack(trouble))
             with asked_through(Holder(credential.id, not credential.server, credential.budgets)):
                 value = self._call(credential, call, body)
-            return Reply(200, pack(Said(self._keymaster.standing_number, value)))
+            first, *parts = pack_apart(Said(self._keymaster.standing_number, value))
+            return Reply(200, bytes(first), parts=tuple(parts))
         except StrongroomError as error:
             return self.refuse(error)
         except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead

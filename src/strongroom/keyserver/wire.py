@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from strongroom.errors import UnavailableError, UsageError
+from strongroom.identity.signing import Body
 from strongroom.turns import aside
 
 ANSWER_SECONDS = 600.0
@@ -53,8 +54,8 @@ class Wire:
             while True:
                 self._idle.pop().close()
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Send one request; its status and body.
+    def post(self, path: str, body: Body, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Send one request, whose body may come in parts; the answer's status and body.
 
         A connection that broke is replaced once by a new one, and the very same bytes are sent again: what was answered
         before is refused then, so that nothing is done twice.
@@ -63,12 +64,14 @@ class Wire:
             UnavailableError: Nobody answers, or with a certificate that does not hold.
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+        parts = (body,) if isinstance(body, bytes) else body
+        size = sum(map(len, parts))
+        head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {size}\r\n\r\n".encode()
         for last in (False, True):
             try:
                 connection = self._dialled() if last else self._taken()
                 try:
-                    answer = connection.send(head, body)
+                    answer = connection.send(head, parts, size)
                 except BaseException:
                     connection.close()
                     raise
@@ -132,14 +135,16 @@ class _Connection:
         with suppress(OSError):
             self._socket.close()
 
-    def send(self, head: bytes, body: bytes) -> tuple[int, bytes]:
+    def send(self, head: bytes, body: Sequence[bytes | memoryview], size: int) -> tuple[int, bytes]:
         self._done, self._parts, self._length = False, [], 0
-        if len(body) <= _TOGETHER:
-            self._socket.sendall(head + body)
+        if size <= _TOGETHER:
+            self._socket.sendall(b"".join((head, *body)))
         else:
             self._socket.sendall(head)
             with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
-                self._socket.sendall(body)
+                for part in body:
+                    if len(part):
+                        self._socket.sendall(part)
         received = 0
         self._parser = parser = httptools.HttpResponseParser(self)
         while not self._done:

@@ -26,6 +26,7 @@ import httptools
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Answered, Application, Reply, Request, Take, length_of
 from strongroom.listener.poller import READ, WRITE
+from strongroom.turns import leave
 
 HEADER_SECONDS = 10.0
 HEAD_MOST = 1 << 16
@@ -117,6 +118,8 @@ class Connection:
         self._outcome = outcome
         if isinstance(outcome, Take):
             self._take = outcome
+            if size > _RECEIVED:
+                leave()
             if self._headers.get("expect", "").lower() == "100-continue":
                 self._out.append(memoryview(b"HTTP/1.1 100 Continue\r\n\r\n"))
 
@@ -269,9 +272,9 @@ class Connection:
 
     # -- replies --------------------------------------------------------------------------------
     def _reply(self, reply: Reply, *, head_only: bool = False) -> None:
-        body = reply.body
+        body, size = reply.body, len(reply.body) + sum(map(len, reply.parts))
         self._keep = self._keep and not reply.close
-        head = [_REASONS[reply.status], b"content-type: ", reply.media, b"\r\ncontent-length: %d\r\n" % len(body)]
+        head = [_REASONS[reply.status], b"content-type: ", reply.media, b"\r\ncontent-length: %d\r\n" % size]
         head += [b"cache-control: no-store\r\n", *(b"%s: %s\r\n" % pair for pair in reply.headers)]
         head.append(b"\r\n" if self._keep else _CLOSE + b"\r\n")
         if head_only:
@@ -280,6 +283,8 @@ class Connection:
             self._out.append(memoryview(b"".join((*head, body))))
         else:
             self._out.extend((memoryview(b"".join(head)), memoryview(body)))
+        if not head_only:
+            self._out.extend(memoryview(part) for part in reply.parts if len(part))  # nothing is no TLS record
         self._expect(SENDING, SEND_SECONDS)
 
     def _sent(self) -> bool:

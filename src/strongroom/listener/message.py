@@ -24,13 +24,17 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Status, body, media type, headers besides, and whether the connection ends with it."""
+    """Status, body, media type, headers besides, and whether the connection ends with it.
+
+    `parts` are sent behind the body and belong to it: what is large need not be copied into one piece.
+    """
 
     status: int
     body: bytes = b""
     media: bytes = b"application/msgpack"
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
+    parts: tuple[bytes | memoryview, ...] = ()
 
 
 Answered = Reply | Future[Reply]

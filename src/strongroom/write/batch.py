@@ -6,6 +6,7 @@ Rules it keeps:
    nonce is used twice under a batch key.
 2. Values are stored as given; normalisation serves only tokens and the subject.
 3. Everything is done a column at a time.
+4. While the keymaster works, which may be on another host, values are packed and cells sealed.
 
 Storing, sorting and committing are left to `put`.
 """
@@ -26,6 +27,8 @@ from strongroom.seal.cells import cell_ad, seal_cells
 from strongroom.write.assemble import assemble_entries
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pyarrow as pa
 
     from strongroom.keymaster.api import Keymaster, Lease
@@ -58,6 +61,7 @@ class SealedBatch:
 
 
 def seal_batch(
+    calls: Executor,
     keymaster: Keymaster,
     lease: Lease,
     table: Table,
@@ -70,6 +74,7 @@ def seal_batch(
     """Seal checked columns of one batch.
 
     Args:
+        calls: Asks the keymaster.
         keymaster: Gives tokens and batch keys under the lease.
         lease: The put's lease.
         table: The table version sealed under.
@@ -84,11 +89,18 @@ def seal_batch(
     """
     subject = table.subject_field
     identifiers = normalise(columns[subject.name], subject.normalise) if subjects is None else subjects
-    sealing = keymaster.seal_subjects(lease, batch, identifiers)
+    asked = calls.submit(keymaster.seal_subjects, lease, batch, identifiers)
     ordinals = np.arange(rows, dtype=np.uint32)
     cells = [pack_cells(table, OPEN, columns, rows)]
+    packed = {klass: pack_cells(table, klass, columns, rows) for klass in table.classes}
+    values = {f.name: normalise(columns[f.name], f.normalise) for f in table.fields if f.find}
+    sealing = asked.result()
+    indexes = {
+        name: calls.submit(_index, keymaster, lease, batch, name, column, sealing.tokens)
+        for name, column in values.items()
+    }
     for klass in table.classes:
-        data, offsets = pack_cells(table, klass, columns, rows)
+        data, offsets = packed.pop(klass)
         ad = cell_ad(keymaster.room_id, table.id, table.compartments[klass], table.version)
         empty = np.diff(offsets) == 0
         skip = empty if empty.any() else None
@@ -102,11 +114,7 @@ def seal_batch(
         payload=payload,
         offsets=offsets,
         open_columns=_open_columns(table, columns),
-        indexes={
-            f.name: _index(keymaster, lease, batch, f.name, normalise(columns[f.name], f.normalise), sealing.tokens)
-            for f in table.fields
-            if f.find
-        },
+        indexes={name: one.result() for name, one in indexes.items()},
     )
 
 

@@ -35,6 +35,8 @@ from strongroom.write.prepare import prepare
 from strongroom.write.sources_base import LEFT_OUT_NAMED_MAX, listed
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pyarrow as pa
 
     from strongroom.catalog.entries import ObjectEntry
@@ -133,7 +135,10 @@ class PutJob:
         """Seal every batch; workers seal, this thread hands out batch ids and collects in order."""
         if (sources.bytes_total or 0) >= PRELOAD_BYTES_MIN:
             threading.Thread(target=_prepare, name="strongroom-load", daemon=True).start()
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool:
+        with (
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-ask") as calls,
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="strongroom-seal") as pool,
+        ):
             pending: deque[Future[_Work]] = deque()
             try:
                 for source in sources:
@@ -143,7 +148,7 @@ class PutJob:
                     self._filled |= {name for name, column in given if column.null_count < len(column)}
                     batch = self.keymaster.mint_batch(self.lease)
                     work = _Work(self.outputs.add_shape(batch), source, batch)
-                    pending.append(pool.submit(self._seal, work))
+                    pending.append(pool.submit(self._seal, work, calls))
                     if len(pending) > WORKERS:
                         self._collect(pending.popleft().result(), sources, progress)
                 while pending:
@@ -152,7 +157,7 @@ class PutJob:
                 for future in pending:
                     future.cancel()
 
-    def _seal(self, work: _Work) -> _Work:
+    def _seal(self, work: _Work, calls: Executor) -> _Work:
         from strongroom.schema.check import check
 
         source = work.source
@@ -179,7 +184,7 @@ class PutJob:
                 self._refuse_index_of_groups(columns)
                 self._singled_out(columns)
             at = (work.batch, work.order)
-            sealed = seal_batch(self.keymaster, self.lease, self.table, *at, columns, rows, subjects)
+            sealed = seal_batch(calls, self.keymaster, self.lease, self.table, *at, columns, rows, subjects)
             self.outputs.add(work.order, sealed)
             work.records, work.new_subjects = rows, sealed.new_subjects
         return work
