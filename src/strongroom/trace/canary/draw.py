@@ -4,7 +4,8 @@ Rules kept here:
 
 1. Parts of one new person come from rows drawn independently: a combination of parts is nobody's, unless many share it.
 2. A class of fewer than `LIKE_MIN` rows is not drawn from: its weakest condition is given up first.
-3. Whole columns: nothing loops over rows.
+3. A value stands no more often in people and new rows together than it would if all had been drawn alike (`shares`).
+4. Whole columns: nothing loops over rows.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from strongroom.trace.canary.nodes import LIKE_MIN, Ints, Node, joint
-
-_EVEN_CODES_MIN = 20
-_EVEN_ROWS_MIN = 2.0
-_EVEN = 1e12
-
+from strongroom.trace.canary.shares import Floats
 
 def draw(
-    rng: np.random.Generator, donors: Sequence[Ints], wanted: Sequence[Ints], rows: Ints, count: int
+    rng: np.random.Generator,
+    donors: Sequence[Ints],
+    wanted: Sequence[Ints],
+    rows: Ints,
+    count: int,
+    weights: Floats | None = None,
 ) -> Ints:
     """A row of the sample for each new one, among those alike in as many conditions as there are enough rows for.
 
@@ -32,48 +34,30 @@ def draw(
         wanted: The same conditions at the new rows; i64[count] each.
         rows: The donor rows.
         count: How many new rows there are.
+        weights: How likely each donor row is beside the others, f64[len(rows)]; None for all alike.
 
     Returns:
         For each new row one of `rows`, i64[count].
     """
     out = np.empty(count, np.int64)
     left = np.arange(count)
+    weights = np.ones(len(rows)) if weights is None else weights
     for depth in range(len(donors), -1, -1):
         if not len(left):
             break
-        if depth == 0:
-            out[left] = rows[rng.integers(0, len(rows), len(left))]
-            break
-        have = joint(donors[:depth])
-        want = joint([column[left] for column in wanted[:depth]])
+        have = joint(donors[:depth]) if depth else np.zeros(len(rows), np.int64)
+        want = joint([column[left] for column in wanted[:depth]]) if depth else np.zeros(len(left), np.int64)
         order = np.argsort(have, kind="stable")
         ranked = have[order]
-        low = np.searchsorted(ranked, want, side="left")
-        many = np.searchsorted(ranked, want, side="right") - low
-        enough = many >= (LIKE_MIN if depth > 1 else 1)
-        spot = low[enough] + (rng.random(int(enough.sum())) * many[enough]).astype(np.int64)
+        low, high = np.searchsorted(ranked, want, side="left"), np.searchsorted(ranked, want, side="right")
+        enough = high - low >= (LIKE_MIN if depth > 1 else 1)
+        low, high = low[enough], high[enough]
+        edges = np.concatenate([np.zeros(1), np.cumsum(weights[order])])
+        at = edges[low] + rng.random(len(low)) * (edges[high] - edges[low])
+        spot = np.clip(np.searchsorted(edges, at, side="right") - 1, low, high - 1)
         out[left[enough]] = rows[order[spot]]
         left = left[~enough]
     return out
-
-
-def draw_evenly(rng: np.random.Generator, codes: Ints, rows: Ints, count: int) -> Ints:
-    """A row of the sample for each new one, where nothing is known of it; codes as even as the sample lets them be.
-
-    How often a code stands is partly chance. Its share is moved towards the mean of all codes by what chance explains
-    (Gamma-Poisson, Robbins 1956): where all differences can be chance, every code is as likely as the other.
-    """
-    order = np.argsort(codes, kind="stable")
-    first, size = np.unique(codes[order], return_index=True, return_counts=True)[1:]
-    mean, spread = float(size.mean()), float(size.var())
-    if len(size) < _EVEN_CODES_MIN or mean < _EVEN_ROWS_MIN:
-        return rows[rng.integers(0, len(rows), count)]
-    beyond = spread - mean
-    share = size + (mean * mean / beyond if beyond > 0 else _EVEN)
-    edges = np.cumsum(share)
-    code = np.minimum(np.searchsorted(edges, rng.random(count) * edges[-1], side="right"), len(size) - 1)
-    found: Ints = rows[order[first[code] + (rng.random(count) * size[code]).astype(np.int64)]]
-    return found
 
 
 @dataclass
@@ -149,10 +133,8 @@ def _drawn(
         needs = [(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
         donors = [parent.view(level, parent.codes[usable]) for parent, level, _ in needs]
         likes = [parent.view(level, codes) for parent, level, codes in needs]
-        if len(needs) > len(node.forced[:1]):
-            out[there] = draw(rng, donors, likes, usable, len(there))
-        else:
-            out[there] = draw_evenly(rng, node.codes[usable], usable, len(there))
+        weights = None if node.smooth else node.weights[usable]
+        out[there] = draw(rng, donors, likes, usable, len(there), weights)
         if not node.smooth and len(needs) > len(node.forced[:1]):
             _exchange(rng, node, needs, usable, donors, out, there)
     return out
@@ -185,4 +167,4 @@ def _exchange(
         return
     have = [p.view(level, p.codes[rows]) for p, level, _ in coarser]
     want = [p.view(level, c[left]) for p, level, c in coarser]
-    out[there[left]] = draw(rng, have, want, rows, len(left))
+    out[there[left]] = draw(rng, have, want, rows, len(left), node.weights[rows])
