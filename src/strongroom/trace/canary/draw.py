@@ -3,7 +3,7 @@
 Rules kept here:
 
 1. Parts of one new person come from rows drawn independently: a combination of parts is nobody's, unless many share it.
-2. A class of fewer than `LIKE_MIN` rows is not drawn from: its weakest condition is given up first.
+2. A class of fewer than `LIKE_MIN` rows is not drawn from: conditions are seen coarser, and the weakest is given up.
 3. A value stands no more often in people and new rows together than it would if all had been drawn alike (`shares`).
 4. Whole columns: nothing loops over rows.
 """
@@ -12,26 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from strongroom.trace.canary.nodes import LIKE_MIN, Ints, Node, joint
 from strongroom.trace.canary.shares import Floats
 
+class Likeness(NamedTuple):
+    """Conditions, at the donor rows and at the new ones: as many columns in both, i64[rows] and i64[new rows] each."""
+
+    donors: Sequence[Ints]
+    wanted: Sequence[Ints]
+
+
 def draw(
-    rng: np.random.Generator,
-    donors: Sequence[Ints],
-    wanted: Sequence[Ints],
-    rows: Ints,
-    count: int,
-    weights: Floats | None = None,
+    rng: np.random.Generator, ladder: Sequence[Likeness], rows: Ints, count: int, weights: Floats | None = None
 ) -> Ints:
     """A row of the sample for each new one, among those alike in as many conditions as there are enough rows for.
 
     Args:
         rng: Where chance comes from.
-        donors: Conditions, strongest first, at the donor rows; i64[len(rows)] each.
-        wanted: The same conditions at the new rows; i64[count] each.
+        ladder: What new rows and donors are to have alike, the most first.
         rows: The donor rows.
         count: How many new rows there are.
         weights: How likely each donor row is beside the others, f64[len(rows)]; None for all alike.
@@ -42,15 +44,15 @@ def draw(
     out = np.empty(count, np.int64)
     left = np.arange(count)
     weights = np.ones(len(rows)) if weights is None else weights
-    for depth in range(len(donors), -1, -1):
+    for donors, wanted in (*ladder, Likeness([], [])):
         if not len(left):
             break
-        have = joint(donors[:depth]) if depth else np.zeros(len(rows), np.int64)
-        want = joint([column[left] for column in wanted[:depth]]) if depth else np.zeros(len(left), np.int64)
+        have = joint(donors) if donors else np.zeros(len(rows), np.int64)
+        want = joint([column[left] for column in wanted]) if wanted else np.zeros(len(left), np.int64)
         order = np.argsort(have, kind="stable")
         ranked = have[order]
         low, high = np.searchsorted(ranked, want, side="left"), np.searchsorted(ranked, want, side="right")
-        enough = high - low >= (LIKE_MIN if depth > 1 else 1)
+        enough = high - low >= (LIKE_MIN if len(donors) > 1 else 1)
         low, high = low[enough], high[enough]
         edges = np.concatenate([np.zeros(1), np.cumsum(weights[order])])
         at = edges[low] + rng.random(len(low)) * (edges[high] - edges[low])
@@ -130,31 +132,61 @@ def _drawn(
     if not len(usable):
         usable = np.flatnonzero(has)
     if len(usable) and len(there):
-        needs = [(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
-        donors = [parent.view(level, parent.codes[usable]) for parent, level, _ in needs]
-        likes = [parent.view(level, codes) for parent, level, codes in needs]
+        needs = [Need(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
+        ladder = [need_all(rung, usable) for rung in _rungs(node, needs)]
         weights = None if node.smooth else node.weights[usable]
-        out[there] = draw(rng, donors, likes, usable, len(there), weights)
+        out[there] = draw(rng, ladder, usable, len(there), weights)
         if not node.smooth and len(needs) > len(node.forced[:1]):
-            _exchange(rng, node, needs, usable, donors, out, there)
+            _exchange(rng, node, needs, usable, out, there)
     return out
 
 
+class Need(NamedTuple):
+    """A part that another depends on, the level of its view, and its codes at the new rows."""
+
+    part: Node
+    level: int
+    codes: Ints
+
+    @property
+    def coarser(self) -> Need:
+        """The same at its first coarse view, if it has one."""
+        return Need(self.part, 0, self.codes) if self.level < 0 and self.part.coarse else self
+
+
+def need_all(needs: Sequence[Need], rows: Ints) -> Likeness:
+    """That all of these are alike."""
+    return Likeness(
+        [part.view(level, part.codes[rows]) for part, level, _ in needs],
+        [part.view(level, codes) for part, level, codes in needs],
+    )
+
+
+def _rungs(node: Node, needs: Sequence[Need]) -> list[list[Need]]:
+    """What is asked for first, and what if too few have it: coarser views before the weakest condition is given up.
+
+    Before that a forced condition that can be seen coarser is left out: a rare group keeps its places of birth, if not
+    those of the year.
+    """
+    found: list[list[Need]] = []
+    for depth in range(len(needs), 0, -1):
+        fine = list(needs[:depth])
+        coarse = [need.coarser for need in fine]
+        loose = [need for need in fine if need.part.name not in node.forced[1:] or not need.part.coarse]
+        found += [rung for rung in (fine, coarse, loose) if rung]
+    same = [[(need.part.name, need.level) for need in rung] for rung in found]
+    return [rung for i, rung in enumerate(found) if same[i] not in same[:i]]
+
+
 def _exchange(
-    rng: np.random.Generator,
-    node: Node,
-    needs: Sequence[tuple[Node, int, Ints]],
-    usable: Ints,
-    donors: Sequence[Ints],
-    out: Ints,
-    there: Ints,
+    rng: np.random.Generator, node: Node, needs: Sequence[Need], usable: Ints, out: Ints, there: Ints
 ) -> None:
     """Values that few rows have together with what they are conditional on are exchanged among themselves.
 
     Else value and condition together would be one person's. They keep what coarser views of the conditions say; without
     any they stay.
     """
-    both = joint([*donors, node.codes[usable]])
+    both = joint([*need_all(needs, usable).donors, node.codes[usable]])
     _, which, size = np.unique(both, return_inverse=True, return_counts=True)
     few = size[which] < LIKE_MIN
     at = np.searchsorted(usable, out[there])
@@ -162,9 +194,8 @@ def _exchange(
     if not len(left):
         return
     rows = usable[few]
-    coarser = [(p, 0 if level < 0 and p.coarse else level, c) for p, level, c in needs]
-    if [level for _, level, _ in coarser] == [level for _, level, _ in needs]:
+    coarser = [Need(*need.coarser[:2], need.codes[left]) for need in needs]
+    if [need.level for need in coarser] == [need.level for need in needs]:
         return
-    have = [p.view(level, p.codes[rows]) for p, level, _ in coarser]
-    want = [p.view(level, c[left]) for p, level, c in coarser]
-    out[there[left]] = draw(rng, have, want, rows, len(left), node.weights[rows])
+    ladder = [need_all(coarser[:depth], rows) for depth in range(len(coarser), 0, -1)]
+    out[there[left]] = draw(rng, ladder, rows, len(left), node.weights[rows])
