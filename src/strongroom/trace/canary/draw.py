@@ -19,6 +19,7 @@ import numpy as np
 from strongroom.trace.canary.nodes import LIKE_MIN, Ints, Node, joint
 from strongroom.trace.canary.shares import Floats
 
+
 class Likeness(NamedTuple):
     """Conditions, at the donor rows and at the new ones: as many columns in both, i64[rows] and i64[new rows] each."""
 
@@ -132,8 +133,8 @@ def _drawn(
     if not len(usable):
         usable = np.flatnonzero(has)
     if len(usable) and len(there):
-        needs = [Need(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
-        ladder = [need_all(rung, usable) for rung in _rungs(node, needs)]
+        needs = [_Need(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
+        ladder = [_need_all(rung, usable) for rung in _rungs(node, needs)]
         weights = None if node.smooth else node.weights[usable]
         out[there] = draw(rng, ladder, usable, len(there), weights)
         if not node.smooth and len(needs) > len(node.forced[:1]):
@@ -141,7 +142,7 @@ def _drawn(
     return out
 
 
-class Need(NamedTuple):
+class _Need(NamedTuple):
     """A part that another depends on, the level of its view, and its codes at the new rows."""
 
     part: Node
@@ -149,12 +150,12 @@ class Need(NamedTuple):
     codes: Ints
 
     @property
-    def coarser(self) -> Need:
+    def coarser(self) -> _Need:
         """The same at its first coarse view, if it has one."""
-        return Need(self.part, 0, self.codes) if self.level < 0 and self.part.coarse else self
+        return _Need(self.part, 0, self.codes) if self.level < 0 and self.part.coarse else self
 
 
-def need_all(needs: Sequence[Need], rows: Ints) -> Likeness:
+def _need_all(needs: Sequence[_Need], rows: Ints) -> Likeness:
     """That all of these are alike."""
     return Likeness(
         [part.view(level, part.codes[rows]) for part, level, _ in needs],
@@ -162,13 +163,13 @@ def need_all(needs: Sequence[Need], rows: Ints) -> Likeness:
     )
 
 
-def _rungs(node: Node, needs: Sequence[Need]) -> list[list[Need]]:
+def _rungs(node: Node, needs: Sequence[_Need]) -> list[list[_Need]]:
     """What is asked for first, and what if too few have it: coarser views before the weakest condition is given up.
 
     Before that a forced condition that can be seen coarser is left out: a rare group keeps its places of birth, if not
     those of the year.
     """
-    found: list[list[Need]] = []
+    found: list[list[_Need]] = []
     for depth in range(len(needs), 0, -1):
         fine = list(needs[:depth])
         coarse = [need.coarser for need in fine]
@@ -179,14 +180,14 @@ def _rungs(node: Node, needs: Sequence[Need]) -> list[list[Need]]:
 
 
 def _exchange(
-    rng: np.random.Generator, node: Node, needs: Sequence[Need], usable: Ints, out: Ints, there: Ints
+    rng: np.random.Generator, node: Node, needs: Sequence[_Need], usable: Ints, out: Ints, there: Ints
 ) -> None:
     """Values that few rows have together with what they are conditional on are exchanged among themselves.
 
     Else value and condition together would be one person's. They keep what coarser views of the conditions say; without
     any they stay.
     """
-    both = joint([*need_all(needs, usable).donors, node.codes[usable]])
+    both = joint([*_need_all(needs, usable).donors, node.codes[usable]])
     _, which, size = np.unique(both, return_inverse=True, return_counts=True)
     few = size[which] < LIKE_MIN
     at = np.searchsorted(usable, out[there])
@@ -194,8 +195,8 @@ def _exchange(
     if not len(left):
         return
     rows = usable[few]
-    coarser = [Need(*need.coarser[:2], need.codes[left]) for need in needs]
+    coarser = [_Need(*need.coarser[:2], need.codes[left]) for need in needs]
     if [need.level for need in coarser] == [need.level for need in needs]:
         return
-    ladder = [need_all(coarser[:depth], rows) for depth in range(len(coarser), 0, -1)]
+    ladder = [_need_all(rung, rows) for rung in _rungs(node, coarser)]
     out[there[left]] = draw(rng, ladder, rows, len(left), node.weights[rows])

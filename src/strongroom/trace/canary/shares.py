@@ -1,8 +1,8 @@
 """Says how many rows a value is expected to have, from how many it has in the sample and how many the others have.
 
-A value that stands nine times in a sample is drawn as one that stands nine times, and stands ten times afterwards; a
-person's own value is counted among the nine. Whoever counts would see that new rows have values that stand once more than chance has it. What
-is expected of a value seen so many times is less by just as much (Good 1953, Robbins 1956).
+A person with a value is one of those who have it; a canary with the value is one more. If values were drawn as often as
+they stand in the sample, those of canaries would stand once more than those of people, and whoever counts would see it.
+What is expected of a value seen so many times is less by just as much (Good 1953, Robbins 1956).
 """
 
 from __future__ import annotations
