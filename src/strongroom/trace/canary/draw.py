@@ -44,7 +44,6 @@ def draw(
     """
     out = np.empty(count, np.int64)
     left = np.arange(count)
-    weights = np.ones(len(rows)) if weights is None else weights
     for donors, wanted in (*ladder, Likeness([], [])):
         if not len(left):
             break
@@ -55,9 +54,13 @@ def draw(
         low, high = np.searchsorted(ranked, want, side="left"), np.searchsorted(ranked, want, side="right")
         enough = high - low >= (LIKE_MIN if len(donors) > 1 else 1)
         low, high = low[enough], high[enough]
-        edges = np.concatenate([np.zeros(1), np.cumsum(weights[order])])
-        at = edges[low] + rng.random(len(low)) * (edges[high] - edges[low])
-        spot = np.clip(np.searchsorted(edges, at, side="right") - 1, low, high - 1)
+        chance = rng.random(len(low))
+        if weights is None:
+            spot = low + (chance * (high - low)).astype(np.int64)
+        else:
+            edges = np.concatenate([np.zeros(1), np.cumsum(weights[order])])
+            at = edges[low] + chance * (edges[high] - edges[low])
+            spot = np.clip(np.searchsorted(edges, at, side="right") - 1, low, high - 1)
         out[left[enough]] = rows[order[spot]]
         left = left[~enough]
     return out
@@ -135,11 +138,15 @@ def _drawn(
     if len(usable) and len(there):
         needs = [_Need(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
         ladder = [_need_all(rung, usable) for rung in _rungs(node, needs)]
-        weights = None if node.smooth else node.weights[usable]
-        out[there] = draw(rng, ladder, usable, len(there), weights)
+        out[there] = draw(rng, ladder, usable, len(there), _weights(node, usable))
         if not node.smooth and len(needs) > len(node.forced[:1]):
             _exchange(rng, node, needs, usable, out, there)
     return out
+
+
+def _weights(node: Node, rows: Ints) -> Floats | None:
+    """How likely rows are drawn for a part; None for all alike, as where a number near the row's is made."""
+    return None if node.smooth or node.weights is None else node.weights[rows]
 
 
 class _Need(NamedTuple):
@@ -199,4 +206,4 @@ def _exchange(
     if [need.level for need in coarser] == [need.level for need in needs]:
         return
     ladder = [_need_all(rung, rows) for rung in _rungs(node, coarser)]
-    out[there[left]] = draw(rng, ladder, rows, len(left), node.weights[rows])
+    out[there[left]] = draw(rng, ladder, rows, len(left), _weights(node, rows))

@@ -71,9 +71,10 @@ class Node:
         return range(-1, len(self.coarse))
 
     @cached_property
-    def weights(self) -> Floats:
-        """How likely each row of the sample is drawn beside the others; asked for when the part is learnt."""
-        return row_weights(self.codes)
+    def weights(self) -> Floats | None:
+        """How likely each row of the sample is drawn beside the others, None for all alike; asked for when learnt."""
+        found = row_weights(self.codes)
+        return None if (found[self.codes >= 0] == 1).all() else found
 
     def size(self) -> int:
         """How many codes there are."""
