@@ -28,12 +28,12 @@ SEED = 7
 ENTROPY = b"canaries of the bench, always the same"
 
 
-def city(persons: int) -> tuple[Schema, dict[str, pa.Table]]:
-    """The schema and the tables of a city of so many persons."""
+def city(persons: int, seed: int = SEED) -> tuple[Schema, dict[str, pa.Table]]:
+    """The schema and the tables of a city of so many persons; another seed is another city."""
     text = resources.files("strongroom.demo").joinpath("schema.toml").read_text("utf-8")
     schema = parse_schema(text, None, random_bytes)
     with tempfile.TemporaryDirectory() as folder:
-        files = make_city(Path(folder), persons, SEED)
+        files = make_city(Path(folder), persons, seed)
         read = {
             "persons": _csv(files.persons),
             "deliveries": _csv(files.deliveries),
@@ -59,14 +59,14 @@ def _typed(schema: Schema, name: str, rows: pa.Table) -> pa.Table:
 
 
 def made(
-    setting: str, schema: Schema, tables: dict[str, pa.Table], count: int, share: float
+    setting: str, schema: Schema, tables: dict[str, pa.Table], count: int, share: float, seed: int = SEED
 ) -> tuple[dict[str, pa.Table], str]:
-    """Canaries for a setting, learnt from a share of the persons, and what they cost."""
+    """Canaries for a setting, learnt from a share of the persons of the city of a seed, and what they cost."""
     persons = len(tables["persons"])
     if setting == "naive":
         return naive(tables, count), "at once"
     began = time.process_time()
-    spare = mobile_numbers(persons, 2 * count, SEED)
+    spare = mobile_numbers(persons, 2 * count, seed)
     policy = CanaryPolicy(
         sources={
             "persons.resident_id": Source("void" if setting == "void ids" else "complete"),
@@ -74,18 +74,18 @@ def made(
         },
         sensitive_tables=() if setting in {"default", "three tables"} else ("criminal_cases",),
     )
-    model = learn(schema, sampled(tables, share), policy, sampled=share)
+    model = learn(schema, sampled(tables, share, seed), policy, sampled=share)
     learnt = time.process_time()
-    canaries = model.make(count, ENTROPY, _index(tables))
+    canaries = model.make(count, ENTROPY + bytes([seed % 256]), _index(tables))
     return canaries.tables, f"learnt in {learnt - began:.1f} s, made in {time.process_time() - learnt:.1f} s of CPU"
 
 
-def sampled(tables: dict[str, pa.Table], share: float) -> dict[str, pa.Table]:
+def sampled(tables: dict[str, pa.Table], share: float, seed: int = SEED) -> dict[str, pa.Table]:
     """Some persons at random, with all their records."""
     if share == 1:
         return tables
     everybody = tables["persons"]["person_id"].combine_chunks()
-    some = everybody.filter(pa.array(np.random.default_rng(SEED).random(len(everybody)) < share))
+    some = everybody.filter(pa.array(np.random.default_rng(seed).random(len(everybody)) < share))
     return {name: rows.filter(pc.is_in(rows["person_id"], some)) for name, rows in tables.items()}
 
 

@@ -92,6 +92,11 @@ def persons_own(rows: pa.Table, *, tokens: bool) -> list[np.ndarray]:
     for cut in (name, *cuts, address, town, tail, estate, rooms, pc.utf8_slice_codeunits(address, 0, 9)):
         columns += [often(cut), codes(cut) % 255]
     columns += [holds(address, rows["district"]), number(tail, 0, 3)]
+    area, year = pc.utf8_slice_codeunits(ids, 0, 6), pc.utf8_slice_codeunits(ids, 6, 10)
+    given, family = cuts[1], cuts[0]
+    pairs = [(area, year), (area, rows["ethnicity"]), (year, rows["ethnicity"]), (given, rows["sex"]), (given, year)]
+    pairs += [(family, town), (town, year), (rows["district"], rows["education"]), (year, rows["education"])]
+    columns += [often(pc.binary_join_element_wise(*pair, "|")) for pair in pairs]
     if not tokens:
         columns += gaps(number(rows["person_id"], 2, 12))
     return [np.asarray(c, np.float32) for c in columns]

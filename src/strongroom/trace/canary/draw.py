@@ -3,77 +3,67 @@
 Rules kept here:
 
 1. Parts of one new person come from rows drawn independently: a combination of parts is nobody's, unless many share it.
-2. A class of fewer than `LIKE_MIN` rows is not drawn from: its weakest condition is given up first.
-3. Whole columns: nothing loops over rows.
+2. A class of fewer than `LIKE_MIN` rows is not drawn from: conditions are seen coarser, and the weakest is given up.
+3. A value stands no more often in people and new rows together than it would if all had been drawn alike (`shares`).
+4. Whole columns: nothing loops over rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from strongroom.trace.canary.nodes import LIKE_MIN, Ints, Node, joint
+from strongroom.trace.canary.shares import Floats
 
-_EVEN_CODES_MIN = 20
-_EVEN_ROWS_MIN = 2.0
-_EVEN = 1e12
+
+class Likeness(NamedTuple):
+    """Conditions, at the donor rows and at the new ones: as many columns in both, i64[rows] and i64[new rows] each."""
+
+    donors: Sequence[Ints]
+    wanted: Sequence[Ints]
 
 
 def draw(
-    rng: np.random.Generator, donors: Sequence[Ints], wanted: Sequence[Ints], rows: Ints, count: int
+    rng: np.random.Generator, ladder: Sequence[Likeness], rows: Ints, count: int, weights: Floats | None = None
 ) -> Ints:
     """A row of the sample for each new one, among those alike in as many conditions as there are enough rows for.
 
     Args:
         rng: Where chance comes from.
-        donors: Conditions, strongest first, at the donor rows; i64[len(rows)] each.
-        wanted: The same conditions at the new rows; i64[count] each.
+        ladder: What new rows and donors are to have alike, the most first.
         rows: The donor rows.
         count: How many new rows there are.
+        weights: How likely each donor row is beside the others, f64[len(rows)]; None for all alike.
 
     Returns:
         For each new row one of `rows`, i64[count].
     """
     out = np.empty(count, np.int64)
     left = np.arange(count)
-    for depth in range(len(donors), -1, -1):
+    for donors, wanted in (*ladder, Likeness([], [])):
         if not len(left):
             break
-        if depth == 0:
-            out[left] = rows[rng.integers(0, len(rows), len(left))]
-            break
-        have = joint(donors[:depth])
-        want = joint([column[left] for column in wanted[:depth]])
+        have = joint(donors) if donors else np.zeros(len(rows), np.int64)
+        want = joint([column[left] for column in wanted]) if wanted else np.zeros(len(left), np.int64)
         order = np.argsort(have, kind="stable")
         ranked = have[order]
-        low = np.searchsorted(ranked, want, side="left")
-        many = np.searchsorted(ranked, want, side="right") - low
-        enough = many >= (LIKE_MIN if depth > 1 else 1)
-        spot = low[enough] + (rng.random(int(enough.sum())) * many[enough]).astype(np.int64)
+        low, high = np.searchsorted(ranked, want, side="left"), np.searchsorted(ranked, want, side="right")
+        enough = high - low >= (LIKE_MIN if len(donors) > 1 else 1)
+        low, high = low[enough], high[enough]
+        chance = rng.random(len(low))
+        if weights is None:
+            spot = low + (chance * (high - low)).astype(np.int64)
+        else:
+            edges = np.concatenate([np.zeros(1), np.cumsum(weights[order])])
+            at = edges[low] + chance * (edges[high] - edges[low])
+            spot = np.clip(np.searchsorted(edges, at, side="right") - 1, low, high - 1)
         out[left[enough]] = rows[order[spot]]
         left = left[~enough]
     return out
-
-
-def draw_evenly(rng: np.random.Generator, codes: Ints, rows: Ints, count: int) -> Ints:
-    """A row of the sample for each new one, where nothing is known of it; codes as even as the sample lets them be.
-
-    How often a code stands is partly chance. Its share is moved towards the mean of all codes by what chance explains
-    (Gamma-Poisson, Robbins 1956): where all differences can be chance, every code is as likely as the other.
-    """
-    order = np.argsort(codes, kind="stable")
-    first, size = np.unique(codes[order], return_index=True, return_counts=True)[1:]
-    mean, spread = float(size.mean()), float(size.var())
-    if len(size) < _EVEN_CODES_MIN or mean < _EVEN_ROWS_MIN:
-        return rows[rng.integers(0, len(rows), count)]
-    beyond = spread - mean
-    share = size + (mean * mean / beyond if beyond > 0 else _EVEN)
-    edges = np.cumsum(share)
-    code = np.minimum(np.searchsorted(edges, rng.random(count) * edges[-1], side="right"), len(size) - 1)
-    found: Ints = rows[order[first[code] + (rng.random(count) * size[code]).astype(np.int64)]]
-    return found
 
 
 @dataclass
@@ -146,33 +136,65 @@ def _drawn(
     if not len(usable):
         usable = np.flatnonzero(has)
     if len(usable) and len(there):
-        needs = [(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
-        donors = [parent.view(level, parent.codes[usable]) for parent, level, _ in needs]
-        likes = [parent.view(level, codes) for parent, level, codes in needs]
-        if len(needs) > len(node.forced[:1]):
-            out[there] = draw(rng, donors, likes, usable, len(there))
-        else:
-            out[there] = draw_evenly(rng, node.codes[usable], usable, len(there))
+        needs = [_Need(known[n], level, drawn.codes[n][wanted[there]]) for n, level in node.parents]
+        ladder = [_need_all(rung, usable) for rung in _rungs(node, needs)]
+        out[there] = draw(rng, ladder, usable, len(there), _weights(node, usable))
         if not node.smooth and len(needs) > len(node.forced[:1]):
-            _exchange(rng, node, needs, usable, donors, out, there)
+            _exchange(rng, node, needs, usable, out, there)
     return out
 
 
+def _weights(node: Node, rows: Ints) -> Floats | None:
+    """How likely rows are drawn for a part; None for all alike, as where a number near the row's is made."""
+    return None if node.smooth or node.weights is None else node.weights[rows]
+
+
+class _Need(NamedTuple):
+    """A part that another depends on, the level of its view, and its codes at the new rows."""
+
+    part: Node
+    level: int
+    codes: Ints
+
+    @property
+    def coarser(self) -> _Need:
+        """The same at its first coarse view, if it has one."""
+        return _Need(self.part, 0, self.codes) if self.level < 0 and self.part.coarse else self
+
+
+def _need_all(needs: Sequence[_Need], rows: Ints) -> Likeness:
+    """That all of these are alike."""
+    return Likeness(
+        [part.view(level, part.codes[rows]) for part, level, _ in needs],
+        [part.view(level, codes) for part, level, codes in needs],
+    )
+
+
+def _rungs(node: Node, needs: Sequence[_Need]) -> list[list[_Need]]:
+    """What is asked for first, and what if too few have it: coarser views before the weakest condition is given up.
+
+    Before that a forced condition that can be seen coarser is left out: a rare group keeps its places of birth, if not
+    those of the year.
+    """
+    found: list[list[_Need]] = []
+    for depth in range(len(needs), 0, -1):
+        fine = list(needs[:depth])
+        coarse = [need.coarser for need in fine]
+        loose = [need for need in fine if need.part.name not in node.forced[1:] or not need.part.coarse]
+        found += [rung for rung in (fine, coarse, loose) if rung]
+    same = [[(need.part.name, need.level) for need in rung] for rung in found]
+    return [rung for i, rung in enumerate(found) if same[i] not in same[:i]]
+
+
 def _exchange(
-    rng: np.random.Generator,
-    node: Node,
-    needs: Sequence[tuple[Node, int, Ints]],
-    usable: Ints,
-    donors: Sequence[Ints],
-    out: Ints,
-    there: Ints,
+    rng: np.random.Generator, node: Node, needs: Sequence[_Need], usable: Ints, out: Ints, there: Ints
 ) -> None:
     """Values that few rows have together with what they are conditional on are exchanged among themselves.
 
     Else value and condition together would be one person's. They keep what coarser views of the conditions say; without
     any they stay.
     """
-    both = joint([*donors, node.codes[usable]])
+    both = joint([*_need_all(needs, usable).donors, node.codes[usable]])
     _, which, size = np.unique(both, return_inverse=True, return_counts=True)
     few = size[which] < LIKE_MIN
     at = np.searchsorted(usable, out[there])
@@ -180,9 +202,8 @@ def _exchange(
     if not len(left):
         return
     rows = usable[few]
-    coarser = [(p, 0 if level < 0 and p.coarse else level, c) for p, level, c in needs]
-    if [level for _, level, _ in coarser] == [level for _, level, _ in needs]:
+    coarser = [_Need(*need.coarser[:2], need.codes[left]) for need in needs]
+    if [need.level for need in coarser] == [need.level for need in needs]:
         return
-    have = [p.view(level, p.codes[rows]) for p, level, _ in coarser]
-    want = [p.view(level, c[left]) for p, level, c in coarser]
-    out[there[left]] = draw(rng, have, want, rows, len(left))
+    ladder = [_need_all(rung, rows) for rung in _rungs(node, coarser)]
+    out[there[left]] = draw(rng, ladder, rows, len(left), _weights(node, rows))

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from strongroom.trace.canary.shares import Floats, row_weights
 
 Ints = npt.NDArray[np.int64]
 
@@ -66,6 +69,12 @@ class Node:
     def levels(self) -> range:
         """The views there are."""
         return range(-1, len(self.coarse))
+
+    @cached_property
+    def weights(self) -> Floats | None:
+        """How likely each row of the sample is drawn beside the others, None for all alike; asked for when learnt."""
+        found = row_weights(self.codes)
+        return None if (found[self.codes >= 0] == 1).all() else found
 
     def size(self) -> int:
         """How many codes there are."""
