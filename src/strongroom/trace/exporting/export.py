@@ -13,8 +13,9 @@ What stops it between 3 and 5 leaves no file; the export is taken up again by it
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, int | None], None]
 LOOKUPS_AT_ONCE = 10_000
+AHEAD = 3
+"""Batches that a step makes before the next has taken the first of them."""
 T = TypeVar("T")
 
 
@@ -126,7 +129,8 @@ def export(
             break_glass=request.break_glass,
         )
         try:
-            return _Exporting(session, request, grant, progress, started, marks).run(targets, names, word)
+            with ThreadPoolExecutor(1) as hashing:
+                return _Exporting(session, request, grant, progress, started, marks, hashing).run(targets, names, word)
         finally:
             keymaster.end_reading(grant.reading_id)
     finally:
@@ -148,8 +152,10 @@ class _Exporting:
         progress: Progress | None,
         started: Callable[[ExportGrant], None] | None,
         marks: Callable[[bytes], Marks],
+        hashing: Executor,
     ) -> None:
         self._session = session
+        self._hashing = hashing
         self._request = request
         self._grant = grant
         self._progress = progress
@@ -283,8 +289,9 @@ class _Exporting:
 
     def _write(self, shown: _Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
         batch = shown.of(plain)
-        root.add(shown.table.name, batch.columns)
+        hashed = self._hashing.submit(root.add, shown.table.name, batch.columns)
         writer.write(batch)
+        hashed.result()
         self._done += len(batch)
         if self._progress is not None:
             self._progress(self._done, 0, self._most)
@@ -296,7 +303,7 @@ class _Exporting:
         table, reading = chosen.table, self._grant.reading_id
         cells = CellColumns(self._keymaster, table, names)
         sealed = {f.klass for f in table.fields if f.name in names and f.klass != OPEN}
-        for batch in chosen.batches():
+        for batch in ahead(chosen.batches()):
             released = self._keymaster.exports.release(
                 reading, granted.export_id, table.name, batch.tokens, batch.batches
             )
@@ -358,11 +365,11 @@ def _shown_type(kind: str, show: str) -> Any:
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by another thread while the one before is used."""
+    """The same items, some of them made by another thread while those before are used."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        coming = deque(pool.submit(next, items, None) for _ in range(AHEAD))
+        while (item := coming.popleft().result()) is not None:
+            coming.append(pool.submit(next, items, None))
             yield item
 
 
