@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pyroaring import BitMap64
@@ -134,13 +134,14 @@ class EmbeddedExports:
         self._behind.check_batches(core.state.read(), batches, model)
         found = self._behind.persons(tokens, batches, model)
         with export.lock:
-            fresh = bitmap(found.ordinals) - export.persons
+            fresh = bitmap(found.distinct) - export.persons
             if len(export.persons) + len(fresh) > EXPORT_PERSONS_MAX:
                 raise UsageError(f"an export has at most {EXPORT_PERSONS_MAX:,} persons", hint="cut it by --where")
             if fresh:
-                ordinals = np.asarray(found.ordinals, np.uint64)
-                chosen = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64), assume_unique=True)
-                export.tokens.append(np.ascontiguousarray(found.tokens[chosen]))
+                tokens = found.tokens
+                if len(fresh) < len(found.distinct):
+                    tokens = tokens[np.isin(found.distinct, np.asarray(fresh.to_array(), np.uint64))]
+                export.tokens.append(np.ascontiguousarray(tokens))
                 export.persons |= fresh
             return len(export.persons)
 
@@ -276,12 +277,12 @@ class EmbeddedExports:
     @staticmethod
     def _only(export: _Export, behind: PersonsBehind) -> PersonsBehind:
         """Those of the export's persons; nobody else is found."""
-        others = bitmap(behind.ordinals) - export.persons
+        others = bitmap(behind.distinct) - export.persons
         if not others:
             return behind
         outside = np.isin(behind.row_ordinals, np.asarray(others.to_array(), np.uint64))
         found = behind.found & ~outside
-        return PersonsBehind(behind.removals, found, behind.secrets, [], behind.tokens, behind.row_ordinals)
+        return replace(behind, found=found)
 
     # -- ending ---------------------------------------------------------------------------------
     def end(self, reading_id: bytes, export_id: bytes, records: Mapping[str, int], root: bytes) -> ExportRecord:

@@ -66,6 +66,12 @@ def tokens_of(entries: Entries) -> Bytes2D:
     return whole.view(np.uint8).reshape(-1, 16)
 
 
+def secrets_of(entries: Entries) -> npt.NDArray[np.void]:
+    """The secrets of entries as items of 32 bytes, [n]."""
+    found: npt.NDArray[np.void] = entries.view(_WHOLE)["secret"]
+    return found
+
+
 def joined(parts: Sequence[Entries]) -> Entries:
     """Entries one after the other, byte for byte: numpy's own concatenation would turn big-endian fields native."""
     if len(parts) == 1:

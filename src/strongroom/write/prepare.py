@@ -6,7 +6,13 @@ from importlib import import_module
 
 from strongroom.seal.scatter import load_kernels
 
-_KERNELS = ("strongroom.schema._packing_lanes", "strongroom.write._assemble_lanes")
+_KERNELS = (
+    "strongroom.schema._packing_lanes",
+    "strongroom.schema._unpacking_lanes",
+    "strongroom.seal._sha_lanes",
+    "strongroom.keys._bloom_lanes",
+    "strongroom.write._assemble_lanes",
+)
 _COLUMNS = ("strongroom.schema.check", "strongroom.schema._normalise_columns", "strongroom.schema.quasi")
 
 

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 """Compiled loops that write the texts of many columns as rows; imported only when there are enough of them.
 
-Everything goes by address, on arrays that `rowtext` made, checked and keeps alive: a row of `columns`, i64[k, PARTS], is
-one column. Its texts have offsets i64; validity is a bitmap from a bit on, address 0 where nothing is null. Before,
-after and null are short texts that may be read up to a multiple of eight bytes.
+Everything goes by address, on arrays that `rowtext` made and keeps alive: a row of `columns`, i64[k, PARTS], is one
+column. Its texts have offsets i64; validity is a bitmap from a bit on, address 0 where nothing is null. Before, after
+and null are short texts that may be read up to a multiple of eight bytes.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class _JsonLines:
             pieces.append(Piece(text, before + quote, quote + after, f"{before}null{after}"))
         data, _ends = joined(pieces)
         if len(data):
-            self._file.write(memoryview(data))
+            self._file.write(data.data)
 
     def close(self) -> None:
         """A file of lines has no end of its own."""
