@@ -297,13 +297,21 @@ class _Exporting:
             self._progress(self._done, 0, self._most)
 
     def _plain(self, granted: ExportGrant, chosen: Chosen, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in the clear, a batch at a time: released, then opened."""
+        """The rows of a table in the clear, a batch at a time."""
         import pyarrow as pa
 
+        cells = CellColumns(self._keymaster, chosen.table, names)
+        for kept, keys in ahead(self._released(granted, chosen, names)):
+            columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
+            yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+
+    def _released(
+        self, granted: ExportGrant, chosen: Chosen, names: Sequence[str]
+    ) -> Iterator[tuple[Batch, Mapping[str, Bytes2D]]]:
+        """The rows of a table with their batch keys by class, a batch at a time."""
         table, reading = chosen.table, self._grant.reading_id
-        cells = CellColumns(self._keymaster, table, names)
         sealed = {f.klass for f in table.fields if f.name in names and f.klass != OPEN}
-        for batch in ahead(chosen.batches()):
+        for batch in chosen.batches():
             released = self._keymaster.exports.release(
                 reading, granted.export_id, table.name, batch.tokens, batch.batches
             )
@@ -314,8 +322,7 @@ class _Exporting:
             keys = {klass: found[here] for klass, found in released.keys.items()} if not here.all() else released.keys
             kept: Batch = batch if here.all() else batch.only(here)
             if len(kept.places):
-                columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
-                yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+                yield kept, keys
 
 
 class _Shown:
