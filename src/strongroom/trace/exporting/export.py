@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, int | None], None]
 LOOKUPS_AT_ONCE = 10_000
-AHEAD = 3
+AHEAD = 2
 """Batches that a step makes before the next has taken the first of them."""
 T = TypeVar("T")
 
