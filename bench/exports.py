@@ -50,6 +50,7 @@ def plain(csv: str) -> dict[str, Any]:
 
     from strongroom.trace.exporting.formats import open_writer
 
+    strongroom.prepare()
     kinds = pv.ConvertOptions(column_types={"mobile": "string", "id_number": "string", "household_no": "string"})
     table = pv.read_csv(csv, convert_options=kinds).combine_chunks()
     figures: dict[str, Any] = {}
@@ -67,6 +68,29 @@ def plain(csv: str) -> dict[str, Any]:
     return figures
 
 
+def duckdb(csv: str) -> dict[str, Any]:
+    """The same table, in memory already, written by DuckDB on the same processors; seconds of each format."""
+    import duckdb as other
+
+    kinds = "{'mobile': 'VARCHAR', 'id_number': 'VARCHAR', 'household_no': 'VARCHAR'}"
+    how = {"csv": "FORMAT csv, HEADER", "jsonl": "FORMAT json", "parquet": "FORMAT parquet, COMPRESSION zstd"}
+    figures: dict[str, Any] = {}
+    with other.connect() as base:
+        base.execute("SET threads = 2; SET preserve_insertion_order = true")
+        base.execute(f"CREATE TABLE persons AS FROM read_csv('{csv}', types = {kinds})")
+        for word, options in how.items():
+            path = Path(csv).with_suffix(f".duckdb.{word}")
+            cpu, started = time.process_time(), time.perf_counter()
+            try:
+                base.execute(f"COPY persons TO '{path}' ({options})")
+            except other.Error as error:  # its JSON is an extension that may not be there
+                return {"absent": f"DuckDB writes no {word}: {type(error).__name__}"}
+            figures[word] = time.perf_counter() - started
+            figures[f"{word} processor"] = time.process_time() - cpu
+            path.unlink()
+    return figures
+
+
 def measure_exports(setting: Setting, report: Report) -> None:
     """Exports of every record beside the writers alone."""
 
@@ -74,7 +98,11 @@ def measure_exports(setting: Setting, report: Report) -> None:
         found = run("export", [0, 1], base=setting.base)
         return found | {"mib": found["rss_bytes"] / (1 << 20)}
 
-    both = {"ours": ours, "the writer alone": lambda: run("plain export", [0, 1], csv=str(setting.csv))}
+    both = {
+        "ours": ours,
+        "the writer alone": lambda: run("plain export", [0, 1], csv=str(setting.csv)),
+        "DuckDB": lambda: run("duckdb export", [0, 1], csv=str(setting.csv)),
+    }
     found = alternate(both, min(setting.rounds, 3))
     report.rounds["exports"] = found
     for word in FORMATS:
@@ -91,4 +119,13 @@ def measure_exports(setting: Setting, report: Report) -> None:
             hindrance=WAY,
             note=f"{median(found['ours'], f'{word} processor') / setting.rows * 1e6:.2f} µs of processor a record",
         )
+        if "DuckDB" in found:
+            report.add(
+                f"export, {word}, beside DuckDB",
+                rate,
+                peer=setting.rows / median(found["DuckDB"], word),
+                ratio=ratio(found["DuckDB"], found["ours"], word),
+                unit="records/s",
+                note="DuckDB writes a plain table that it holds in memory, by two threads",
+            )
     report.add("export, memory", median(found["ours"], "mib"), unit="MiB")
