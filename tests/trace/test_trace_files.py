@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -124,7 +125,7 @@ def test_rows_of_text_are_the_same_by_the_loop_and_by_arrow(texts, before, after
     for least in (0, 1_000):
         data, ends = joined(pieces, least)
         assert data.tobytes() == b"".join(expected)
-        assert [data[a:b].tobytes() for a, b in zip(ends, ends[1:], strict=False)] == expected
+        assert [data[a:b].tobytes() for a, b in pairwise(ends)] == expected
 
 
 @pytest.mark.parametrize("text", ['quoted "so"', "back\\slash", "line\nend", "\x01", "张\t三", ""])
