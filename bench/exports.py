@@ -22,7 +22,11 @@ WAY = (
 
 
 def export(base: str) -> dict[str, Any]:
-    """Export the whole table once in each format, the first time of persons not charged before; seconds of each."""
+    """Export the whole table in each format; seconds of each.
+
+    One export goes before, of persons not charged before (`first`): it loads what the process has not used yet, a
+    tenth of a second however many records there are.
+    """
     room_folder, keys_folder = _paths(base)
     strongroom.prepare()
     figures: dict[str, Any] = {}
@@ -30,15 +34,16 @@ def export(base: str) -> dict[str, Any]:
         strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster,
         strongroom.open(room_folder, keys=keymaster, actor="ada") as room,
     ):
-        for word in FORMATS:
+        for name in ("first", *FORMATS):
+            word = FORMATS[0] if name == "first" else name
             path = Path(base) / f"exported.{word}"
             path.unlink(missing_ok=True)
             cpu, started = time.process_time(), time.perf_counter()
             report = room.export(
                 "persons", to=str(path), recipient="elsewhere", purpose="handing-over", reason="measuring"
             )
-            figures[word] = time.perf_counter() - started
-            figures[f"{word} processor"] = time.process_time() - cpu
+            figures[name] = time.perf_counter() - started
+            figures[f"{name} processor"] = time.process_time() - cpu
             assert report.records["persons"] == report.persons
             path.unlink()
     return figures
@@ -128,4 +133,13 @@ def measure_exports(setting: Setting, report: Report) -> None:
                 unit="records/s",
                 note="DuckDB writes a plain table that it holds in memory, by two threads",
             )
+    first = setting.rows / median(found["ours"], "first")
+    report.add(
+        f"export, first of a process, {FORMATS[0]}",
+        first,
+        unit="records/s",
+        target=f"{RECORDS_TARGET:,} records/s",
+        reached=first >= RECORDS_TARGET,
+        hindrance="a tenth of a second to load and to grow, however many records there are",
+    )
     report.add("export, memory", median(found["ours"], "mib"), unit="MiB")
