@@ -14,6 +14,7 @@ _KERNELS = (
     "strongroom.schema._unpacking_lanes",
     "strongroom.seal._sha_lanes",
     "strongroom.keys._bloom_lanes",
+    "strongroom.index._record_lanes",
     "strongroom.write._assemble_lanes",
 )
 _COLUMNS = ("strongroom.schema.check", "strongroom.schema._normalise_columns", "strongroom.schema.quasi")

@@ -26,6 +26,8 @@ FORMATS = ("csv", "jsonl", "parquet")
 GROUP_ROWS = 131_072
 GROUP_BYTES = 16 << 20
 SAMPLE_ROWS = 8192
+LINES_AT_ONCE = 8192
+"""Lines of JSON whose text is made at once: it stays in the cache, and in memory that is used again."""
 
 
 class RowWriter(Protocol):
@@ -100,8 +102,8 @@ class _JsonLines:
             text, quote = _json_text(column)
             before, after = f"{',' if at else '{'}{name}:", "" if at + 1 < len(self._names) else "}\n"
             pieces.append(Piece(text, before + quote, quote + after, f"{before}null{after}"))
-        data, _ends = joined(pieces)
-        if len(data):
+        for at in range(0, len(batch), LINES_AT_ONCE):
+            data, _ends = joined([piece.slice(at, LINES_AT_ONCE) for piece in pieces])
             self._file.write(data.data)
 
     def close(self) -> None:

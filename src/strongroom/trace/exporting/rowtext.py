@@ -5,7 +5,7 @@ Few rows are joined by Arrow, many by a compiled loop over rows; both give the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Piece:
     after: str = ""
     null: str = ""
     counted: bool = False
+
+    def slice(self, start: int, rows: int) -> Piece:
+        """Some of its rows."""
+        return replace(self, texts=self.texts.slice(start, rows))
 
 
 def joined(pieces: list[Piece], least: int = LANES_FROM) -> tuple[U8, I64]:
