@@ -86,6 +86,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "plain aggregate": _call("aggregates", "plain"),
     "export": _call("exports", "export"),
     "plain export": _call("exports", "plain"),
+    "duckdb export": _call("exports", "duckdb"),
     "chdb put": _call("chdb_rival", "put"),
     "postgres put": _call("postgres", "put"),
     "postgres find": _call("postgres", "find"),

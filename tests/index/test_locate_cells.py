@@ -1,16 +1,37 @@
 """Where the cells of many entries lie: as one by one, or an error of ours."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.errors import IntegrityError
+from strongroom.index import records
 from strongroom.index.records import locate_cells, parse_record
 from strongroom.seal.run import Shape
+from strongroom.seal.scatter import load_kernels
 from strongroom.write.assemble import varint
 
+load_kernels()
 SHAPES = (Shape(1, 0, 1, bytes(16)),)
+
+
+def located(*args):
+    """What both ways say: a column at a time, and by the compiled loop."""
+    found = []
+    for least in (0, 1_000_000):
+        with patch.object(records, "LANES_FROM", least):
+            try:
+                found.append(locate_cells(*args))
+            except IntegrityError as error:
+                found.append(error)
+    if any(isinstance(one, IntegrityError) for one in found):
+        assert all(isinstance(one, IntegrityError) for one in found)
+        raise found[0]
+    assert all((one == other).all() for one, other in zip(*found, strict=True))
+    return found[0]
 
 
 def entry(cells):
@@ -28,7 +49,7 @@ def test_cells_lie_where_one_by_one_finds_them(sizes, data):
     entries = [entry([bytes([i % 251]) * size for i, size in enumerate(row)]) for row in sizes]
     payload, offsets = joined(entries)
     places = np.array(data.draw(st.lists(st.integers(0, len(entries) - 1), max_size=10)), np.int64)
-    starts, lengths = locate_cells(payload, offsets, places, 3)
+    starts, lengths = located(payload, offsets, places, 3)
     for column, place in enumerate(places.tolist()):
         cells = parse_record(entries[place], SHAPES, lambda _version: 3).cells
         assert [
@@ -46,9 +67,9 @@ def test_any_bytes_are_refused_or_read_alike(one, other):
             cells = parse_record(raw, SHAPES, lambda _version: 2).cells
         except IntegrityError:
             with pytest.raises(IntegrityError):
-                locate_cells(payload, offsets, np.array([place]), 2)
+                located(payload, offsets, np.array([place]), 2)
             continue
-        _, lengths = locate_cells(payload, offsets, np.array([place]), 2)
+        _, lengths = located(payload, offsets, np.array([place]), 2)
         assert lengths[:, 0].tolist() == [len(cell) for cell in cells]
 
 
@@ -59,5 +80,5 @@ def test_lengths_that_are_none_are_refused(tail):
     """Lengths cut short, too long, in a longer form, or beyond the entry."""
     payload, offsets = joined([bytes(7) + tail, entry([b"a", b"b"])])
     with pytest.raises(IntegrityError):
-        locate_cells(payload, offsets, np.array([0]), 2)
-    assert locate_cells(payload, offsets, np.array([1]), 2)[1].tolist() == [[1], [1]]
+        located(payload, offsets, np.array([0]), 2)
+    assert located(payload, offsets, np.array([1]), 2)[1].tolist() == [[1], [1]]

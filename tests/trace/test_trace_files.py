@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from strongroom.audit.tlog import EMPTY_ROOT, tree_root
 from strongroom.trace.exporting.formats import open_writer
 from strongroom.trace.exporting.rowroots import RowRoot
+from strongroom.trace.exporting.rowtext import Piece, joined
 
 SCHEMA = pa.schema([
     ("text", pa.string()), ("number", pa.int64()), ("share", pa.float64()), ("yes", pa.bool_()), ("day", pa.date32()),
@@ -86,6 +88,56 @@ def test_parquet_reads_back_with_its_types(batches):
     found = pq.read_table(io.BytesIO(written("parquet", batches)))
     assert found.schema.equals(SCHEMA)
     assert found.to_pylist() == [row for some in batches for row in some]
+
+
+def test_parquet_keeps_a_dictionary_only_of_what_comes_again():
+    """In row groups; of a column of distinct values it would be thrown away."""
+    sink, schema = io.BytesIO(), pa.schema([("sex", pa.string()), ("number", pa.string())])
+    rows = 300_000
+    table = pa.table({"sex": ["f", "m"] * (rows // 2), "number": [f"{i:06d}" for i in range(rows)]}, schema=schema)
+    writer = open_writer("parquet", sink, schema)
+    for batch in table.to_batches(max_chunksize=30_000):
+        writer.write(batch)
+    writer.close()
+    file = pq.ParquetFile(sink)
+    assert file.metadata.num_row_groups > 1
+    first = file.metadata.row_group(0)
+    assert [first.column(at).has_dictionary_page for at in range(2)] == [True, False]
+    assert file.read().equals(table)
+
+
+MARK = st.text(st.characters(exclude_categories=["Cs"]), max_size=19)
+TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=3, max_size=12)
+
+
+@given(TEXTS, MARK, MARK, MARK, st.booleans(), st.integers(0, 2), st.booleans())
+def test_rows_of_text_are_the_same_by_the_loop_and_by_arrow(texts, before, after, null, counted, start, wide):
+    """Nulls, slices, marks of any length; both are what Python joins."""
+    column = pa.array(texts, pa.large_string() if wide else pa.string())[start:]
+    other = pa.array([str(i) for i in range(len(texts))])[start:]
+    pieces = [Piece(column, before, after, null, counted), Piece(other, "", ";", "?")]
+
+    def plain(text):
+        size = f"{len(text.encode())}:" if counted and text is not None else ""
+        return null if text is None else f"{before}{size}{text}{after}"
+
+    expected = [f"{plain(t)}{i};".encode() for i, t in enumerate(texts)][start:]
+    for least in (0, 1_000):
+        data, ends = joined(pieces, least)
+        assert data.tobytes() == b"".join(expected)
+        assert [data[a:b].tobytes() for a, b in pairwise(ends)] == expected
+
+
+@pytest.mark.parametrize("text", ['quoted "so"', "back\\slash", "line\nend", "\x01", "张\t三", ""])
+def test_many_lines_of_json_escape_what_few_do(text):
+    """As many as the compiled loop takes; a dictionary of texts too."""
+    values = [None if i % 7 == 3 else f"{text}{i % 5}" for i in range(5_000)]
+    for column in (pa.array(values), pa.array(values).dictionary_encode()):
+        sink = io.BytesIO()
+        batch = pa.RecordBatch.from_arrays([column, pa.array(range(5_000))], ["text", "number"])
+        open_writer("jsonl", sink, batch.schema).write(batch)
+        found = [json.loads(line) for line in sink.getvalue().decode().split("\n")[:-1]]
+        assert found == [{"text": value, "number": i} for i, value in enumerate(values)]
 
 
 def netstrings(table, row):

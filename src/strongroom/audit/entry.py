@@ -46,6 +46,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -54,14 +55,17 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.audit.disclosure import disclose, disclosed_digest, open_disclosure
-from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES, leaf_hash
+from strongroom.audit.tlog import EMPTY_ROOT, ENTRY_BYTES_MAX, HASH_BYTES, leaf_hash, tree_root
 from strongroom.errors import IntegrityError, UsageError
+from strongroom.seal.columns import sort_entries, token_changes
 from strongroom.seal.sha import LANES_FROM, LEAF, digests, root_over
 
 VERSION = 1
 DECISIONS = ("allowed", "refused")
 INTEGER_MAX = 2**63 - 1
 LABEL_BYTES = 16
+HASHED_AT_ONCE = 65_536  # labels: a power of two
+HASHING_THREADS = 4
 
 _TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "recipient", "role", "rule", "table")
 _HEX = {"reason": 64, "labels": 64, "request": 32, "shown": 64}
@@ -276,14 +280,11 @@ def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:
         raise UsageError("labels must be bytes, 16 to a subject")
     if labels.shape[0] < 2:
         return leaf_hash(labels.tobytes()) if labels.shape[0] else EMPTY_ROOT
-    halves = np.ascontiguousarray(labels).view(">u8").astype(np.uint64)
-    halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
-    fresh = np.ones(len(halves), dtype=bool)
-    fresh[1:] = (halves[1:] != halves[:-1]).any(axis=1)
-    distinct = halves[fresh].astype(">u8")
+    held = np.ascontiguousarray(labels)
+    ordered = held.view("V16")[sort_entries(held)].view(np.uint8)
+    distinct = ordered[token_changes(ordered)]
     if len(distinct) >= LANES_FROM:
-        column = distinct.reshape(-1).view(np.uint8)
-        return root_over(digests(LEAF, column, np.arange(len(distinct) + 1, dtype=np.int64) * LABEL_BYTES))
+        return _root_in_lanes(distinct)
     data = distinct.tobytes()
     sha256 = hashlib.sha256
     level = b"".join([sha256(b"\x00" + data[i : i + 16]).digest() for i in range(0, len(data), 16)])
@@ -292,3 +293,15 @@ def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:
         pairs = [sha256(b"\x01" + level[i : i + 64]).digest() for i in range(0, whole, 64)]
         level = b"".join([*pairs, level[whole:]])
     return level
+
+
+def _root_in_lanes(labels: npt.NDArray[np.uint8]) -> bytes:
+    """The root over many sorted distinct labels, u8[n,16]: parts of the tree are made by several threads."""
+
+    def part(at: int) -> bytes:
+        some = labels[at : at + HASHED_AT_ONCE]
+        ends = np.arange(len(some) + 1, dtype=np.int64) * LABEL_BYTES
+        return root_over(digests(LEAF, some.reshape(-1), ends))
+
+    with ThreadPoolExecutor(HASHING_THREADS) as pool:
+        return tree_root(list(pool.map(part, range(0, len(labels), HASHED_AT_ONCE))))

@@ -10,9 +10,12 @@ import numpy as np
 from strongroom.errors import IntegrityError
 from strongroom.seal.columns import I64, U8
 from strongroom.seal.run import Shape
+from strongroom.seal.scatter import use_kernels
 
 _HEADER = 7
 _LENGTH_BYTES_MAX = 5
+LANES_FROM = 1024
+"""Entries from which the compiled loop is faster, once compiled loops are loaded at all."""
 
 
 class RecordEntry(NamedTuple):
@@ -93,6 +96,8 @@ def locate_cells(payload: U8, offsets: I64, places: I64, cells: int) -> tuple[I6
     Raises:
         IntegrityError: One is not exactly such an entry.
     """
+    if len(places) >= LANES_FROM and use_kernels(len(places)):
+        return _in_lanes(payload, offsets, places, cells)
     at, ends = offsets[places] + _HEADER, offsets[places + 1]
     lengths = np.zeros((cells, len(places)), np.int64)
     for row in lengths:
@@ -113,6 +118,21 @@ def locate_cells(payload: U8, offsets: I64, places: I64, cells: int) -> tuple[I6
     if (at + lengths.sum(axis=0) != ends).any():
         raise IntegrityError("the lengths of a record entry do not add up")
     return at + np.cumsum(lengths, axis=0) - lengths, lengths
+
+
+def _in_lanes(payload: U8, offsets: I64, places: I64, cells: int) -> tuple[I64, I64]:
+    from strongroom.index import _record_lanes as lanes
+
+    starts, lengths = np.empty((cells, len(places)), np.int64), np.empty((cells, len(places)), np.int64)
+    held, ends, rows = (np.ascontiguousarray(array) for array in (payload, offsets, places))
+    wrong = lanes.locate(held, ends, rows, _HEADER, _LENGTH_BYTES_MAX, starts, lengths)
+    if wrong:
+        raise IntegrityError({
+            lanes.WITHIN: "a record entry ends within its lengths",
+            lanes.NO_LENGTH: "a record entry has a length that is none",
+            lanes.NO_SUM: "the lengths of a record entry do not add up",
+        }[wrong])  # fmt: skip
+    return starts, lengths
 
 
 def _long(payload: bytes, at: int, first: int) -> tuple[int, int]:

@@ -127,7 +127,7 @@ class RunReader:
             keys = self.keys(first, last)
         begin = tail.place(first)[0]
         end_offset, end_length, _ = tail.place(last - 1)
-        data = self._range(begin, end_offset + end_length - begin)
+        data = memoryview(self._range(begin, end_offset + end_length - begin))
         found = []
         for number, key in zip(range(first, last), keys, strict=True):
             offset, length, entries = tail.place(number)
@@ -153,7 +153,7 @@ class RunReader:
             found.append((number, self._open(number, key, self._range(offset, length), entries)))
         return found
 
-    def _open(self, number: int, key: bytes, sealed: bytes, entries: int) -> Block:
+    def _open(self, number: int, key: bytes, sealed: bytes | memoryview, entries: int) -> Block:
         entry = self.entry
         try:
             block = parse_block(open_block(key, self._room, entry.object_id, entry.kind, number, sealed))

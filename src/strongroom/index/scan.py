@@ -20,6 +20,7 @@ import numpy.typing as npt
 from strongroom.errors import IntegrityError
 from strongroom.index.runreader import RunReader
 from strongroom.seal.columns import I64, U8, Columns, gather, join_columns, sort_entries, token_words
+from strongroom.seal.run import entries_of
 
 GROUP_BYTES = 32 << 20
 
@@ -62,11 +63,12 @@ class _Cursor:
         if self._keys is None:
             self._keys = self.reader.keys(0, self.tail.blocks)
         blocks = self.reader.open_blocks(first, last, self._keys[first:last])
-        for number, block in zip(range(first, last), blocks, strict=True):
-            entries = block.entries()
-            if entries.tokens[0].tobytes() != self.tail.first(number):
-                raise IntegrityError("a block of a run does not start with the token its tail names")
-            self._held.append(entries if self._payload else _without_payload(entries.tokens))
+        entries = entries_of(blocks, payload=self._payload)
+        starts = np.cumsum([0, *(block.entries_count for block in blocks[:-1])])
+        named = np.ascontiguousarray(self.tail.table()["first"][first:last])
+        if entries.tokens[starts].tobytes() != named.tobytes():
+            raise IntegrityError("a block of a run does not start with the token its tail names")
+        self._held.append(entries)
 
     def take(self, fence: npt.NDArray[np.uint64] | None) -> Columns | None:
         """The entries before the fence (all if None); the others stay."""
@@ -85,10 +87,6 @@ class _Cursor:
         self._held = [rest] if len(rest.tokens) else []
         self.position += count
         return Columns(held.tokens[:count], held.payload[:end], held.offsets[: count + 1])
-
-
-def _without_payload(tokens: U8) -> Columns:
-    return Columns(tokens.copy(), np.empty(0, np.uint8), np.zeros(len(tokens) + 1, np.int64))
 
 
 def scan(readers: Sequence[RunReader], *, group_bytes: int = GROUP_BYTES, payload: bool = True) -> Iterator[Group]:

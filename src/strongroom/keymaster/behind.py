@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from strongroom.schema.model import Table
 ATTEMPTS_MAX = 16
 BATCHES_KEPT_MAX = 65_536
 SMALL = 64
+STRETCHES_MAX = 1024
+"""Stretches of rows of one batch, beyond which rows are sorted by batch first."""
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -26,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PersonsBehind:
-    """Who stands behind some rows: which rows were found, their secrets, distinct ordinals and tokens.
+    """Who stands behind some rows: which rows were found, their secrets, distinct ordinals (u64) and tokens.
 
     `removals` is the number of removals when they were looked up.
     """
@@ -34,9 +37,15 @@ class PersonsBehind:
     removals: int
     found: npt.NDArray[np.bool_]
     secrets: npt.NDArray[np.uint8] = field(repr=False)
-    ordinals: list[int]
+    distinct: npt.NDArray[np.uint64]
     tokens: npt.NDArray[np.uint8] = field(repr=False)
     row_ordinals: npt.NDArray[np.uint64] = field(repr=False)
+
+    @cached_property
+    def ordinals(self) -> list[int]:
+        """The distinct ordinals as numbers."""
+        found: list[int] = self.distinct.tolist()
+        return found
 
 
 class _ErasedError(ConflictError):
@@ -84,9 +93,13 @@ class Behind:
         living = self._living(tokens, batches, model, removals)
         alive = many.found if living is None else many.found & living
         rows = np.flatnonzero(alive)
-        ordinals, first = np.unique(many.ordinals[rows], return_index=True)
+        ordinals = many.ordinals[rows]
+        order = np.argsort(ordinals)
+        ordinals = ordinals[order]
+        fresh = np.ones(len(ordinals), np.bool_)
+        np.not_equal(ordinals[1:], ordinals[:-1], out=fresh[1:])
         return PersonsBehind(
-            removals, alive, many.secrets, ordinals.tolist(), tokens[rows[first]], many.ordinals.astype(np.uint64)
+            removals, alive, many.secrets, ordinals[fresh], tokens[rows[order[fresh]]], many.ordinals
         )
 
     def _few(self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table) -> PersonsBehind:
@@ -104,7 +117,8 @@ class Behind:
         distinct = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
         matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
         rows = np.array(numbers, np.uint64)
-        return PersonsBehind(removals, np.array(found, np.bool_), matrix, list(own), distinct, rows)
+        ordinals = np.fromiter(own, np.uint64, len(own))
+        return PersonsBehind(removals, np.array(found, np.bool_), matrix, ordinals, distinct, rows)
 
     def _living(
         self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, removals: int
@@ -140,6 +154,15 @@ class Behind:
 
 def _distinct(batches: npt.NDArray[np.uint8]) -> set[bytes]:
     pairs = np.ascontiguousarray(batches).view(np.uint64).reshape(-1, 2)
-    other = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1  # rows of a batch mostly stand together
+    other = _changes(pairs)
+    if len(other) > STRETCHES_MAX:
+        pairs = pairs[np.argsort(pairs[:, 0])]
+        other = _changes(pairs)
     data = pairs[np.concatenate([[0], other])].tobytes()
     return {data[at : at + 16] for at in range(0, len(data), 16)}
+
+
+def _changes(pairs: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Where u64[n,2] is another than before."""
+    halves = np.ascontiguousarray(pairs.T)
+    return np.flatnonzero((halves[0, 1:] != halves[0, :-1]) | (halves[1, 1:] != halves[1, :-1])) + 1

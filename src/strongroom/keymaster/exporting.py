@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pyroaring import BitMap64
@@ -151,13 +151,14 @@ class EmbeddedExports:
         with export.lock:
             if which.found.any():
                 found = _without(found, which, export.canaries)
-            fresh = bitmap(found.ordinals) - export.persons
+            fresh = bitmap(found.distinct) - export.persons
             if len(export.persons) + len(fresh) > EXPORT_PERSONS_MAX:
                 raise UsageError(f"an export has at most {EXPORT_PERSONS_MAX:,} persons", hint="cut it by --where")
             if fresh:
-                ordinals = np.asarray(found.ordinals, np.uint64)
-                chosen = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64), assume_unique=True)
-                export.tokens.append(np.ascontiguousarray(found.tokens[chosen]))
+                tokens = found.tokens
+                if len(fresh) < len(found.distinct):
+                    tokens = tokens[np.isin(found.distinct, np.asarray(fresh.to_array(), np.uint64))]
+                export.tokens.append(np.ascontiguousarray(tokens))
                 export.persons |= fresh
             return self._counted(export)
 
@@ -308,12 +309,12 @@ class EmbeddedExports:
     @staticmethod
     def _only(export: _Export, behind: PersonsBehind) -> PersonsBehind:
         """Those of the export's persons, and the canaries it holds; nobody else is found."""
-        others = bitmap(behind.ordinals) - export.persons - export.held
+        others = bitmap(behind.distinct) - export.persons - export.held
         if not others:
             return behind
         outside = np.isin(behind.row_ordinals, np.asarray(others.to_array(), np.uint64))
         found = behind.found & ~outside
-        return PersonsBehind(behind.removals, found, behind.secrets, [], behind.tokens, behind.row_ordinals)
+        return replace(behind, found=found)
 
     # -- ending ---------------------------------------------------------------------------------
     def end(self, reading_id: bytes, export_id: bytes, records: Mapping[str, int], root: bytes) -> ExportRecord:
@@ -356,13 +357,11 @@ def _check(plan: ExportPlan) -> None:
 
 def _without(found: PersonsBehind, which: Which, added: Added) -> PersonsBehind:
     """The persons who are no canaries; those who are go into `added`."""
-    people, ordinals = ~which.found, np.asarray(found.ordinals, np.uint64)
+    people = ~which.found
     canaries = Which(which.pool[which.found], which.number[which.found], which.found[which.found])
-    added.add(ordinals[which.found], canaries)
-    kept = ordinals[people].tolist()
-    return PersonsBehind(
-        found.removals, found.found, found.secrets, kept, found.tokens[people], found.row_ordinals
-    )
+    added.add(found.distinct[which.found], canaries)
+    own, tokens = found.distinct[people], found.tokens[people]
+    return PersonsBehind(found.removals, found.found, found.secrets, own, tokens, found.row_ordinals)
 
 
 def _check_rows(tokens: Bytes2D, batches: Bytes2D) -> None:

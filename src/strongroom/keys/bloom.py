@@ -10,9 +10,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.seal.scatter import use_kernels
+
 FILTER_BYTES = 8192
 _BITS = FILTER_BYTES * 8
 _MASK = _BITS - 1
+LANES_FROM = 1024
+"""Tokens from which the compiled loop is faster, once compiled loops are loaded at all."""
 
 Bytes2D = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -45,6 +49,12 @@ def contains(filters: Bytes2D, rows: npt.NDArray[np.int64], low: U64) -> npt.NDA
         rows: Row of the filter that each token is looked for in, i64[n].
         low: Low halves of the tokens, u64[n].
     """
+    passed = np.zeros(len(rows), np.bool_)
+    if len(low) >= LANES_FROM and use_kernels(len(low)):
+        from strongroom.keys import _bloom_lanes
+
+        _bloom_lanes.contains(filters, np.ascontiguousarray(rows), np.ascontiguousarray(low), passed)
+        return passed
     left, base = np.arange(len(low)), rows * FILTER_BYTES
     flat = filters.reshape(-1)
     # two tokens in three fall out at each probe: the next ones are made for those that are left
@@ -56,7 +66,6 @@ def contains(filters: Bytes2D, rows: npt.NDArray[np.int64], low: U64) -> npt.NDA
             if not left.size:
                 break
             bits = bits + step
-    passed = np.zeros(len(rows), np.bool_)
     passed[left] = True
     return passed
 

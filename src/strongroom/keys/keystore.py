@@ -25,7 +25,7 @@ import numpy.typing as npt
 from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
 from strongroom.keys import pagetable, removal
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
-from strongroom.keys.pages import U64, Bytes2D, halves, joined, make_entries, tokens_of
+from strongroom.keys.pages import U64, Bytes2D, halves, joined, make_entries, secrets_of, tokens_of
 from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader, Subject
 from strongroom.keys.removal import Removal, Removed, _RacedError
@@ -183,6 +183,7 @@ class KeyStore:
         if not generations:
             return result
         high, low = halves(tokens)
+        ordered = ordered or not (high[1:] < high[:-1]).any()
         left = np.arange(size) if ordered else np.argsort(high)
         if not ordered:
             high, low = high[left], low[left]
@@ -194,7 +195,7 @@ class KeyStore:
                 continue
             rows = left[place]
             result.found[rows] = True
-            result.secrets[rows] = entries["secret"]
+            result.secrets.view("V32")[rows, 0] = secrets_of(entries)
             result.ordinals[rows] = entries["ordinal"]
             result.born[rows] = entries["born"]
             rest = np.ones(len(left), np.bool_)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from strongroom.errors import IntegrityError
 from strongroom.keys.bloom import FILTER_BYTES
-from strongroom.seal.blocks import open_block, seal_block
+from strongroom.seal.blocks import open_block, open_numbered, seal_block
 
 PAGE_ENTRIES = 4096
 CHUNK_ENTRIES = 128
@@ -64,6 +64,12 @@ def tokens_of(entries: Entries) -> Bytes2D:
     """The tokens of entries, u8[n,16]."""
     whole = np.ascontiguousarray(entries.view(_WHOLE)["token"])
     return whole.view(np.uint8).reshape(-1, 16)
+
+
+def secrets_of(entries: Entries) -> npt.NDArray[np.void]:
+    """The secrets of entries as items of 32 bytes, [n]."""
+    found: npt.NDArray[np.void] = entries.view(_WHOLE)["secret"]
+    return found
 
 
 def joined(parts: Sequence[Entries]) -> Entries:
@@ -141,12 +147,12 @@ def open_chunks(
         IntegrityError: A chunk is not what was written.
     """
     view = memoryview(sealed)
-    opened = []
-    number = first
-    for start in range(0, len(view), CHUNK_BYTES):
-        piece = view[start : start + CHUNK_BYTES]
-        opened.append(_open(page_key, room_id, page_id, number, piece))
-        number += 1
+    pieces = [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
+    number, opened = first + len(pieces), list[bytes]()
+    try:
+        opened.extend(open_numbered(page_key, room_id, page_id, PAGE_KIND, enumerate(pieces, first)))
+    except IntegrityError as error:
+        raise IntegrityError(f"part {first + len(opened)} of key page {page_id.hex()}: {error}") from error
     expected = (min(number * CHUNK_ENTRIES, count) - first * CHUNK_ENTRIES) * ENTRY_BYTES
     if not opened or sum(map(len, opened)) != expected:
         raise IntegrityError("a key page has another length than its row says")
@@ -160,7 +166,7 @@ def open_filter(page_key: bytes, room_id: bytes, page_id: bytes, sealed: bytes) 
 
 def _open(page_key: bytes, room_id: bytes, page_id: bytes, number: int, sealed: bytes | memoryview) -> bytes:
     try:
-        return open_block(page_key, room_id, page_id, PAGE_KIND, number, sealed)  # type: ignore[arg-type]
+        return open_block(page_key, room_id, page_id, PAGE_KIND, number, sealed)
     except IntegrityError as error:
         raise IntegrityError(f"part {number} of key page {page_id.hex()}: {error}") from error
 

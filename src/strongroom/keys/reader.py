@@ -170,24 +170,25 @@ class PageReader:
             return places[0], found[0]
         # both are sorted: the few fences are looked for among the many tokens, not the other way round
         starts = np.searchsorted(high, fences)
-        first, counts = int(starts[0]), np.diff(starts, append=len(high))
-        chunk = np.repeat(np.arange(-1, len(fences)), np.concatenate([starts[:1], counts]))
-        passed = self._passed(generation, np.repeat(generation.chunk_page, counts), low[first:])
+        first = int(starts[0])
+        counts = np.diff(np.append(starts, len(high))[generation.first_chunk])
+        passed = self._passed(generation, np.arange(len(counts)), counts, low[first:])
         # a token whose high half is its chunk's fence may stand in an earlier page, whose filter is another
         ends = np.searchsorted(high, fences, side="right")
         for start, end in zip(*(side[ends > starts].tolist() for side in (starts, ends)), strict=True):
             passed[start - first : end - first] = True
         rows = first + np.flatnonzero(passed)
-        wanted = chunk[rows]
+        wanted = np.searchsorted(starts, rows, side="right") - 1
         cuts = np.flatnonzero(np.diff(wanted, prepend=-1))
         for start in range(0, len(cuts), CHUNKS_AT_ONCE):
             stop = cuts[start + CHUNKS_AT_ONCE] if start + CHUNKS_AT_ONCE < len(cuts) else len(rows)
-            part = rows[cuts[start] : stop]
+            part, chunk = rows[cuts[start] : stop], wanted[cuts[start] : stop]
             entries = self._entries(generation, wanted[cuts[start : start + CHUNKS_AT_ONCE]])
             at, hit = _match(entries, high[part], low[part])
             places.append(part[hit])
             found.append(entries[at[hit]])
-            self._neighbours(generation, chunk, part[~hit], high, low, places, found)
+            if not hit.all():
+                self._neighbours(generation, chunk[~hit], part[~hit], high, low, places, found)
         place = np.concatenate(places)
         if len(places) > 2:
             order = np.argsort(place, kind="stable")
@@ -211,7 +212,8 @@ class PageReader:
         lasts = np.array([page.last for page in generation.pages], "S16")
         at = np.searchsorted(firsts, tokens, side="right") - 1
         rows = np.flatnonzero((at >= 0) & (tokens <= lasts[np.maximum(at, 0)]))
-        rows = rows[self._passed(generation, at[rows], low[rows])]
+        pages, counts = np.unique(at[rows], return_counts=True)
+        rows = rows[self._passed(generation, pages, counts, low[rows])]
         cuts = [*np.flatnonzero(np.diff(at[rows], prepend=-1)).tolist(), len(rows)]
         for start, stop in pairwise(cuts):
             yield int(at[rows[start]]), rows[start:stop]
@@ -227,9 +229,7 @@ class PageReader:
         found: list[Entries],
     ) -> None:
         """A token whose high half equals its chunk's fence may stand at the end of the chunk before."""
-        if not missed.size:
-            return
-        tied = missed[generation.fences[chunk[missed]] == high[missed]]
+        tied = missed[generation.fences[chunk] == high[missed]]
         for place in tied:
             token = int(high[place]).to_bytes(8, "big") + int(low[place]).to_bytes(8, "big")
             subject = self.one(generation, token)
@@ -241,17 +241,19 @@ class PageReader:
                 places.append(np.array([place]))
                 found.append(entry)
 
-    def _passed(self, generation: Generation, page: npt.NDArray[np.int64], low: U64) -> npt.NDArray[np.bool_]:
-        """Which tokens pass the filter of their page; `page` ascends."""
+    def _passed(
+        self, generation: Generation, pages: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], low: U64
+    ) -> npt.NDArray[np.bool_]:
+        """Which tokens pass the filter of their page: so many of each of the ascending pages, one behind the other."""
         passed = np.zeros(len(low), np.bool_)
-        segments = page // FILTER_PAGES
-        cuts = [*np.flatnonzero(np.diff(segments, prepend=-1)).tolist(), len(page)]
+        pages, counts = pages[counts > 0], counts[counts > 0]
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        segments = pages // FILTER_PAGES
+        cuts = [*np.flatnonzero(np.diff(segments, prepend=-1)).tolist(), len(pages)]
         for start, stop in pairwise(cuts):
-            inside = page[start:stop] % FILTER_PAGES
-            segment = self._filters(
-                generation, int(segments[start]), inside[np.flatnonzero(np.diff(inside, prepend=-1))]
-            )
-            passed[start:stop] = bloom.contains(segment.bits, inside, low[start:stop])
+            inside = pages[start:stop] % FILTER_PAGES
+            segment, span = self._filters(generation, int(segments[start]), inside), slice(ends[start], ends[stop])
+            passed[span] = bloom.contains(segment.bits, np.repeat(inside, counts[start:stop]), low[span])
         return passed
 
     def _filters(self, generation: Generation, number: int, pages: npt.NDArray[np.int64]) -> _Segment:

@@ -75,7 +75,10 @@ class CellColumns:
         """
         import pyarrow as pa
 
-        of_version = np.array([s.version for s in reader.tail().shapes], np.int64)[shapes]
+        versions = np.array([s.version for s in reader.tail().shapes], np.int64)
+        if len(places) and (versions == versions[0]).all():
+            return self._opened_as(int(versions[0]), entries, places, keys)
+        of_version = versions[shapes]
         orders: list[I64] = []
         found: dict[str, list[Any]] = {name: [] for name in self._fields}
         for version in np.unique(of_version).tolist():

@@ -160,7 +160,9 @@ def _take(f: Field, data: _U8, kinds: _U8, starts: _I64, lengths: _I64) -> tuple
             used = lanes.take_bytes(data, kinds, starts, lengths, out, ends)
         if used < 0:
             return None, -used - 1
-        return _strings(f.type, out[:used], ends, valid, nulls)
+        # digits are ASCII, and the table of GBK has whole characters: only what was copied may be anything
+        checked = f.type == "string" and bool((kinds == 0).any()) and bool((out[:used] >= 0x80).any())
+        return _strings(f.type, out[:used], ends, valid, nulls, checked=checked)
     if f.type == "float":
         values: Any = np.zeros(rows, np.float64)
         at = starts[~null][:, None] + np.arange(8)
@@ -183,14 +185,16 @@ def _fixed(f: Field, values: Any, valid: pa.Buffer | None, nulls: int, rows: int
     return pa.Array.from_buffers(arrow_type(f.type), count, [valid, pa.py_buffer(values)], nulls)
 
 
-def _strings(field_type: str, out: _U8, ends: _I64, valid: pa.Buffer | None, nulls: int) -> tuple[pa.Array | None, int]:
+def _strings(
+    field_type: str, out: _U8, ends: _I64, valid: pa.Buffer | None, nulls: int, *, checked: bool
+) -> tuple[pa.Array | None, int]:
     large = len(out) > OFFSET_32_MAX
     kind = arrow_type(field_type)
     if large:
         kind = pa.large_string() if field_type == "string" else pa.large_binary()
     bounds: Any = ends if large else ends.astype(np.int32)
     array = pa.Array.from_buffers(kind, len(ends) - 1, [valid, pa.py_buffer(bounds), pa.py_buffer(out)], nulls)
-    if field_type == "string":
+    if checked:
         try:
             array.validate(full=True)
         except pa.ArrowInvalid:

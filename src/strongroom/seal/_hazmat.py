@@ -94,7 +94,7 @@ def aes_gcm_seal(key: bytes, nonce: bytes, plain: bytes | memoryview, ad: bytes)
     return AESGCM(key).encrypt(nonce, plain, ad)
 
 
-def aes_gcm_open(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:
+def aes_gcm_open(key: bytes, nonce: bytes, sealed: bytes | memoryview, ad: bytes) -> bytes:
     """The plain bytes of what `aes_gcm_seal` gave, or IntegrityError."""
     try:
         return AESGCM(key).decrypt(nonce, sealed, ad)
@@ -112,7 +112,7 @@ class AesGcm:
         """See `aes_gcm_seal`."""
         return self._cipher.encrypt(nonce, plain, ad)
 
-    def open(self, nonce: bytes, sealed: bytes, ad: bytes) -> bytes:
+    def open(self, nonce: bytes, sealed: bytes | memoryview, ad: bytes) -> bytes:
         """See `aes_gcm_open`."""
         try:
             return self._cipher.decrypt(nonce, sealed, ad)

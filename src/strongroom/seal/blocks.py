@@ -11,7 +11,7 @@ from its manifest: that is left to `catalog`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -94,7 +94,9 @@ def block_keys(file_key: bytes, kind: int, first: int, count: int) -> list[bytes
     return [key.tobytes() for key in keys]
 
 
-def open_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int, sealed: bytes) -> bytes:
+def open_block(
+    key: bytes, room: bytes, object_id: bytes, kind: int, number: int, sealed: bytes | memoryview
+) -> bytes:
     """Open one block that `seal_block` sealed with the same arguments.
 
     Raises:
@@ -103,6 +105,16 @@ def open_block(key: bytes, room: bytes, object_id: bytes, kind: int, number: int
     """
     _check(key, kind, number)
     return _hazmat.aes_gcm_open(key, _nonce(number), sealed, _ad(room, object_id, kind))
+
+
+def open_numbered(
+    key: bytes, room: bytes, object_id: bytes, kind: int, sealed: Iterable[tuple[int, bytes | memoryview]]
+) -> Iterator[bytes]:
+    """Open blocks by number that were all sealed under one key; see `open_block`."""
+    cipher, ad = _hazmat.AesGcm(key), _ad(room, object_id, kind)
+    for number, piece in sealed:
+        _check(key, kind, number)
+        yield cipher.open(_nonce(number), piece, ad)
 
 
 def _nonce(number: int) -> bytes:

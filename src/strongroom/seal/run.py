@@ -320,6 +320,24 @@ class Block:
         return Columns(tokens, np.frombuffer(self._plain, np.uint8, offset=self._payload), offsets)
 
 
+def entries_of(blocks: Sequence[Block], *, payload: bool = True) -> Columns:
+    """The entries of blocks one behind the other; whether their tokens are sorted is for the caller to check.
+
+    Args:
+        blocks: One or more.
+        payload: Whether payloads are wanted; without, all are empty.
+    """
+    tokens = [np.frombuffer(b._plain, np.uint8, b.entries_count * TOKEN_BYTES, _BLOCK_HEADER) for b in blocks]  # noqa: SLF001
+    whole = np.concatenate(tokens).reshape(-1, TOKEN_BYTES)
+    offsets = np.zeros(len(whole) + 1, np.int64)
+    if not payload:
+        return Columns(whole, np.empty(0, np.uint8), offsets)
+    lengths = [b._lengths if not isinstance(b._lengths, int) else np.full(b.entries_count, b._lengths) for b in blocks]  # noqa: SLF001
+    np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    data = [np.frombuffer(b._plain, np.uint8, offset=b._payload) for b in blocks]  # noqa: SLF001
+    return Columns(whole, np.concatenate(data), offsets)
+
+
 def parse_block(plain: bytes) -> Block:
     """Check the lengths of an opened block; IntegrityError if they are not those of its bytes."""
     size = len(plain)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Table
     from strongroom.trace.exporting.conditions import Condition
 
-GROUP_BYTES = 12 << 20
+GROUP_BYTES = 8 << 20
 BLOCKS_AT_ONCE = 128
 
 

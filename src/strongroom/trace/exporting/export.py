@@ -14,8 +14,9 @@ What stops it between 3 and 5 leaves no file; the export is taken up again by it
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, int | None], None]
 LOOKUPS_AT_ONCE = 10_000
+AHEAD = 2
+"""Batches that a step makes before the next has taken the first of them."""
 T = TypeVar("T")
 
 
@@ -128,7 +131,8 @@ def export(
             break_glass=request.break_glass,
         )
         try:
-            return _Exporting(session, request, grant, progress, started, marks).run(targets, names, word)
+            with ThreadPoolExecutor(1) as hashing:
+                return _Exporting(session, request, grant, progress, started, marks, hashing).run(targets, names, word)
         finally:
             keymaster.end_reading(grant.reading_id)
     finally:
@@ -150,8 +154,10 @@ class _Exporting:
         progress: Progress | None,
         started: Callable[[ExportGrant], None] | None,
         marks: Callable[[bytes], Marks],
+        hashing: Executor,
     ) -> None:
         self._session = session
+        self._hashing = hashing
         self._request = request
         self._grant = grant
         self._progress = progress
@@ -284,18 +290,27 @@ class _Exporting:
 
     def _write(self, shown: _Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
         batch = shown.of(plain)
-        root.add(shown.table.name, batch.columns)
+        hashed = self._hashing.submit(root.add, shown.table.name, batch.columns)
         writer.write(batch)
+        hashed.result()
         self._done += len(batch)
         if self._progress is not None:
             self._progress(self._done, 0, self._most)
 
     def _plain(self, granted: ExportGrant, chosen: Chosen, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in the clear, a batch at a time: released, then opened."""
+        """The rows of a table in the clear, a batch at a time."""
         import pyarrow as pa
 
+        cells = CellColumns(self._keymaster, chosen.table, names)
+        for kept, keys in ahead(self._released(granted, chosen, names)):
+            columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
+            yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+
+    def _released(
+        self, granted: ExportGrant, chosen: Chosen, names: Sequence[str]
+    ) -> Iterator[tuple[Batch, Mapping[str, Bytes2D]]]:
+        """The rows of a table with their batch keys by class, a batch at a time."""
         table, reading = chosen.table, self._grant.reading_id
-        cells = CellColumns(self._keymaster, table, names)
         sealed = {f.klass for f in table.fields if f.name in names and f.klass != OPEN}
         for batch in chosen.batches():
             released = self._keymaster.exports.release(
@@ -308,8 +323,7 @@ class _Exporting:
             keys = {klass: found[here] for klass, found in released.keys.items()} if not here.all() else released.keys
             kept: Batch = batch if here.all() else batch.only(here)
             if len(kept.places):
-                columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
-                yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+                yield kept, keys
 
 
 class _Shown:
@@ -350,11 +364,11 @@ def _shown_type(kind: str, show: str) -> Any:
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by another thread while the one before is used."""
+    """The same items, some of them made by another thread while those before are used."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        coming = deque(pool.submit(next, items, None) for _ in range(AHEAD))
+        while (item := coming.popleft().result()) is not None:
+            coming.append(pool.submit(next, items, None))
             yield item
 
 

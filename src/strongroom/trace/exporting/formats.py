@@ -2,7 +2,7 @@
 
 CSV is RFC 4180 in UTF-8 with a header: texts in quotes, so that an empty text is told from nothing. JSON Lines is one
 object a line, in the order of the columns, null where there is nothing. Bytes are hex in both, times UTC without a
-zone. Parquet has row groups of at most a million rows, zstd.
+zone. Parquet has row groups of about 16 MB and at most 131,072 rows, zstd.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from strongroom.errors import UsageError
 from strongroom.trace.exporting.rowroots import as_text
+from strongroom.trace.exporting.rowtext import Piece, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     from strongroom.trace.exporting.targets import File
 
 FORMATS = ("csv", "jsonl", "parquet")
-GROUP_ROWS = 1_000_000
-GROUP_BYTES = 64 << 20
+GROUP_ROWS = 131_072
+GROUP_BYTES = 16 << 20
+SAMPLE_ROWS = 8192
+LINES_AT_ONCE = 8192
+"""Lines of JSON whose text is made at once: it stays in the cache, and in memory that is used again."""
 
 
 class RowWriter(Protocol):
@@ -91,41 +97,46 @@ class _JsonLines:
         self._names = [json.dumps(name, ensure_ascii=False) for name in schema.names]
 
     def write(self, batch: pa.RecordBatch) -> None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        if not len(batch):
-            return
-        pieces: list[Any] = []
+        pieces = []
         for at, (name, column) in enumerate(zip(self._names, batch.columns, strict=True)):
-            pieces.append(pa.scalar(f"{',' if at else '{'}{name}:", pa.large_string()))
-            pieces.append(pc.fill_null(_json_text(column), "null"))
-        wide = pa.large_string()
-        lines = pc.binary_join_element_wise(*pieces, pa.scalar("}\n", wide), pa.scalar("", wide))
-        data = lines.buffers()[2]
-        if data is not None:
-            self._file.write(memoryview(data))
+            text, quote = _json_text(column)
+            before, after = f"{',' if at else '{'}{name}:", "" if at + 1 < len(self._names) else "}\n"
+            pieces.append(Piece(text, before + quote, quote + after, f"{before}null{after}"))
+        for at in range(0, len(batch), LINES_AT_ONCE):
+            data, _ends = joined([piece.slice(at, LINES_AT_ONCE) for piece in pieces])
+            self._file.write(data.data)
 
     def close(self) -> None:
         """A file of lines has no end of its own."""
 
 
-def _json_text(column: pa.Array) -> pa.Array:
-    """A column's values as JSON, large_string; nulls stay, numbers that JSON lacks become null."""
+def _json_text(column: pa.Array) -> tuple[pa.Array, str]:
+    """A column's values as JSON has them, and the quotes around them; nulls stay, numbers that JSON lacks are null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind, wide = column.type, pa.large_string()
+    kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.cast(pa.string()).cast(wide)
+        return column.cast(pa.string()), ""
     if pa.types.is_floating(kind):
-        real = pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind))
-        return real.cast(pa.string()).cast(wide)
-    text = as_text(column).cast(wide)
-    if pc.any(pc.match_substring_regex(text, r'["\\\x00-\x1f]')).as_py():
+        return pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind)).cast(pa.string()), ""
+    text = as_text(column)
+    if not (pa.types.is_temporal(kind) or _bytes(kind)) and _has_marks(text):
         text = _escaped(text)
-    quote, nothing = pa.scalar('"', wide), pa.scalar("", wide)
-    return pc.binary_join_element_wise(quote, text, quote, nothing)
+    return text, '"'
+
+
+def _has_marks(text: pa.Array) -> bool:
+    """Whether there may be something in texts that JSON must escape."""
+    import pyarrow as pa
+
+    wide = text.cast(pa.large_string())
+    data = wide.buffers()[2]
+    if data is None:
+        return False
+    ends = np.frombuffer(wide.buffers()[1], np.int64)[wide.offset : wide.offset + len(wide) + 1]
+    held = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    return bool(((held < 0x20) | (held == ord('"')) | (held == ord("\\"))).any())
 
 
 def _escaped(text: pa.Array) -> pa.Array:
@@ -142,13 +153,11 @@ def _escaped(text: pa.Array) -> pa.Array:
 
 class _Parquet:
     def __init__(self, file: File, schema: pa.Schema) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         self._schema = schema
+        self._file = file
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
-        self._writer = pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema, compression="zstd")
+        self._writer: Any = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._held.append(batch)
@@ -159,11 +168,25 @@ class _Parquet:
 
     def _flush(self) -> None:
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        if self._held:
-            self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=GROUP_ROWS)
+        table = pa.Table.from_batches(self._held, self._schema)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._file, mode="w"), self._schema, compression="zstd", use_dictionary=_repeating(table)
+            )
+        if len(table):
+            self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._held, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:
         self._flush()
         self._writer.close()
+
+
+def _repeating(table: pa.Table) -> list[str]:
+    """Columns whose values come again and again: of others a dictionary is made only to be thrown away."""
+    import pyarrow.compute as pc
+
+    some = table.slice(0, SAMPLE_ROWS)
+    return [name for name in table.schema.names if pc.count_distinct(some[name]).as_py() * 8 <= len(some)]

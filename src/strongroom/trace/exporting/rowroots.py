@@ -9,13 +9,14 @@ Memory is 32 bytes for every PART_ROWS rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from strongroom.audit.tlog import tree_root
 from strongroom.seal.sha import LEAF, digests, root_over
+from strongroom.trace.exporting.rowtext import Piece, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,23 +61,12 @@ class RowRoot:
 
 def row_data(table: str, columns: list[pa.Array]) -> tuple[U8, I64]:
     """The data of leaves one behind the other, u8[m], and where each begins and the last ends, i64[n + 1]."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     name = f"{len(table.encode())}:{table},"
-    if not columns or not len(columns[0]):
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    wide = pa.large_string()
-    colon, comma, nothing = (pa.scalar(mark, wide) for mark in (":", ",", ""))
-    pieces: list[Any] = [pa.scalar(name, wide)]
-    for column in columns:
-        text = as_text(_numbered(column)).cast(wide)
-        lengths = pc.binary_length(text).cast(wide)
-        pieces += [pc.fill_null(pc.binary_join_element_wise(lengths, text, colon), "-"), comma]
-    joined = pc.binary_join_element_wise(*pieces, nothing)
-    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1]
-    data = joined.buffers()[2]
-    return np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), offsets
+    pieces = []
+    for at, column in enumerate(columns):
+        first = "" if at else name
+        pieces.append(Piece(as_text(_numbered(column)), first, ",", f"{first}-,", counted=True))
+    return joined(pieces)
 
 
 def _numbered(column: pa.Array) -> pa.Array:
