@@ -1,8 +1,8 @@
 """A small city whose policy lets two people plant canaries, ask about them and test their alarm."""
 
+from functools import cache
 from importlib import resources
 
-import pyarrow as pa
 import pytest
 from canary_kit import city_policy, city_tables
 from small_room import SmallRoom
@@ -24,7 +24,7 @@ exports = { day = 20_000 }
 may = ["put"]
 put = { tables = ["persons", "deliveries", "police_reports"], budget = { day = 1_000_000 } }
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "erase"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "erase", "actors"]
 put = { tables = ["persons", "deliveries", "police_reports", "criminal_cases"], budget = { day = 1_000_000 } }
 [roles.chief]
 may = ["log"]
@@ -141,6 +141,20 @@ def plant(room, keys, actor="ana", purpose="planting", approval="", policy=None,
         )
 
 
-def canaries_of(keys) -> pa.Array:
-    """Tokens of all canaries, as only the keymaster's process knows them."""
-    return keys.canaries.all()
+@cache
+def planted_template(folder):
+    """A city with canaries, made once for a folder; and what the planting said."""
+    room = make(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        small_sizes(patch)
+        with room.keymaster() as keys:
+            return room, plant(room, keys)
+
+
+def a_canary(room, keys, at=0) -> dict:
+    """The records of one canary, whom only the keymaster's process knows: field to value, of persons and a delivery."""
+    tokens = [token.tobytes() for token in keys._canaries.all()]
+    with strongroom.open(str(room.bucket), keys=keys, actor="mei") as opened:
+        with opened.read(purpose="delivery", reason="the test's own look") as desk:
+            (record,) = desk.of_tokens("persons", [tokens[at]])[0]
+            return dict(record)

@@ -88,7 +88,7 @@ def test_canaries_stand_in_the_room_like_anybody(planted_template, planted):
         pools = keys.canaries.pools("kit")
         assert [(p.bias, p.count, p.persons, p.planted) for p in pools] == [(QUARTER, 12, 48, True), (HALF, 20, 80, True)]
         with opened(planted, keys, "kit") as room:
-            assert room.check().problems == []
+            assert room.check().faults == []
         tokens = keys._canaries.all()
         with opened(planted, keys, "mei") as room, room.read(purpose="delivery", reason="r") as desk:
             records = [r for (r,) in desk.of_tokens("persons", [t.tobytes() for t in tokens])]
@@ -296,7 +296,7 @@ def test_a_full_disk_while_records_are_put(city, monkeypatch):
         assert list(report.pools) == [2, 3]
         assert persons_put(keys) == PERSONS + put_canaries(keys)
         with opened(city, keys, "kit") as room:
-            assert room.check().problems == []
+            assert room.check().faults == []
 
 
 KILLED = """
@@ -349,7 +349,7 @@ def test_a_killed_planting_leaves_no_person_whom_nobody_registered(city, step):
         assert "pools 0, 1 are of an earlier run that was cut short" in report.notes[0]
         assert persons_put(keys) == PERSONS + put_canaries(keys)
         with opened(city, keys, "kit") as room:
-            assert room.check().problems == []
+            assert room.check().faults == []
 
 
 # -- through a served keymaster ----------------------------------------------------------------

@@ -92,11 +92,9 @@ class Notices:
         kept, size = counter(rows, "told"), _size(rows)
         start = max(kept, self._at)
         oldest = int(self._core.clock() * 1000) - OLDEST_MS
-        sql = (  # marks only
-            "SELECT number, entry FROM leaf WHERE number >= ? AND number < ? AND time >= ? AND ("
-            + " OR ".join("instr(entry, ?) > 0" for _ in _MARKS)
-            + ") ORDER BY number"
-        )
+        marks = " OR ".join("instr(entry, ?) > 0" for _ in _MARKS)
+        told = f"number >= ? AND number < ? AND time >= ? AND ({marks})"
+        sql = f"SELECT number, entry FROM leaf WHERE {told} ORDER BY number"  # noqa: S608 - marks only
         while start < size:
             stop = min(size, start + LEAVES_AT_ONCE)
             for number, data in rows.execute(sql, (start, stop, oldest, *_MARKS)).fetchall():

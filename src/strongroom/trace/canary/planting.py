@@ -158,7 +158,7 @@ def needed(
         published = min(1.0, (sample if sample < 1 else sample / max(1, persons)))
         factor = published / (1 - (1 - published) ** unit)
         for bias, count in size.pools.items():
-            found[bias] = max(found.get(bias, 0), math.ceil(count * factor))
+            found[bias] = max(found.get(bias, 0), math.ceil(count * factor - 1e-6))
     if not found:
         raise UsageError(
             f"the room has {persons:,} persons, and is too small for canaries: {why}",
@@ -251,8 +251,10 @@ class _Planting:
         """
         request, unit = self._request, self._request.policy.unit
         rules = rules_of(self._keymaster.policy(), request.colluders, request.sample)
+        pools = self._keymaster.canaries.planted_pools(self._reading)
+        persons = max(0, persons - sum(pool.persons for pool in pools if pool.planted))
         wanted = needed(persons, unit, rules)
-        have = self._have()
+        have = self._have(pools)
         left = {bias: count - have.get(bias, 0) for bias, count in wanted.items() if count > have.get(bias, 0)}
         if not left:
             raise ConflictError(
@@ -270,11 +272,11 @@ class _Planting:
             self._notes.append(f"at most {AT_ONCE_MAX:,} persons are planted at once: run it again for the rest")
         return left
 
-    def _have(self) -> dict[int, int]:
+    def _have(self, pools: Sequence[PoolRecord]) -> dict[int, int]:
         """The canaries of each bias that were planted whole; what was cut short is named."""
         have: dict[int, int] = {}
         short: list[PoolRecord] = []
-        for pool in self._keymaster.canaries.planted_pools(self._reading):
+        for pool in pools:
             if pool.planted:
                 have[pool.bias] = have.get(pool.bias, 0) + pool.count
             else:
@@ -333,8 +335,8 @@ class _Planting:
         self._notes += [f"{name}: canaries have none" for name in canaries.unmade]
         self._notes += [f"{name} has no index: nobody could be asked who has it" for name in sorted(ask.unasked)]
         for name, parts in Counter(part.partition("=")[0] for part in canaries.thin).items():
-            told = f"fewer than {HITS_PER_PARTITION} canaries in {parts} of its parts: a sample of one alone names nobody"
-            self._notes.append(f"{name}: {told}")
+            told = f"fewer than {HITS_PER_PARTITION} canaries in {parts} of its parts, too few to name a source by"
+            self._notes.append(f"{name}: {told} one part alone")
 
 
 @dataclass(frozen=True)
