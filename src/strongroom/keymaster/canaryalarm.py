@@ -30,11 +30,8 @@ U8 = npt.NDArray[np.uint8]
 class Register(Protocol):
     """What a release asks of the register of canaries."""
 
-    def any(self, rows: Rows | None = None) -> bool:
-        """Whether the room has canaries."""
-
-    def found_in(self, rows: Rows, asked: U8) -> npt.NDArray[np.bool_]:
-        """Which of some persons are canaries, by subject tokens u8[n,16]; within a transaction."""
+    def found_in(self, rows: Rows, asked: U8) -> list[int]:
+        """Which of some persons are canaries, by position; asked by subject tokens u8[n,16], within a transaction."""
 
 
 def alarm(register: Register, rows: Rows, reading: Reading, tokens: U8) -> dict[str, int]:
@@ -46,20 +43,20 @@ def alarm(register: Register, rows: Rows, reading: Reading, tokens: U8) -> dict[
         reading: Who reads.
         tokens: Distinct subject tokens of the persons, u8[n,16].
     """
-    if not register.any(rows) or not len(tokens):
+    hits = register.found_in(rows, tokens)
+    if not hits:
         return {}
-    hits = np.flatnonzero(register.found_in(rows, tokens))
-    if not len(hits):
-        return {}
-    own = {tokens[at].tobytes() for at in hits.tolist()} if reading.trials else {b""}
+    own = {tokens[at].tobytes() for at in hits} if reading.trials else {b""}
     return {ALARM: len(hits), _TEST: 1} if own <= reading.trials else {ALARM: len(hits)}
 
 
 def people_alone(register: Register, rows: Rows, behind: PersonsBehind, asked: U8) -> PersonsBehind:
     """The persons behind some rows, u8[n,16], without canaries: as if these were not there."""
-    if not register.any(rows) or not len(asked):
+    hits = register.found_in(rows, asked)
+    if not hits:
         return behind
-    found = behind.found & ~register.found_in(rows, asked)
+    found = behind.found.copy()
+    found[hits] = False
     here = np.flatnonzero(found)
     ordinals, first = np.unique(behind.row_ordinals[here], return_index=True)
     own = asked[here[first]]
