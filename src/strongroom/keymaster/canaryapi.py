@@ -150,8 +150,11 @@ class Canaries(Protocol):
             ConflictError: A pool is not registered, or was planted before.
         """
 
-    def dense(self) -> list[str]:
-        """Fields, as "table.field", whose last values are canaries' in this room: exports show them as tokens."""
+    def dense(self, actor: str) -> list[str]:
+        """Fields, as "table.field", whose last values are canaries' in this room: exports show them as tokens.
+
+        Told to whoever may read the log or change the policy; to anybody else none: it says where canaries are.
+        """
 
     def is_canary(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Whether subjects are canaries, bool[n], by canonical identifiers; noted, and metered as look-ups.

@@ -105,8 +105,12 @@ class CanaryAsking(EmbeddedCanaries):
         whole = {row[0] for row in source.execute("SELECT number FROM canary_planted").fetchall()}
         return [PoolRecord(**{**vars(one), "planted": one.number in whole}) for one in super().records(rows)]
 
-    def dense(self) -> list[str]:
+    def dense(self, actor: str) -> list[str]:
         """See `Canaries.dense`."""
+        core = self._core
+        core.standing.refresh()
+        if not any(core.standing.decider.decide_act(actor, act).allowed for act in ("log", "policy")):
+            return []
         rows = self._core.state.read().execute("SELECT DISTINCT dense FROM canary_planted").fetchall()
         return sorted({name for (names,) in rows for name in names.split(",") if name})
 

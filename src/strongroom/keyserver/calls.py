@@ -217,7 +217,7 @@ _ALL = (
     _call("canaries.known", READING, BOOLS, table=str, identifiers=list[str]),
     _call("canaries.planted_pools", READING, list[PoolRecord]),
     _call("canaries.planted", READING, int, pools=list[int], dense=list[str]),
-    _call("canaries.dense", ANYBODY, list[str]),
+    _call("canaries.dense", ACTOR, list[str]),
     _call("canaries.is_canary", READING, BOOLS, table=str, identifiers=list[str]),
     _call("canaries.trial", READING, bytes, table=str),
     _call("canaries.heard", READING, Heard),

@@ -115,8 +115,9 @@ class RemoteCanaries:
         """See `Canaries.planted`."""
         return int(self._ask("canaries.planted", reading=reading_id, pools=list(pools), dense=list(dense)))
 
-    def dense(self) -> list[str]:
+    def dense(self, actor: str) -> list[str]:
         """See `Canaries.dense`."""
+        del actor  # the credential says who
         return cast("list[str]", self._ask("canaries.dense"))
 
     def is_canary(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:

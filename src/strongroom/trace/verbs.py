@@ -167,6 +167,24 @@ class TraceVerbs:
         request = PlantRequest(policy, purpose, reason, colluders, sample, approval, most)
         return plant(self._session, request, progress)
 
+    def canary_warnings(self, policy: str | None = None) -> list[str]:
+        """Which exports show plain what tells canaries from people, for whoever may read the log or change the policy.
+
+        Args:
+            policy: TOML text of a policy that is proposed; None for the one in force.
+        """
+        keymaster = self._session.keymaster
+        dense = keymaster.canaries.dense(self._session.actor)
+        if not dense:
+            return []
+        from strongroom.purpose.policy import parse_policy
+        from strongroom.trace.canary.planting import plain_in_exports
+
+        schema = keymaster.schema()
+        rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
+        told = "exports plain whose last values are canaries': export it as a token"
+        return [f"purpose {p} {told} ({name})" for name, own in plain_in_exports(rules, schema, dense).items() for p in own]
+
     def are_canaries(
         self,
         table: str,
