@@ -183,7 +183,8 @@ class TraceVerbs:
         schema = keymaster.schema()
         rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
         told = "exports plain whose last values are canaries': export it as a token"
-        return [f"purpose {p} {told} ({name})" for name, own in plain_in_exports(rules, schema, dense).items() for p in own]
+        found = plain_in_exports(rules, schema, dense).items()
+        return [f"purpose {purpose} {told} ({name})" for name, own in found for purpose in own]
 
     def are_canaries(
         self,
