@@ -2,11 +2,11 @@
 
 import json
 
-import planting_kit
+import planted_city
 import pyarrow as pa
 import pytest
 from canary_kit import city_tables
-from planting_kit import PERSONS, a_canary, agreed
+from planted_city import PERSONS, a_canary, agreed
 from served_room import Served
 
 import strongroom
@@ -20,13 +20,13 @@ from strongroom.keymaster.logapi import Which
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    return planting_kit.planted_template(tmp_path_factory.mktemp("honey"))[0]
+    return planted_city.planted_template(tmp_path_factory.mktemp("honey"))[0]
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """The same city without canaries."""
-    return planting_kit.make(tmp_path_factory.mktemp("bare"))
+    return planted_city.make(tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture
@@ -132,6 +132,20 @@ def _stack(parts):
     import numpy as np
 
     return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16)
+
+
+def test_attack_a_canarys_own_log_raises_it_too(city):
+    """Nobody who does not exist asks who read them."""
+    with city.keymaster() as keys:
+        person = a_canary(city, keys)
+        before = keys.log_size
+        for subject in (somebody()["person_id"], person["person_id"]):
+            with opened(city, keys) as room, room.read(purpose="own-view", reason="letter") as desk:
+                desk.log(subject)
+        (entry,) = alarms(keys, before)
+        assert (entry["act"], entry["purpose"]) == ("log", "own-view")
+        mine = [e for e in keys.log_entries("mei", before, of="mei") if e["act"] == "log"]
+        assert sorted(mine[0]) == sorted(mine[1])
 
 
 # -- and not noticed ---------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 import json
 
-import planting_kit
+import planted_city
 import pytest
 from canary_kit import city_policy
 from cli_kit import Shell
-from planting_kit import PERSONS, SPARE, a_canary, small_sizes
+from planted_city import PERSONS, SPARE, a_canary, small_sizes
 
 import strongroom
 from strongroom.keyserver import notifying
@@ -29,12 +29,12 @@ def _small(monkeypatch):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    return planting_kit.make(tmp_path_factory.mktemp("bare"))
+    return planted_city.make(tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    return planting_kit.planted_template(tmp_path_factory.mktemp("planted"))[0]
+    return planted_city.planted_template(tmp_path_factory.mktemp("planted"))[0]
 
 
 def shell_of(template, tmp_path, monkeypatch, capsys):
@@ -92,11 +92,11 @@ def test_a_policy_that_exports_plain_what_tells_canaries_is_warned_of(shell):
     """When it is printed, tried or kept, to whoever may change it; none where the field is a token."""
     told = "warning: purpose extract exports plain whose last values are canaries': export it as a token (persons.person_id)"
     assert told in shell.run("policy", "--actor", "kit").err
-    mended = planting_kit.POLICY.replace(
+    mended = planted_city.POLICY.replace(
         'verbs = ["export"]\ntables.persons = { identity = "plain",',
         'verbs = ["export"]\ntables.persons = { person_id = "withheld", identity = "plain",',
     )
-    assert mended != planting_kit.POLICY
+    assert mended != planted_city.POLICY
     (shell.folder / "policy.toml").write_text(mended, encoding="utf-8")
     tried = shell.run("policy", "--actor", "kit", "--test", "policy.toml")
     assert (tried.code, "warning" in tried.err) == (0, False), tried.err

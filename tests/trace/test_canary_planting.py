@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import planting_kit
+import planted_city
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from canary_kit import city_tables
-from planting_kit import PERSONS, agreed, canary_policy, plant, small_sizes
+from planted_city import PERSONS, agreed, canary_policy, plant, small_sizes
 from served_room import Served
 from small_room import SmallRoom
 
@@ -25,7 +25,7 @@ from strongroom.keys.rows import counter
 from strongroom.trace.canary import planting, sampling
 from strongroom.trace.canary.contents import opening_of, unit_contents
 from strongroom.trace.canary.planting import needed
-from strongroom.trace.canary.policy import CanaryPolicy
+from strongroom.trace.canary.policy import CanaryPolicy, Source
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def _small(monkeypatch):
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A city without canaries."""
-    return planting_kit.make(tmp_path_factory.mktemp("city"))
+    return planted_city.make(tmp_path_factory.mktemp("city"))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_numbers_say_nothing_of_identifiers(planted):
         assert 0.2 < np.mean(which[np.argsort(numbers)][:64]) < 1.0
 
 
-def test_sql_of_a_planter_reads_no_canaries_again(planted):
+def test_a_planter_reads_no_canaries_again(planted):
     """Another sample has none of them: canaries are learnt from people alone, and nobody is charged for one."""
     with planted.keymaster() as keys, opened(planted, keys, "ana") as room:
         approval = agreed(keys, "ana", "planting", 3_000)
@@ -216,6 +216,10 @@ def test_a_room_that_has_what_it_needs_gets_no_more(planted):
         ({"actor": "idle", "purpose": "planting"}, DeniedError, "may not put into table persons"),
         ({"purpose": "half"}, DeniedError, "does not show ethnicity of table persons plain"),
         ({"policy": CanaryPolicy(unit=4)}, UsageError, "persons.resident_id: a canary's resident id must reach nobody"),
+        (
+            {"policy": CanaryPolicy(sources={"persons.address": Source("complete")})},
+            UsageError, "persons.address: a complete source needs an index",
+        ),
         ({"colluders": 2, "sample": 1_500.0}, UsageError, "too small for canaries"),
         ({"learn_from": 100}, UsageError, "at least 200 are needed"),
         ({"learn_from": 30_000}, UsageError, "at most 20,000 persons"),
@@ -266,7 +270,7 @@ def test_own_numbers_that_somebody_has_are_passed_over(city):
 def test_an_empty_room(tmp_path):
     """Said plainly; nothing is registered."""
     room = SmallRoom(tmp_path / "empty")
-    room.create(schema=planting_kit.schema_text(), policy=planting_kit.POLICY)
+    room.create(schema=planted_city.schema_text(), policy=planted_city.POLICY)
     with room.keymaster() as keys, pytest.raises(UsageError, match="the room has 0 persons"):
         plant(room, keys)
 
@@ -302,7 +306,7 @@ def test_a_full_disk_while_records_are_put(city, monkeypatch):
 KILLED = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-import planting_kit, pytest
+import planted_city, pytest
 from pathlib import Path
 from small_room import SmallRoom
 from strongroom.keymaster.canaryasking import CanaryAsking
@@ -328,17 +332,17 @@ elif step == "table":
 elif step == "noted":
     CanaryAsking.planted = die
 with pytest.MonkeyPatch.context() as patch:
-    planting_kit.small_sizes(patch)
+    planted_city.small_sizes(patch)
     room = SmallRoom(Path({room!r}))
     with room.keymaster() as keys:
-        planting_kit.plant(room, keys, learn_from=400)
+        planted_city.plant(room, keys, learn_from=400)
 """
 
 
 @pytest.mark.parametrize("step", ["registered", "head", "table", "noted"])
 def test_a_killed_planting_leaves_no_person_whom_nobody_registered(city, step):
     """Whatever was put is a canary's; the room opens; the next run works and says what the first left."""
-    path = [str(Path(planting_kit.__file__).parent), *filter(None, sys.path)]
+    path = [str(Path(planted_city.__file__).parent), *filter(None, sys.path)]
     script = KILLED.format(path=path, step=step, room=str(city.folder))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -69,4 +69,6 @@ def without_alarms(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _quiet(entry: dict[str, Any]) -> dict[str, Any]:
-    return {**entry, "extras": {name: said for name, said in entry["extras"].items() if name not in {ALARM, _TEST}}}
+    rest = {name: said for name, said in entry["extras"].items() if name not in {ALARM, _TEST}}
+    bare = {name: said for name, said in entry.items() if name != "extras"}
+    return {**bare, "extras": rest} if rest else bare

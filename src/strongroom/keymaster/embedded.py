@@ -135,7 +135,9 @@ class EmbeddedKeymaster(Closing):
         self.logs: Logs = EmbeddedLogs(core)
         self._days = Days(core)
         publishing.before = self._days.close_due
-        self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days)
+        self.persons: Persons = EmbeddedPersons(
+            core, self._readings, self._lookups, publishing, self._days, self._canaries
+        )
 
     @property
     def ring(self) -> KeyRing:

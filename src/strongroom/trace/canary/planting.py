@@ -32,6 +32,7 @@ from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.colliding import RoomValues
 from strongroom.trace.canary.contents import commitments, unit_contents
 from strongroom.trace.canary.making import HITS_PER_PARTITION, learn
+from strongroom.trace.canary.policy import COMPLETE
 from strongroom.trace.canary.sampling import PERSONS_MAX, VERB, Sampling, persons_at_most
 from strongroom.write.put import PutOptions, put
 
@@ -120,6 +121,7 @@ def plant(
     schema, policy = keymaster.schema(), keymaster.policy()
     tables = tables_of(schema, request.policy)
     _refuse_unput(policy, session.actor, tables)
+    _refuse_unasked(schema, request.policy)
     grant = keymaster.begin_reading(
         actor=session.actor, purpose=request.purpose, reason=request.reason, approval=request.approval
     )
@@ -411,6 +413,18 @@ def _refuse_unput(policy: Policy, actor: str, tables: Sequence[Table]) -> None:
                 f"{actor} may not put into table {table.name}, where canaries need records",
                 rule="roles.put",
                 hint="whoever plants puts their records: give the role put of these tables",
+            )
+
+
+def _refuse_unasked(schema: Schema, policy: CanaryPolicy) -> None:
+    """A complete source says that what the room lacks is nobody's: so the room must be able to say what it lacks."""
+    for name, source in policy.sources.items():
+        table, _, of = name.partition(".")
+        field_of = schema.table(table).field(of)
+        if source.kind == COMPLETE and not field_of.find and of != schema.table(table).subject:
+            raise UsageError(
+                f"{name}: a complete source needs an index, by which the room is asked what it lacks",
+                hint="give the field `find = true` in the schema, or declare another source",
             )
 
 

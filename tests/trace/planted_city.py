@@ -74,6 +74,13 @@ tables.deliveries = { identity = "plain", contact = "plain" }
 budget = { day = 3_000 }
 lookups = { day = 30_000 }
 
+[purposes.own-view]
+legal_basis = "right of access"
+roles = ["dispatcher"]
+verbs = ["log"]
+tables.persons = { identity = "plain" }
+budget = { day = 20 }
+
 [purposes.asking]
 legal_basis = "before acting on a row"
 roles = ["officer"]
