@@ -24,8 +24,8 @@ from strongroom.keymaster.canaryasking import CanaryAsking
 from strongroom.keys.rows import counter
 from strongroom.trace.canary import planting, sampling
 from strongroom.trace.canary.contents import opening_of, unit_contents
-from strongroom.trace.canary.planting import needed
 from strongroom.trace.canary.policy import CanaryPolicy, Source
+from strongroom.trace.canary.sizing import needed, tables_of
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_what_was_committed_to_is_what_stands_in_the_room(planted):
                 session = room._session
                 block_keys = session.reading_keys(grant.reading_id)
                 finder = session.finder(session.catalog(block_keys), block_keys)
-                tables = planting.tables_of(keys.schema(), CanaryPolicy())
+                tables = tables_of(keys.schema(), CanaryPolicy())
                 reader = sampling.Sampling(session, finder, grant, tables)
                 for table in tables:
                     every, tokens = reader._table(table, [(bytes(16), b"\xff" * 16)])
@@ -146,7 +146,7 @@ def test_a_planter_reads_no_canaries_again(planted):
         grant = keys.begin_reading(actor="ana", purpose="planting", reason="r", approval=approval)
         block_keys = room._session.reading_keys(grant.reading_id)
         finder = room._session.finder(room._session.catalog(block_keys), block_keys)
-        tables = planting.tables_of(keys.schema(), CanaryPolicy())
+        tables = tables_of(keys.schema(), CanaryPolicy())
         found = sampling.Sampling(room._session, finder, grant, tables).read(20_000, bytes(16))
         assert (found.persons, found.share) == (PERSONS, 1.0)
         assert set(found.tables["persons"]["mobile"].to_pylist()) == set(
@@ -162,7 +162,7 @@ def test_a_part_of_the_persons_is_whole_persons_at_random(city):
         grant = keys.begin_reading(actor="ana", purpose="planting", reason="r", approval=approval)
         block_keys = room._session.reading_keys(grant.reading_id)
         finder = room._session.finder(room._session.catalog(block_keys), block_keys)
-        tables = planting.tables_of(keys.schema(), CanaryPolicy())
+        tables = tables_of(keys.schema(), CanaryPolicy())
         whole = city_tables(PERSONS)
         for start in (bytes(16), b"\xf0" + bytes(15)):
             found = sampling.Sampling(room._session, finder, grant, tables).read(400, start)

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from strongroom.audit.entry import as_one
 from strongroom.errors import DeniedError, IntegrityError, UnavailableError, UsageError
 from strongroom.keymaster import logsearch
-from strongroom.keymaster.canaryalarm import without_alarms
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.journal import DayKeys, labels_bound
 from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
@@ -84,8 +83,7 @@ class EmbeddedLogs:
         whole = self._may(actor, which)
         if not 0 < most <= ENTRIES_MAX:
             raise UsageError(f"ask for 1 to {ENTRIES_MAX:,} entries")
-        found = logsearch.newest(self._core.state.read(), which, most)
-        return found if whole else without_alarms(found)
+        return logsearch.newest(self._core.state.read(), which, most, whole=whole)
 
     def touched(self, actor: str, which: Which) -> list[Touched]:
         """See `Logs.touched`."""

@@ -178,7 +178,7 @@ class TraceVerbs:
         if not dense:
             return []
         from strongroom.purpose.policy import parse_policy
-        from strongroom.trace.canary.planting import plain_in_exports
+        from strongroom.trace.canary.sizing import plain_in_exports
 
         schema = keymaster.schema()
         rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
