@@ -20,7 +20,7 @@ from small_room import SmallRoom
 import strongroom
 from strongroom.audit.disclosure import disclosed_digest
 from strongroom.errors import ConflictError, DeniedError, StrongroomError, UnavailableError, UsageError
-from strongroom.evidence.code import BIAS_ONE, HALF, QUARTER, RARE, sizes
+from strongroom.evidence.code import HALF, QUARTER, RARE, sizes
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.canaryasking import CanaryAsking
 from strongroom.keys.rows import counter
@@ -208,23 +208,18 @@ def test_an_export_holds_whole_units_and_counts_leave_them_out(planted, tmp_path
 
 
 def test_how_many_a_room_needs(monkeypatch):
-    """The code's sizes; fewer where a canary of several persons is likelier to be met; the most of all purposes."""
+    """The code's sizes, and the most of all purposes; no fewer for canaries of several persons."""
     monkeypatch.undo()
-    one = sizes(10_000_000, colluders=2, sample=7_500)
-    assert needed(10_000_000, 1, [(2, 7_500.0)], share_max=0.5) == dict(sizes(10_000_000, sample=7_500, share_max=0.5).pools)
-    assert one.why_none is not None
-    alone = needed(10_000_000, 1, [(2, 750_000.0)])
-    units = needed(10_000_000, 4, [(2, 750_000.0)])
-    assert alone == dict(sizes(10_000_000).pools)
-    for bias, count in units.items():
-        met = 1 - (1 - 0.075) ** 4
-        assert count * met == pytest.approx(alone[bias] * 0.075, rel=1e-3)
-    both = needed(10_000_000, 1, [(1, 750_000.0), (2, 750_000.0)])
-    assert both == alone
-    assert set(needed(10_000_000, 1, [(1, 750_000.0)])) == {RARE}
+    assert needed(10_000_000, [(2, 7_500.0)], share_max=0.5) == dict(sizes(10_000_000, sample=7_500, share_max=0.5).pools)
+    assert needed(10_000_000, [(2, 750_000.0)]) == dict(sizes(10_000_000).pools)
+    both = needed(10_000_000, [(1, 75_000.0), (2, 750_000.0)])
+    assert set(both) == {RARE, HALF}
+    assert both[RARE] == sizes(10_000_000, colluders=1, sample=75_000).pools[RARE] > sizes(10_000_000).pools[RARE]
+    assert both[HALF] == sizes(10_000_000).pools[HALF]
+    with pytest.raises(UsageError, match="is too small for canaries: 7,500 published rows"):
+        needed(10_000_000, [(2, 7_500.0)])
     with pytest.raises(UsageError, match="is too small for canaries: 1,000 published rows"):
-        needed(1_000, 1, [(2, 750_000.0)])
-    assert max(alone) < BIAS_ONE
+        needed(1_000, [(2, 750_000.0)])
 
 
 def test_a_room_that_has_what_it_needs_gets_no_more(planted):

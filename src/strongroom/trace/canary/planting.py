@@ -197,7 +197,7 @@ class _Planting:
         rules = rules_of(self._keymaster.policy(), request.colluders, request.sample)
         pools = self._keymaster.canaries.planted_pools(self._reading)
         persons = max(0, persons - sum(pool.persons for pool in pools if pool.planted))
-        wanted = needed(persons, unit, rules)
+        wanted = needed(persons, rules)
         have = self._have(pools)
         left = {bias: count - have.get(bias, 0) for bias, count in wanted.items() if count > have.get(bias, 0)}
         if not left:

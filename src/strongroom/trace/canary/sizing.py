@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,16 +20,13 @@ def tables_of(schema: Schema, policy: CanaryPolicy) -> list[Table]:
     return [t for name, t in schema.tables.items() if t.klass != "sensitive" or name in policy.sensitive_tables]
 
 
-def needed(
-    persons: int, unit: int, rules: Sequence[tuple[int, float]], *, share_max: float = SHARE_MAX
-) -> dict[int, int]:
+def needed(persons: int, rules: Sequence[tuple[int, float]], *, share_max: float = SHARE_MAX) -> dict[int, int]:
     """How many canaries of each bias a room needs, so that all its exports can be told.
 
-    A canary of several persons is found when one of them is: so many fewer are needed as that is likelier.
+    A canary of several persons is one; that it is found when any of them is, makes it stronger than the sizes say.
 
     Args:
         persons: How many the room has.
-        unit: Persons of one canary.
         rules: Colluders and the smallest sample, of each purpose that exports.
         share_max: See `evidence.code.sizes`.
 
@@ -42,10 +38,8 @@ def needed(
     for colluders, sample in rules:
         size = sizes(persons, colluders=colluders, sample=sample, share_max=share_max)
         why = why or size.why_none or ""
-        published = min(1.0, (sample if sample < 1 else sample / max(1, persons)))
-        factor = published / (1 - (1 - published) ** unit)
         for bias, count in size.pools.items():
-            found[bias] = max(found.get(bias, 0), math.ceil(count * factor - 1e-6))
+            found[bias] = max(found.get(bias, 0), count)
     if not found:
         raise UsageError(
             f"the room has {persons:,} persons, and is too small for canaries: {why}",
