@@ -24,7 +24,7 @@ exports = { day = 20_000 }
 may = ["put"]
 put = { tables = ["persons", "deliveries", "police_reports"], budget = { day = 1_000_000 } }
 [roles.clerk]
-may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "erase", "actors"]
+may = ["put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "erase", "actors", "slots", "turn"]
 put = { tables = ["persons", "deliveries", "police_reports", "criminal_cases"], budget = { day = 1_000_000 } }
 [roles.chief]
 may = ["log"]

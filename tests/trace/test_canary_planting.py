@@ -1,5 +1,6 @@
 """Planting: canaries are read like anybody, registered first, put whole, and never left without a register."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,11 @@ import pytest
 from canary_kit import city_tables
 from planted_city import PERSONS, agreed, canary_policy, plant, small_sizes
 from served_room import Served
-from small_room import SmallRoom
+from small_room import PASSPHRASE, SmallRoom
 
 import strongroom
 from strongroom.audit.disclosure import disclosed_digest
-from strongroom.errors import ConflictError, DeniedError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import ConflictError, DeniedError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.evidence.code import HALF, QUARTER, RARE, sizes
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.canaryasking import CanaryAsking
@@ -379,6 +380,23 @@ def test_a_killed_planting_leaves_no_person_whom_nobody_registered(city, step):
         assert persons_put(keys) == PERSONS + put_canaries(keys)
         with opened(city, keys, "kit") as room:
             assert room.check().faults == []
+
+
+def test_a_keymaster_that_is_set_back_knows_who_was_planted_whole(city, tmp_path):
+    """From the tail beside the objects, though it lacks the keys of what was put since its copy."""
+    with city.keymaster() as keys:
+        keys.key_copies.copy("kit", str(tmp_path / "copy"))
+        plant(city, keys, learn_from=400)
+        before, tokens_before = keys.canaries.pools("kit"), keys._canaries.all().tobytes()
+    shutil.rmtree(city.keys)
+    strongroom.restore_keymaster(city.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
+    with city.keymaster() as keys:
+        with pytest.raises(IntegrityError, match="came home from an older copy"):
+            opened(city, keys, "kit")
+        assert keys.canaries.pools("kit") == before
+        assert [pool.planted for pool in before] == [True, True]
+        assert keys._canaries.all().tobytes() == tokens_before
+        assert keys.canaries.dense("kit") == ["persons.person_id"]
 
 
 # -- through a served keymaster ----------------------------------------------------------------

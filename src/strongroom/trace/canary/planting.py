@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.catalog.freshness import leave_act
 from strongroom.errors import ConflictError, StrongroomError, UsageError
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.colliding import RoomValues
@@ -171,7 +173,7 @@ class _Planting:
         self._tell("registered", 0, sum(pool.persons for pool in pools))
         try:
             records = self._put(canaries)
-            keymaster.canaries.planted(self._reading, numbers, canaries.dense)
+            leaf = keymaster.canaries.planted(self._reading, numbers, canaries.dense)
         except StrongroomError as error:
             told = (
                 f"{_listed(numbers)} registered and lack records: no false person is there; run it again once this is"
@@ -179,6 +181,8 @@ class _Planting:
             )
             error.hint = f"{error.hint}; {told}" if error.hint else told
             raise
+        with suppress(StrongroomError):  # a keymaster that is set back learns that they are whole; it can do without
+            leave_act(session.store, keymaster, leaf)
         self._warn(canaries, ask)
         of_pools = {n: len(pool.new.salts) for n, pool in zip(numbers, pools, strict=True)}
         return PlantReport(
