@@ -2,9 +2,11 @@
 
 import json
 
+import export_room
 import planted_city
 import pyarrow as pa
 import pytest
+import small_room
 from canary_kit import city_tables
 from planted_city import PERSONS, a_canary, agreed
 from served_room import Served
@@ -146,6 +148,43 @@ def test_attack_a_canarys_own_log_raises_it_too(city):
         assert (entry["act"], entry["purpose"]) == ("log", "own-view")
         mine = [e for e in keys.log_entries("mei", before, of="mei") if e["act"] == "log"]
         assert sorted(mine[0]) == sorted(mine[1])
+
+
+GARDENER = """
+[roles.gardener]
+[actors.gus]
+roles = ["gardener"]
+[purposes.planting]
+legal_basis = "security of processing"
+roles = ["gardener"]
+verbs = ["plant"]
+tables.persons = { identity = "plain" }
+budget = { day = 1 }
+approval = { roles = ["chief"], always = true }
+"""
+
+
+def test_attack_the_token_of_a_canary_is_asked_for(sending, tmp_path):
+    """Whoever turns tokens of an export back into subjects sets it off as well; for people it stays silent."""
+    with sending.keymaster() as keys:
+        keys.set_policy("kit", small_room.POLICY + export_room.EXPORTS + GARDENER)
+        approval = agreed(keys, "gus", "planting", 10)
+        reading = keys.begin_reading(actor="gus", purpose="planting", reason="r", approval=approval).reading_id
+        keys.canaries.register(reading, [_pool_of("P-900000")])
+        with opened(sending, keys, "kit") as room:
+            room.put("persons", pa.Table.from_pylist([{**small_room.person(9), "person_id": "P-900000"}]))
+        with opened(sending, keys, "ana") as room:
+            to = str(tmp_path / "coded.csv")
+            ident = room.export("persons", to=to, recipient="uni-north", purpose="coded", reason="r").export_id
+            subjects = ["P-000001", "P-900000"]
+            made = room.tokenize(ident, "persons", "person_id", subjects, purpose="matching", reason="r")
+        before = keys.log_size
+        with opened(sending, keys, "max") as room:
+            for subject, token in zip(subjects, made, strict=True):
+                told = room.detokenize(ident, "persons", "person_id", [token], purpose="answer", reason="r")
+                assert told == [subject]
+        (entry,) = alarms(keys, before)
+        assert (entry["act"], entry["actor"], entry["count"], entry["extras"]["alarm"]) == ("detokenize", "max", 1, 1)
 
 
 # -- and not noticed ---------------------------------------------------------------------------
