@@ -92,9 +92,9 @@ class Room(TraceVerbs, Closing):
         """Why an actor, or the own credential, may or may not see a field, by which rule, and the most in a day."""
         from strongroom.purpose.explain import explain
 
-        policy, schema, own = self._keymaster.policy(), self._keymaster.schema(), self._keymaster.credentials.own()
+        own, dense = self._keymaster.credentials.own(), self._keymaster.canaries.dense(self._actor)
         mine = own if own is not None and own.actor == actor else None
-        return explain(policy, schema, actor, purpose, table, field, own=mine)
+        return explain(self.policy, self.schema, actor, purpose, table, field, own=mine, dense=dense)
 
     # -- writing --------------------------------------------------------------------------------
     def put(

@@ -69,8 +69,8 @@ def test_names_that_look_like_others_and_names_elsewhere_are_left_out(master):
     assert json.loads(entry)["extras"]["actor"] == "ada"
     with master._core.state.write() as inside:
         inside.execute("INSERT INTO leaf VALUES (?, ?, ?)", (number, int(2e12), entry))
-        found = search_log(inside, 0, None, "ada", None, None, 100)
+        found = search_log(inside, 0, None, "ada", None, None, 100, whole=True)
         assert number not in {e["leaf"] for e in found}
-        assert [e["leaf"] for e in search_log(inside, number, None, "kit", None, None, 100)] == [number]
-        assert len(search_log(inside, 0, None, None, None, None, 3)) == 3
+        assert [e["leaf"] for e in search_log(inside, number, None, "kit", None, None, 100, whole=True)] == [number]
+        assert len(search_log(inside, 0, None, None, None, None, 3, whole=True)) == 3
         inside.execute("DELETE FROM leaf WHERE number = ?", (number,))

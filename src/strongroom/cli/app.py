@@ -18,6 +18,7 @@ import typer
 from strongroom.cli import (
     actor,
     approve,
+    canaries,
     check,
     compact,
     copy,
@@ -64,7 +65,7 @@ app = typer.Typer(
 )
 
 VERBS = (
-    create, draft, put, get, find, sql, export, tokens, explain, log, check, compact, copy, restore, rejects,
+    create, draft, put, get, find, sql, export, tokens, canaries, explain, log, check, compact, copy, restore, rejects,
     erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
     witness, open_code,
 )  # fmt: skip

@@ -54,7 +54,7 @@ def serve(
     notify: Annotated[
         str | None,
         typer.Option(
-            "--notify", help="Address or command told of broken glass, freezes, what waits.", metavar="URL|COMMAND"
+            "--notify", help="Address or command told of alarms, freezes, what waits.", metavar="URL|COMMAND"
         ),
     ] = None,
     notify_key: Annotated[

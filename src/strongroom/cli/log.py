@@ -246,6 +246,9 @@ def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
     when = datetime.fromtimestamp(entry["time"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     words = [entry.get(name) for name in ("actor", "act", "purpose", "table", "count")]
     decision = entry["decision"] if entry["decision"] == "allowed" else f"refused by {entry.get('rule')}"
+    extras = entry.get("extras", {})
+    if "alarm" in extras:
+        decision += f", {counted(extras['alarm'], 'canary person')}{' (test)' if 'test' in extras else ''}"
     return (entry["leaf"], when, *words, decision)
 
 

@@ -47,6 +47,9 @@ def policy(
     if test is not None and file is not None:
         raise UsageError("a policy is tried or kept")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
+        proposed = next((path for path in (test, file) if path is not None), None)
+        for warning in opened.canary_warnings(None if proposed is None else read_text(proposed)):
+            say(f"warning: {warning}")
         if test is not None:
             found = opened.rehearse_policy(read_text(test), since=time_of(since), until=time_of(until))
             if as_json:

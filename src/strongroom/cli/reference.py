@@ -96,6 +96,29 @@ EXAMPLES = {
             ' --purpose court --reason "case 41"'
         ),
     ],
+    "canaries plant": [
+        (
+            "strongroom canaries plant --policy canaries.toml --actor ana --purpose planting"
+            ' --reason "canaries of the year" --approval 8f3a0c21d4e5b697'
+        ),
+        (
+            "strongroom canaries plant --policy canaries.toml --colluders 2 --sample 750000 --actor ana"
+            ' --purpose planting --reason "canaries of the year" --approval 8f3a0c21d4e5b697'
+        ),
+    ],
+    "canaries list": ["strongroom canaries list --actor max"],
+    "canaries ask": [
+        (
+            "strongroom canaries ask persons --subject - --actor ada --purpose asking"
+            ' --reason "case 9" --approval 8f3a0c21d4e5b697 < subjects.txt'
+        ),
+    ],
+    "canaries test": [
+        (
+            "strongroom canaries test persons --actor ada --purpose asking"
+            ' --reason "monthly test" --approval 8f3a0c21d4e5b697'
+        ),
+    ],
     "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
     "open-code": [
         'strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --reason "court, case 9"',

@@ -62,6 +62,7 @@ class PoolRecord:
         root: RFC 6962 root over what commits to their contents, hex.
         leaf: Number of its entry in the log.
         at: When it was registered, in seconds since 1970.
+        planted: Whether the records of all of them were put: else the planting was cut short.
     """
 
     number: int
@@ -71,10 +72,26 @@ class PoolRecord:
     root: str
     leaf: int
     at: float
+    planted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What became of the alarms that one reading set off.
+
+    Args:
+        leaves: Numbers of the entries that have them.
+        told: Whether the last of them was told to a webhook or a command.
+        lost: Whether one could not be.
+    """
+
+    leaves: list[int]
+    told: bool
+    lost: bool
 
 
 class Canaries(Protocol):
@@ -111,3 +128,48 @@ class Canaries(Protocol):
         Raises:
             DeniedError: The actor has not.
         """
+
+    def known(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which canonical subject identifiers no canary may have, bool[n]: of whoever has or had records, and canaries.
+
+        Under a purpose with the verb `plant`; metered as look-ups.
+        """
+
+    def planted_pools(self, reading_id: bytes) -> list[PoolRecord]:
+        """The pools of the room, for whoever plants: under a purpose with the verb `plant`."""
+
+    def planted(self, reading_id: bytes, pools: Sequence[int], dense: Sequence[str]) -> int:
+        """Note that the records of all persons of some pools were put; returns the entry's number.
+
+        Args:
+            reading_id: Of a purpose with the verb `plant`.
+            pools: Their numbers.
+            dense: Fields, as "table.field", whose last values are the canaries'.
+
+        Raises:
+            ConflictError: A pool is not registered, or was planted before.
+        """
+
+    def dense(self, actor: str) -> list[str]:
+        """Fields, as "table.field", whose last values are canaries' in this room: exports show them as tokens.
+
+        Told to whoever may read the log or change the policy; to anybody else none: it says where canaries are.
+        """
+
+    def is_canary(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Whether subjects are canaries, bool[n], by canonical identifiers; noted, and metered as look-ups.
+
+        Raises:
+            DeniedError: The purpose lacks the verb `ask-canary`, or nobody else has agreed.
+        """
+
+    def trial(self, reading_id: bytes, table: str) -> bytes:
+        """The subject token of one canary drawn at random, to test the alarm with; noted as a test.
+
+        Raises:
+            DeniedError: The purpose lacks the verb `ask-canary`, or nobody else has agreed.
+            NotFoundError: No canary was put.
+        """
+
+    def heard(self, reading_id: bytes) -> Heard:
+        """What became of the alarms that this reading set off in a test."""

@@ -198,6 +198,8 @@ class EmbeddedTails:
         rows.executemany(_EXPORTED, [tail.blobs(row, *tail.EXPORT_BLOBS) for row in given.get("export", ())])
         pool = "INSERT INTO canary_pool VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         rows.executemany(pool, [tail.blobs(row, *tail.POOL_BLOBS) for row in given["canary_pool"]])
+        planted = "INSERT INTO canary_planted VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        rows.executemany(planted, given["canary_planted"])
         count_pools(rows)
         for row in given["schema_version"]:
             rows.execute("INSERT INTO schema_version VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)

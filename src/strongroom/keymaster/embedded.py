@@ -35,8 +35,8 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.bucketcopies import BucketCopies
-from strongroom.keymaster.canaries import EmbeddedCanaries
 from strongroom.keymaster.canaryapi import Canaries
+from strongroom.keymaster.canaryasking import CanaryAsking
 from strongroom.keymaster.catchup import EmbeddedTails
 from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core, note_own
@@ -114,9 +114,9 @@ class EmbeddedKeymaster(Closing):
         self._lookups = Lookups(core, self._readings)
         self._unlocking = Unlocking(core, self._readings)
         behind = Behind(core)
-        self._canaries = EmbeddedCanaries(core, self._readings)
-        self.canaries: Canaries = self._canaries
-        self._releasing = Releasing(core, self._readings, behind)
+        self._canaries = canaries = CanaryAsking(core, self._readings, self._lookups)
+        self.canaries: Canaries = canaries
+        self._releasing = Releasing(core, self._readings, behind, self._canaries)
         self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self._stand_ins = StandIns(core, self._readings)
@@ -134,7 +134,7 @@ class EmbeddedKeymaster(Closing):
         self.logs: Logs = EmbeddedLogs(core)
         self._days = Days(core)
         publishing.before = self._days.close_due
-        self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days)
+        self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days, canaries)
 
     @property
     def ring(self) -> KeyRing:
@@ -390,7 +390,7 @@ class EmbeddedKeymaster(Closing):
                 raise DeniedError(decision.reason, rule=decision.rule)
 
             core.act("log", actor, refuse)
-        return search_log(core.state.read(), start, stop, of, since, until, most)
+        return search_log(core.state.read(), start, stop, of, since, until, most, whole=decision.allowed)
 
     def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """See `Keymaster.verify_log`."""

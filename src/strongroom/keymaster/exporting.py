@@ -26,7 +26,8 @@ from strongroom.errors import ConflictError, DeniedError, NotFoundError, Unavail
 from strongroom.keymaster.api import Bytes2D, Released
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
-from strongroom.keymaster.canaries import EmbeddedCanaries, Which
+from strongroom.keymaster.canaries import Which
+from strongroom.keymaster.canaryasking import CanaryAsking
 from strongroom.keymaster.codeopening import CodeOpening
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exportapi import (
@@ -85,7 +86,7 @@ class EmbeddedExports:
     """See `keymaster.exportapi.Exports`."""
 
     def __init__(
-        self, core: Core, readings: Readings, behind: Behind, canaries: EmbeddedCanaries, approvals: Approvals
+        self, core: Core, readings: Readings, behind: Behind, canaries: CanaryAsking, approvals: Approvals
     ) -> None:
         self._core = core
         self._canaries = canaries
@@ -93,7 +94,7 @@ class EmbeddedExports:
         self._behind = behind
         self._open: dict[bytes, _Export] = {}
         self.ledger = ExportLedger(core)
-        tokens = Tokenising(core, readings, self.ledger)
+        tokens = Tokenising(core, readings, self.ledger, canaries)
         self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
         opening = CodeOpening(core, approvals, self.ledger)
         self.ask_open, self.open_code = opening.ask, opening.give

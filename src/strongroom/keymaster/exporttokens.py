@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.keymaster.behind import check_nobody_erased, settled
+from strongroom.keymaster.canaryalarm import Register, alarm
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exportledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
@@ -52,8 +53,9 @@ class _Behind:
 class Tokenising:
     """Tokens for the readings of one keymaster."""
 
-    def __init__(self, core: Core, readings: Readings, ledger: ExportLedger) -> None:
+    def __init__(self, core: Core, readings: Readings, ledger: ExportLedger, canaries: Register) -> None:
         self._core = core
+        self._canaries = canaries
         self._readings = readings
         self._ledger = ledger
 
@@ -152,14 +154,15 @@ class Tokenising:
         rules = (*reading.through.limits("persons"), *limits(core.standing.policy, reading.actor, purpose, "persons"))
         rules = (*rules, *agreed(rows, core, reading, frozenset({klass})))
         more: dict[str, Any] = {}
-        labels = None
+        labels, alarmed = None, dict[str, int]()
         if behind.ordinals is not None and behind.tokens is not None:
             plan = planned(core, rows, rules, behind.ordinals)
             labels = core.journal.labels(rows, behind.tokens, core.standing.policy.purposes[purpose].delay_days)
             more = told(core, reading, labels, (klass,))
+            alarmed = alarm(self._canaries, rows, reading, behind.tokens)
         else:
             plan = core.ledger.plan_count(rows, rules, behind.count, core.journal.now(rows))
-        extras = {"export": export_id.hex(), "values": size}
+        extras = {"export": export_id.hex(), "values": size, **alarmed}
         entry = core.journal.entry(
             rows, DETOKENIZE, reading.actor, **said, **more, count=behind.count, remaining=plan.remaining,
             rule=decision.rule, extras=extras,

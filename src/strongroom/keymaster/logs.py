@@ -64,25 +64,26 @@ class EmbeddedLogs:
         self._core = core
         self._one = threading.Lock()
 
-    def _may(self, actor: str, which: Which | None) -> None:
-        """Raise DeniedError, noted, unless the actor may `log`, or asks about their own entries."""
+    def _may(self, actor: str, which: Which | None) -> bool:
+        """Whether the actor may `log`; raise DeniedError, noted, unless so, or they ask about their own entries."""
         core = self._core
         core.standing.refresh()
         decision = core.standing.decider.decide_act(actor, "log")
         if decision.allowed or (which is not None and which.of == actor):
-            return
+            return decision.allowed
 
         def refuse(_rows: Rows) -> Answer:
             raise DeniedError(decision.reason, rule=decision.rule)
 
         core.act("log", actor, refuse)
+        return False
 
     def newest(self, actor: str, which: Which, most: int) -> list[dict[str, Any]]:
         """See `Logs.newest`."""
-        self._may(actor, which)
+        whole = self._may(actor, which)
         if not 0 < most <= ENTRIES_MAX:
             raise UsageError(f"ask for 1 to {ENTRIES_MAX:,} entries")
-        return logsearch.newest(self._core.state.read(), which, most)
+        return logsearch.newest(self._core.state.read(), which, most, whole=whole)
 
     def touched(self, actor: str, which: Which) -> list[Touched]:
         """See `Logs.touched`."""

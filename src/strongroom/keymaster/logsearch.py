@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.audit.entry import as_one, parse_entry
+from strongroom.keymaster.canaryalarm import without_alarms
 from strongroom.keymaster.logapi import Touched, Which
 from strongroom.keymaster.logindex import ACTOR, CHUNK_LEAVES, CREDENTIAL, indexed, read_names
 from strongroom.keys.rows import Rows, counter
@@ -50,18 +51,22 @@ def search_log(
     since: float | None,
     until: float | None,
     most: int,
+    *,
+    whole: bool,
 ) -> list[dict[str, object]]:
-    """See `Keymaster.log_entries`; `most` of them."""
+    """See `Keymaster.log_entries`; `most` of them, whole or as their own actor sees them."""
     which = Which(of, None, since, until)
     first, last = span(rows, which)
     found = leaves(rows, which, max(first, start), last if stop is None else min(last, stop), most=most)
-    return [_shown(leaf) for leaf in islice(found, most)]
+    shown = [_shown(leaf) for leaf in islice(found, most)]
+    return shown if whole else without_alarms(shown)
 
 
-def newest(rows: Rows, which: Which, most: int) -> list[dict[str, Any]]:
-    """See `Logs.newest`."""
+def newest(rows: Rows, which: Which, most: int, *, whole: bool) -> list[dict[str, Any]]:
+    """See `Logs.newest`; whole or as their own actor sees them."""
     found = leaves(rows, which, *span(rows, which), most=most, backwards=True)
-    return [_shown(leaf) for leaf in islice(found, most)][::-1]
+    shown = [_shown(leaf) for leaf in islice(found, most)][::-1]
+    return shown if whole else without_alarms(shown)
 
 
 def touched(rows: Rows, which: Which) -> list[Touched]:

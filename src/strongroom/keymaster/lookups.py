@@ -54,7 +54,7 @@ class Lookups:
     ) -> npt.NDArray[np.uint8]:
         """See `Keymaster.value_tokens`."""
         reading = self._readings.get(reading_id)
-        model = self._readings.decide(reading, ("find",), table, (), (field_name,))
+        model = self._readings.decide(reading, ("find", "plant"), table, (), (field_name,))
         if reading.warrant is not None:
             wanted = (table, field_name, values)
             self._readings.within(reading, "find", table, lambda warrant: warrant.check_values(*wanted))

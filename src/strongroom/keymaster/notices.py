@@ -13,6 +13,7 @@ Rules it keeps:
 | freeze | an actor, a purpose or the room was stopped |
 | waiting | something waits for another person's agreement |
 | budget | an actor was refused by a budget REFUSALS_TOLD times within an hour; once an hour |
+| canary | somebody read a person who does not exist |
 
 A further event of the log is a further row of `_EVENTS`.
 """
@@ -38,7 +39,7 @@ VERSION = 1
 _EVENTS = {"break-glass": "break-glass", "freeze": "freeze", "ask": "waiting"}
 _ABOUT = ("kind", "name", "approval", "for", "persons")
 _BUDGETS = ("persons/", "lookups/", "puts/")
-_MARKS = (*(f'"act":"{act}"'.encode() for act in _EVENTS), b'"decision":"refused"')
+_MARKS = (*(f'"act":"{act}"'.encode() for act in _EVENTS), b'"decision":"refused"', b'"alarm":')
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ class Notices:
         kept, size = counter(rows, "told"), _size(rows)
         start = max(kept, self._at)
         oldest = int(self._core.clock() * 1000) - OLDEST_MS
-        sql = (
-            "SELECT number, entry FROM leaf WHERE number >= ? AND number < ? AND time >= ? AND (instr(entry, ?) > 0"
-            " OR instr(entry, ?) > 0 OR instr(entry, ?) > 0 OR instr(entry, ?) > 0) ORDER BY number"
-        )
+        marks = " OR ".join("instr(entry, ?) > 0" for _ in _MARKS)
+        told = f"number >= ? AND number < ? AND time >= ? AND ({marks})"
+        sql = f"SELECT number, entry FROM leaf WHERE {told} ORDER BY number"  # noqa: S608 - marks only
         while start < size:
             stop = min(size, start + LEAVES_AT_ONCE)
             for number, data in rows.execute(sql, (start, stop, oldest, *_MARKS)).fetchall():
@@ -105,23 +105,34 @@ class Notices:
             if stop - kept >= KEPT_EVERY:
                 self.told(stop)
 
-    def told(self, through: int) -> None:
-        """Keep that everything before an entry was told."""
+    def told(self, through: int, *, lost: bool = False) -> None:
+        """Keep that everything before an entry was told, or that the one before it could not be."""
 
         def job(rows: Rows) -> None:
             if through > counter(rows, "told"):
                 put(rows, "told", through)
+                if lost:
+                    put(rows, "untold", through)
 
         self._core.run(job)
 
     def _of(self, leaf: int, entry: Entry) -> Notice | None:
         if entry.decision == "refused":
             return self._budget(leaf, entry)
+        if "alarm" in entry.extras:
+            return self._canary(leaf, entry)
         event = _EVENTS.get(entry.act)
         if event is None:
             return None
         about = {name: entry.extras[name] for name in _ABOUT if name in entry.extras}
         return Notice(event, leaf, entry.time, entry.actor, entry.purpose, entry.credential, about)
+
+    def _canary(self, leaf: int, entry: Entry) -> Notice:
+        about: dict[str, int | str] = {"act": entry.act, "canaries": entry.extras["alarm"]}
+        about |= {"table": entry.table or "", "persons": entry.count or 0}
+        if "test" in entry.extras:
+            about["test"] = 1
+        return Notice("canary", leaf, entry.time, entry.actor, entry.purpose, entry.credential, about)
 
     def _budget(self, leaf: int, entry: Entry) -> Notice | None:
         """Count a refusal by a budget; tell the one that makes them many."""

@@ -34,6 +34,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
+from strongroom.keymaster.canaryalarm import Register, alarm
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.days import LOST, Days, salt_of, salts
 from strongroom.keymaster.journal import DAY_SECONDS, DayKeys
@@ -82,9 +83,16 @@ class EmbeddedPersons:
     """See `keymaster.personapi.Persons`."""
 
     def __init__(
-        self, core: Core, readings: Readings, lookups: Lookups, publishing: Publishing, days: Days
+        self,
+        core: Core,
+        readings: Readings,
+        lookups: Lookups,
+        publishing: Publishing,
+        days: Days,
+        canaries: Register,
     ) -> None:
         self._core = core
+        self._canaries = canaries
         self._readings = readings
         self._lookups = lookups
         self._publishing = publishing
@@ -158,6 +166,7 @@ class EmbeddedPersons:
         entry = core.journal.entry(
             rows, VERB, reading.actor, **reading.said(), **told(core, reading, labels, ()), table=table, count=1,
             remaining=plan.remaining, rule=decision.rule, shown=disclosed_digest(disclosure),
+            extras=alarm(self._canaries, rows, reading, own),
         )  # fmt: skip
         core.ledger.apply(rows, plan)
         leaf = core.journal.note(rows, entry)

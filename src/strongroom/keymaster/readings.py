@@ -58,6 +58,8 @@ class Reading:
     shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
     warrant: Warrant | None = None
     planned: dict[bytes, Planned] = field(default_factory=dict, repr=False)
+    trials: set[bytes] = field(default_factory=set, repr=False)
+    alarms: list[int] = field(default_factory=list)
 
     @property
     def through(self) -> Holder:

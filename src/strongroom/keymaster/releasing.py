@@ -30,6 +30,7 @@ from strongroom.keymaster.aggregating import (
 )
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind, check_nobody_erased, settled
+from strongroom.keymaster.canaryalarm import ALARM, Register, alarm, people_alone
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
 from strongroom.keymaster.journal import Labels
@@ -43,16 +44,18 @@ from strongroom.seal.cells import batch_keys, batch_keys_of
 
 RELEASE_ROWS_MAX = 1_000_000
 SHOWN_KEPT_MAX = 64
+PLANT = "plant"
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
 
 
 class Releasing:
     """Answers the read requests of one keymaster."""
 
-    def __init__(self, core: Core, readings: Readings, behind: Behind) -> None:
+    def __init__(self, core: Core, readings: Readings, behind: Behind, canaries: Register) -> None:
         self._core = core
         self._readings = readings
         self._behind = behind
+        self._canaries = canaries
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
 
     def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
@@ -74,12 +77,20 @@ class Releasing:
             stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
             return core.act(ask.verb, reading.actor, work, once=None if stopped else _request(reading, ask), **said)
 
-        persons, answer = settled(lambda: self._behind.persons(ask.tokens, ask.batches, model), act)
+        persons, answer = settled(lambda: self._persons(ask, model), act)
+        if ALARM in answer:
+            reading.alarms.append(answer["leaf"])
         keys = self._keys(reading, ask, model, persons)
         missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
         if last and not missing:
             self._readings.drop(reading)
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
+
+    def _persons(self, ask: Ask, model: Table) -> PersonsBehind:
+        found = self._behind.persons(ask.tokens, ask.batches, model)
+        if ask.verb != PLANT:
+            return found
+        return people_alone(self._canaries, self._core.state.read(), found, ask.tokens)
 
     def _decide_spend_note(
         self, rows: Rows, reading: Reading, ask: Ask, model: Table, persons: PersonsBehind, said: Mapping[str, object]
@@ -100,6 +111,7 @@ class Releasing:
         plan = planned(core, rows, limits, persons.ordinals)
         rule = core.standing.policy.purposes[purpose]
         labels = core.journal.labels(rows, persons.tokens, rule.delay_days)
+        alarmed = alarm(self._canaries, rows, reading, persons.tokens)
         entry = core.journal.entry(
             rows,
             ask.verb,
@@ -109,13 +121,13 @@ class Releasing:
             remaining=plan.remaining,
             **told(core, reading, labels, _classes(decision, ask.verb, ask.fields)),
             rule=decision.rule,
-            extras={"records": len(ask.tokens), "looked_up": ask.looked_up, "misses": ask.misses},
+            extras={"records": len(ask.tokens), "looked_up": ask.looked_up, "misses": ask.misses, **alarmed},
         )
         core.ledger.apply(rows, plan)
         leaf = core.journal.note(rows, entry)
         if len(persons.tokens):
             core.journal.keep_labels(rows, leaf, labels)
-        return {"leaf": leaf, "persons": len(persons.ordinals), "remaining": plan.remaining}
+        return {"leaf": leaf, "persons": len(persons.ordinals), "remaining": plan.remaining, **alarmed}
 
     def _limits(self, reading: Reading) -> tuple[Limit, ...]:
         number, known = self._limits_of
@@ -182,8 +194,8 @@ def _classes(decision: Decision, verb: str, fields: tuple[str, ...] | None) -> t
 
 
 def _check(ask: Ask) -> None:
-    if ask.verb not in {"get", "find", "sql", "rejects"}:
-        raise UsageError("a release is for get, find, sql or rejects")
+    if ask.verb not in {"get", "find", "sql", "rejects", PLANT}:
+        raise UsageError("a release is for get, find, sql, rejects or plant")
     for array in (ask.tokens, ask.batches):
         if array.ndim != 2 or array.shape[1] != 16 or array.dtype != np.uint8:
             raise UsageError("tokens and batches are bytes, 16 to a row")

@@ -16,7 +16,7 @@ TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
   ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0),
-  ('canaries', 0);
+  ('canaries', 0), ('untold', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -99,6 +99,7 @@ CREATE INDEX export_by_leaf ON export (leaf);
 CREATE TABLE canary_pool (number INTEGER PRIMARY KEY, bias INTEGER NOT NULL, count INTEGER NOT NULL,
   persons INTEGER NOT NULL, root BLOB NOT NULL, leaf INTEGER NOT NULL, at REAL NOT NULL, sealed BLOB NOT NULL);
 CREATE INDEX canary_pool_by_leaf ON canary_pool (leaf);
+CREATE TABLE canary_planted (number INTEGER PRIMARY KEY, leaf INTEGER NOT NULL, dense TEXT NOT NULL);
 
 CREATE TABLE review (id TEXT PRIMARY KEY, actor TEXT NOT NULL, purpose TEXT NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL, month BLOB NOT NULL, sealed BLOB NOT NULL, closed_by TEXT, closed REAL, closed_month BLOB,

@@ -170,6 +170,7 @@ def _rows_of(rows: Rows, start: int, end: int, leaves: list[Any]) -> dict[str, l
         "policy_version": _each(rows, "SELECT number, text, stored FROM policy_version WHERE number = ?", policies),
         "export": _fetch(rows, f"SELECT {EXPORT} FROM export WHERE {_SPANS}", (start, end) * 3),  # noqa: S608
         "canary_pool": _fetch(rows, f"SELECT {POOL} FROM canary_pool WHERE {span}", (start, end)),  # noqa: S608
+        "canary_planted": _fetch(rows, f"SELECT number, leaf, dense FROM canary_planted WHERE {span}", (start, end)),  # noqa: S608
         "head": _each(rows, "SELECT number, object, sha256, length, key FROM head WHERE number = ?", heads),
         "spent": _spent(rows, leaves[0][0] / 1000),
     }

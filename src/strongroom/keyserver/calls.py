@@ -34,7 +34,7 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.approvals import Asked
-from strongroom.keymaster.canaryapi import NewPool, PoolRecord
+from strongroom.keymaster.canaryapi import Heard, NewPool, PoolRecord
 from strongroom.keymaster.credentials import CredentialState
 from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
@@ -214,6 +214,13 @@ _ALL = (
     _call("canaries.register", READING, list[int], pools=list[NewPool]),
     _call("canaries.hidden", READING, Buried, table=str, low=bytes, high=bytes),
     _call("canaries.pools", ACTOR, list[PoolRecord]),
+    _call("canaries.known", READING, BOOLS, table=str, identifiers=list[str]),
+    _call("canaries.planted_pools", READING, list[PoolRecord]),
+    _call("canaries.planted", READING, int, pools=list[int], dense=list[str]),
+    _call("canaries.dense", ACTOR, list[str]),
+    _call("canaries.is_canary", READING, BOOLS, table=str, identifiers=list[str]),
+    _call("canaries.trial", READING, bytes, table=str),
+    _call("canaries.heard", READING, Heard),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from strongroom.keymaster.api import Bytes2D, Released
     from strongroom.keymaster.approvals import Asked
-    from strongroom.keymaster.canaryapi import NewPool, PoolRecord
+    from strongroom.keymaster.canaryapi import Heard, NewPool, PoolRecord
     from strongroom.keymaster.erasureapi import Buried
     from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 
@@ -101,3 +101,34 @@ class RemoteCanaries:
         """See `Canaries.pools`."""
         del actor  # the credential says who
         return cast("list[PoolRecord]", self._ask("canaries.pools"))
+
+    def known(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """See `Canaries.known`."""
+        asked = self._ask("canaries.known", reading=reading_id, table=table, identifiers=list(identifiers))
+        return cast("npt.NDArray[np.bool_]", asked)
+
+    def planted_pools(self, reading_id: bytes) -> list[PoolRecord]:
+        """See `Canaries.planted_pools`."""
+        return cast("list[PoolRecord]", self._ask("canaries.planted_pools", reading=reading_id))
+
+    def planted(self, reading_id: bytes, pools: Sequence[int], dense: Sequence[str]) -> int:
+        """See `Canaries.planted`."""
+        return int(self._ask("canaries.planted", reading=reading_id, pools=list(pools), dense=list(dense)))
+
+    def dense(self, actor: str) -> list[str]:
+        """See `Canaries.dense`."""
+        del actor  # the credential says who
+        return cast("list[str]", self._ask("canaries.dense"))
+
+    def is_canary(self, reading_id: bytes, table: str, identifiers: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """See `Canaries.is_canary`."""
+        asked = self._ask("canaries.is_canary", reading=reading_id, table=table, identifiers=list(identifiers))
+        return cast("npt.NDArray[np.bool_]", asked)
+
+    def trial(self, reading_id: bytes, table: str) -> bytes:
+        """See `Canaries.trial`."""
+        return cast("bytes", self._ask("canaries.trial", reading=reading_id, table=table))
+
+    def heard(self, reading_id: bytes) -> Heard:
+        """See `Canaries.heard`."""
+        return cast("Heard", self._ask("canaries.heard", reading=reading_id))

@@ -184,22 +184,23 @@ class Notifier:
 
     def _tell(self) -> None:
         for notice in self._notices.next():
-            if not self._deliver(notice):
+            done = self._deliver(notice)
+            if done is None:
                 return
-            self._notices.told(notice.leaf + 1)
+            self._notices.told(notice.leaf + 1, lost=not done)
 
-    def _deliver(self, notice: Notice) -> bool:
-        """Whether it is done with, told or not; False when it is time to stop."""
+    def _deliver(self, notice: Notice) -> bool | None:
+        """Whether it was told; None when it is time to stop."""
         body = json.dumps(notice.to_dict(self._room_id), ensure_ascii=False, sort_keys=True).encode()
         trouble: str | None = None
         for wait in (0.0, *WAITS_SECONDS):
             if self._stop.wait(wait):
-                return False
+                return None
             trouble = self._target.send(body)
             if trouble is None:
                 return True
         _say(f"the notice of log entry {notice.leaf} was not delivered: {trouble}")
-        return True
+        return False
 
 
 def _say(text: str) -> None:

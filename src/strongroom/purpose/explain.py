@@ -6,13 +6,13 @@ decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.purpose.budget import Kind, Limit, OwnBudgets, credential_limits, limits, most_in_a_day
 from strongroom.purpose.cedar import Decider, Decision
-from strongroom.purpose.exports import export_lines
+from strongroom.purpose.exports import dense_lines, export_lines
 from strongroom.purpose.model import Budget, Policy, Purpose
 from strongroom.purpose.sealed import sealed_lines
 
@@ -75,6 +75,7 @@ def explain(
     *,
     decider: Decider | None = None,
     own: Own | None = None,
+    dense: Collection[str] = (),
 ) -> Explanation:
     """Explain what an actor may see.
 
@@ -87,6 +88,7 @@ def explain(
         field: Field name; None for the whole table.
         decider: The decider in use, so that it need not be made again.
         own: The credential that the actor signs with: what limits it besides the policy is explained too.
+        dense: Fields, as "table.field", whose last values are canary persons': said where an export shows them plain.
     """
     judge = decider or Decider(policy, schema)
     names = sorted(policy.purposes) if purpose is None else [purpose]
@@ -100,6 +102,7 @@ def explain(
         if decision.allowed:
             found.append((name, decision))
             lines.extend(_allowed(policy, judge, actor, name, table, field, decision))
+            lines.extend(dense_lines(policy.purposes[name], table, decision, dense))
         else:
             refused = decision
             lines.append(f"refused under {name}: {decision.reason} (rule {decision.rule})")

@@ -10,7 +10,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from strongroom.errors import PolicyError
@@ -18,6 +18,7 @@ from strongroom.purpose.model import WINDOWS, Budget, CanaryRule, ExportRule
 from strongroom.purpose.toml import Node, check_name
 
 if TYPE_CHECKING:
+    from strongroom.purpose.cedar import Decision
     from strongroom.purpose.model import Purpose
 
 VERB = "export"
@@ -122,3 +123,13 @@ def export_lines(purpose: Purpose) -> Iterator[str]:
     yield f"  exports to: {', '.join(rule.recipients)}; {marks}"
     if rule.statutory is not None:
         yield f"  sensitive tables whole, by: {rule.statutory}"
+
+
+def dense_lines(purpose: Purpose, table: str, decision: Decision, dense: Collection[str]) -> Iterator[str]:
+    """What `explain` says of fields whose last values are canaries', where exports with canaries show them plain."""
+    if purpose.export is None or purpose.export.canaries is None:
+        return
+    for view in decision.views.values():
+        if view.show == "plain" and f"{table}.{view.name}" in dense:
+            told = "shows whom canaries are: their values are the last, export it as a token"
+            yield f"  {view.name} {told}"

@@ -1,4 +1,4 @@
-"""What a room offers to follow its copies: export, and the ledger of exports."""
+"""What a room offers to follow its copies: export and its ledger, canary persons, and their alarm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
     from strongroom.read.session import Session
+    from strongroom.trace.canary.alarmtest import AlarmTest
+    from strongroom.trace.canary.planting import PlantReport
+    from strongroom.trace.canary.planting import Progress as Planted
+    from strongroom.trace.canary.policy import CanaryPolicy
     from strongroom.trace.exporting.export import ExportReport, Progress
 
 
@@ -110,3 +114,127 @@ class TraceVerbs:
     def exports(self) -> list[ExportRecord]:
         """The ledger of exports, newest first: all of it with the act `log`, else one's own."""
         return self._session.keymaster.exports.all(self._session.actor)
+
+    # -- canary persons -------------------------------------------------------------------------
+    def canary_policy(self, text: str, lines: Callable[[str], Sequence[str]]) -> CanaryPolicy:
+        """What the TOML text of a `canaries.toml` says; see `trace.canary.planfile`.
+
+        Args:
+            text: The text.
+            lines: Gives the lines of a file that it names.
+
+        Raises:
+            PolicyError: It says something it may not, with the place.
+        """
+        from strongroom.trace.canary.planfile import parse_canaries
+
+        return parse_canaries(text, self._session.keymaster.schema(), lines)
+
+    def plant_canaries(
+        self,
+        policy: CanaryPolicy,
+        *,
+        purpose: str,
+        reason: str,
+        colluders: int | None = None,
+        sample: float | None = None,
+        learn_from: int | None = None,
+        approval: str | None = None,
+        progress: Planted | None = None,
+    ) -> PlantReport:
+        """Plant canary persons, so that a published sample of an export names its recipient.
+
+        Args:
+            policy: Whose identifiers they may have, and what they never have.
+            purpose: A purpose with the verb plant that shows every field of their tables plain.
+            reason: Case or ticket; kept sealed, apart from the log.
+            colluders: How many recipients may put their copies together; None for what purposes that export say.
+            sample: The smallest sample that must name its source, in rows; None for what purposes say.
+            learn_from: How many persons to learn from; each is charged.
+            approval: Id of what another person agreed to.
+            progress: Called with what is done, how much of it, and how much there is.
+
+        Raises:
+            DeniedError: The purpose, a missing agreement or a budget refuses.
+            UsageError: A source of identifiers is missing or too small, or the room is too small for canaries.
+            ConflictError: The room has the canaries it needs.
+            UnavailableError: A disk is full, or a store does not answer; what was registered lacks records.
+        """
+        from strongroom.trace.canary.planting import PlantRequest, plant
+        from strongroom.trace.canary.sampling import PERSONS_MAX
+
+        most = PERSONS_MAX if learn_from is None else learn_from
+        request = PlantRequest(policy, purpose, reason, colluders, sample, approval, most)
+        return plant(self._session, request, progress)
+
+    def canary_warnings(self, policy: str | None = None) -> list[str]:
+        """Which exports show plain what tells canaries from people, for whoever may read the log or change the policy.
+
+        Args:
+            policy: TOML text of a policy that is proposed; None for the one in force.
+        """
+        keymaster = self._session.keymaster
+        dense = keymaster.canaries.dense(self._session.actor)
+        if not dense:
+            return []
+        from strongroom.purpose.policy import parse_policy
+        from strongroom.trace.canary.sizing import plain_in_exports
+
+        schema = keymaster.schema()
+        rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
+        told = "exports plain whose last values are canaries': export it as a token"
+        found = plain_in_exports(rules, schema, dense).items()
+        return [f"purpose {purpose} {told} ({name})" for name, own in found for purpose in own]
+
+    def are_canaries(
+        self,
+        table: str,
+        subjects: Sequence[str | int],
+        *,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+    ) -> list[bool]:
+        """Whether subjects are canaries, before anyone acts on their rows: False for who is not there, too.
+
+        Args:
+            table: In which they are written so.
+            subjects: Their identifiers.
+            purpose: A purpose with the verb ask-canary.
+            reason: Case or ticket.
+            approval: Id of what another person agreed to; it is needed every time.
+
+        Raises:
+            DeniedError: The purpose, a missing agreement or a budget refuses.
+        """
+        from strongroom.schema.normalise import normalise_one
+
+        keymaster = self._session.keymaster
+        steps = keymaster.schema().table(table).subject_field.normalise
+        asked = [normalise_one(str(subject), steps) for subject in subjects]
+        grant = keymaster.begin_reading(actor=self._session.actor, purpose=purpose, reason=reason, approval=approval)
+        try:
+            found = keymaster.canaries.is_canary(grant.reading_id, table, asked)
+        finally:
+            keymaster.end_reading(grant.reading_id)
+        return [bool(one) for one in found]
+
+    def test_canary_alarm(
+        self, table: str, *, purpose: str, reason: str, approval: str | None = None, wait_seconds: float = 60.0
+    ) -> AlarmTest:
+        """Read one canary as a thief would, and say whether the log and the webhook have the alarm.
+
+        Args:
+            table: Where canaries have records.
+            purpose: A purpose with the verbs ask-canary and get, and find where it is tested too.
+            reason: Case or ticket.
+            approval: Id of what another person agreed to.
+            wait_seconds: How long to wait for the webhook.
+
+        Raises:
+            NotFoundError: The room has no canaries with records in the table.
+            IntegrityError: There is no alarm in the log.
+        """
+        from strongroom.trace.canary.alarmtest import try_alarm
+
+        return try_alarm(self._session, table, purpose, reason, approval, wait_seconds)
