@@ -71,7 +71,7 @@ class Asking:
         self._entropy = entropy
         self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
-        self._together = Together(lambda name, body: self._post(f"{self._instance}/{name}", body))
+        self._together = {sort: Together(self._call) for sort in GO_TOGETHER.values()}
         self._stands: tuple[int, float] = (-1, 0.0)
 
     def close(self) -> None:
@@ -139,7 +139,10 @@ class Asking:
     def _sent(self, name: str, body: Body) -> tuple[int, bytes]:
         """Send one call, together with others where it may go with them."""
         if self._hop is not None and name in GO_TOGETHER and isinstance(body, bytes) and len(body) <= CALL_BYTES_MOST:
-            return self._together.ask(name, body)
+            return self._together[GO_TOGETHER[name]].ask(name, body)
+        return self._call(name, body)
+
+    def _call(self, name: str, body: Body) -> tuple[int, bytes]:
         return self._post(f"{self._instance}/{name}", body)
 
     def _post(self, name: str, body: Body) -> tuple[int, bytes]:

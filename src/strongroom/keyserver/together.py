@@ -5,7 +5,7 @@ way waits, and goes along in the next.
 
 Rules it keeps:
 
-1. Nothing waits while less than UNDER_WAY_MOST requests are under way: a call alone is sent alone.
+1. Nothing waits while less than UNDER_WAY_MOST requests of its sort are under way: a call alone is sent alone.
 2. A call is answered as if it had been sent by itself: its error is its caller's, and nobody else's.
 3. Only a server's credential sends calls together, only those in GO_TOGETHER, each small: none of them takes long.
 """
@@ -13,7 +13,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError, InputError, IntegrityError, StrongroomError, UnavailableError
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from strongroom.keymaster.credentials import CredentialState
 
 TOGETHER = "together"
-GO_TOGETHER = frozenset({"served.read", "open_hits", "served.release", "release", "end_reading"})
+COMMITTING, QUICK = "committing", "quick"
+GO_TOGETHER: Mapping[str, str] = {
+    "served.read": COMMITTING,
+    "served.release": COMMITTING,
+    "release": COMMITTING,
+    "end_reading": COMMITTING,
+    "open_hits": QUICK,
+}
+"""Which calls go together, and with which: none that is quick waits for the disk with others."""
 CALLS_MOST = 64
 CALL_BYTES_MOST = 1 << 15
 UNDER_WAY_MOST = 2
