@@ -4,8 +4,9 @@ import threading
 import time
 
 import pytest
+from served_room import Served
 
-from strongroom.errors import IntegrityError, UnavailableError
+from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
 from strongroom.keyserver import together
 from strongroom.keyserver.frames import Unpacker, pack
 from strongroom.keyserver.together import CALLS_MOST, TOGETHER, UNDER_WAY_MOST, Together
@@ -151,3 +152,25 @@ def test_who_is_interrupted_while_waiting_is_left_out(monkeypatch):
     assert len(found) == UNDER_WAY_MOST
     assert sender.ask("end_reading", b"x") == (200, b"x")
     assert b"left" not in [own for some in far.seen for own in some]
+
+
+def test_a_restart_among_calls_that_go_together_is_noticed_by_nobody(room):
+    """The keymaster's process is another one from here on: sixteen callers at once sign anew, and each is answered."""
+    with Served(room.keymaster()) as served, served.connect(served.credential("kit", server=True)) as keys:
+        service = served._server._app.inner._service
+        for number in range(3):
+            service._instance = f"again{number}"
+            found = []
+
+            def one(found=found):
+                try:
+                    keys.end_reading(bytes(16))
+                except NotFoundError:
+                    found.append("no such reading")
+
+            threads = [threading.Thread(target=one, daemon=True) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert found == ["no such reading"] * 16

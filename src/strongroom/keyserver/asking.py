@@ -124,6 +124,7 @@ class Asking:
         for attempt in range(2):
             if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
                 self.greet()
+            instance = self._instance
             status, data = self._sent(name, body)
             if status == 200:
                 said = read_answer(call.read_answer, data)
@@ -133,7 +134,8 @@ class Asking:
             again = status == _MISDIRECTED or (status == _UNKNOWN and self._hop is not None)  # another process answers
             if attempt or not again:
                 break
-            self._instance = ""
+            if self._instance == instance:  # else another caller has greeted meanwhile
+                self._instance = ""
         raise _error(status, data)
 
     def _sent(self, name: str, body: Body) -> tuple[int, bytes]:
