@@ -86,6 +86,14 @@ class Core:
         self.ledger.undone()
         self.journal.undone()
 
+    def close(self) -> None:
+        """Forget the keys, and close the database."""
+        self.journal.forget()
+        self.standing.forget()
+        self.keys.close()
+        self.ring.forget()
+        self.state.close()
+
     @contextmanager
     def catching_up(self) -> Iterator[None]:
         """Let this thread alone write, while the keymaster does again what it lost."""

@@ -156,11 +156,7 @@ class EmbeddedKeymaster(Closing):
         finally:
             self._readings.forget()
             self._canaries.forget()
-            core.journal.forget()
-            core.standing.forget()
-            core.keys.close()
-            core.ring.forget()
-            core.state.close()
+            core.close()
 
     # -- for whoever serves it ------------------------------------------------------------------
     def note(self, act: str, **extras: int | str) -> None:
