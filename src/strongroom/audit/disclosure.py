@@ -13,10 +13,12 @@ import hmac
 import json
 from typing import Any, NoReturn
 
+import msgspec
+
 from strongroom.errors import IntegrityError, UsageError
 
 SALT_BYTES = 16
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def _no_constant(_name: str) -> NoReturn:
@@ -35,8 +37,8 @@ def disclose(salt: bytes, name: str, value: object) -> bytes:
     if len(salt) != SALT_BYTES:
         raise UsageError(f"a salt has {SALT_BYTES} bytes")
     try:
-        return _ENCODER.encode([_base64url(salt), name, value]).encode("utf-8")
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
+        return _ENCODER.encode([_base64url(salt), name, value])
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise UsageError("a disclosure holds JSON") from None
 
 

@@ -45,7 +45,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -244,27 +244,46 @@ def _problem(value: Mapping[str, object], *, alone: bool) -> str | None:
 
 
 def _fits(key: str, item: object) -> bool:
-    if key == "decision":
-        return item in DECISIONS if isinstance(item, str) else False
-    if key in _TEXTS:
-        return isinstance(item, str) and item != ""
-    if key in _HEX:
-        return isinstance(item, str) and len(item) == _HEX[key] and bool(_HEX_DIGITS.fullmatch(item))
-    if key in _LISTS:
-        return isinstance(item, list) and item != [] and all(isinstance(name, str) for name in item)
-    if key in {"remaining", "extras"}:
-        texts = key == "extras"
-        return (
-            isinstance(item, dict)
-            and item != {}
-            and all(isinstance(name, str) for name in item)
-            and all(_whole(part) or (texts and isinstance(part, str)) for part in item.values())
-        )
-    return _whole(item)
+    return _FORMS.get(key, _whole)(item)
 
 
 def _whole(item: object) -> bool:
-    return isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= INTEGER_MAX
+    return type(item) is int and 0 <= item <= INTEGER_MAX
+
+
+def _text(item: object) -> bool:
+    return isinstance(item, str) and item != ""
+
+
+def _hex(digits: int) -> Callable[[object], bool]:
+    return lambda item: isinstance(item, str) and len(item) == digits and bool(_HEX_DIGITS.fullmatch(item))
+
+
+def _names(item: object) -> bool:
+    return isinstance(item, list) and item != [] and all(isinstance(name, str) for name in item)
+
+
+def _counts(item: object) -> bool:
+    return isinstance(item, dict) and item != {} and all(isinstance(n, str) and _whole(v) for n, v in item.items())
+
+
+def _further(item: object) -> bool:
+    return (
+        isinstance(item, dict)
+        and item != {}
+        and all(isinstance(name, str) and (_whole(part) or isinstance(part, str)) for name, part in item.items())
+    )
+
+
+_FORMS: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(_TEXTS, _text),
+    "decision": lambda item: isinstance(item, str) and item in DECISIONS,
+    **{key: _hex(digits) for key, digits in _HEX.items()},
+    **dict.fromkeys(_LISTS, _names),
+    "remaining": _counts,
+    "extras": _further,
+}
+"""How the value of a key looks; whole numbers where it is not said."""
 
 
 def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:

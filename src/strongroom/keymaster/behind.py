@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from strongroom.errors import ConflictError, DeniedError, UnavailableError
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.schema.model import Table
@@ -50,6 +51,15 @@ class PersonsBehind:
 
 class _ErasedError(ConflictError):
     """A person was erased since the secrets were looked up; never leaves `settled`."""
+
+
+def settling(look_up: Callable[[], P], acting: Callable[[P], Steps[T]]) -> Steps[tuple[P, T]]:
+    """What `settled` does, in steps."""
+    for _ in range(ATTEMPTS_MAX):
+        found = look_up()
+        with suppress(_ErasedError):
+            return found, (yield from acting(found))
+    raise UnavailableError("persons keep being erased: ask again")
 
 
 def settled(look_up: Callable[[], P], act: Callable[[P], T]) -> tuple[P, T]:

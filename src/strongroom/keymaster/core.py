@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from strongroom.errors import BudgetError, ConflictError, DeniedError, UsageError
 from strongroom.keymaster.api import Head
@@ -25,11 +25,13 @@ from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
 from strongroom.keymaster.standing import Standing
 from strongroom.keymaster.state import State
+from strongroom.keymaster.steps import Steps, finish, finish_together
 from strongroom.keys.hierarchy import KeyRing, TokenKeys
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows
 
 Answer = dict[str, Any]
+T = TypeVar("T")
 REQUEST_ID_BYTES = 16
 REQUESTS_KEPT_SECONDS = 24 * 3600.0
 EMPTY_HEAD = Head(0, bytes(16), bytes(32), 0, bytes(16))
@@ -84,6 +86,14 @@ class Core:
         self.ledger.undone()
         self.journal.undone()
 
+    def close(self) -> None:
+        """Forget the keys, and close the database."""
+        self.journal.forget()
+        self.standing.forget()
+        self.keys.close()
+        self.ring.forget()
+        self.state.close()
+
     @contextmanager
     def catching_up(self) -> Iterator[None]:
         """Let this thread alone write, while the keymaster does again what it lost."""
@@ -97,6 +107,14 @@ class Core:
         """Run work in a transaction that others may share; returns when it is durable."""
         return self._group.run(carried(work))
 
+    def finish(self, steps: Steps[T]) -> T:
+        """Go through steps, in transactions that others may share."""
+        return finish(steps, self._group.run)
+
+    def finish_together(self, every: Sequence[Steps[T]]) -> list[T]:
+        """Go through the steps of works that came together and do not raise; they share their transactions."""
+        return finish_together(every, self._group.run_all)
+
     def _run_alone(self, work: Callable[[Rows], Any]) -> Any:
         with self.catching_up(), self.state.write() as rows:
             done = work(rows)
@@ -104,23 +122,39 @@ class Core:
             return done
 
     def act(
+        self, act: str, actor: str, work: Callable[[Rows], Answer], *, alone: bool = False, **parts: Any
+    ) -> Answer:
+        """Decide, spend and note in one transaction; see `acting`.
+
+        Args:
+            act: The word for the log.
+            actor: Who asks.
+            work: Decides, spends and notes; returns the answer, or raises DeniedError.
+            alone: In a transaction of its own, which a keymaster that has not caught up does not refuse.
+            parts: What `acting` takes besides.
+
+        Raises:
+            DeniedError: As `work` raised it, now or when the same request was first asked.
+            ConflictError: Another request was asked under this id.
+        """
+        return finish(self.acting(act, actor, work, **parts), self._run_alone if alone else self._group.run)
+
+    def acting(
         self,
         act: str,
         actor: str,
         work: Callable[[Rows], Answer],
         *,
         once: Request | None = None,
-        alone: bool = False,
         **parts: object,
-    ) -> Answer:
-        """Decide, spend and note in one transaction.
+    ) -> Steps[Answer]:
+        """Decide, spend and note in one transaction, in steps.
 
         Args:
             act: The word for the log.
             actor: Who asks.
             work: Decides, spends and notes; returns the answer, or raises DeniedError.
             once: Under which request id the answer is remembered.
-            alone: In a transaction of its own, which a keymaster that has not caught up does not refuse.
             parts: What an entry of a refusal says besides.
 
         Raises:
@@ -146,7 +180,7 @@ class Core:
                 rows.execute(sql, (once.id, once.digest, json.dumps(answer), now))
             return answer
 
-        answer: Answer = self._run_alone(job) if alone else self.run(job)
+        answer: Answer = yield carried(job)
         self.noted.set()
         if "refused" in answer:
             raise _refused(answer)

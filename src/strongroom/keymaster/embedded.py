@@ -70,6 +70,7 @@ from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.serving import Serving
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
+from strongroom.keymaster.stepping import Stepping
 from strongroom.keymaster.tailapi import Tails
 from strongroom.keymaster.turning import Turning
 from strongroom.keymaster.unlocking import Unlocking
@@ -119,6 +120,7 @@ class EmbeddedKeymaster(Closing):
         self._releasing = Releasing(core, self._readings, behind, self._canaries)
         self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
+        self.stepping = Stepping(core, self._readings, self._releasing)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
@@ -154,11 +156,7 @@ class EmbeddedKeymaster(Closing):
         finally:
             self._readings.forget()
             self._canaries.forget()
-            core.journal.forget()
-            core.standing.forget()
-            core.keys.close()
-            core.ring.forget()
-            core.state.close()
+            core.close()
 
     # -- for whoever serves it ------------------------------------------------------------------
     def note(self, act: str, **extras: int | str) -> None:
@@ -310,11 +308,12 @@ class EmbeddedKeymaster(Closing):
         holder: Holder = HERE,
     ) -> ReadingGrant:
         """See `Keymaster.begin_reading`; `holder` is the credential it is opened through."""
-        return self._readings.begin(actor, purpose, reason, approval, break_glass=break_glass, holder=holder)
+        begun = self._readings.beginning(actor, purpose, reason, approval, break_glass=break_glass, holder=holder)
+        return self._core.finish(begun)
 
     def end_reading(self, reading_id: bytes) -> None:
         """See `Keymaster.end_reading`."""
-        self._readings.end(reading_id)
+        self._core.finish(self._readings.ending(reading_id))
 
     def block_keys(
         self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
@@ -338,9 +337,9 @@ class EmbeddedKeymaster(Closing):
         """See `Keymaster.open_hits`."""
         return self._lookups.open_hits(reading_id, table, field_name, value_tokens, entries)
 
-    def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
-        """See `Keymaster.release`; `last` ends the reading if nobody is missing."""
-        return self._releasing.release(reading_id, ask, last=last)
+    def release(self, reading_id: bytes, ask: Ask) -> Released:
+        """See `Keymaster.release`."""
+        return self._core.finish(self._releasing.releasing(reading_id, ask))
 
     def stand_ins(self, reading_id: bytes, table: str, field_name: str, values: Sequence[str]) -> list[str]:
         """See `Keymaster.stand_ins`."""

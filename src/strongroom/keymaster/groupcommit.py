@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from strongroom.errors import StrongroomError, UnavailableError
 from strongroom.keymaster.state import State
+from strongroom.keymaster.steps import Done, Part
 from strongroom.keys.rows import Rows
 from strongroom.turns import aside
 
-JOBS_MAX = 256
+CALLERS_MAX = 256
 
 T = TypeVar("T")
 
 
-class _Job(Generic[T]):
-    """One caller's part of a transaction, and what became of it; `wake` is held until the caller may go on."""
+class _Caller:
+    """One caller's parts of a transaction, and what became of them; `wake` is held until the caller may go on."""
 
-    __slots__ = ("done", "error", "leads", "result", "wake", "work")
+    __slots__ = ("done", "found", "leads", "parts", "wake")
 
-    def __init__(self, work: Callable[[Rows], T]) -> None:
-        self.work = work
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
         self.done = False
         self.leads = False
         self.wake = threading.Lock()
         self.wake.acquire()
-        self.result: T | None = None
-        self.error: BaseException | None = None
+        self.found: list[Done] = []
 
 
 class GroupCommit:
@@ -50,41 +50,46 @@ class GroupCommit:
         self._finish = finish
         self._undone = undone
         self._led = False
-        self._queue: list[_Job[object]] = []
+        self._queue: list[_Caller] = []
         self._queue_lock = threading.Lock()
 
     def run(self, work: Callable[[Rows], T]) -> T:
         """Run one part; returns when it is durable, or raises what it raised."""
-        job = _Job(work)
+        (done,) = self.run_all([work])
+        if done.error is not None:
+            raise done.error
+        return done.value  # type: ignore[no-any-return]
+
+    def run_all(self, works: Sequence[Part]) -> list[Done]:
+        """Run parts in one transaction; what came of each, when it is durable."""
+        own = _Caller(works)
         try:
             with self._queue_lock:
-                self._queue.append(job)  # type: ignore[arg-type]
+                self._queue.append(own)
                 if not self._led:
-                    self._led = job.leads = True
-            if not job.leads:
+                    self._led = own.leads = True
+            if not own.leads:
                 with aside():
-                    job.wake.acquire()
-            if not job.done:
+                    own.wake.acquire()
+            if not own.done:
                 self._lead()
         except BaseException:
-            self._leave(job)  # type: ignore[arg-type]
+            self._leave(own)
             raise
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[return-value]
+        return own.found
 
     def _lead(self) -> None:
-        jobs: list[_Job[object]] = []
+        callers: list[_Caller] = []
         try:
             with self._queue_lock:
-                jobs, self._queue = self._queue[:JOBS_MAX], self._queue[JOBS_MAX:]
-            self._commit(jobs)
+                callers, self._queue = self._queue[:CALLERS_MAX], self._queue[CALLERS_MAX:]
+            self._commit(callers)
         finally:
-            for job in jobs:
-                job.done = True
+            for one in callers:
+                one.done = True
             self._pass_on()
-            for job in jobs:
-                job.wake.release()
+            for one in callers:
+                one.wake.release()
 
     def _pass_on(self) -> None:
         """Give the lead to the first who waits."""
@@ -94,39 +99,39 @@ class GroupCommit:
                 self._queue[0].leads = True
                 self._queue[0].wake.release()
 
-    def _leave(self, job: _Job[object]) -> None:
+    def _leave(self, own: _Caller) -> None:
         """Take an interrupted caller out of the queue; a lead that it was given goes to the next."""
         with self._queue_lock:
-            if job not in self._queue:
+            if own not in self._queue:
                 return
-            self._queue.remove(job)
-        if job.leads:
+            self._queue.remove(own)
+        if own.leads:
             self._pass_on()
 
-    def _commit(self, jobs: list[_Job[object]]) -> None:
+    def _commit(self, callers: Sequence[_Caller]) -> None:
+        alone = sum(len(one.parts) for one in callers) == 1
         try:
             with self._state.write() as rows:
-                for job in jobs:
-                    if len(jobs) == 1:
-                        job.result = job.work(rows)
-                    else:
-                        self._part(rows, job)
+                for one in callers:
+                    one.found = [Done(part(rows)) if alone else self._part(rows, part) for part in one.parts]
                 self._finish(rows)
         except BaseException as error:
             # nothing is durable: nobody may think it is, not even who had been refused
-            for job in jobs:
-                job.error = error if isinstance(error, StrongroomError) else UnavailableError("a commit failed")
+            told = error if isinstance(error, StrongroomError) else UnavailableError("a commit failed")
+            for one in callers:
+                one.found = [Done(error=told) for _ in one.parts]
             if not isinstance(error, Exception):
                 raise
 
-    def _part(self, rows: Rows, job: _Job[object]) -> None:
+    def _part(self, rows: Rows, part: Part) -> Done:
         rows.execute("SAVEPOINT part")
         try:
-            job.result = job.work(rows)
+            done = Done(part(rows))
         except StrongroomError as error:
             # refused before it changed anything that is cached; any other error undoes the whole transaction
-            job.error = error
+            done = Done(error=error)
             rows.execute("ROLLBACK TO part")
             self._state.forget_counters()
             self._undone()
         rows.execute("RELEASE part")
+        return done

@@ -19,9 +19,10 @@ from strongroom.keymaster.api import FieldView, ReadingGrant
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.filekeys import StoredFileKey
-from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave
+from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave, carried
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.warrant import Warrant, remember, repeated
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
@@ -118,7 +119,7 @@ class Readings:
             self._core.tidy()
 
     # -- opening and closing --------------------------------------------------------------------
-    def begin(
+    def beginning(
         self,
         actor: str,
         purpose: str,
@@ -128,8 +129,8 @@ class Readings:
         break_glass: bool = False,
         holder: Holder = HERE,
         warrant: Warrant | None = None,
-    ) -> ReadingGrant:
-        """See `Keymaster.begin_reading`; with a warrant its look-ups are spent too."""
+    ) -> Steps[ReadingGrant]:
+        """See `Keymaster.begin_reading`, in steps; with a warrant its look-ups are spent too."""
         if not purpose:
             raise UsageError("a reading needs a purpose")
         check_reason(reason)
@@ -159,7 +160,7 @@ class Readings:
                 self._reviews.open(rows, ident[:8].hex(), actor, purpose, reason, leaf)
             return {"leaf": leaf, "expires": expires, "reason": digest.hex(), "persons": persons}
 
-        answer = core.act(act, actor, work, purpose=purpose)
+        answer = yield from core.acting(act, actor, work, purpose=purpose)
         if break_glass:
             self._reviews.tell(ident[:8].hex(), actor, purpose, answer["leaf"])
         rule = core.standing.policy.purposes[purpose]
@@ -215,15 +216,13 @@ class Readings:
                 refused = refused or decision
         return refused or Decision(False, f"purposes.{purpose}", f"purpose {purpose} shows nothing")
 
-    def end(self, reading_id: bytes) -> None:
-        """See `Keymaster.end_reading`."""
+    def ending(self, reading_id: bytes) -> Steps[None]:
+        """See `Keymaster.end_reading`, in steps."""
         reading = self._open.pop(reading_id, None)
         if reading is None:
             return
-        core = self._core
-
-        core.run(lambda rows: self.end_with(rows, reading))
-        core.noted.set()
+        yield carried(lambda rows: self.end_with(rows, reading))
+        self._core.noted.set()
 
     def end_with(self, rows: Rows, reading: Reading) -> None:
         """End a reading in a transaction under way; `drop` it when that is durable."""

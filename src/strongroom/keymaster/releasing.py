@@ -13,6 +13,7 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ from strongroom.keymaster.aggregating import (
     verb_of,
 )
 from strongroom.keymaster.api import Ask, Released
-from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind, check_nobody_erased, settled
+from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind, check_nobody_erased, settling
 from strongroom.keymaster.canaryalarm import ALARM, Register, alarm, people_alone
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
 from strongroom.keymaster.journal import Labels
 from strongroom.keymaster.ledger import Ordinals, Plan
 from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.steps import Steps
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
 from strongroom.purpose.cedar import Decision
@@ -58,15 +60,15 @@ class Releasing:
         self._canaries = canaries
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
 
-    def release(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Released:
-        """See `Keymaster.release`; `last` ends the reading with it, if nobody is missing."""
+    def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
+        """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
         core, reading = self._core, self._readings.get(reading_id)
         _check(ask)
         core.standing.refresh()
         model = core.standing.schema.table(ask.table)
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
-        def act(persons: PersonsBehind) -> Answer:
+        def acting(persons: PersonsBehind) -> Steps[Answer]:
             def work(rows: Rows) -> Answer:
                 answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
                 if last and persons.found.all():
@@ -75,9 +77,9 @@ class Releasing:
 
             # whoever was stopped meanwhile has no remembered answer either
             stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
-            return core.act(ask.verb, reading.actor, work, once=None if stopped else _request(reading, ask), **said)
+            return core.acting(ask.verb, reading.actor, work, once=None if stopped else _request(reading, ask), **said)
 
-        persons, answer = settled(lambda: self._persons(ask, model), act)
+        persons, answer = yield from settling(partial(self._persons, ask, model), acting)
         if ALARM in answer:
             reading.alarms.append(answer["leaf"])
         keys = self._keys(reading, ask, model, persons)

@@ -21,6 +21,7 @@ from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.replies import Replies
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of, words_of
 
@@ -52,8 +53,10 @@ class Serving:
         self._leases = leases
         self.replies = Replies(core)
 
-    def read(self, signer: Signer, holder: Holder, verb: str, said: asked.Read, files: Sequence[bytes]) -> Granted:
-        """Open a reading for one signed request.
+    def reading(
+        self, signer: Signer, holder: Holder, verb: str, said: asked.Read, files: Sequence[bytes]
+    ) -> Steps[Granted]:
+        """Open a reading for one signed request, in steps.
 
         Args:
             signer: Whose it is.
@@ -68,7 +71,7 @@ class Serving:
         core = self._core
         core.standing.refresh()
         warrant = self._warrant(signer, verb, said)
-        grant = self._readings.begin(
+        grant = yield from self._readings.beginning(
             signer.actor,
             said.purpose,
             said.reason,

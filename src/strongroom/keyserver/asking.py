@@ -24,6 +24,7 @@ from strongroom.keyserver.calls import CALLS, VERSION, Trouble, read_hello, read
 from strongroom.keyserver.fitting import check_fit
 from strongroom.keyserver.frames import Unpacker, pack_apart
 from strongroom.keyserver.hops import hop_id
+from strongroom.keyserver.together import CALL_BYTES_MOST, GO_TOGETHER, Together
 from strongroom.keyserver.wire import Wire
 from strongroom.webaddress import is_private, read_address
 
@@ -70,6 +71,7 @@ class Asking:
         self._entropy = entropy
         self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
+        self._together = {sort: Together(self._call) for sort in GO_TOGETHER.values()}
         self._stands: tuple[int, float] = (-1, 0.0)
 
     def close(self) -> None:
@@ -122,7 +124,8 @@ class Asking:
         for attempt in range(2):
             if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
                 self.greet()
-            status, data = self._post(f"{self._instance}/{name}", body)
+            instance = self._instance
+            status, data = self._sent(name, body)
             if status == 200:
                 said = read_answer(call.read_answer, data)
                 check_fit(name, args, said.value)
@@ -131,8 +134,18 @@ class Asking:
             again = status == _MISDIRECTED or (status == _UNKNOWN and self._hop is not None)  # another process answers
             if attempt or not again:
                 break
-            self._instance = ""
+            if self._instance == instance:  # else another caller has greeted meanwhile
+                self._instance = ""
         raise _error(status, data)
+
+    def _sent(self, name: str, body: Body) -> tuple[int, bytes]:
+        """Send one call, together with others where it may go with them."""
+        if self._hop is not None and name in GO_TOGETHER and isinstance(body, bytes) and len(body) <= CALL_BYTES_MOST:
+            return self._together[GO_TOGETHER[name]].ask(name, body)
+        return self._call(name, body)
+
+    def _call(self, name: str, body: Body) -> tuple[int, bytes]:
+        return self._post(f"{self._instance}/{name}", body)
 
     def _post(self, name: str, body: Body) -> tuple[int, bytes]:
         """Send one signed request."""

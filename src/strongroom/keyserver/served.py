@@ -25,6 +25,7 @@ from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keymaster.api import Lease
 from strongroom.keymaster.holder import SERVER_ONLY, Holder, asked_through
 from strongroom.keymaster.serving import Granted
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.warrant import BEYOND, Signer
 from strongroom.keyserver.calls import Known, Original
 from strongroom.schema.normalise import normalise_one
@@ -86,13 +87,13 @@ class Served:
             return None
         return Known(found.actor, found.public_key)
 
-    def read(self, server: CredentialState, request: Original, files: list[bytes]) -> Granted:
-        """Open a reading for a signed request; see `Serving.read`."""
+    def reading(self, server: CredentialState, request: Original, files: list[bytes]) -> Steps[Granted]:
+        """Open a reading for a signed request, in steps; see `Serving.reading`."""
         signer, verb, said = self._signed(server, request)
         if not isinstance(said, asked.Read):
             raise NotFoundError(f"{verb} opens no reading")
         with asked_through(signer.holder):
-            return self._keymaster.serving.read(signer, Holder(server.id), verb, said, files)
+            return (yield from self._keymaster.serving.reading(signer, Holder(server.id), verb, said, files))
 
     def lease(self, server: CredentialState, request: Original) -> Lease:
         """Grant a lease for a signed put or erasure."""

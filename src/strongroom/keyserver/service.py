@@ -25,6 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.keymaster.api import Lease
 from strongroom.keymaster.holder import SERVER_ONLY, Holder, asked_through, through
+from strongroom.keymaster.steps import Steps
 from strongroom.keyserver.callers import SIGNED_IN, Callers, unknown
 from strongroom.keyserver.calls import (
     ACTOR,
@@ -44,6 +45,7 @@ from strongroom.keyserver.calls import (
 from strongroom.keyserver.frames import pack, pack_apart
 from strongroom.keyserver.newcomers import Newcomers
 from strongroom.keyserver.served import Served
+from strongroom.keyserver.together import TOGETHER, read_together
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Reply
 from strongroom.schema.stored import table_to_json
@@ -62,6 +64,7 @@ _STATUS = (
 MISDIRECTED = 421
 
 Handler = Callable[["CredentialState", dict[str, Any]], Any]
+Stepped = Callable[["CredentialState", dict[str, Any]], Steps[Any]]
 
 
 class Service:
@@ -104,8 +107,14 @@ class Service:
             ),
             "tails.placed": self._placed,
             "tails.catch_up": self._catch_up,
-            "served.release": lambda _c, args: keymaster.release(**args, last=True),
             "served.proofs": lambda _c, args: self._served.proofs(**args),
+        }
+        stepping = keymaster.stepping
+        self._stepped: dict[str, Stepped] = {
+            "served.read": lambda credential, args: self._served.reading(credential, **args),
+            "served.release": lambda _c, args: stepping.release(**args, last=True),
+            "release": lambda _c, args: stepping.release(**args),
+            "end_reading": lambda _c, args: stepping.end_reading(**args),
         }
 
     # -- one request ----------------------------------------------------------------------------
@@ -138,22 +147,36 @@ class Service:
                 named = (self._instance, self._keymaster.room_id, credential.actor)
                 return Reply(200, pack(Hello(*named, self._clock(), VERSION, *hop)))
             instance, _, name = path.removeprefix(self._base).partition("/")
-            call = CALLS.get(name)
-            if not path.startswith(self._base) or call is None:
+            if not path.startswith(self._base) or (name not in CALLS and name != TOGETHER):
                 raise NotFoundError("there is no such call, or it is of another room")
             if instance != self._instance:
                 trouble = Trouble("UnavailableError", "the keymaster was started again: sign anew")
                 return Reply(MISDIRECTED, pack(trouble))
+            if name != TOGETHER:
+                return self._keymaster.stepping.finish(self._replying(credential, name, body))
+            calls = read_together(credential, body)
+            replies = self._keymaster.stepping.finish_together(
+                [self._replying(credential, own, part) for own, part in calls]
+            )
+            return Reply(200, pack([(one.status, b"".join((one.body, *one.parts))) for one in replies]))
+        except StrongroomError as error:
+            return self.refuse(error)
+        except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
+            return _defect(error)
+
+    def _replying(self, credential: CredentialState, name: str, body: bytes) -> Steps[Reply]:
+        """Answer one call, in steps; it does not raise."""
+        try:
             with asked_through(Holder(credential.id, not credential.server, credential.budgets)):
-                value = self._call(credential, call, body)
+                value = yield from self._calling(credential, CALLS[name], body)
             first, *parts = pack_apart(Said(self._keymaster.standing_number, value))
             return Reply(200, bytes(first), parts=tuple(parts))
         except StrongroomError as error:
             return self.refuse(error)
-        except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
-            return Reply(500, pack(Trouble("StrongroomError", defect(error), "please report this line")))
+        except Exception as error:  # noqa: BLE001  see `answer`
+            return _defect(error)
 
-    def _call(self, credential: CredentialState, call: Call, body: bytes) -> Any:
+    def _calling(self, credential: CredentialState, call: Call, body: bytes) -> Steps[Any]:
         said = call.read(body)
         args = {name: getattr(said, name) for name in call.takes}
         if call.whose == ACTOR:
@@ -162,6 +185,9 @@ class Service:
             args["lease"] = self._lease(credential, said.lease)
         elif call.whose == READING:
             args["reading_id"] = self._reading(credential, said.reading)
+        stepped = self._stepped.get(call.name)
+        if stepped is not None:
+            return (yield from stepped(credential, args))
         if call.whose != LEASE or not self._served.holds(credential, args["lease"]):
             return self._answer(credential, call, args)
         lease = args["lease"]
@@ -233,6 +259,10 @@ class Service:
 
     def _may_one_of(self, credential: CredentialState, acts: tuple[str, ...]) -> None:
         self._keymaster.require_one_of(credential.actor, acts)
+
+
+def _defect(error: Exception) -> Reply:
+    return Reply(500, pack(Trouble("StrongroomError", defect(error), "please report this line")))
 
 
 def _said(lease: Lease) -> LeaseSaid:

@@ -15,6 +15,7 @@ Who may ask, and what is answered, is its application's to decide.
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 import signal
 import socket
@@ -44,6 +45,8 @@ GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.5
 ACCEPTED_AT_ONCE = 64
 M_ARENA_MAX = -8
+GARBAGE_LOOKED_FOR = (50_000, 20, 50)
+"""After so many new objects more than gone ones; every so many times among older ones (`gc.set_threshold`)."""
 
 
 class Listener:
@@ -82,7 +85,7 @@ class Listener:
         least = FILES_MOST if most == resource.RLIM_INFINITY else min(most, FILES_MOST)
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
         self._most = max(1, min(CONNECTIONS_MOST, least - FILES_OWN))
-        with self._signals():
+        with self._signals(), _collecting_seldom():
             self._poller.add(self._listening)
             for thread in self._threads:
                 thread.start()
@@ -198,6 +201,26 @@ class Listener:
         for one in list(self._connections.values()):
             if one.deadline < now and one.lock.acquire(blocking=False):
                 self._go_on(one, lambda one: one.expire() if one.deadline < now else one.waits_for)
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Look for cycles of garbage less often, and not among what was there before.
+
+    A request leaves none, and looking takes a tenth of its time. Only where the process is the server's own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_LOOKED_FOR)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _share_memory() -> None:

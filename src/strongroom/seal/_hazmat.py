@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -200,9 +201,15 @@ def ed25519_signer(seed: bytes) -> Callable[[bytes], bytes]:
     return Ed25519PrivateKey.from_private_bytes(seed).sign
 
 
+@lru_cache(maxsize=1024)
+def _ed25519_key(public: bytes) -> Ed25519PublicKey:
+    """A public key, read once: whoever signs, signs often."""
+    return Ed25519PublicKey.from_public_bytes(public)
+
+
 def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> None:
     """Raise IntegrityError unless the signature is the key's over the message."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _ed25519_key(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise IntegrityError("a signature does not verify") from None

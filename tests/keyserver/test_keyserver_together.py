@@ -1,0 +1,176 @@
+"""Calls that come together are sent together: who leads, who waits, and what becomes of an error."""
+
+import threading
+import time
+
+import pytest
+from served_room import Served
+
+from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
+from strongroom.keyserver import together
+from strongroom.keyserver.frames import Unpacker, pack
+from strongroom.keyserver.together import CALLS_MOST, TOGETHER, UNDER_WAY_MOST, Together
+
+CALLS = Unpacker(list[tuple[str, bytes]])
+
+
+class Far:
+    """The other side: answers each call with its own body, and holds answers back until it is told."""
+
+    def __init__(self):
+        self.seen = []
+        self.go_on = threading.Event()
+        self.under_way = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, name, body):
+        with self._lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            calls = CALLS(body) if name == TOGETHER else [(name, body)]
+            self.seen.append([own for _, own in calls])
+        self.go_on.wait(20)
+        with self._lock:
+            self.under_way -= 1
+        return self.answer(name, calls)
+
+    def answer(self, name, calls):
+        replies = [(200 if own != b"bad" else 403, own) for _, own in calls]
+        return (200, pack(replies)) if name == TOGETHER else replies[0]
+
+
+def ask_all(sender, bodies):
+    """Each body asked by a thread of its own; what each was answered, or the error it raised."""
+    found = {}
+
+    def one(body):
+        try:
+            found[body] = sender.ask("end_reading", body)
+        except Exception as error:  # noqa: BLE001
+            found[body] = error
+
+    threads = [threading.Thread(target=one, args=(body,), daemon=True) for body in bodies]
+    return threads, found
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def held_up(far, sender, bodies):
+    """Ask all at once while the other side holds back the first answers; then let it go on."""
+    threads, found = ask_all(sender, bodies)
+    for number, thread in enumerate(threads):
+        thread.start()
+        if number < UNDER_WAY_MOST:
+            until(lambda number=number: len(far.seen) > number)  # these go alone, the others wait for them
+    until(lambda: len(sender._waiting) == len(bodies) - UNDER_WAY_MOST)
+    far.go_on.set()
+    for thread in threads:
+        thread.join(20)
+    return found
+
+
+def test_what_comes_while_requests_are_under_way_goes_together():
+    """Each caller has the answer to their own call, a refusal too, and nobody is sent twice."""
+    far = Far()
+    bodies = [b"%d" % number for number in range(20)] + [b"bad"]
+    found = held_up(far, Together(far), bodies)
+    assert found == {body: (403 if body == b"bad" else 200, body) for body in bodies}
+    assert sorted(own for some in far.seen for own in some) == sorted(bodies)
+    assert len(far.seen) <= UNDER_WAY_MOST * 2
+    assert far.most <= UNDER_WAY_MOST
+
+
+def test_no_message_has_more_calls_than_it_may():
+    """Three times as many as one message holds: they go in several."""
+    far = Far()
+    bodies = [b"%d" % number for number in range(3 * CALLS_MOST)]
+    found = held_up(far, Together(far), bodies)
+    assert found == {body: (200, body) for body in bodies}
+    assert max(map(len, far.seen)) == CALLS_MOST
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_an_answer_of_another_length_is_none(size):
+    """A keymaster that answers fewer calls than were asked: nobody takes another's answer for theirs."""
+    far = Far()
+    sender = Together(far)
+    far.answer = lambda name, calls: (200, pack([(200, b"x")] * size)) if name == TOGETHER else (200, b"own")
+    found = held_up(far, sender, [b"%d" % number for number in range(8)])
+    assert {one for one in found.values() if not isinstance(one, IntegrityError)} == {(200, b"own")}  # sent alone
+    assert any(isinstance(one, IntegrityError) for one in found.values())
+    far.answer = lambda _name, _calls: (200, b"again")
+    assert sender.ask("end_reading", b"x") == (200, b"again")  # the lead was passed on
+
+
+def test_an_error_on_the_way_is_everybodys_and_the_next_goes_on():
+    """The other side does not answer, or this one has a defect: all who went along hear of it, nobody waits for ever."""
+    far = Far()
+    sender = Together(far)
+
+    def broken(name, _calls):
+        raise UnavailableError("gone") if name == TOGETHER else ZeroDivisionError
+
+    far.answer = broken
+    found = held_up(far, sender, [b"%d" % number for number in range(8)])
+    kinds = [type(one) for one in found.values()]
+    assert kinds.count(ZeroDivisionError) >= UNDER_WAY_MOST  # who was sent alone
+    assert kinds.count(UnavailableError) == 8 - kinds.count(ZeroDivisionError) > 0
+    far.answer = lambda _name, _calls: (200, b"again")
+    assert sender.ask("end_reading", b"x") == (200, b"again")
+    assert sender._under_way == 0
+
+
+def test_who_is_interrupted_while_waiting_is_left_out(monkeypatch):
+    """Whoever goes away takes neither their call nor the lead of others with them."""
+    far = Far()
+    sender = Together(far)
+    threads, found = ask_all(sender, [b"%d" % number for number in range(UNDER_WAY_MOST)])
+    for number, thread in enumerate(threads):
+        thread.start()
+        until(lambda number=number: len(far.seen) > number)
+
+    class Gone:
+        def __enter__(self):
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_exc):
+            pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "aside", Gone)
+        with pytest.raises(KeyboardInterrupt):
+            sender.ask("end_reading", b"left")
+    assert not sender._waiting
+    far.go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(found) == UNDER_WAY_MOST
+    assert sender.ask("end_reading", b"x") == (200, b"x")
+    assert b"left" not in [own for some in far.seen for own in some]
+
+
+def test_a_restart_among_calls_that_go_together_is_noticed_by_nobody(room):
+    """The keymaster's process is another one from here on: sixteen callers at once sign anew, and each is answered."""
+    with Served(room.keymaster()) as served, served.connect(served.credential("kit", server=True)) as keys:
+        service = served._server._app.inner._service
+        for number in range(3):
+            service._instance = f"again{number}"
+            found = []
+
+            def one(found=found):
+                try:
+                    keys.end_reading(bytes(16))
+                except NotFoundError:
+                    found.append("no such reading")
+
+            threads = [threading.Thread(target=one, daemon=True) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert found == ["no such reading"] * 16
