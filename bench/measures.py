@@ -29,6 +29,7 @@ from bench.proofs import measure_proofs
 from bench.s3 import measure_s3
 from bench.served import measure_served
 from bench.tokens import measure_tokens
+from bench.tracing import measure_tracing
 
 MIB = 1 << 20
 QUESTIONS = {
@@ -321,6 +322,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "http": measure_http,
     "proofs": measure_proofs,
     "detection": measure_detection,
+    "tracing": measure_tracing,
     "copies": measure_copies,
     "erase": measure_erase,
     "incident": measure_incident,

@@ -46,6 +46,7 @@ from strongroom.cli import (
     signin,
     sql,
     tokens,
+    trace,
     verify,
     witness,
 )
@@ -65,9 +66,9 @@ app = typer.Typer(
 )
 
 VERBS = (
-    create, draft, put, get, find, sql, export, tokens, canaries, explain, log, check, compact, copy, restore, rejects,
-    erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve, freeze,
-    witness, open_code,
+    create, draft, put, get, find, sql, export, tokens, canaries, trace, explain, log, check, compact, copy, restore,
+    rejects, erase, hold, retention, verify, schema, policy, key, keys, keymaster, serve, actor, signin, approve,
+    freeze, witness, open_code,
 )  # fmt: skip
 for verb in VERBS:
     verb.add_to(app)

@@ -136,6 +136,20 @@ EXAMPLES = {
             " < tokens.txt > subjects.txt"
         ),
     ],
+    "trace": [
+        (
+            "strongroom trace sample-1.csv sample-2.sql.gz --actor ines --purpose incident"
+            ' --reason "incident 7" --approval 8f3a…'
+        ),
+        (
+            "strongroom trace sample.csv --report report.html --words words.toml --actor ines --purpose incident"
+            ' --reason "incident 7" --approval 8f3a…'
+        ),
+        (
+            "strongroom trace sample.csv --notify-list list.csv --notify-table persons --notify-purpose told"
+            ' --recipient notices --actor ines --purpose incident --reason "incident 7" --approval 8f3a…'
+        ),
+    ],
     "explain": ["strongroom explain persons --actor mei --purpose delivery --field mobile"],
     "log": [
         "strongroom log --actor kit --last 50",

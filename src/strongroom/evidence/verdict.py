@@ -109,7 +109,7 @@ def judge(
         UsageError: N is less than the exports given, one is given twice, or ε is not within 0 and 1.
     """
     spent: list[bytes] = []
-    counts = count_held(_unopened(rows, frozenset(opened), spent), sample, fits)
+    counts = count_held(unopened(rows, frozenset(opened), spent), sample, fits)
     return weigh(counts, len(sample), ever_issued=ever_issued, epsilon=epsilon, spent=spent)
 
 
@@ -160,7 +160,8 @@ def _threshold(ever_issued: int, epsilon: float) -> float:
     return math.log(ever_issued / epsilon)
 
 
-def _unopened(rows: Iterable[CodeRow], opened: frozenset[bytes], spent: list[bytes]) -> Iterable[CodeRow]:
+def unopened(rows: Iterable[CodeRow], opened: frozenset[bytes], spent: list[bytes]) -> Iterable[CodeRow]:
+    """The rows that were opened to nobody; ids of the others go into `spent`."""
     for row in rows:
         if row.export in opened:
             spent.append(row.export)

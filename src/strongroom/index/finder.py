@@ -65,13 +65,13 @@ class Finder:
         wanted = (table, kind, field)
         readers = self._readers.get(wanted)
         if readers is None:
-            catalog = self.catalog
-            readers = [
-                RunReader(catalog.store, entry, catalog.room, self._block_keys, self._tails)
-                for entry in catalog.objects(table, kind, field)
-            ]
+            readers = [self.reader(entry) for entry in self.catalog.objects(table, kind, field)]
             self._readers[wanted] = readers
         return readers
+
+    def reader(self, entry: ObjectEntry) -> RunReader:
+        """A reader of one run, of this snapshot or an older one."""
+        return RunReader(self.catalog.store, entry, self.catalog.room, self._block_keys, self._tails)
 
     def records(self, table: Table, token: bytes, buried: Buried | None = None) -> list[RecordEntry]:
         """The live records of a person, oldest first; none is an empty list."""

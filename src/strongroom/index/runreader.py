@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from strongroom.catalog.entries import BlockKeys, ObjectEntry
 from strongroom.errors import IntegrityError, NotFoundError
@@ -22,6 +22,9 @@ from strongroom.store.base import Store, object_name
 
 TAILS_BYTES_MAX = 64 << 20
 READ_BYTES_MAX = 4 << 20
+GAP_BYTES_MAX = 64 << 10
+"""Bytes between two blocks that are read along rather than asked around."""
+KEYS_AT_ONCE = 16_384
 
 
 class TailCache:
@@ -138,6 +141,24 @@ class RunReader:
         """Blocks of some numbers, ascending, each with its number; keys are asked for once."""
         return self._blocks(self.tail(), numbers)
 
+    def stretches(self, numbers: Sequence[int]) -> Iterator[tuple[Block, int]]:
+        """Blocks of some numbers, ascending, each with its sealed length; what lies together is read in one go."""
+        tail = self.tail()
+        for at in range(0, len(numbers), KEYS_AT_ONCE):
+            some = numbers[at : at + KEYS_AT_ONCE]
+            keys = self._block_keys(self.entry.key_id, self.entry.kind, some, self.entry.table)
+            placed = [(number, key, *tail.place(number)) for number, key in zip(some, keys, strict=True)]
+            start = 0
+            while start < len(placed):
+                begin, stop = placed[start][2], start + 1
+                while stop < len(placed) and _near(placed[stop - 1], placed[stop], begin):
+                    stop += 1
+                end = placed[stop - 1][2] + placed[stop - 1][3]
+                data = self._range(begin, end - begin)
+                for number, key, offset, length, entries in placed[start:stop]:
+                    yield self._open(number, key, data[offset - begin : offset - begin + length], entries), length
+                start = stop
+
     def keys(self, first: int, last: int) -> list[bytes]:
         """Block keys of the blocks from `first` to before `last`."""
         return self._block_keys(self.entry.key_id, self.entry.kind, range(first, last), self.entry.table)
@@ -174,3 +195,8 @@ class RunReader:
             return self._store.get_range(self._name, start, length)
         except NotFoundError:
             raise IntegrityError(f"run {self.entry.object_id.hex()} is in the manifest and not in the store") from None
+
+
+def _near(before: tuple[int, bytes, int, int, int], one: tuple[int, bytes, int, int, int], begin: int) -> bool:
+    """Whether a block is read together with the one before it, in a stretch that begins at a place."""
+    return one[2] - before[2] - before[3] <= GAP_BYTES_MAX and one[2] + one[3] - begin <= READ_BYTES_MAX

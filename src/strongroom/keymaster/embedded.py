@@ -72,6 +72,7 @@ from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.stepping import Stepping
 from strongroom.keymaster.tailapi import Tails
+from strongroom.keymaster.tracing import EmbeddedTraces
 from strongroom.keymaster.turning import Turning
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keys.hierarchy import KeyRing
@@ -99,8 +100,7 @@ class EmbeddedKeymaster(Closing):
     """
 
     def __init__(self, core: Core, publishing: Publishing, folder: Path, pages: Store, log: Store) -> None:
-        self.room_id = core.room_id
-        self.folder = folder
+        self.room_id, self.folder = core.room_id, folder
         self._core = core
         self._publishing = publishing
         self._leases = Leases(core)
@@ -117,6 +117,7 @@ class EmbeddedKeymaster(Closing):
         behind = Behind(core)
         self._canaries = canaries = CanaryAsking(core, self._readings, self._lookups)
         self.canaries: Canaries = canaries
+        self.traces = EmbeddedTraces(core, self._readings, behind, canaries)
         self._releasing = Releasing(core, self._readings, behind, self._canaries)
         self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)

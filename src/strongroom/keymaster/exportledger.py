@@ -159,6 +159,11 @@ class ExportLedger:
         rows = self._core.state.read()
         return read_bitmap(self._opened(rows, export_id, self._row(rows, export_id)[13])[1])
 
+    def ids(self) -> list[bytes]:
+        """Ids of all exports ever issued, newest first."""
+        rows = self._core.state.read().execute("SELECT id FROM export ORDER BY leaf DESC").fetchall()
+        return [row[0] for row in rows]
+
     def record(self, export_id: bytes) -> ExportRecord:
         """One entry of the ledger."""
         rows = self._core.state.read()

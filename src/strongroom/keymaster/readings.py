@@ -33,6 +33,7 @@ from strongroom.schema.model import Table
 
 if TYPE_CHECKING:
     from strongroom.keymaster.aggregating import Planned
+    from strongroom.keymaster.tracestate import Tracing
 
 READING_SECONDS = 3600.0
 PRUNE_SECONDS = 3600.0
@@ -59,6 +60,7 @@ class Reading:
     shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
     warrant: Warrant | None = None
     planned: dict[bytes, Planned] = field(default_factory=dict, repr=False)
+    tracing: Tracing | None = field(default=None, repr=False)
     trials: set[bytes] = field(default_factory=set, repr=False)
     alarms: list[int] = field(default_factory=list)
 

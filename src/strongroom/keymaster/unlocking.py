@@ -16,6 +16,7 @@ from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
 from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.traceapi import TRACE
 from strongroom.keys.rows import Rows
 from strongroom.purpose.exports import NAMED, STATUTORY, VERB
 from strongroom.purpose.policy import Purpose
@@ -39,8 +40,8 @@ FILE_KEYS_AT_ONCE_MAX = 64
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
 _VERBS = {
     # sql leaves out superseded rows, and charges persons by position
-    KIND_RECORDS: ("get", "find", "sql", "rows", "aggregate", VERB, NAMED, STATUTORY, "plant"),
-    KIND_INDEX: ("find", "plant"),
+    KIND_RECORDS: ("get", "find", "sql", "rows", "aggregate", VERB, NAMED, STATUTORY, "plant", TRACE),
+    KIND_INDEX: ("find", "plant", TRACE),
     KIND_OPEN_COLUMNS: ("sql", "rows", "aggregate"),
     KIND_REJECTS: ("rejects",),
 }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHOWS = ("plain", "masked", "token", "withheld")
 CANARY_VERBS = ("plant", "trace", "ask-canary")
 READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log", *CANARY_VERBS)
-TWO_PERSONS = ("plant", "ask-canary")
+TWO_PERSONS = ("plant", "trace", "ask-canary")
 """Verbs that always need another person's agreement."""
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",

@@ -1,9 +1,9 @@
-"""What a room offers to follow its copies: export and its ledger, canary persons, and their alarm."""
+"""What a room offers to follow its copies: export and its ledger, canary persons and their alarm, and tracing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strongroom.trace.canary.planting import Progress as Planted
     from strongroom.trace.canary.policy import CanaryPolicy
     from strongroom.trace.exporting.export import ExportReport, Progress
+    from strongroom.trace.tracing.traced import Traced
 
 
 class TraceVerbs:
@@ -238,3 +239,76 @@ class TraceVerbs:
         from strongroom.trace.canary.alarmtest import try_alarm
 
         return try_alarm(self._session, table, purpose, reason, approval, wait_seconds)
+
+    def trace(
+        self,
+        what: Any,
+        *,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+        persons: int | None = None,
+        spaces: Mapping[str, float] | None = None,
+        progress: Progress | None = None,
+    ) -> Traced:
+        """Whose copy a published sample is: is it ours, which export was its source, of when is it, who is in it.
+
+        Its values are looked up, each a look-up of the purpose's budget; no record is opened but those of some persons,
+        whose versions tell of when it is: these are charged and told. No export is named but where the evidence reaches
+        the bound, and none for having the persons of the sample.
+
+        Args:
+            what: A path, a list of paths, or a binary file object, in any form that `strongroom trace` reads.
+            purpose: A purpose with the verb trace; there is no default.
+            reason: Case or ticket; kept sealed, apart from the log.
+            approval: Id of what another person agreed to.
+            persons: How many persons' versions are compared at most; 0 for none.
+            spaces: By "table.field", how many different values of a field there are, in the room or not: the chance of
+                a foreign match comes from it. Mobile numbers and resident numbers have numbers of their own.
+            progress: Called with rows so far, 0, and None.
+
+        Raises:
+            DeniedError: The purpose or a missing agreement refuses.
+            BudgetError: No look-ups are left.
+            InputError: The sample is empty, or of a kind that cannot be read.
+        """
+        from strongroom.trace.tracing.run import TraceRequest, trace
+        from strongroom.trace.tracing.versions import PERSONS
+
+        limit = PERSONS if persons is None else persons
+        request = TraceRequest(what, purpose, reason, approval, limit, spaces or {})
+        return trace(self._session, request, progress)
+
+    def notification_list(
+        self,
+        traced: Traced,
+        table: str,
+        *,
+        to: str,
+        recipient: str,
+        purpose: str,
+        reason: str,
+        approval: str | None = None,
+        format: str | None = None,  # noqa: A002  the word of the field
+    ) -> ExportReport:
+        """Export the persons of a traced sample, so that they can be told: an export of named persons like any other.
+
+        It has the persons found by two identifiers of a row or by a token; all that were found where the sample has one
+        identifier only. Canaries are in no such list. See `export` for the rest.
+
+        Args:
+            traced: What `trace` found.
+            table: The table to export.
+            to: As `export`.
+            recipient: As `export`.
+            purpose: A purpose with the verb export.
+            reason: Case or ticket.
+            approval: Id of what another person agreed to.
+            format: As `export`.
+        """
+        from strongroom.trace.exporting.export import ExportRequest, export
+
+        request = ExportRequest(
+            (table,), to, recipient, purpose, reason, format=format, approval=approval, tokens=traced.certain
+        )
+        return export(self._session, request)

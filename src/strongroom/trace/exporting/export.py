@@ -68,6 +68,12 @@ class ExportRequest:
     approval: str | None = None
     break_glass: bool = False
     resume: str | None = None
+    tokens: Bytes2D | None = field(default=None, repr=False)
+
+    @property
+    def named(self) -> bool:
+        """Whether it is of named persons, by identifier or token."""
+        return self.subjects is not None or self.tokens is not None
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ class _Exporting:
             snapshot = self._started(request.resume).snapshot
         where = "" if condition is None else condition.text
         fields = () if condition is None else condition.fields
-        return ExportPlan(request.tables, request.recipient, snapshot, request.subjects is not None, where, fields)
+        return ExportPlan(request.tables, request.recipient, snapshot, request.named, where, fields)
 
     def _started(self, ident: str) -> Any:
         found = [one for one in self._keymaster.exports.all(self._session.actor) if one.id == ident]
@@ -222,7 +228,7 @@ class _Exporting:
         finder = session.finder(session.catalog(keys, plan.snapshot), keys)
         found, count = [], 0
         for at, model in enumerate(models):
-            named = None if self._request.subjects is None else self._tokens(model)
+            named = self._tokens(model) if self._request.named else None
             count = max(count, 0 if named is None else len(named))
             found.append(Chosen(session, finder, reading, model, condition if at == 0 else None, named))
         self._most = sum(one.records for one in found)
@@ -230,6 +236,10 @@ class _Exporting:
 
     def _tokens(self, model: Table) -> Bytes2D:
         """Tokens of the subjects that were named, u8[n,16]."""
+        if self._request.tokens is not None:
+            if not len(self._request.tokens):
+                raise UsageError("nobody is named")
+            return self._request.tokens
         steps = model.subject_field.normalise
         given = sorted({normalise_one(subject, steps) for subject in self._request.subjects or ()})
         if not given:

@@ -1,0 +1,85 @@
+"""What a trace found, in lines for whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from strongroom.trace.report.facts import Accused, Dating, Export, Interval, Ours, TraceFacts
+
+LISTED_MAX = 20
+
+
+def lines(facts: TraceFacts) -> Iterator[str]:
+    """The facts, a line at a time; they hold no value."""
+    rows = sum(one.rows for one in facts.sample.files)
+    yield f"sample: {rows:,} rows in {len(facts.sample.files):,} file(s), {facts.sample.repeated:,} repeat"
+    yield f"is it ours: {_ours(facts.ours)}"
+    if not facts.accused:
+        yield "whose copy: not said: the evidence names no export. That is no sign of anybody's innocence, or guilt"
+    for one in facts.accused:
+        yield f"whose copy: {_export(one.export)}"
+        yield from _why(one, facts)
+    if facts.excluded:
+        yield f"cannot be the only source: {len(facts.excluded):,} exports"
+    for out in facts.excluded[:LISTED_MAX]:
+        yield f"  {_export(out.export)}: row {out.row:,} of {out.file}: {out.why}"
+    if len(facts.excluded) > LISTED_MAX:
+        yield f"  and {len(facts.excluded) - LISTED_MAX:,} more: --json lists them"
+    yield f"of when: {_when(facts.dating)}"
+    if facts.affected is not None:
+        sure = facts.affected.sure or 0
+        yield f"who: {facts.affected.persons:,} persons of the room, {sure:,} by two identifiers or a token"
+        for kind in facts.affected.kinds:
+            yield f"  {kind.table}.{kind.field} ({kind.class_name}): {kind.persons:,}"
+    for limit in facts.limits:
+        yield f"not possible: {limit.what}: {limit.why}"
+    yield f"noted: entry {facts.entry} of the log has the digest of what was found, from before exports were weighed"
+
+
+def _ours(ours: Ours | None) -> str:
+    if ours is None or ours.by_one is None or not ours.by_one.tested:
+        return "not said: there was nothing to look for"
+    one = ours.by_one
+    if one.chance >= 1.0:
+        return f"not shown: {one.matched:,} of {one.tested:,} rows match, and nobody said how often foreign ones do"
+    if not one.shown:
+        return f"not shown: {one.matched:,} of {one.tested:,} rows match, and chance may match as many"
+    two = "" if ours.by_two is None else f"; {ours.by_two.matched:,} by two fields of one person"
+    return f"yes, at least {one.low:.1%} of {one.tested:,} rows: {one.matched:,} match{two}"
+
+
+def _export(export: Export) -> str:
+    at = "" if export.at is None else f", {moment(export.at)}"
+    return f"export {export.id} to {export.recipient}, purpose {export.purpose}{at}"
+
+
+def _why(one: Accused, facts: TraceFacts) -> Iterator[str]:
+    if one.tokens is not None:
+        told = f"chance {one.tokens.chance:.1g} at most" if one.tokens.chance else "chance next to nothing"
+        yield f"  by tokens of {one.tokens.field} in {one.tokens.rows:,} rows, {told}"
+    if one.canaries is not None and facts.weighing is not None:
+        yield (
+            f"  by canary persons: ln E {one.canaries.log_e:.1f}, {facts.weighing.threshold:.1f} needed;"
+            f" it holds {one.canaries.held:,} of {one.canaries.offered:,} found"
+        )
+
+
+def _when(dating: Dating | None) -> str:
+    if dating is None:
+        return "not said"
+    if not dating.claimed:
+        return f"not said: {dating.why}"
+    others = "".join(f"; another take {_span(one)}" for one in dating.others)
+    return f"taken {' or '.join(_span(one) for one in dating.likely)}{others}"
+
+
+def _span(one: Interval) -> str:
+    return f"between {moment(one.start)} and {moment(one.stop)}"
+
+
+def moment(seconds: float) -> str:
+    """A time as people read it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

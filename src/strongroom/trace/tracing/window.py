@@ -1,0 +1,318 @@
+"""Some rows of a sample and what they say: distinct values by field, and once they are looked up, persons by row.
+
+Rules it keeps:
+
+1. A column counts as one identifier of a row, however many fields it may be; in plain text, one kind of value does.
+2. A row's person is the one whom most of its identifiers point to.
+3. Rows with the same identifiers are told by one number, so that they can be counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.index.bulk import HITS_MOST
+from strongroom.keymaster.traceapi import FIELDS_MAX
+from strongroom.seal.columns import sort_entries, token_changes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.trace.leak.sample import Candidate
+
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+Bool = npt.NDArray[np.bool_]
+
+_COLUMNS_MAX = 200
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Names:
+    """(table, field) → a bit, the same through a sample; what is beyond `FIELDS_MAX` has none."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], int] = {}
+        self.beyond: set[tuple[str, str]] = set()
+
+    def bit(self, table: str, name: str) -> int | None:
+        """Number of its bit, made when it is new."""
+        key = (table, name)
+        if key not in self.known and len(self.known) < FIELDS_MAX:
+            self.known[key] = len(self.known)
+        if key not in self.known:
+            self.beyond.add(key)
+        return self.known.get(key)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked up as one field: rows i64[m], the column of each u8[m], and values without nulls, as parts."""
+
+    table: str
+    name: str
+    is_subject: bool
+    rows: list[I64] = field(default_factory=list, repr=False)
+    columns: list[npt.NDArray[np.uint8]] = field(default_factory=list, repr=False)
+    values: list[pa.Array] = field(default_factory=list, repr=False)
+    tokens_of: str = ""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Persons found in rows: row i64[k], token u8[k,16], column u8[k], bit of the field (64 for none) u8[k]."""
+
+    rows: I64
+    tokens: U8 = field(repr=False)
+    columns: npt.NDArray[np.uint8]
+    bits: npt.NDArray[np.uint8]
+    certain: bool = False
+
+
+@dataclass(frozen=True)
+class Persons:
+    """Persons of some rows, in order of their tokens, each once.
+
+    Args:
+        tokens: u8[n,16].
+        sure: bool[n], two identifiers of a row or a token.
+        first: i64[n], the first row that has the person: with certainty, where one has.
+        fields: u64[n], which fields the rows have of the person.
+    """
+
+    tokens: U8 = field(repr=False)
+    sure: Bool
+    first: I64
+    fields: U64
+
+    @staticmethod
+    def none() -> Persons:
+        """Nobody."""
+        nobody = np.empty((0, 16), np.uint8)
+        return Persons(nobody, np.zeros(0, np.bool_), np.empty(0, np.int64), np.empty(0, np.uint64))
+
+    def joined(self, other: Persons) -> Persons:
+        """Those of earlier rows and of later ones."""
+        if not len(self.tokens) or not len(other.tokens):
+            return other if not len(self.tokens) else self
+        tokens = np.concatenate([self.tokens, other.tokens])
+        sure, first = np.concatenate([self.sure, other.sure]), np.concatenate([self.first, other.first])
+        fields = np.concatenate([self.fields, other.fields])
+        order, starts = grouped(tokens)
+        sure, first, fields = sure[order], first[order], fields[order]
+        some_sure = np.logical_or.reduceat(sure, starts)
+        least = np.repeat(some_sure, np.diff(np.append(starts, len(order)))) & ~sure
+        return Persons(
+            np.ascontiguousarray(tokens[order][starts]), some_sure,
+            np.minimum.reduceat(np.where(least, np.iinfo(np.int64).max, first), starts),
+            np.bitwise_or.reduceat(fields, starts),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowsFound:
+    """Rows in which something was looked for, ascending.
+
+    Args:
+        rows: Ids, i64[n].
+        tested: Identifiers looked for, i16[n].
+        matched: Those that point to the row's person, i16[n].
+        weighed: Identifiers looked for whose chance of a foreign match is known, i16[n].
+        agreed: Those of them that point to the row's person, i16[n].
+        same: A number that is equal where rows say the same, u64[n].
+        person: Place of the row's person in `persons`, -1 for none, i64[n].
+        persons: The persons.
+    """
+
+    rows: I64
+    tested: npt.NDArray[np.int16]
+    matched: npt.NDArray[np.int16]
+    weighed: npt.NDArray[np.int16]
+    agreed: npt.NDArray[np.int16]
+    same: U64
+    person: I64
+    persons: Persons = field(repr=False)
+
+    def counts(self) -> RowsFound:
+        """The same without persons, for whoever keeps it."""
+        none = np.empty(0, np.int64)
+        return RowsFound(
+            np.empty(0, np.int64), self.tested, self.matched, self.weighed, self.agreed, self.same, none, Persons.none()
+        )
+
+
+def grouped(tokens: U8) -> tuple[I64, I64]:
+    """The order that sorts tokens u8[n,16], and where in it each distinct one starts."""
+    order = sort_entries(tokens)
+    return order, np.flatnonzero(token_changes(np.ascontiguousarray(tokens[order])))
+
+
+class Window:
+    """Rows of a sample that are looked up together."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._wanted: dict[tuple[str, str, str], Wanted] = {}
+        self._present: list[tuple[int, I64]] = []
+        self._kinds: dict[tuple[str, ...], int] = {}
+        self._known = np.ones(256, np.bool_)
+        self.values = 0
+
+    def add(self, base: int, candidate: Candidate, *, is_subject: bool, steps: tuple[str, ...], known: bool) -> None:
+        """Take values of a column in, as a field that is looked up.
+
+        Args:
+            base: What row numbers are added to.
+            candidate: The values.
+            is_subject: Whether they are subjects.
+            steps: How they were normalised.
+            known: Whether the chance of a foreign value to match is known.
+        """
+        column = candidate.column
+        if column is None or column >= _COLUMNS_MAX:
+            kind = ("", *steps) if column is None else (str(column),)
+            column = min(_COLUMNS_MAX + self._kinds.setdefault(kind, len(self._kinds)), 255)
+        self._known[column] &= known
+        one = self._of(candidate.table, candidate.field, is_subject=is_subject)
+        one.rows.append(base + candidate.numbers)
+        one.columns.append(np.full(len(candidate.numbers), column, np.uint8))
+        one.values.append(candidate.values)
+        self.values += len(candidate.values)
+
+    def add_tokens(self, rows: I64, column: int, table: str, name: str, export: str, values: pa.Array) -> None:
+        """Take tokens of an export in."""
+        one = self._of(table, name, is_subject=False, export=export)
+        one.rows.append(rows)
+        one.columns.append(np.full(len(rows), min(column, _COLUMNS_MAX - 1), np.uint8))
+        one.values.append(values)
+        self.values += len(values)
+
+    def _of(self, table: str, name: str, *, is_subject: bool, export: str = "") -> Wanted:
+        key = (table, name, export)
+        if key not in self._wanted:
+            self._wanted[key] = Wanted(table, name, is_subject, tokens_of=export)
+        return self._wanted[key]
+
+    def present(self, base: int, candidate: Candidate) -> None:
+        """Note in which rows a field stands that is not looked up."""
+        bit = self._names.bit(candidate.table, candidate.field)
+        if bit is not None and len(candidate.numbers):
+            self._present.append((bit, base + candidate.numbers))
+
+    def wanted(self) -> Iterator[Wanted]:
+        """What to look up, by field."""
+        yield from self._wanted.values()
+
+    def found(self, pairs: list[Pairs], tags: list[U64]) -> RowsFound:
+        """Put together what look-ups found.
+
+        Args:
+            pairs: Persons by row, of all fields.
+            tags: For each field that `wanted` gave, a number for each of its values, equal for equal ones.
+        """
+        tested = [(np.concatenate(one.rows), np.concatenate(one.columns)) for one in self._wanted.values()]
+        if not tested:
+            empty = np.empty(0, np.int64)
+            none16 = np.empty(0, np.int16)
+            return RowsFound(empty, none16, none16, none16, none16, np.empty(0, np.uint64), empty, Persons.none())
+        rows = np.unique(np.concatenate([r for r, _ in tested]))
+        keys = np.unique(np.concatenate([(np.searchsorted(rows, r) << 8) | c.astype(np.int64) for r, c in tested]))
+        count = np.bincount(keys >> 8, minlength=len(rows)).astype(np.int16)
+        weighed = np.bincount(keys[self._known[keys & 0xFF]] >> 8, minlength=len(rows)).astype(np.int16)
+        matched, agreed = np.zeros(len(rows), np.int16), np.zeros(len(rows), np.int16)
+        person = np.full(len(rows), -1, np.int64)
+        pairs = [one for one in pairs if len(one.rows)]
+        if not pairs:
+            return RowsFound(rows, count, matched, weighed, agreed, self._same(rows, tags), person, Persons.none())
+        row, token, column, bit = (
+            np.concatenate([getattr(one, part) for one in pairs]) for part in ("rows", "tokens", "columns", "bits")
+        )
+        certain = np.concatenate([np.full(len(one.rows), one.certain) for one in pairs])
+        row = np.searchsorted(rows, row)
+        order, starts = grouped(token)
+        tokens = np.ascontiguousarray(token[order][starts])
+        who = np.empty(len(order), np.int64)
+        who[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
+        best = _best(row, who, column, certain, self._known)
+        matched[best.row], agreed[best.row], person[best.row] = best.columns, best.known, best.who
+        fields = np.zeros(len(tokens), np.uint64)
+        mine = person[row] == who
+        known = mine & (bit < FIELDS_MAX)
+        np.bitwise_or.at(fields, who[known], np.uint64(1) << bit[known].astype(np.uint64))
+        self._add_present(fields, rows, person)
+        persons, place = _persons(tokens, fields, rows, best)
+        person[best.row] = place[best.who]
+        return RowsFound(rows, count, matched, weighed, agreed, self._same(rows, tags), person, persons)
+
+    def _add_present(self, fields: U64, rows: I64, person: I64) -> None:
+        """Fields that were not looked up, of the persons of their rows."""
+        for bit, own in self._present:
+            at = np.minimum(np.searchsorted(rows, own), len(rows) - 1)
+            at = at[(rows[at] == own) & (person[at] >= 0)]
+            fields[np.unique(person[at])] |= np.uint64(1) << np.uint64(bit)
+
+    def _same(self, rows: I64, tags: list[U64]) -> U64:
+        """A number for each row, equal where its identifiers are."""
+        total = np.zeros(len(rows), np.uint64)
+        with np.errstate(over="ignore"):
+            for number, (one, tag) in enumerate(zip(self._wanted.values(), tags, strict=True)):
+                at = np.searchsorted(rows, np.concatenate(one.rows))
+                np.add.at(total, at, (tag ^ np.uint64(number)) * _MIX)
+        return total
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Of rows with a match: row, the person most identifiers point to, how many, of known chance, and if it is sure."""
+
+    row: I64
+    who: I64
+    columns: npt.NDArray[np.int16]
+    known: npt.NDArray[np.int16]
+    sure: Bool
+
+
+def _best(row: I64, who: I64, column: npt.NDArray[np.uint8], certain: Bool, known: Bool) -> _Best:
+    """For each row the person with most columns; of several the one whose token is least."""
+    span = np.int64(who.max()) + 1
+    pair = row * span + who
+    order = np.lexsort((column, pair))
+    pair, column, certain = pair[order], column[order], certain[order]
+    fresh = np.ones(len(pair), np.bool_)
+    fresh[1:] = pair[1:] != pair[:-1]
+    other = fresh.copy()
+    other[1:] |= column[1:] != column[:-1]
+    starts = np.flatnonzero(fresh)
+    columns = np.add.reduceat(other.astype(np.int16), starts)
+    weighed = np.add.reduceat((other & known[column]).astype(np.int16), starts)
+    told = np.logical_or.reduceat(certain, starts)
+    own = pair[starts]
+    of_row, whose = own // span, own % span
+    order = np.lexsort((whose, -(columns.astype(np.int64) + told * 1_000), of_row))
+    first = np.ones(len(order), np.bool_)
+    first[1:] = of_row[order][1:] != of_row[order][:-1]
+    kept = order[first]
+    return _Best(of_row[kept], whose[kept], columns[kept], weighed[kept], (columns[kept] >= 2) | told[kept])
+
+
+def _persons(tokens: U8, fields: U64, rows: I64, best: _Best) -> tuple[Persons, I64]:
+    """The persons whom rows point to, without those whom no row points to most; and the new place of each, i64[n]."""
+    size = len(tokens)
+    sure = np.zeros(size, np.bool_)
+    sure[best.who[best.sure]] = True
+    last = np.iinfo(np.int64).max
+    first = np.full(size, last, np.int64)
+    counted = best.sure | ~sure[best.who]
+    np.minimum.at(first, best.who[counted], rows[best.row[counted]])
+    kept = first < last
+    found = Persons(np.ascontiguousarray(tokens[kept]), sure[kept], first[kept], fields[kept])
+    return found, np.cumsum(kept) - 1
+
+
+__all__ = ["HITS_MOST", "Names", "Pairs", "Persons", "RowsFound", "Wanted", "Window", "grouped"]
