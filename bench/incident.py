@@ -129,7 +129,7 @@ def _entry(actor: int, when: int, root: bytes) -> bytes:
 
 def _labels(core: Any, rows: Any, keys: dict[int, Any], what: tuple[int, int], tokens: Any) -> Any:
     from strongroom.audit.entry import labels_root
-    from strongroom.keymaster.journal import labels_bound
+    from strongroom.keymaster.log.journal import labels_bound
     from strongroom.seal.tokens import cmac_column
     from strongroom.seal.wrap import wrap
 
@@ -144,18 +144,18 @@ def _labels(core: Any, rows: Any, keys: dict[int, Any], what: tuple[int, int], t
 
 
 def _index(core: Any) -> None:
-    from strongroom.keymaster import logindex
+    from strongroom.keymaster.log import index as logindex
 
     logindex.index_more(core)
 
 
 def ask(base: str, what: str, *, through: bool = False) -> dict[str, Any]:
     """Ask about the stolen credential, warm; `through` reads all of the log, as without an index."""
-    from strongroom.keymaster.logapi import Which
+    from strongroom.keymaster.log.api import Which
 
     with strongroom.open_keymaster(f"{base}/keys", passphrase=PASSPHRASE) as keymaster:
         if through:
-            from strongroom.keymaster import logsearch
+            from strongroom.keymaster.log import search as logsearch
 
             logsearch.DENSE = 0  # type: ignore[misc]
         which = Which(of=STOLEN)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import strongroom
 from bench.processes import together
-from strongroom.keymaster.groupcommit import GroupCommit
+from strongroom.keymaster.database.groupcommit import GroupCommit
 
 HERE = Path(__file__).parent
 PASSPHRASE = "measured, not secret"

@@ -131,7 +131,7 @@ def columns() -> Figures:
     import pyarrow as pa
 
     from strongroom.demo.identity import mobile_numbers, resident_ids
-    from strongroom.keymaster.tokenising import ExportTokens
+    from strongroom.keymaster.exports.tokenising import ExportTokens
     from strongroom.schema.tokenform import TokenField
     from strongroom.seal import fpe, siv
 
@@ -161,7 +161,7 @@ def stream(rows: int) -> Figures:
     import pyarrow as pa
 
     from strongroom.demo.identity import mobile_numbers
-    from strongroom.keymaster.tokenising import ExportTokens
+    from strongroom.keymaster.exports.tokenising import ExportTokens
     from strongroom.schema.tokenform import TokenField
 
     tokens, field = ExportTokens(KEY[:32]), TokenField("mobile", "as phone:CN", ("phone:CN",))

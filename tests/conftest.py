@@ -149,7 +149,7 @@ def postgres_server():
 def _to_postgres(keys: Path, url: str) -> None:
     """Take a keymaster's database from its file to a server, where that was not done yet."""
     from strongroom.keymaster.create import make_elsewhere
-    from strongroom.keymaster.state_sqlite import SqliteState
+    from strongroom.keymaster.database.sqlite import SqliteState
 
     if not (keys / "keymaster.db").exists():
         return

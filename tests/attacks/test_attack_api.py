@@ -19,7 +19,7 @@ from strongroom.identity.signing import SIGNED_HEADERS, sign_request
 from strongroom.keymaster import warrant
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.holder import HERE
-from strongroom.keymaster.logapi import Which
+from strongroom.keymaster.log.api import Which
 from strongroom.keyserver.calls import Original
 from strongroom.purpose.budget import OwnBudgets
 from strongroom.purpose.model import Budget

@@ -11,7 +11,7 @@ from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, pu
 
 from strongroom.errors import BudgetError, ConflictError
 from strongroom.keymaster import core, ledger
-from strongroom.keymaster.journal import Journal
+from strongroom.keymaster.log.journal import Journal
 from strongroom.purpose import budget
 
 assert attack_kit

@@ -13,10 +13,10 @@ from strongroom.evidence.code import HALF, RARE, found, members, sizes
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.verdict import judge
 from strongroom.index.hidden import Hidden
-from strongroom.keymaster import canarypool
+from strongroom.keymaster.canaries import pool as canarypool
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import ExportPlan
-from strongroom.keymaster.exporting import EmbeddedExports
+from strongroom.keymaster.exports.api import ExportPlan
+from strongroom.keymaster.exports.exporting import EmbeddedExports
 
 EXPORTING = """
 [roles.sender]

@@ -22,7 +22,8 @@ folder, step, act = sys.argv[2], sys.argv[3], sys.argv[4]
 import strongroom
 from small_room import PASSPHRASE, SmallRoom, person, persons
 from pathlib import Path
-from strongroom.keymaster import publishing, leases, releasing
+from strongroom.keymaster import leases, releasing
+from strongroom.keymaster.log import publishing
 from strongroom.store import folder as stores
 
 def die(*_a, **_k):

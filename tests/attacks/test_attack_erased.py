@@ -59,7 +59,7 @@ def reads(room, keymaster, snapshot=None):
 def without_the_defence(monkeypatch):
     """Erasure as a mere mark: no secret is taken away, and nobody asks for tombstones."""
     from strongroom.keymaster import behind, lookups
-    from strongroom.keymaster.erasing import Erasing
+    from strongroom.keymaster.erasures.erasing import Erasing
     from strongroom.keys.keystore import KeyStore, Removed
 
     def marking(self, tokens, within):
@@ -194,7 +194,7 @@ def test_attack_a_put_under_way_brings_the_erased_back(room, monkeypatch):
 
 def test_control_without_the_check_the_slow_put_brings_the_person_back(room, monkeypatch):
     """Control: with the look for erasures during the put switched off, the person has a secret again."""
-    from strongroom.keymaster import racing
+    from strongroom.keymaster.erasures import racing
 
     monkeypatch.setattr(racing, "_newest", lambda *_a: 0)
     with room.keymaster() as keymaster:
@@ -266,7 +266,9 @@ folder, step = sys.argv[2], sys.argv[3]
 import strongroom
 from small_room import PASSPHRASE, SmallRoom
 from pathlib import Path
-from strongroom.keymaster import erasing, publishing, state
+from strongroom.keymaster.erasures import erasing
+from strongroom.keymaster.log import publishing
+from strongroom.keymaster.database import state
 from strongroom.keys import removal, writer
 from strongroom.catalog import freshness
 from strongroom.erase import erasing as acts

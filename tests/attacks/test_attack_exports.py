@@ -13,10 +13,10 @@ from served_room import Served
 
 import strongroom
 from strongroom.errors import BudgetError, DeniedError, NotFoundError
-from strongroom.keymaster import exporting
 from strongroom.keymaster import ledger as ledger_module
-from strongroom.keymaster.exportapi import ExportPlan
-from strongroom.keymaster.exporting import EmbeddedExports
+from strongroom.keymaster.exports import exporting
+from strongroom.keymaster.exports.api import ExportPlan
+from strongroom.keymaster.exports.exporting import EmbeddedExports
 from strongroom.keymaster.holder import SERVER_ONLY
 
 EXTRACT = {"recipient": "uni-north", "purpose": "extract", "reason": "study 9"}
@@ -200,7 +200,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 import small_room, strongroom
 from strongroom.trace.exporting import export, targets
-from strongroom.keymaster import exporting
+from strongroom.keymaster.exports import exporting
 
 def die(*_args, **_more):
     os.kill(os.getpid(), signal.SIGKILL)

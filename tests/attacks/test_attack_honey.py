@@ -14,10 +14,12 @@ from served_room import Served
 import strongroom
 from strongroom.audit.entry import logged, parse_entry
 from strongroom.errors import DeniedError
-from strongroom.keymaster import canaryalarm, logsearch, releasing
+from strongroom.keymaster import releasing
 from strongroom.keymaster.api import Ask
-from strongroom.keymaster.canaryasking import CanaryAsking
-from strongroom.keymaster.logapi import Which
+from strongroom.keymaster.canaries import alarm as canaryalarm
+from strongroom.keymaster.canaries.asking import CanaryAsking
+from strongroom.keymaster.log import search as logsearch
+from strongroom.keymaster.log.api import Which
 
 
 @pytest.fixture(scope="module")
@@ -380,7 +382,7 @@ def test_attack_a_planter_cannot_read_who_was_planted(city):
 def _pool_of(identifier):
     import numpy as np
 
-    from strongroom.keymaster.canaryapi import NewPool
+    from strongroom.keymaster.canaries.api import NewPool
 
     one = np.zeros(1, np.uint32)
     return NewPool(1 << 31, pa.array([identifier]), one, np.zeros((1, 16), np.uint8), np.zeros((1, 32), np.uint8))

@@ -12,7 +12,7 @@ from person_kit import DAY, START, PersonRoom
 import strongroom
 from strongroom.audit import daymap
 from strongroom.errors import IntegrityError, NotFoundError
-from strongroom.keymaster import days, persons
+from strongroom.keymaster.log import days, persons
 from strongroom.read import personlog
 from strongroom.read.personlog import verify_person_log
 

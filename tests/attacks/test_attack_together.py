@@ -11,8 +11,8 @@ from test_attack_taken_server import signed
 
 from strongroom.errors import UnavailableError
 from strongroom.keymaster import warrant
-from strongroom.keymaster.groupcommit import GroupCommit
-from strongroom.keymaster.state_sqlite import SqliteState
+from strongroom.keymaster.database.groupcommit import GroupCommit
+from strongroom.keymaster.database.sqlite import SqliteState
 from strongroom.keyserver import together
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import CALLS, read_trouble

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from strongroom.demo.identity import mobile_numbers, resident_ids
-from strongroom.keymaster.tokenising import ExportTokens
-from strongroom.keymaster.tokenorigin import names_export
+from strongroom.keymaster.exports.tokenising import ExportTokens
+from strongroom.keymaster.exports.tokenorigin import names_export
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField
 from strongroom.seal.derive import derive

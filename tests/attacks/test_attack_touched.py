@@ -7,7 +7,7 @@ from small_room import POLICY
 import strongroom
 from strongroom.errors import DeniedError
 from strongroom.keymaster.api import Ask
-from strongroom.keymaster.logapi import Which
+from strongroom.keymaster.log.api import Which
 
 
 @pytest.fixture

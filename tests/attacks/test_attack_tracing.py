@@ -13,8 +13,8 @@ from tracing_room import agreed, canary, opened, plant, trace, write
 from strongroom.errors import DeniedError, PolicyError
 from strongroom.evidence.code import HALF, RARE
 from strongroom.evidence.verdict import judge
-from strongroom.keymaster import outside, tracing
-from strongroom.keymaster.traceapi import SampleFound
+from strongroom.keymaster.tracing import outside, tracing
+from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.purpose.policy import parse_policy
 from strongroom.trace.report.facts import to_json
 from strongroom.trace.tracing.facts import facts_of

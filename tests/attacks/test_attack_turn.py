@@ -22,7 +22,7 @@ from strongroom.store.folder import FolderStore
 
 def thief_opens(backup, slots, keeper, token):
     """Whether a backup with some slots gives the secret of a person; goes round every check of the keymaster."""
-    from strongroom.keymaster.state_sqlite import SqliteState
+    from strongroom.keymaster.database.sqlite import SqliteState
     from strongroom.seal.entropy import random_bytes
 
     state = SqliteState.open(backup / "keymaster.db")

@@ -15,7 +15,7 @@ from strongroom.audit.cosign import cosigners_of
 from strongroom.audit.note import Checkpoint, Note, open_checkpoint, parse_note, parse_verifier_key, sign_checkpoint
 from strongroom.audit.submission import Submission
 from strongroom.errors import IntegrityError, UnavailableError
-from strongroom.keymaster import witnessing
+from strongroom.keymaster.log import witnessing
 
 assert attack_kit
 

@@ -130,7 +130,7 @@ def test_retention_is_counted_by_table_before_it_is_kept(shell):
 
 def test_a_retention_that_would_empty_a_table_needs_its_name(shell, monkeypatch):
     """Every record of a table expired under the proposed schema: a conflict, unless --confirm names the table."""
-    from strongroom.keymaster.dead import Dead
+    from strongroom.keymaster.erasures.dead import Dead
 
     text = SCHEMA.replace("[tables.cases]\n", '[tables.cases]\nretention = { days = 1, by = "put" }\n')
     (shell.folder / "new.toml").write_text(text, encoding="utf-8")

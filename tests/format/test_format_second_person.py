@@ -13,7 +13,7 @@ from person_kit import PersonRoom
 
 from strongroom.audit.entry import parse_entry
 from strongroom.errors import IntegrityError
-from strongroom.keymaster.journal import labels_bound
+from strongroom.keymaster.log.journal import labels_bound
 from strongroom.read.personlog import verify_person_log
 from strongroom.seal.wrap import unwrap
 

@@ -6,7 +6,7 @@ import second_tokens as second
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.keymaster.tokenising import ExportTokens
+from strongroom.keymaster.exports.tokenising import ExportTokens
 from strongroom.schema.normalise import normalise_one
 from strongroom.schema.tokenform import TokenField
 

@@ -15,9 +15,9 @@ from strongroom.errors import BudgetError, ConflictError, DeniedError, Integrity
 from strongroom.evidence.code import HALF, RARE, members
 from strongroom.evidence.coderow import CodeRow, Offer
 from strongroom.evidence.opening import PoolTree
-from strongroom.keymaster import canarypool
+from strongroom.keymaster.canaries import pool as canarypool
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.tables import FORMAT
+from strongroom.keymaster.database.tables import FORMAT
 from strongroom.purpose.policy import parse_policy
 from strongroom.schema.parse import parse_schema
 

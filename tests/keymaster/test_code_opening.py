@@ -13,7 +13,7 @@ from strongroom.evidence.code import RARE, found, members
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.opening import Opened, PoolTree, Shown, check_accusation
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import ExportPlan
+from strongroom.keymaster.exports.api import ExportPlan
 
 POLICY = exports.POLICY.replace('may = ["put", "log", "erase"]', 'may = ["put", "log", "erase", "disclose"]').replace(
     "[roles.chief]\n", '[roles.chief]\nmay = ["disclose"]\n'

@@ -143,7 +143,7 @@ def test_delayed_reads_stand_in_a_later_map_alone(tmp_path):
 
 def test_many_labels_are_kept_in_parts(tmp_path, monkeypatch):
     """A day of more labels than fit one transaction is closed part by part, and its map is what its entries make."""
-    from strongroom.keymaster import days
+    from strongroom.keymaster.log import days
 
     monkeypatch.setattr(days, "PARTS_AT_ONCE", 2)
     monkeypatch.setattr(daymap, "PART_LABELS", 64)
@@ -162,7 +162,7 @@ import sys, os
 sys.path.insert(0, {tests!r})
 from keymaster_fixtures import Clock, reopen
 from strongroom.audit import daymap
-from strongroom.keymaster import days
+from strongroom.keymaster.log import days
 days.PARTS_AT_ONCE, daymap.PART_LABELS = 1, 64
 real, count = days._Making._keep, [0]
 def keep(self, rows):

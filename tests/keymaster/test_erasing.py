@@ -9,8 +9,8 @@ import pytest
 from keymaster_fixtures import Clock, ask, finish, identifiers, make, put, reopen
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
-from strongroom.keymaster.erasureapi import ERASED, HELD, PRESENT, UNKNOWN, Buried
-from strongroom.keymaster.tombstones import buried_at, bury
+from strongroom.keymaster.erasures.api import ERASED, HELD, PRESENT, UNKNOWN, Buried
+from strongroom.keymaster.erasures.tombstones import buried_at, bury
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_who_comes_back_has_keys_for_new_rows_only(master, count):
 
 def test_one_transaction_holds_all_of_an_erasure(master, monkeypatch):
     """A failure at the last step leaves no tombstone, no entry and the secret; the next attempt works."""
-    from strongroom.keymaster import erasing
+    from strongroom.keymaster.erasures import erasing
 
     put(master, identifiers(5))
     rows = master._core.state.read()

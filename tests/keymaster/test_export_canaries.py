@@ -13,8 +13,8 @@ from strongroom.evidence.code import HALF, RARE, bits, found, members, sizes
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import DECIDES, NAMED, ExportPlan
-from strongroom.keymaster.exportmarks import NOBODY, TOO_FEW
+from strongroom.keymaster.exports.api import DECIDES, NAMED, ExportPlan
+from strongroom.keymaster.exports.marks import NOBODY, TOO_FEW
 
 POLICY = (
     """

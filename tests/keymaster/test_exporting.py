@@ -10,7 +10,7 @@ from strongroom.audit.daymap import day_of
 from strongroom.audit.entry import labels_root, parse_entry
 from strongroom.errors import BudgetError, ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exportapi import DECIDES, ENDED, OPEN, ExportPlan
+from strongroom.keymaster.exports.api import DECIDES, ENDED, OPEN, ExportPlan
 from strongroom.keymaster.holder import Holder
 from strongroom.seal.tokens import cmac_column
 
@@ -309,7 +309,7 @@ def test_midnight_between_labels_and_entry_makes_the_labels_anew(master, monkeyp
         return made
 
     monkeypatch.setattr(master.exports, "_labeller", slow)
-    monkeypatch.setattr("strongroom.keymaster.exporting.ATTEMPTS_MAX", 3)
+    monkeypatch.setattr("strongroom.keymaster.exports.exporting.ATTEMPTS_MAX", 3)
     grant = master.exports.start(ident, export)
     ((leaf, entry),) = entries(master)
     assert leaf == grant.leaf

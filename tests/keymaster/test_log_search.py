@@ -8,7 +8,7 @@ from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put
 
 from strongroom.audit.entry import Entry
 from strongroom.errors import DeniedError
-from strongroom.keymaster.logsearch import search_log
+from strongroom.keymaster.log.search import search_log
 
 
 @pytest.fixture

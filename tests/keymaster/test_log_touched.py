@@ -8,9 +8,11 @@ from keymaster_fixtures import Clock, ask, identifiers, make, put, reopen
 
 from strongroom.audit.entry import Entry
 from strongroom.errors import DeniedError, UnavailableError, UsageError
-from strongroom.keymaster import logindex, logs, logsearch
-from strongroom.keymaster.logapi import Which
-from strongroom.keymaster.touching import Matching
+from strongroom.keymaster.log import answers as logs
+from strongroom.keymaster.log import index as logindex
+from strongroom.keymaster.log import search as logsearch
+from strongroom.keymaster.log.api import Which
+from strongroom.keymaster.log.touching import Matching
 from strongroom.seal.tokens import cmac_column
 
 DAY = 86_400

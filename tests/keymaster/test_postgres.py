@@ -20,8 +20,8 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster.create import create_keymaster
+from strongroom.keymaster.database.postgres import PostgresState, parse_url, tables_for_postgres, to_postgres
 from strongroom.keymaster.keyrestore import restore_keymaster
-from strongroom.keymaster.state_postgres import PostgresState, parse_url, tables_for_postgres, to_postgres
 
 PEOPLE = 200
 DAY = 50
@@ -123,8 +123,8 @@ def test_eight_processes_on_one_database_never_exceed_a_budget(folder):
 
 def overtaken(folder, monkeypatch, note=None):
     """Two keymasters that each plan before the other commits, where nothing stops that; what each was released."""
-    from strongroom.keymaster.journal import Journal
     from strongroom.keymaster.ledger import Ledger
+    from strongroom.keymaster.log.journal import Journal
 
     real, gate = Ledger.plan_persons, threading.Barrier(2, timeout=3)
 
@@ -168,7 +168,7 @@ def test_two_that_plan_at_once_cannot(folder, monkeypatch):
 
 def test_control_without_the_lock_both_are_released(folder, monkeypatch):
     """Control: a keymaster that does not take the lock lets two requests through where the hour has room for one."""
-    from strongroom.keymaster import state_postgres
+    from strongroom.keymaster.database import postgres as state_postgres
 
     real = state_postgres._Rows.execute
 
@@ -181,7 +181,7 @@ def test_control_without_the_lock_both_are_released(folder, monkeypatch):
 
 def _spread():
     """Note entries without their number colliding: the log is not what this control is about."""
-    from strongroom.keymaster.journal import Journal
+    from strongroom.keymaster.log.journal import Journal
 
     real, numbers, lock = Journal.note, [], threading.Lock()
 

@@ -3,8 +3,8 @@
 import pytest
 
 from strongroom.errors import UnavailableError
-from strongroom.keymaster import state
-from strongroom.keymaster.state_sqlite import SqliteState
+from strongroom.keymaster.database import state
+from strongroom.keymaster.database.sqlite import SqliteState
 from strongroom.keys.rows import counter, take
 
 

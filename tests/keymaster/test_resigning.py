@@ -6,7 +6,7 @@ import pytest
 from strongroom.audit.keychange import follow
 from strongroom.audit.note import Checkpoint, open_checkpoint, parse_note, sign_checkpoint
 from strongroom.errors import DeniedError, IntegrityError, UnavailableError
-from strongroom.keymaster import publishing
+from strongroom.keymaster.log import publishing
 
 
 @pytest.fixture

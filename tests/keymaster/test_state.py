@@ -3,7 +3,7 @@
 import pytest
 
 from strongroom.errors import ConflictError, IntegrityError, UnavailableError
-from strongroom.keymaster.state_sqlite import SqliteState
+from strongroom.keymaster.database.sqlite import SqliteState
 
 
 @pytest.fixture

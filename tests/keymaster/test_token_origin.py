@@ -11,8 +11,8 @@ import pytest
 
 from strongroom.demo.identity import mobile_numbers
 from strongroom.errors import UsageError
-from strongroom.keymaster.tokenising import ExportTokens
-from strongroom.keymaster.tokenorigin import TOKENS_MAX, names_export, tokens_needed
+from strongroom.keymaster.exports.tokenising import ExportTokens
+from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX, names_export, tokens_needed
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField
 
@@ -107,7 +107,7 @@ def test_digits_of_several_lengths():
 @pytest.mark.parametrize("share", [1e-4, 0.01, 0.2, 0.7])
 def test_the_mean_of_the_e_value_is_at_most_one(share):
     """Over all outcomes of chance at the share, for any number of tokens: what makes the bound hold (exact sums)."""
-    from strongroom.keymaster.tokenorigin import _form_nats
+    from strongroom.keymaster.exports.tokenorigin import _form_nats
 
     for tried in (1, 4, 30, TOKENS_MAX):
         mean = sum(

@@ -13,7 +13,7 @@ from stdnum.iso7064 import mod_11_2
 
 from strongroom.demo.identity import mobile_numbers, resident_ids
 from strongroom.errors import InputError, UsageError
-from strongroom.keymaster.tokenising import SLICE_ROWS, ExportTokens
+from strongroom.keymaster.exports.tokenising import SLICE_ROWS, ExportTokens
 from strongroom.schema.normalise import normalise, normalise_one
 from strongroom.schema.tokenform import TokenField
 from strongroom.seal import fpe, siv

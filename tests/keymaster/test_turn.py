@@ -17,8 +17,8 @@ from turn_kit import KEEPERS, SECOND, FolderCopies, opens, with_reading, with_tw
 import strongroom
 from strongroom.errors import DeniedError, IntegrityError, KeysError, NotFoundError, UnavailableError, UsageError
 from strongroom.keymaster.create import create_keymaster, open_keymaster
-from strongroom.keymaster.turning import STEPS
-from strongroom.keymaster.wrapped import WRAPPED
+from strongroom.keymaster.database.wrapped import WRAPPED
+from strongroom.keymaster.erasures.turning import STEPS
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.slot_passphrase import PassphraseKeeper
 from strongroom.keys.slots import make_slot, slots_of
@@ -196,7 +196,7 @@ def test_a_commit_that_fails_and_was_done_is_found_out(master, tmp_path, monkeyp
 
 def test_a_commit_that_fails_changes_nothing(master, tmp_path, monkeypatch):
     """A rewrap that cannot be committed leaves the old epoch in force, and new slots destroyed."""
-    monkeypatch.setattr("strongroom.keymaster.turning.insert_slot", lambda *_: 1 / 0)
+    monkeypatch.setattr("strongroom.keymaster.erasures.turning.insert_slot", lambda *_: 1 / 0)
     with pytest.raises(UnavailableError):
         master.turning.turn("kit", KEEPERS)
     monkeypatch.undo()

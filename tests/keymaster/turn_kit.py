@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "keys"))
 
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.create import open_keymaster
-from strongroom.keymaster.state_sqlite import SqliteState
-from strongroom.keymaster.wrapped import WRAPPED, day_context
+from strongroom.keymaster.database.sqlite import SqliteState
+from strongroom.keymaster.database.wrapped import WRAPPED, day_context
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.slot_passphrase import PassphraseKeeper

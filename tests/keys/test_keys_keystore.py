@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from strongroom.errors import BudgetError, IntegrityError
-from strongroom.keymaster.state_sqlite import SqliteState
+from strongroom.keymaster.database.sqlite import SqliteState
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import GENERATIONS_MAX, KeyStore
 from strongroom.seal.entropy import random_bytes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from strongroom.errors import BudgetError, UnavailableError
-from strongroom.keymaster.state_sqlite import SqliteState
+from strongroom.keymaster.database.sqlite import SqliteState
 from strongroom.keys import removal
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.keystore import KeyStore

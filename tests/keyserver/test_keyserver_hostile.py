@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from strongroom.errors import BudgetError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.identity.credential import new_credential
 from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
-from strongroom.keymaster.canaryapi import NewPool
-from strongroom.keymaster.exportapi import ExportPlan
-from strongroom.keymaster.logapi import Which
+from strongroom.keymaster.canaries.api import NewPool
+from strongroom.keymaster.exports.api import ExportPlan
+from strongroom.keymaster.log.api import Which
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import wire
 from strongroom.keyserver.asking import Asking

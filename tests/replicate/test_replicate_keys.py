@@ -24,7 +24,7 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keymaster import keycopies
-from strongroom.keymaster.state import State
+from strongroom.keymaster.database.state import State
 from strongroom.keymaster.wanted import WantedIdentity
 
 TWO_CLERKS = POLICY.replace('[actors.nan]\nroles = ["counsel"]', '[actors.nan]\nroles = ["clerk"]')

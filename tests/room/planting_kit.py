@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from strongroom.audit.disclosure import disclose, disclosed_digest
-from strongroom.keymaster.canaryapi import NewPool
+from strongroom.keymaster.canaries.api import NewPool
 
 PLANTING = """
 [roles.planter]

@@ -232,7 +232,7 @@ class _StopError(Exception):
 @pytest.mark.parametrize("step", ["open", "first", "middle", "publish", "end"])
 def test_an_export_cut_short_leaves_no_file_and_is_taken_up_without_a_second_charge(sending, tmp_path, monkeypatch, step):
     """At the first file, in the middle of rows, when names are given, when the end is noted: resumed, it is whole."""
-    from strongroom.keymaster.exporting import EmbeddedExports
+    from strongroom.keymaster.exports.exporting import EmbeddedExports
     from strongroom.trace.exporting.targets import _Files
 
     def stops(*_args, **_more):

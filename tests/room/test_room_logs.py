@@ -4,7 +4,7 @@ import pytest
 from small_room import POLICY, person
 
 import strongroom
-from strongroom.keymaster.logapi import Which
+from strongroom.keymaster.log.api import Which
 from strongroom.read.logs import named
 
 RESPONDER = POLICY.replace('[actors.kit]\nroles = ["clerk"]', '[actors.kit]\nroles = ["clerk", "officer"]')

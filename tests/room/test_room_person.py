@@ -156,7 +156,7 @@ def test_a_purpose_of_several_tables_is_told_which(own_room):
 
 def test_pages_of_a_long_log(person_room, monkeypatch):
     """More days and more entries than fit an answer come page by page, and prove the same."""
-    from strongroom.keymaster import personapi, persons
+    from strongroom.keymaster.log import personapi, persons
     from strongroom.read import personlog
 
     for module in (personapi, persons):

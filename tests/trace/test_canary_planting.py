@@ -23,7 +23,7 @@ from strongroom.audit.disclosure import disclosed_digest
 from strongroom.errors import ConflictError, DeniedError, IntegrityError, StrongroomError, UnavailableError, UsageError
 from strongroom.evidence.code import HALF, QUARTER, RARE, sizes
 from strongroom.evidence.opening import PoolTree
-from strongroom.keymaster.canaryasking import CanaryAsking
+from strongroom.keymaster.canaries.asking import CanaryAsking
 from strongroom.keys.rows import counter
 from strongroom.seal.tokens import tokens
 from strongroom.trace.canary import planting, sampling
@@ -335,7 +335,7 @@ sys.path[:0] = {path!r}
 import planted_city, pytest
 from pathlib import Path
 from small_room import SmallRoom
-from strongroom.keymaster.canaryasking import CanaryAsking
+from strongroom.keymaster.canaries.asking import CanaryAsking
 from strongroom.trace.canary import planting
 from strongroom.write import commit
 

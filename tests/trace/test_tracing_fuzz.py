@@ -10,8 +10,8 @@ from tracing_room import agreed, plant, trace, write
 
 from strongroom.errors import StrongroomError
 from strongroom.evidence.code import RARE
-from strongroom.keymaster.outside import _beyond_chance
-from strongroom.keymaster.traceapi import SampleFound
+from strongroom.keymaster.tracing.api import SampleFound
+from strongroom.keymaster.tracing.outside import _beyond_chance
 from strongroom.trace.chance import log_upper_tail
 from strongroom.trace.leak.sample import Candidate
 from strongroom.trace.tracing.facts import facts_of

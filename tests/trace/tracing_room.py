@@ -127,7 +127,7 @@ def plant(room, keys, count, bias):
     import numpy as np
     import pyarrow as pa
 
-    from strongroom.keymaster.canaryapi import NewPool
+    from strongroom.keymaster.canaries.api import NewPool
 
     reading = keys.begin_reading(
         actor="ines", purpose="planting", reason="canaries", approval=agreed(keys, count, purpose="planting")

@@ -105,7 +105,7 @@ def test_with_fewer_than_enough_reads_go_on_and_nothing_is_published(room, three
 
 def test_what_was_noted_while_witnesses_were_away_is_published_when_they_are_back(room, three, monkeypatch):
     """The keymaster was closed and opened meanwhile; without a further call the checkpoint comes by itself."""
-    monkeypatch.setattr("strongroom.keymaster.publishing.RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("strongroom.keymaster.log.publishing.RETRY_SECONDS", 0.2)
     begin(room, three)
     for witness in three[1:]:
         witness.stop()

@@ -14,12 +14,12 @@ import hmac
 from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
-from strongroom.keymaster.tailapi import span_of
+from strongroom.keymaster.log.tailapi import span_of
 from strongroom.store.base import object_name
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Head, Keymaster
-    from strongroom.keymaster.tailapi import CaughtUp, Gap
+    from strongroom.keymaster.log.tailapi import CaughtUp, Gap
     from strongroom.store.base import Store
 
 NOTES = "notes/"

@@ -29,10 +29,10 @@ from strongroom.cli.common import (
 )
 from strongroom.cli.lines import read_lines
 from strongroom.cli.progress import progress_bar
-from strongroom.keymaster.exportapi import UNASKED
+from strongroom.keymaster.exports.api import UNASKED
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
+    from strongroom.keymaster.exports.api import ExportGrant, ExportRecord
 
 HEADINGS = (
     "id", "recipient", "purpose", "time (UTC)", "persons", "records", "state", "named by", "tables and fields",

@@ -35,8 +35,8 @@ from strongroom.errors import ConflictError, KeysError, NotFoundError, UsageErro
 
 if TYPE_CHECKING:
     from strongroom.keymaster.embedded import EmbeddedKeymaster
+    from strongroom.keymaster.erasures.turning import TurnReport
     from strongroom.keymaster.slotting import SlotState
-    from strongroom.keymaster.turning import TurnReport
     from strongroom.keys.slots import Keeper
 
 key_app = typer.Typer(

@@ -27,7 +27,7 @@ from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.keycopies import KeyCopy
-    from strongroom.keymaster.tailapi import Gap
+    from strongroom.keymaster.log.tailapi import Gap
 
 keys_app = typer.Typer(
     name="keys",

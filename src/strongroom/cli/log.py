@@ -39,7 +39,7 @@ from strongroom.errors import ConflictError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
+    from strongroom.keymaster.log.api import Touched, TouchedPersons, Which
     from strongroom.room import Room
 
 TOUCHED = ("actor", "credential", "purpose", "act", "table", "fields", "requests", "persons", "first", "last")
@@ -90,7 +90,7 @@ def log(
     show: ShowOption = False,
 ) -> None:
     """Print the newest entries of the log, verified without a filter; --touched: what was read, --subject: of whom."""
-    from strongroom.keymaster.logapi import Which
+    from strongroom.keymaster.log.api import Which
 
     place = where(room, keys, passphrase_file)
     if subject is not None:

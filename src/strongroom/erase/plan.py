@@ -19,7 +19,7 @@ from strongroom.catalog.leasekeys import lease_block_keys
 from strongroom.errors import NotFoundError, UsageError
 from strongroom.index.dead import HIGHEST, LOWEST, pieces
 from strongroom.keymaster.api import Buried
-from strongroom.keymaster.erasureapi import ERASED, HELD, PRESENT, UNKNOWN
+from strongroom.keymaster.erasures.api import ERASED, HELD, PRESENT, UNKNOWN
 from strongroom.schema.normalise import normalise
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from strongroom.audit.entry import Entry, logged, parse_entry
 from strongroom.audit.note import PublicKey
 from strongroom.audit.proof import verify_proof
 from strongroom.errors import IntegrityError
-from strongroom.keymaster.erasureapi import ErasureProof
+from strongroom.keymaster.erasures.api import ErasureProof
 
 KIND = "strongroom erasure receipt"
 FORMAT = 1

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.keymaster.canaryapi import Canaries
-from strongroom.keymaster.erasureapi import Buried, Erasures
-from strongroom.keymaster.exportapi import Exports
-from strongroom.keymaster.logapi import Logs
-from strongroom.keymaster.personapi import Persons
-from strongroom.keymaster.tailapi import Tails
+from strongroom.keymaster.canaries.api import Canaries
+from strongroom.keymaster.erasures.api import Buried, Erasures
+from strongroom.keymaster.exports.api import Exports
+from strongroom.keymaster.log.api import Logs
+from strongroom.keymaster.log.personapi import Persons
+from strongroom.keymaster.log.tailapi import Tails
 from strongroom.purpose.model import FieldView
 from strongroom.purpose.sealed import SealedRule
 

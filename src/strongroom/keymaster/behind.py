@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from strongroom.errors import ConflictError, DeniedError, UnavailableError
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.erasures.tombstones import buried_at, horizon
 from strongroom.keymaster.steps import Steps
-from strongroom.keymaster.tombstones import buried_at, horizon
 from strongroom.keys.rows import Rows, counter
 from strongroom.schema.model import Table
 

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 from strongroom.errors import BudgetError, ConflictError, DeniedError, UsageError
 from strongroom.keymaster.api import Head
-from strongroom.keymaster.groupcommit import GroupCommit
+from strongroom.keymaster.database.groupcommit import GroupCommit
+from strongroom.keymaster.database.state import State
 from strongroom.keymaster.holder import carried
-from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
+from strongroom.keymaster.log.journal import Journal
 from strongroom.keymaster.standing import Standing
-from strongroom.keymaster.state import State
 from strongroom.keymaster.steps import Steps, finish, finish_together
 from strongroom.keys.hierarchy import KeyRing, TokenKeys
 from strongroom.keys.keystore import KeyStore

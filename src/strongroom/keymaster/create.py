@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 
 from strongroom.durable import write_new
 from strongroom.errors import ConflictError, IntegrityError, UsageError
-from strongroom.keymaster.catchup import shut
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.database.sqlite import SqliteState
+from strongroom.keymaster.database.state import State
+from strongroom.keymaster.database.tables import FORMAT
 from strongroom.keymaster.embedded import EmbeddedKeymaster
-from strongroom.keymaster.journal import Journal
 from strongroom.keymaster.ledger import Ledger
-from strongroom.keymaster.publishing import Publishing
+from strongroom.keymaster.log.catchup import shut
+from strongroom.keymaster.log.journal import Journal
+from strongroom.keymaster.log.publishing import Publishing
+from strongroom.keymaster.log.witnessing import rule_of
 from strongroom.keymaster.slotting import insert_slot
 from strongroom.keymaster.standing import Standing
-from strongroom.keymaster.state import State
-from strongroom.keymaster.state_sqlite import SqliteState
-from strongroom.keymaster.tables import FORMAT
-from strongroom.keymaster.witnessing import rule_of
 from strongroom.keys.hierarchy import KEY_BYTES, SUBJECT_KEY_BYTES, KeyRing, subject_keys
 from strongroom.keys.keystore import KeyStore
 from strongroom.keys.rows import Rows, counter
@@ -43,7 +43,7 @@ from strongroom.store.open import open_store, whole_url
 from strongroom.store.probe import is_empty, probe
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.state_postgres import PostgresState
+    from strongroom.keymaster.database.postgres import PostgresState
 
 DATABASE = "keymaster.db"
 ELSEWHERE = "database.url"
@@ -228,14 +228,14 @@ def holds_keymaster(folder: Path) -> bool:
 def _state_of(base: Path) -> State:
     if (base / DATABASE).is_file():
         return SqliteState.open(base / DATABASE)
-    from strongroom.keymaster.state_postgres import PostgresState
+    from strongroom.keymaster.database.postgres import PostgresState
 
     return PostgresState.open((base / ELSEWHERE).read_text(encoding="utf-8").strip())
 
 
 def make_elsewhere(base: Path, url: str) -> PostgresState:
     """A database on a server, and the file that names it."""
-    from strongroom.keymaster.state_postgres import PostgresState
+    from strongroom.keymaster.database.postgres import PostgresState
 
     state = PostgresState.create(url)
     write_new(base / ELSEWHERE, url + "\n")

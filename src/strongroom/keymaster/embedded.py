@@ -35,35 +35,37 @@ from strongroom.keymaster.api import (
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.bucketcopies import BucketCopies
-from strongroom.keymaster.canaryapi import Canaries
-from strongroom.keymaster.canaryasking import CanaryAsking
-from strongroom.keymaster.catchup import EmbeddedTails
+from strongroom.keymaster.canaries.api import Canaries
+from strongroom.keymaster.canaries.asking import CanaryAsking
 from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core, note_own
 from strongroom.keymaster.credentials import Credentials
-from strongroom.keymaster.daychecks import check_chain, check_maps
-from strongroom.keymaster.days import Days
-from strongroom.keymaster.erasureapi import Erasures
-from strongroom.keymaster.erasures import EmbeddedErasures
-from strongroom.keymaster.exportapi import Exports
-from strongroom.keymaster.exporting import EmbeddedExports
+from strongroom.keymaster.erasures.api import Erasures
+from strongroom.keymaster.erasures.erasures import EmbeddedErasures
+from strongroom.keymaster.erasures.turning import Turning
+from strongroom.keymaster.exports.api import Exports
+from strongroom.keymaster.exports.exporting import EmbeddedExports
 from strongroom.keymaster.freezing import Freezing
 from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.identities import Identities
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
-from strongroom.keymaster.logapi import Logs
-from strongroom.keymaster.logs import EmbeddedLogs
-from strongroom.keymaster.logsearch import search_log
+from strongroom.keymaster.log.answers import EmbeddedLogs
+from strongroom.keymaster.log.api import Logs
+from strongroom.keymaster.log.catchup import EmbeddedTails
+from strongroom.keymaster.log.daychecks import check_chain, check_maps
+from strongroom.keymaster.log.days import Days
+from strongroom.keymaster.log.personapi import Persons
+from strongroom.keymaster.log.persons import EmbeddedPersons
+from strongroom.keymaster.log.publishing import Publishing
+from strongroom.keymaster.log.resigning import Resigning
+from strongroom.keymaster.log.search import search_log
+from strongroom.keymaster.log.tailapi import Tails
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.notices import Notices
-from strongroom.keymaster.personapi import Persons
-from strongroom.keymaster.persons import EmbeddedPersons
-from strongroom.keymaster.publishing import Publishing
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.reindexing import Reindexing
 from strongroom.keymaster.releasing import Releasing
-from strongroom.keymaster.resigning import Resigning
 from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
@@ -71,9 +73,7 @@ from strongroom.keymaster.serving import Serving
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.stepping import Stepping
-from strongroom.keymaster.tailapi import Tails
-from strongroom.keymaster.tracing import EmbeddedTraces
-from strongroom.keymaster.turning import Turning
+from strongroom.keymaster.tracing.tracing import EmbeddedTraces
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keys.hierarchy import KeyRing
 from strongroom.keys.rows import Rows

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from strongroom.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.state_sqlite import Cut, open_cut
+from strongroom.keymaster.database.sqlite import Cut, open_cut
 from strongroom.keys.hierarchy import KEY_BYTES, KeyRing
 from strongroom.keys.pagetable import Page
 from strongroom.keys.reader import PageReader

@@ -31,8 +31,8 @@ from strongroom.keymaster.create import (
     make_folders,
     try_store,
 )
+from strongroom.keymaster.database.sqlite import Cut
 from strongroom.keymaster.keycopies import Manifest, copy_object, fetch_database, read_manifest
-from strongroom.keymaster.state_sqlite import Cut
 from strongroom.keys.slots import SLOT_FILE_BYTES_MAX, Keeper, open_any
 from strongroom.seal.entropy import random_bytes
 from strongroom.store.base import Store

@@ -21,8 +21,8 @@ from typing import Any
 
 from pyroaring import BitMap64
 
+from strongroom.keymaster.database.state import State
 from strongroom.keymaster.seenmaps import SLOT_SECONDS, SeenMaps, bitmap, last_seen
-from strongroom.keymaster.state import State
 from strongroom.keys.rows import Rows, counter, put
 from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, window_limit
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from strongroom.errors import DeniedError, IntegrityError, UsageError
 from strongroom.keymaster.api import Hits
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.erasureapi import Buried
+from strongroom.keymaster.erasures.api import Buried
+from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.tombstones import any_buried, buried_of
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
 from strongroom.purpose.exports import NAMED

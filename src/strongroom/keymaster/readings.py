@@ -33,7 +33,7 @@ from strongroom.schema.model import Table
 
 if TYPE_CHECKING:
     from strongroom.keymaster.aggregating import Planned
-    from strongroom.keymaster.tracestate import Tracing
+    from strongroom.keymaster.tracing.state import Tracing
 
 READING_SECONDS = 3600.0
 PRUNE_SECONDS = 3600.0

@@ -31,11 +31,11 @@ from strongroom.keymaster.aggregating import (
 )
 from strongroom.keymaster.api import Ask, Released
 from strongroom.keymaster.behind import SMALL, Behind, PersonsBehind, check_nobody_erased, settling
-from strongroom.keymaster.canaryalarm import ALARM, Register, alarm, people_alone
+from strongroom.keymaster.canaries.alarm import ALARM, Register, alarm, people_alone
 from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.holder import SERVER_ONLY
-from strongroom.keymaster.journal import Labels
 from strongroom.keymaster.ledger import Ordinals, Plan
+from strongroom.keymaster.log.journal import Labels
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.steps import Steps
 from strongroom.keys.rows import Rows

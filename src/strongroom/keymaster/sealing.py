@@ -23,9 +23,9 @@ import numpy.typing as npt
 from strongroom.errors import BudgetError, ConflictError, DeniedError, InputError, UsageError
 from strongroom.keymaster.api import Lease, SealingKeys
 from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasures.racing import ensure_living
 from strongroom.keymaster.holder import through
 from strongroom.keymaster.leases import LEASE_SECONDS, PUT_VERBS, Leases
-from strongroom.keymaster.racing import ensure_living
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import Table

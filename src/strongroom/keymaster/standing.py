@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
+from strongroom.keymaster.database.state import State
+from strongroom.keymaster.log.witnessing import rule_of
 from strongroom.keymaster.outerkeys import open_outer_key, outer_key_uses, outer_version
-from strongroom.keymaster.state import State
-from strongroom.keymaster.witnessing import rule_of
 from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, TokenKeys, field_keys
 from strongroom.keys.rows import Rows, counter, take
 from strongroom.purpose.cedar import Decider, Decision

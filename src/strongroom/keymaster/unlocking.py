@@ -16,7 +16,7 @@ from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.traceapi import TRACE
+from strongroom.keymaster.tracing.api import TRACE
 from strongroom.keys.rows import Rows
 from strongroom.purpose.exports import NAMED, STATUTORY, VERB
 from strongroom.purpose.policy import Purpose

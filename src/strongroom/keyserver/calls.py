@@ -34,17 +34,17 @@ from strongroom.keymaster.api import (
     SealingKeys,
 )
 from strongroom.keymaster.approvals import Asked
-from strongroom.keymaster.canaryapi import Heard, NewPool, PoolRecord
+from strongroom.keymaster.canaries.api import Heard, NewPool, PoolRecord
 from strongroom.keymaster.credentials import CredentialState
-from strongroom.keymaster.erasureapi import Buried, ErasurePlan, ErasureProof
-from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
+from strongroom.keymaster.erasures.api import Buried, ErasurePlan, ErasureProof
+from strongroom.keymaster.exports.api import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 from strongroom.keymaster.freezing import Frozen
 from strongroom.keymaster.identities import IdentityState
-from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
-from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
+from strongroom.keymaster.log.api import Touched, TouchedPersons, Which
+from strongroom.keymaster.log.personapi import DayTold, EntryTold, PersonAsked
+from strongroom.keymaster.log.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
-from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.wanted import Wanted, WantedIdentity
 from strongroom.keyserver.frames import Unpacker
 

@@ -24,12 +24,12 @@ from strongroom.keymaster.api import (
     Released,
     SealingKeys,
 )
-from strongroom.keymaster.canaryapi import Canaries
-from strongroom.keymaster.erasureapi import Erasures
-from strongroom.keymaster.exportapi import Exports
-from strongroom.keymaster.logapi import Logs
-from strongroom.keymaster.personapi import Persons
-from strongroom.keymaster.tailapi import Tails
+from strongroom.keymaster.canaries.api import Canaries
+from strongroom.keymaster.erasures.api import Erasures
+from strongroom.keymaster.exports.api import Exports
+from strongroom.keymaster.log.api import Logs
+from strongroom.keymaster.log.personapi import Persons
+from strongroom.keymaster.log.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
 from strongroom.keyserver.client_exports import RemoteCanaries, RemoteExports

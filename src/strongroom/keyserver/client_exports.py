@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from strongroom.keymaster.api import Bytes2D, Released
     from strongroom.keymaster.approvals import Asked
-    from strongroom.keymaster.canaryapi import Heard, NewPool, PoolRecord
-    from strongroom.keymaster.erasureapi import Buried
-    from strongroom.keymaster.exportapi import ExportGrant, ExportPlan, ExportRecord, OpenedCode
+    from strongroom.keymaster.canaries.api import Heard, NewPool, PoolRecord
+    from strongroom.keymaster.erasures.api import Buried
+    from strongroom.keymaster.exports.api import ExportGrant, ExportPlan, ExportRecord, OpenedCode
 
 
 class RemoteExports:
-    """See `keymaster.exportapi.Exports`."""
+    """See `keymaster.exports.api.Exports`."""
 
     def __init__(self, ask: Asker) -> None:
         self._ask = ask
@@ -84,7 +84,7 @@ class RemoteExports:
 
 
 class RemoteCanaries:
-    """See `keymaster.canaryapi.Canaries`."""
+    """See `keymaster.canaries.api.Canaries`."""
 
     def __init__(self, ask: Asker) -> None:
         self._ask = ask

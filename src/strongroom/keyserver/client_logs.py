@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
+from strongroom.keymaster.log.api import Touched, TouchedPersons, Which
 
 
 class RemoteLogs:
-    """See `keymaster.logapi.Logs`; the credential says who."""
+    """See `keymaster.log.api.Logs`; the credential says who."""
 
     def __init__(self, ask: Callable[..., Any]) -> None:
         self._ask = ask

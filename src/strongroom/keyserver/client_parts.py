@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.keymaster.api import Buried, Bytes2D, Lease, Receipt
 from strongroom.keymaster.credentials import CredentialState
-from strongroom.keymaster.erasureapi import ErasurePlan, ErasureProof
+from strongroom.keymaster.erasures.api import ErasurePlan, ErasureProof
 from strongroom.keymaster.identities import IdentityState
-from strongroom.keymaster.personapi import DayTold, EntryTold, PersonAsked
-from strongroom.keymaster.tailapi import CaughtUp, Gap, Piece
+from strongroom.keymaster.log.personapi import DayTold, EntryTold, PersonAsked
+from strongroom.keymaster.log.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.wanted import Wanted, WantedIdentity
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Asker = Callable[..., Any]
 
 
 class RemoteErasures:
-    """See `keymaster.erasureapi.Erasures`."""
+    """See `keymaster.erasures.api.Erasures`."""
 
     def __init__(self, ask: Asker) -> None:
         self._ask = ask
@@ -150,7 +150,7 @@ class RemoteIdentities:
 
 
 class RemotePersons:
-    """See `keymaster.personapi.Persons`."""
+    """See `keymaster.log.personapi.Persons`."""
 
     def __init__(self, ask: Asker) -> None:
         self._ask = ask
@@ -170,7 +170,7 @@ class RemotePersons:
 
 
 class RemoteTails:
-    """See `keymaster.tailapi.Tails`."""
+    """See `keymaster.log.tailapi.Tails`."""
 
     def __init__(self, ask: Asker) -> None:
         self._ask = ask

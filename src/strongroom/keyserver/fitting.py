@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from strongroom.errors import IntegrityError
-from strongroom.keymaster.erasureapi import Buried
-from strongroom.keymaster.logapi import TouchedPersons
+from strongroom.keymaster.erasures.api import Buried
+from strongroom.keymaster.log.api import TouchedPersons
 
 TOKEN_BYTES = ID_BYTES = 16
 KEY_BYTES = 32

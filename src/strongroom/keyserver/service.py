@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from strongroom.identity.signing import Signed
     from strongroom.keymaster.credentials import CredentialState
     from strongroom.keymaster.embedded import EmbeddedKeymaster
-    from strongroom.keymaster.erasures import EmbeddedErasures
+    from strongroom.keymaster.erasures.erasures import EmbeddedErasures
 
 WRITING = ("put", "compact", "erase", "hold", "schema", "policy", "copy", "restore", "rotate")
 _STATUS = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from strongroom.keymaster.logapi import Touched, TouchedPersons, Which
+from strongroom.keymaster.log.api import Touched, TouchedPersons, Which
 
 if TYPE_CHECKING:
     from strongroom.read.reading import Reading

@@ -35,8 +35,8 @@ from strongroom.audit.entry import LABEL_BYTES, Entry, parse_entry
 from strongroom.audit.note import PublicKey, open_checkpoint, parse_verifier_key
 from strongroom.audit.tlog import leaf_hash, verify_inclusion
 from strongroom.errors import IntegrityError, UsageError
-from strongroom.keymaster.personapi import ENTRIES_AT_ONCE, DayTold, EntryTold, LeafTold, PersonAsked, Persons
-from strongroom.keymaster.persons import DISCLOSED, VERB
+from strongroom.keymaster.log.personapi import ENTRIES_AT_ONCE, DayTold, EntryTold, LeafTold, PersonAsked, Persons
+from strongroom.keymaster.log.persons import DISCLOSED, VERB
 
 KIND = "strongroom person's log"
 FORMAT = 1

@@ -9,7 +9,7 @@ from strongroom.store.open import open_store
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster
-    from strongroom.keymaster.tailapi import Gap
+    from strongroom.keymaster.log.tailapi import Gap
     from strongroom.replicate.repair import RepairReport
     from strongroom.replicate.restore import RestoreReport
     from strongroom.replicate.transfer import Progress

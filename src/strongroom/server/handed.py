@@ -11,7 +11,7 @@ import numpy as np
 from strongroom.errors import StrongroomError
 from strongroom.identity.signing import IDEMPOTENCY
 from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Released
-from strongroom.keymaster.erasureapi import ErasureProof
+from strongroom.keymaster.erasures.api import ErasureProof
 from strongroom.keyserver.client import RemoteKeymaster, lease_of
 from strongroom.keyserver.client_parts import RemoteErasures
 from strongroom.seal.blocks import block_key

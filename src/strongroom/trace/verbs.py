@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.exportapi import ExportGrant, ExportRecord
+    from strongroom.keymaster.exports.api import ExportGrant, ExportRecord
     from strongroom.read.session import Session
     from strongroom.trace.canary.alarmtest import AlarmTest
     from strongroom.trace.canary.planting import PlantReport

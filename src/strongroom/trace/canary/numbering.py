@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.audit.disclosure import SALT_BYTES
-from strongroom.keymaster.canaryapi import NewPool
+from strongroom.keymaster.canaries.api import NewPool
 from strongroom.schema.normalise import normalise
 from strongroom.trace.canary.contents import commitments, unit_contents
 

@@ -42,7 +42,7 @@ from strongroom.write.put import PutOptions, put
 
 if TYPE_CHECKING:
 
-    from strongroom.keymaster.canaryapi import PoolRecord
+    from strongroom.keymaster.canaries.api import PoolRecord
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
     from strongroom.trace.canary.making import Canaries

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import UsageError
-from strongroom.keymaster.exportapi import WHERE_LENGTH_MAX
+from strongroom.keymaster.exports.api import WHERE_LENGTH_MAX
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.model import OPEN
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from strongroom.catalog.freshness import leave_act
 from strongroom.errors import IntegrityError, NotFoundError, StrongroomError, UsageError
-from strongroom.keymaster.exportapi import ExportGrant, ExportPlan
+from strongroom.keymaster.exports.api import ExportGrant, ExportPlan
 from strongroom.read.cellcolumns import CellColumns
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.mask import mask_column

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.keymaster.exportapi import ExportGrant
+    from strongroom.keymaster.exports.api import ExportGrant
     from strongroom.schema.model import Field, Table
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError
+from strongroom.keymaster.exports.tokenising import ExportTokens
 from strongroom.keymaster.holder import SERVER_ONLY
-from strongroom.keymaster.tokenising import ExportTokens
 from strongroom.schema.tokenform import token_field
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.keymaster.exportapi import ExportGrant
+    from strongroom.keymaster.exports.api import ExportGrant
     from strongroom.schema.model import Field, Table
 
 

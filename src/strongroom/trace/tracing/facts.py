@@ -6,14 +6,14 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from strongroom.keymaster.exportapi import ExportRecord
+from strongroom.keymaster.exports.api import ExportRecord
 from strongroom.schema.model import OPEN
 from strongroom.trace.ours import ERROR
 from strongroom.trace.report import facts, filling
 from strongroom.trace.tracing.versions import SECOND
 
 if TYPE_CHECKING:
-    from strongroom.keymaster.traceapi import Excluded
+    from strongroom.keymaster.tracing.api import Excluded
     from strongroom.schema.model import Field, Table
     from strongroom.trace.report.facts import TraceFacts
     from strongroom.trace.tracing.traced import NamedByTokens, Traced

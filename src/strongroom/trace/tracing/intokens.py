@@ -23,7 +23,7 @@ from strongroom.seal.columns import I64
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.keymaster.traceapi import Origin, Traces
+    from strongroom.keymaster.tracing.api import Origin, Traces
     from strongroom.trace.leak.sample import LeakBatch
     from strongroom.trace.tracing.window import Window
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from strongroom.errors import IntegrityError
 from strongroom.index.bulk import Reads, Sorted, entries_under
 from strongroom.index.finder import INDEX_ENTRY_BYTES
-from strongroom.keymaster.traceapi import HITS_AT_ONCE_MAX, VALUES_AT_ONCE_MAX, Traces
+from strongroom.keymaster.tracing.api import HITS_AT_ONCE_MAX, VALUES_AT_ONCE_MAX, Traces
 from strongroom.seal.blocks import KIND_INDEX
 from strongroom.seal.columns import sort_entries, token_changes
 from strongroom.trace.tracing.window import Pairs, Wanted

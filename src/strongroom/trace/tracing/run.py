@@ -5,7 +5,7 @@ The order:
 1. A reading is opened under a purpose with the verb `trace`.
 2. The sample is read block by block; windows of its values are looked up, so that memory does not grow with it but for
    ten bytes a row and some thirty a person.
-3. The keymaster weighs the persons found; see `keymaster.traceapi`.
+3. The keymaster weighs the persons found; see `keymaster.tracing.api`.
 4. Versions of some persons' records are compared with their rows, where the purpose has a budget of persons for it.
 
 Nothing plain is written anywhere; no value is in an error.
@@ -22,7 +22,7 @@ import numpy as np
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.index.bulk import Reads
-from strongroom.keymaster.traceapi import SampleFound
+from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.seal.blocks import KIND_INDEX
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.leak.fields import COMPARE, SUBJECT, targets_of
@@ -37,7 +37,7 @@ from strongroom.trace.tracing.window import Names, Persons, RowsFound, Window
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, ReadingGrant
-    from strongroom.keymaster.traceapi import Traces
+    from strongroom.keymaster.tracing.api import Traces
     from strongroom.read.session import Session
     from strongroom.schema.model import Field, Schema, Table
     from strongroom.trace.leak.sample import Candidate, LeakBatch

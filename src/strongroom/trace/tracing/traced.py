@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from strongroom.keymaster.api import Bytes2D
-    from strongroom.keymaster.traceapi import Excluded, Origin, Weighed
+    from strongroom.keymaster.tracing.api import Excluded, Origin, Weighed
     from strongroom.schema.model import Schema
     from strongroom.trace.leak.sample import Description
     from strongroom.trace.ours import Ours

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from strongroom.index.finder import Finder
     from strongroom.keymaster.api import Bytes2D, Keymaster
-    from strongroom.keymaster.traceapi import Traces, Versions
+    from strongroom.keymaster.tracing.api import Traces, Versions
     from strongroom.schema.model import Schema, Table
     from strongroom.trace.leak.sample import Candidate
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.index.bulk import HITS_MOST
-from strongroom.keymaster.traceapi import FIELDS_MAX
+from strongroom.keymaster.tracing.api import FIELDS_MAX
 from strongroom.seal.columns import sort_entries, token_changes
 
 if TYPE_CHECKING:

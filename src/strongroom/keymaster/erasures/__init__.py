@@ -1,0 +1,1 @@
+"""Persons who go for good: plans, holds, tombstones, and which entries are dead."""

@@ -1,0 +1,181 @@
+"""Says which export leaked tokens come from, with a bound on how often chance alone would say so.
+
+Rules:
+
+1. An export is named by evidence against one hypothesis: its key had no part in these tokens. Then a text token
+   verifies with probability 2^-128, and a token of a form decrypts to any value of the form alike, which is one of the
+   `known` values no more often than their `share` of the form.
+2. `log_e` is the logarithm of an e-value: under that hypothesis its mean is at most 1, whatever the tokens are. Over K
+   exports none that is innocent reaches E with probability above K / E (Markov, Boole).
+3. Tokens count once each; that decrypted values differ makes chance less likely still (Hoeffding 1963, section 6).
+4. Rows of other exports, or of nobody, beside those of one take nothing from the bound: a mixture of rates is tried.
+
+It tells where tokens were made, not who published them: whoever holds an export can copy from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.errors import UsageError
+from strongroom.keymaster.exports.tokenising import DomainTokens, ExportTokens
+from strongroom.schema.normalise import normalise
+from strongroom.schema.tokenform import Part, TokenField, form_of
+from strongroom.schema.tokentext import read_tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOKENS_MAX = 256
+"""So many distinct tokens are tried; a handful is enough."""
+
+VALUES_AT_ONCE = 1 << 20
+"""Decrypted values, over all exports, that are looked up in one call."""
+
+_RATES = (0.999, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02)
+_TAG_NATS = 128 * math.log(2)
+
+Bool = npt.NDArray[np.bool_]
+Known = Callable[["pa.Array"], Bool]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What tokens say of one export.
+
+    Args:
+        export: Its id.
+        verified: Text tokens that verified under its key.
+        texts: Text tokens tried.
+        known: Tokens of a form whose value is one of the known ones.
+        formed: Tokens of a form tried.
+        log_e: Natural logarithm of the e-value.
+        chance: Bound on the probability that any of the exports reaches this without having made the tokens.
+    """
+
+    export: str
+    verified: int
+    texts: int
+    known: int
+    formed: int
+    log_e: float
+    chance: float
+
+
+def names_export(
+    field: TokenField,
+    tokens: pa.Array,
+    exports: Mapping[str, ExportTokens],
+    *,
+    known: Known | None = None,
+    share: float | None = None,
+) -> list[Origin]:
+    """What leaked tokens of a field say of each export, the most likely origin first.
+
+    Args:
+        field: Whose tokens they are.
+        tokens: Strings; the first `TOKENS_MAX` distinct ones that are tokens are tried.
+        exports: All that could be accused, by id.
+        known: Says of values of the form, normalised, which are known: in the room, say, or in use at all. What it says
+            does not depend on any export's key. Without it tokens of a form say nothing.
+        share: Upper bound on which part of all values of the form is known, above 0 and below 1; for digits: of all
+            digit strings of any one length.
+
+    Raises:
+        InputError: The column is not text.
+        UsageError: `known` and `share` do not come together, the share is out of range, or there are no exports.
+    """
+    if (known is None) != (share is None) or not 0 < (0.5 if share is None else share) < 1 or not exports:
+        raise UsageError("known values come with their share of all, above 0 and below 1, and with exports to try")
+    texts, left = _texts(field, tokens)
+    parts = _parts(field, left) if known else []
+    formed = sum(len(part.numbers) for part in parts)
+    found: list[Origin] = []
+    ids, step = list(exports), max(1, VALUES_AT_ONCE // max(formed, 1))
+    for start in range(0, len(ids), step):
+        some = ids[start : start + step]
+        domains = [exports[name].of(field) for name in some]
+        hits = _hits(domains, parts, known) if known and formed else np.zeros(len(some), np.int64)
+        for name, domain, hit in zip(some, domains, hits.tolist(), strict=True):
+            verified = int((~domain.text.open(*texts)[2]).sum()) if len(texts[0]) else 0
+            log_e = _text_nats(verified, len(texts[1]) - 1) + _form_nats(hit, formed, share or 0.5)
+            chance = min(1.0, len(exports) * math.exp(min(700.0, -log_e)))
+            found.append(Origin(name, verified, len(texts[1]) - 1, hit, formed, log_e, chance))
+    return sorted(found, key=lambda origin: -origin.log_e)
+
+
+def tokens_needed(share: float, exports: int, false_accusation: float = 1e-9) -> int:
+    """How many tokens of a form name one of so many exports, where all of them are its own.
+
+    Args:
+        share: Which part of the form's values is known, above 0 and below 1.
+        exports: How many could be accused.
+        false_accusation: Bound on the probability that an innocent one is.
+
+    Returns:
+        The least number whose e-value reaches exports / false_accusation.
+    """
+    wanted = math.log(exports / false_accusation)
+    count = 1
+    while _form_nats(count, count, share) < wanted:
+        count += 1
+    return count
+
+
+def _text_nats(verified: int, tried: int) -> float:
+    """The e-value puts half on one of the text tokens verifying, half on none being the export's."""
+    if not tried:
+        return 0.0
+    return float(np.logaddexp(_TAG_NATS - math.log(tried), 0.0) if verified else 0.0) - math.log(2)
+
+
+def _form_nats(hits: int, tried: int, share: float) -> float:
+    """The mixture, over rates above the share, of the likelihood of so many hits against the share's."""
+    rates = [rate for rate in _RATES if rate > share]
+    if not tried or not rates:
+        return 0.0
+    nats = [hits * math.log(rate / share) + (tried - hits) * math.log((1 - rate) / (1 - share)) for rate in rates]
+    return float(np.logaddexp.reduce(nats)) - math.log(len(rates))
+
+
+def _texts(field: TokenField, tokens: pa.Array) -> tuple[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], pa.Array]:
+    """The distinct text tokens, and the other texts."""
+    import pyarrow as pa
+
+    given = normalise(tokens, ("trim",), name=field.name).drop_null().unique()
+    marked, blocks, starts = read_tokens(given)
+    rows = min(len(starts) - 1, TOKENS_MAX)
+    return (blocks[: starts[rows]], starts[: rows + 1]), given.filter(pa.array(~marked))
+
+
+def _parts(field: TokenField, texts: pa.Array) -> Sequence[Part]:
+    """The distinct tokens of the field's form, at most `TOKENS_MAX`."""
+    form = form_of(field.steps)
+    if form is None or not len(texts):
+        return []
+    distinct = normalise(texts, field.steps, name=field.name).drop_null().unique()
+    found, room = [], TOKENS_MAX
+    for part in form.parts(distinct, tokens=True):
+        numbers = part.numbers[:room]
+        room -= len(numbers)
+        if len(numbers):
+            found.append(Part(part.rows, part.size, numbers, part.write))
+    return found
+
+
+def _hits(domains: Sequence[DomainTokens], parts: Sequence[Part], known: Known) -> npt.NDArray[np.int64]:
+    """How many values behind the tokens are known, under the keys of each domain: one look-up for all."""
+    import pyarrow as pa
+
+    values = [part.write(domain.permute(part, backwards=True)) for domain in domains for part in parts]
+    said = np.asarray(known(pa.concat_arrays(values)), np.bool_)
+    if said.shape != (sum(len(some) for some in values),):
+        raise UsageError("what is known is said of each value: bool[n]")
+    hits: npt.NDArray[np.int64] = said.reshape(len(domains), -1).sum(axis=1)
+    return hits

@@ -1,0 +1,354 @@
+"""Tracing at the keymaster: values to persons by metered look-ups, persons to a verdict about exports.
+
+Rules it keeps:
+
+1. A look-up is spent and noted before its token goes out; index entries open under tokens that this trace was given;
+   only persons whom it found are weighed, or released.
+2. The digest of the finds is in the log before a coin is thrown for them; N counts every export ever issued.
+3. Nothing goes out about an export but that the evidence accuses it, or that it cannot be the only source.
+4. Canaries are no persons: they are in no count of persons, exclude no export, and their records are not released.
+
+What excludes an export is in `outside`, whose tokens are in a sample in `tokenorigin`, what finds prove in `evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap64
+
+from strongroom.errors import DeniedError, IntegrityError, UsageError
+from strongroom.evidence.code import Found, count_held, found
+from strongroom.evidence.verdict import Verdict, log_e, unopened, weigh
+from strongroom.keymaster.behind import Behind, PersonsBehind, check_nobody_erased, settled
+from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
+from strongroom.keymaster.exports.ledger import ExportLedger
+from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told
+from strongroom.keymaster.tracing.api import (
+    FIELDS_MAX,
+    HITS_AT_ONCE_MAX,
+    PERSONS_MAX,
+    TRACE,
+    VALUES_AT_ONCE_MAX,
+    Looked,
+    Origin,
+    SampleFound,
+    TraceHits,
+    Versions,
+    Weighed,
+)
+from strongroom.keymaster.tracing.outside import Outside
+from strongroom.keymaster.tracing.state import Codes, LedgerCodes, Register, Tracing
+from strongroom.keymaster.tracing.tokens import TraceTokens
+from strongroom.keymaster.warrant import BEYOND
+from strongroom.keys.rows import Rows
+from strongroom.purpose.budget import limits
+from strongroom.schema.model import OPEN, Table
+from strongroom.seal.tokens import ENTRY_BYTES, open_index_entries, tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from strongroom.keymaster.api import Bytes2D
+    from strongroom.keymaster.exports.api import ExportRecord
+
+Bool = npt.NDArray[np.bool_]
+FOREIGN_HITS = "room.hits-of-own-lookups"
+
+
+class EmbeddedTraces:
+    """See `keymaster.tracing.api.Traces`.
+
+    Args:
+        core: Keys and state.
+        readings: The open readings.
+        behind: Who stands behind rows.
+        register: Who is a canary.
+    """
+
+    def __init__(self, core: Core, readings: Readings, behind: Behind, register: Register) -> None:
+        ledger = ExportLedger(core)
+        self._core = core
+        self._readings = readings
+        self._behind = behind
+        self._register = register
+        self._codes: Codes = LedgerCodes(core, ledger)
+        self._ledger = ledger
+        self._outside = Outside(core, ledger)
+        self._tokens = TraceTokens(core, ledger)
+
+    def _of(self, reading_id: bytes) -> tuple[Reading, Tracing]:
+        reading = self._readings.get(reading_id)
+        if reading.warrant is not None or reading.holder.direct:
+            raise DeniedError("a sample is traced where the keymaster is open", rule=BEYOND)
+        with reading.lock:
+            found = reading.tracing = reading.tracing or Tracing()
+        return reading, found
+
+    # -- values to persons ----------------------------------------------------------------------
+    def look_up(self, reading_id: bytes, table: str, field_name: str, values: pa.Array, snapshot: int) -> Looked:
+        """See `Traces.look_up`."""
+        reading, trace = self._of(reading_id)
+        model = self._allowed(reading, table, field_name, len(values))
+        self._spend(reading, model, field_name, len(values))
+        return self._looked(trace, model, field_name, values, snapshot)
+
+    def _allowed(self, reading: Reading, table: str, field_name: str, size: int) -> Table:
+        if not 0 < size <= VALUES_AT_ONCE_MAX:
+            raise UsageError(f"look up 1 to {VALUES_AT_ONCE_MAX:,} values at once")
+        return self._readings.decide(reading, (TRACE,), table, (), (field_name,))
+
+    def _looked(self, trace: Tracing, model: Table, name: str, values: pa.Array, snapshot: int) -> Looked:
+        core = self._core
+        if name == model.subject:
+            made = tokens(core.subject.inner, core.subject.outer, values)
+            there = core.keys.lookup(made).found
+            trace.persons.add(made[there])
+            return Looked(made, there)
+        if not model.field(name).find:
+            raise UsageError(f"field {name} of table {model.name} has no index")
+        keys = core.standing.value_keys(model.field(name).id, snapshot)
+        made = tokens(keys.inner, keys.outer, values)
+        trace.given(model.name, name).add(made)
+        return Looked(made, np.ones(len(made), np.bool_))
+
+    def _spend(self, reading: Reading, model: Table, name: str, count: int, **extras: int | str) -> None:
+        """Spend and note look-ups."""
+        core = self._core
+        said = {**reading.said(), "table": model.name, "fields": (name,)}
+
+        def work(rows: Rows) -> Answer:
+            decider, purpose = core.standing.decider, reading.purpose.name
+            decision = core.standing.require(
+                decider.decide_read(reading.actor, purpose, TRACE, model.name, (), (name,))
+            )
+            agreed(rows, core, reading, frozenset({model.field(name).klass}))
+            plan = core.ledger.plan_count(rows, reading.lookup_limits(core), count, core.journal.now(rows))
+            more = {"values": count, **extras}
+            entry = core.journal.entry(
+                rows, TRACE, reading.actor, **said, remaining=plan.remaining, rule=decision.rule, extras=more
+            )
+            core.ledger.apply(rows, plan)
+            return {"leaf": core.journal.note(rows, entry)}
+
+        core.act(TRACE, reading.actor, work, **said)
+
+    def open_hits(
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+    ) -> TraceHits:
+        """See `Traces.open_hits`."""
+        _reading, trace = self._of(reading_id)
+        _check_rows(value_tokens, 16, HITS_AT_ONCE_MAX)
+        _check_rows(entries, ENTRY_BYTES, len(value_tokens))
+        if len(entries) != len(value_tokens):
+            raise UsageError("each entry stands under a token")
+        core = self._core
+        model = core.standing.schema.table(table)
+        if not trace.given(table, field_name).all_of(value_tokens):
+            raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
+        ident = model.field(field_name).id
+        siv = core.standing.field(ident).siv
+        subjects, sequences, _ordinals, bad = open_index_entries(siv, ident, value_tokens, entries)
+        if bad.any():
+            raise IntegrityError(
+                f"an index entry of table {table}, field {field_name}, does not open",
+                hint="the index was changed or swapped: run `strongroom check`",
+            )
+        rows = np.arange(len(subjects), dtype=np.int64)
+        state = core.state.read()
+        if len(subjects) and (model.retention is not None or any_buried(state)):
+            rows = np.flatnonzero(sequences > buried_of(state, model, subjects, core.clock()).of(subjects))
+        living = np.ascontiguousarray(subjects[rows])
+        trace.persons.add(living)
+        return TraceHits(living, rows)
+
+    # -- tokens ---------------------------------------------------------------------------------
+    def name_tokens(self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array) -> tuple[Origin, ...]:
+        """See `Traces.name_tokens`."""
+        reading, trace = self._of(reading_id)
+        model = self._allowed(reading, table, field_name, len(tokens))
+        self._spend(reading, model, field_name, len(tokens), about="tokens")
+        named = self._tokens.named(model, field_name, tokens)
+        trace.named |= {one.export.id for one in named}
+        return named
+
+    def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
+        """See `Traces.behind_tokens`."""
+        reading, trace = self._of(reading_id)
+        model = self._allowed(reading, table, field_name, len(tokens))
+        if export_id not in trace.named:
+            raise DeniedError("tokens of this sample did not name that export", rule="room.export-not-named")
+        self._spend(reading, model, field_name, len(tokens), about="tokens", export=export_id)
+        values, there = self._tokens.behind(model, field_name, export_id, tokens)
+        made = np.zeros((len(tokens), 16), np.uint8)
+        if there.any():
+            looked = self._looked(trace, model, field_name, values, self._core.head().number)
+            rows = np.flatnonzero(there)
+            made[rows], there[rows] = looked.tokens, looked.there
+        return Looked(made, there)
+
+    # -- persons to a verdict -------------------------------------------------------------------
+    def weigh(self, reading_id: bytes, sample: SampleFound) -> Weighed:
+        """See `Traces.weigh`."""
+        reading, trace = self._of(reading_id)
+        _check(sample)
+        core = self._core
+        core.standing.refresh()
+        if not trace.persons.all_of(sample.persons):
+            raise DeniedError("this trace did not find that person", rule="room.persons-of-own-lookups")
+        which = self._register.which(sample.persons)
+        finds = found(which.pool[which.found], which.number[which.found])
+        leaf = self._note(reading, sample, finds)
+        # From here on coins are thrown: what was found stands in the log.
+        verdict, others = self._verdict(finds)
+        records = tuple(self._record(one.export) for one in (verdict.accused if verdict else ()))
+        real = ~which.found
+        issued = self._ledger.ids()
+        blamed = {bytes.fromhex(one.id) for one in records} | {bytes.fromhex(name) for name in trace.named}
+        excluded, why = self._outside.of(sample, real, [one for one in issued if one not in blamed])
+        own = sample.fields[real]
+        counts = tuple(int((own >> np.uint64(bit) & np.uint64(1)).sum()) for bit in range(len(sample.names)))
+        everybody = None if not blamed else len(BitMap64.union(*(self._ledger.persons_of(one) for one in blamed)))
+        return Weighed(
+            leaf, finds.digest, verdict, others, records, excluded, why, int(real.sum()),
+            int((real & sample.sure).sum()), counts, everybody,
+        )  # fmt: skip
+
+    def _note(self, reading: Reading, sample: SampleFound, finds: Found) -> int:
+        """Note the finds, so that nobody leaves some out once coins were seen."""
+        core = self._core
+        table = sample.names[0][0] if sample.names else next(iter(reading.purpose.tables))
+        said = {**reading.said(), "table": table}
+
+        def work(rows: Rows) -> Answer:
+            decider, purpose = core.standing.decider, reading.purpose.name
+            decision = core.standing.require(decider.decide_read(reading.actor, purpose, TRACE, table, ()))
+            agreed(rows, core, reading, frozenset())
+            extras: dict[str, int | str] = {
+                "sample": sample.digest.hex(), "persons": len(sample.persons), "finds": finds.digest.hex(),
+            }  # fmt: skip
+            entry = core.journal.entry(rows, TRACE, reading.actor, **said, rule=decision.rule, extras=extras)
+            return {"leaf": core.journal.note(rows, entry)}
+
+        leaf: int = core.act(TRACE, reading.actor, work, **said)["leaf"]
+        return leaf
+
+    def _verdict(self, finds: Found) -> tuple[Verdict | None, npt.NDArray[np.float64]]:
+        """What the finds prove, and ln E of exports that they do not accuse, without names."""
+        ever_issued = len(self._ledger.ids())
+        if not ever_issued:
+            return None, np.empty(0)
+        opened, spent = frozenset(self._codes.opened()), list[bytes]()
+        rows = unopened(self._codes.rows(), opened, spent)
+        counts = count_held(rows, finds, lambda row: self._codes.through(row, finds))
+        verdict = weigh(counts, len(finds), ever_issued=ever_issued, spent=spent)
+        nats = np.sort(log_e(counts)) if counts.exports else np.empty(0)
+        return verdict, nats[nats < verdict.threshold]
+
+    def _record(self, export_id: bytes) -> ExportRecord:
+        return replace(self._ledger.record(export_id), where="")
+
+    # -- versions -------------------------------------------------------------------------------
+    def versions(
+        self, reading_id: bytes, table: str, fields: Sequence[str], tokens: Bytes2D, batches: Bytes2D
+    ) -> Versions:
+        """See `Traces.versions`."""
+        reading, trace = self._of(reading_id)
+        core = self._core
+        core.standing.refresh()
+        _check_rows(tokens, 16, RELEASE_ROWS_MAX)
+        _check_rows(batches, 16, RELEASE_ROWS_MAX)
+        if len(tokens) != len(batches) or not len(tokens) or not fields:
+            raise UsageError("there is a batch for every token, a row and a field at least")
+        if not trace.persons.all_of(tokens):
+            raise DeniedError("this trace did not find that person", rule="room.persons-of-own-lookups")
+        model = self._readings.decide(reading, (TRACE,), table, tuple(fields))
+        klasses = frozenset(model.field(name).klass for name in fields)
+        shown = klasses - {OPEN}
+        said = {**reading.said(), "table": table, "fields": tuple(fields)}
+        canary = self._register.which(tokens).found
+
+        def act(persons: PersonsBehind) -> Answer:
+            def work(rows: Rows) -> Answer:
+                return self._charge(rows, reading, model, fields, batches, persons, said)
+
+            return core.act(TRACE, reading.actor, work, **said)
+
+        persons, answer = settled(lambda: _without(self._behind.persons(tokens, batches, model), canary, tokens), act)
+        keys = keys_of(persons, shown, model, batches)
+        missing = np.flatnonzero(~persons.found)
+        born = core.keys.lookup(tokens).born
+        since = core.state.read().execute("SELECT min(minted) FROM batch WHERE state = 'committed'").fetchone()[0]
+        return Versions(keys, missing, born, self._minted(batches), since, answer["leaf"], len(persons.ordinals))
+
+    def _charge(
+        self, rows: Rows, reading: Reading, model: Table, fields: Sequence[str], batches: Bytes2D,
+        persons: PersonsBehind, said: dict[str, Any],
+    ) -> Answer:  # fmt: skip
+        core, purpose = self._core, reading.purpose.name
+        decision = core.standing.require(
+            core.standing.decider.decide_read(reading.actor, purpose, TRACE, model.name, tuple(fields))
+        )
+        hidden = [name for name in fields if decision.views[name].show != "plain"]
+        if hidden:
+            raise DeniedError(
+                f"purpose {purpose} does not show fields {', '.join(hidden)} of table {model.name} plain",
+                rule=f"purposes.{purpose}.tables.{model.name}",
+            )
+        self._behind.check_batches(rows, batches, model)
+        check_nobody_erased(rows, persons.removals)
+        klasses = tuple(sorted({model.field(name).klass for name in fields}))
+        own = (*reading.through.limits("persons"), *limits(core.standing.policy, reading.actor, purpose, "persons"))
+        rules = (*own, *agreed(rows, core, reading, frozenset(klasses) - {OPEN}))
+        plan = planned(core, rows, rules, persons.ordinals)
+        labels = core.journal.labels(rows, persons.tokens, core.standing.policy.purposes[purpose].delay_days)
+        entry = core.journal.entry(
+            rows, TRACE, reading.actor, **said, count=len(persons.ordinals), remaining=plan.remaining,
+            **told(core, reading, labels, klasses), rule=decision.rule, extras={"records": len(batches)},
+        )  # fmt: skip
+        core.ledger.apply(rows, plan)
+        leaf = core.journal.note(rows, entry)
+        if len(persons.tokens):
+            core.journal.keep_labels(rows, leaf, labels)
+        return {"leaf": leaf}
+
+    def _minted(self, batches: Bytes2D) -> npt.NDArray[np.float64]:
+        """When each row's batch was begun."""
+        names, place = np.unique(np.ascontiguousarray(batches).view("V16")[:, 0], return_inverse=True)
+        rows, when = self._core.state.read(), []
+        for name in names:
+            row = rows.execute("SELECT minted FROM batch WHERE id = ?", (name.tobytes(),)).fetchone()
+            when.append(float(row[0]))
+        return np.array(when, np.float64)[place.reshape(-1)]
+
+
+def _without(persons: PersonsBehind, gone: Bool, tokens: Bytes2D) -> PersonsBehind:
+    """The same without some rows."""
+    if not (persons.found & gone).any():
+        return persons
+    kept = persons.found & ~gone
+    rows = np.flatnonzero(kept)
+    distinct, first = np.unique(persons.row_ordinals[rows], return_index=True)
+    return replace(persons, found=kept, distinct=distinct, tokens=np.ascontiguousarray(tokens[rows[first]]))
+
+
+def _check_rows(rows: Bytes2D, width: int, most: int) -> None:
+    if rows.ndim != 2 or rows.shape[1] != width or rows.dtype != np.uint8 or len(rows) > most:
+        raise UsageError(f"rows are bytes, {width} to a row, and at most {most:,} at once")
+
+
+def _check(sample: SampleFound) -> None:
+    _check_rows(sample.persons, 16, PERSONS_MAX)
+    size = len(sample.persons)
+    if len(sample.sure) != size or len(sample.fields) != size:
+        raise UsageError("of each person stands what was found")
+    if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
+        raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
+    if len(np.unique(np.ascontiguousarray(sample.persons).view("V16"))) != size:
+        raise UsageError("each person of a sample is named once")
