@@ -141,6 +141,8 @@ def test_control_a_room_with_its_ciphers_off_gives_its_values_away(tmp_path, mon
     for name in ("chacha20_poly1305", "aes_gcm"):
         monkeypatch.setattr(_hazmat, f"{name}_seal", lambda key, nonce, plain, ad: bytes(plain) + bytes(16))
         monkeypatch.setattr(_hazmat, f"{name}_open", lambda key, nonce, sealed, ad: bytes(sealed[:-16]))
+    monkeypatch.setattr(_hazmat.AesGcm, "seal", lambda _self, nonce, plain, ad: bytes(plain) + bytes(16))
+    monkeypatch.setattr(_hazmat.AesGcm, "open", lambda _self, nonce, sealed, ad: bytes(sealed[:-16]))
     room = SmallRoom(tmp_path)
     room.create()
     fill(room, 40)
