@@ -313,7 +313,7 @@ class _Exporting:
 
         cells = CellColumns(self._keymaster, chosen.table, names)
         for kept, keys in ahead(self._released(granted, chosen, names)):
-            columns = cells.opened(kept.reader, kept.entries, kept.places, kept.shapes, keys)
+            columns = kept.opened(cells, keys)
             yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
 
     def _released(
