@@ -66,7 +66,7 @@ $(AWS):
 	@touch $@
 
 clean:  ## Remove .venv, caches and the demo's room
-	rm -rf .venv .venv-aws build dist demo-room demo-keys bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-aws build dist demo-room demo-keys demo-room-report.html bench/out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -15,7 +15,7 @@ from bench.measures import MEASURES, Setting, persons
 from bench.plots import draw
 
 OUT = ROOT / "bench" / "out"
-ALONE = {"cells", "tokens", "proofs", "incident", "leak", "detection"}
+ALONE = {"cells", "tokens", "proofs", "incident", "leak", "detection", "endtoend"}
 ONLY = f"these; all but {', '.join(sorted(ALONE))} need put"
 
 

@@ -17,6 +17,7 @@ from bench import postgres
 from bench.aggregates import measure_aggregates
 from bench.copies import measure_bulk, measure_copies
 from bench.detection import measure_detection
+from bench.endtoend import measure_endtoend
 from bench.erase import measure_erase
 from bench.exports import measure_exports
 from bench.frame import ROOT, Absent, Figures, Report, alternate, median, percentile, ratio, run, say, together
@@ -328,6 +329,7 @@ MEASURES: dict[str, Callable[[Setting, Report], None]] = {
     "incident": measure_incident,
     "person": measure_person,
     "leak": measure_leak,
+    "endtoend": measure_endtoend,
     "large": measure_large,
     "bulk": measure_bulk,
 }

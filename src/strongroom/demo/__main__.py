@@ -10,6 +10,7 @@ from pathlib import Path
 
 import strongroom
 from strongroom.demo.city import make_city
+from strongroom.demo.leak import show_leak
 from strongroom.demo.show import show
 from strongroom.seal.entropy import random_bytes
 
@@ -24,21 +25,22 @@ TABLES = {
 
 
 def main() -> int:
-    """Make ./demo-room and ./demo-keys anew and show what they do."""
+    """Make ./demo-room, ./demo-keys and ./demo-room-report.html anew and show what they do."""
     parser = argparse.ArgumentParser(prog="python -m strongroom.demo", description=__doc__)
     parser.add_argument("--room", default="demo-room", help="folder of the bucket")
     parser.add_argument("--keys", default="demo-keys", help="folder of the keymaster")
     parser.add_argument("--persons", type=int, default=20_000, help="size of the made-up city")
     options = parser.parse_args()
     room, keys = Path(options.room), Path(options.keys)
-    if not _ours(room, keys):
-        print(f"{room} or {keys} was not made by the demo: remove it or name another", file=sys.stderr)
+    report = room.with_name(f"{room.name}-report.html")
+    if not _ours(room, keys, report):
+        print(f"{room}, {keys} or {report} was not made by the demo: remove it or name another", file=sys.stderr)
         return 2
     for folder in (room, keys):
         shutil.rmtree(folder, ignore_errors=True)
     passphrase = random_bytes(18).hex()
     with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
-        make_city(Path(source), persons=options.persons)
+        city = make_city(Path(source), persons=options.persons)
         keymaster = strongroom.create_keymaster(
             str(keys),
             passphrase=passphrase,
@@ -51,16 +53,19 @@ def main() -> int:
             (keys / "passphrase").touch(mode=0o600)
             (keys / "passphrase").write_text(passphrase + "\n", encoding="utf-8")
             show(room, keymaster, Path(source), TABLES)
+            show_leak(room, keymaster, city.persons, Path(source), report)
     where = f"--room {room} --keys {keys} --passphrase-file {keys}/passphrase"
     print(f"\nLook closer:  {Path(sys.executable).parent / 'strongroom'} log --actor kit {where}")
     return 0
 
 
-def _ours(room: Path, keys: Path) -> bool:
-    """Whether both folders may be removed: they are absent or empty, or an earlier demo made the pair."""
+def _ours(room: Path, keys: Path, report: Path) -> bool:
+    """Whether all may be removed: they are absent or empty, or an earlier demo made them."""
     mark = keys / MARK
     if mark.is_file() and mark.read_text(encoding="utf-8") == str(room.resolve()):
         return True
+    if report.exists():
+        return False
     return not any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in (room, keys))
 
 
