@@ -68,6 +68,7 @@ class SampleFound:
         digest: SHA-256 over the files of the sample, 32 B.
         tested: Distinct rows in which something was looked for.
         chance: Bound of the rate at which a foreign row matches by one identifier, 1 where nothing is known.
+        alone: bool[n]: a row points to the person and to nobody else as much; None for all. Others exclude no export.
     """
 
     persons: Bytes2D = field(repr=False)
@@ -77,6 +78,7 @@ class SampleFound:
     digest: bytes = field(repr=False)
     tested: int
     chance: float
+    alone: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. A person counts who was found by two identifiers of one row, or by a token. Where no row has two, as many must be
-   missing from an export as chance makes with a probability of ε over all exports.
+   missing from an export as chance makes with a probability of ε over all exports. Who shares a value with others, and
+   has nothing else in a row, counts for nothing: the row may be another's.
 2. Left out are canaries, which no set of persons has, and whoever was erased and came back: their number is another
    one than in exports before.
 3. Of a small sample nothing is said: it could be made to ask in which exports somebody is.
@@ -49,6 +50,8 @@ class Outside:
             real: Which of its persons are no canaries, bool[n].
             exports: Ids of the exports to look at.
         """
+        if sample.alone is not None:
+            real = real & sample.alone
         two = bool((sample.sure & real).any())
         places = np.flatnonzero(real & sample.sure) if two else np.flatnonzero(real)
         places, ordinals = self._standing(sample, places)

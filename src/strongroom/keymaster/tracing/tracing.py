@@ -346,7 +346,8 @@ def _check_rows(rows: Bytes2D, width: int, most: int) -> None:
 def _check(sample: SampleFound) -> None:
     _check_rows(sample.persons, 16, PERSONS_MAX)
     size = len(sample.persons)
-    if len(sample.sure) != size or len(sample.fields) != size:
+    alone = size if sample.alone is None else len(sample.alone)
+    if not len(sample.sure) == len(sample.fields) == alone == size:
         raise UsageError("of each person stands what was found")
     if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
         raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")

@@ -94,7 +94,8 @@ class Matcher:
         tally.crowded += crowded
         row, place = _spread(codes, len(distinct), who)
         number = np.full(len(row), 64 if bit is None else bit, np.uint8)
-        pairs = Pairs(rows[row], persons[place], columns[row], number, certain=bool(wanted.tokens_of))
+        own = model.records == "one"
+        pairs = Pairs(rows[row], persons[place], columns[row], number, certain=bool(wanted.tokens_of), own=own)
         tags = np.ascontiguousarray(tokens[:, :8]).view(np.uint64)[:, 0] if len(tokens) else np.empty(0, np.uint64)
         return pairs, tags[codes]
 

@@ -143,8 +143,9 @@ class _Tracing:
         persons = np.ascontiguousarray(self._persons.tokens[order])
         names = list(self._names.known)
         found = SampleFound(
-            persons, self._persons.sure[order], self._persons.fields[order], names, digest, repeated[1], chance
-        )
+            persons, self._persons.sure[order], self._persons.fields[order], names, digest, repeated[1], chance,
+            self._persons.alone[order],
+        )  # fmt: skip
         weighed = self._traces.weigh(self._reading, found)
         dated, why = self._dated()
         first = self._persons.first[order]

@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. A column counts as one identifier of a row, however many fields it may be; in plain text, one kind of value does.
-2. A row's person is the one whom most of its identifiers point to.
+2. A row's person is the one whom most of its identifiers point to; of several, whose own value it is in a table with
+   one record a person (a parcel has its recipient's number). A row that points to several alike shows nobody alone.
 3. Rows with the same identifiers are told by one number, so that they can be counted once.
 """
 
@@ -66,13 +67,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Persons found in rows: row i64[k], token u8[k,16], column u8[k], bit of the field (64 for none) u8[k]."""
+    """Persons found in rows: row i64[k], token u8[k,16], column u8[k], bit of the field (64 for none) u8[k].
+
+    `certain` are those behind tokens, `own` those of a table with one record a person.
+    """
 
     rows: I64
     tokens: U8 = field(repr=False)
     columns: npt.NDArray[np.uint8]
     bits: npt.NDArray[np.uint8]
     certain: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,21 @@ class Persons:
         sure: bool[n], two identifiers of a row or a token.
         first: i64[n], the first row that has the person: with certainty, where one has.
         fields: u64[n], which fields the rows have of the person.
+        alone: bool[n], a row points to the person and to nobody else as much.
     """
 
     tokens: U8 = field(repr=False)
     sure: Bool
     first: I64
     fields: U64
+    alone: Bool
 
     @staticmethod
     def none() -> Persons:
         """Nobody."""
         nobody = np.empty((0, 16), np.uint8)
-        return Persons(nobody, np.zeros(0, np.bool_), np.empty(0, np.int64), np.empty(0, np.uint64))
+        none = np.zeros(0, np.bool_)
+        return Persons(nobody, none, np.empty(0, np.int64), np.empty(0, np.uint64), none)
 
     def joined(self, other: Persons) -> Persons:
         """Those of earlier rows and of later ones."""
@@ -103,15 +111,16 @@ class Persons:
             return other if not len(self.tokens) else self
         tokens = np.concatenate([self.tokens, other.tokens])
         sure, first = np.concatenate([self.sure, other.sure]), np.concatenate([self.first, other.first])
-        fields = np.concatenate([self.fields, other.fields])
+        fields, alone = np.concatenate([self.fields, other.fields]), np.concatenate([self.alone, other.alone])
         order, starts = grouped(tokens)
-        sure, first, fields = sure[order], first[order], fields[order]
-        some_sure = np.logical_or.reduceat(sure, starts)
-        least = np.repeat(some_sure, np.diff(np.append(starts, len(order)))) & ~sure
+        sure, first, fields, alone = sure[order], first[order], fields[order], alone[order]
+        level = sure.astype(np.int8) + alone  # who is sure is alone
+        best = np.maximum.reduceat(level, starts)
+        least = level < np.repeat(best, np.diff(np.append(starts, len(order))))
         return Persons(
-            np.ascontiguousarray(tokens[order][starts]), some_sure,
+            np.ascontiguousarray(tokens[order][starts]), best == 2,
             np.minimum.reduceat(np.where(least, np.iinfo(np.int64).max, first), starts),
-            np.bitwise_or.reduceat(fields, starts),
+            np.bitwise_or.reduceat(fields, starts), best > 0,
         )  # fmt: skip
 
 
@@ -233,13 +242,15 @@ class Window:
         row, token, column, bit = (
             np.concatenate([getattr(one, part) for one in pairs]) for part in ("rows", "tokens", "columns", "bits")
         )
-        certain = np.concatenate([np.full(len(one.rows), one.certain) for one in pairs])
+        certain, own = (
+            np.concatenate([np.full(len(one.rows), getattr(one, word)) for one in pairs]) for word in ("certain", "own")
+        )
         row = np.searchsorted(rows, row)
         order, starts = grouped(token)
         tokens = np.ascontiguousarray(token[order][starts])
         who = np.empty(len(order), np.int64)
         who[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-        best = _best(row, who, column, certain, self._known)
+        best = _best(row, who, column, certain, own, self._known)
         matched[best.row], agreed[best.row], person[best.row] = best.columns, best.known, best.who
         fields = np.zeros(len(tokens), np.uint64)
         mine = person[row] == who
@@ -269,21 +280,22 @@ class Window:
 
 @dataclass(frozen=True)
 class _Best:
-    """Of rows with a match: row, the person most identifiers point to, how many, of known chance, and if it is sure."""
+    """Of rows with a match: row, the person most identifiers point to, how many, of known chance, if sure, if alone."""
 
     row: I64
     who: I64
     columns: npt.NDArray[np.int16]
     known: npt.NDArray[np.int16]
     sure: Bool
+    alone: Bool
 
 
-def _best(row: I64, who: I64, column: npt.NDArray[np.uint8], certain: Bool, known: Bool) -> _Best:
-    """For each row the person with most columns; of several the one whose token is least."""
+def _best(row: I64, who: I64, column: npt.NDArray[np.uint8], certain: Bool, own: Bool, known: Bool) -> _Best:
+    """For each row the person with most columns; of several the one who has the value, then whose token is least."""
     span = np.int64(who.max()) + 1
     pair = row * span + who
     order = np.lexsort((column, pair))
-    pair, column, certain = pair[order], column[order], certain[order]
+    pair, column, certain, own = pair[order], column[order], certain[order], own[order]
     fresh = np.ones(len(pair), np.bool_)
     fresh[1:] = pair[1:] != pair[:-1]
     other = fresh.copy()
@@ -292,26 +304,31 @@ def _best(row: I64, who: I64, column: npt.NDArray[np.uint8], certain: Bool, know
     columns = np.add.reduceat(other.astype(np.int16), starts)
     weighed = np.add.reduceat((other & known[column]).astype(np.int16), starts)
     told = np.logical_or.reduceat(certain, starts)
-    own = pair[starts]
-    of_row, whose = own // span, own % span
-    order = np.lexsort((whose, -(columns.astype(np.int64) + told * 1_000), of_row))
+    rank = 2 * (columns.astype(np.int64) + told * 1_000) + np.logical_or.reduceat(own, starts)
+    of_row, whose = pair[starts] // span, pair[starts] % span
+    order = np.lexsort((whose, -rank, of_row))
     first = np.ones(len(order), np.bool_)
     first[1:] = of_row[order][1:] != of_row[order][:-1]
-    kept = order[first]
-    return _Best(of_row[kept], whose[kept], columns[kept], weighed[kept], (columns[kept] >= 2) | told[kept])
+    tied = np.zeros(len(order), np.bool_)
+    tied[:-1] = ~first[1:] & (rank[order][1:] == rank[order][:-1])
+    kept, alone = order[first], ~tied[first]
+    sure = alone & ((columns[kept] >= 2) | told[kept])
+    return _Best(of_row[kept], whose[kept], columns[kept], weighed[kept], sure, alone)
 
 
 def _persons(tokens: U8, fields: U64, rows: I64, best: _Best) -> tuple[Persons, I64]:
     """The persons whom rows point to, without those whom no row points to most; and the new place of each, i64[n]."""
     size = len(tokens)
-    sure = np.zeros(size, np.bool_)
-    sure[best.who[best.sure]] = True
+    level = best.sure.astype(np.int8) + best.alone
+    most = np.zeros(size, np.int8)
+    np.maximum.at(most, best.who, level)
     last = np.iinfo(np.int64).max
     first = np.full(size, last, np.int64)
-    counted = best.sure | ~sure[best.who]
+    counted = level == most[best.who]
     np.minimum.at(first, best.who[counted], rows[best.row[counted]])
     kept = first < last
-    found = Persons(np.ascontiguousarray(tokens[kept]), sure[kept], first[kept], fields[kept])
+    most = most[kept]
+    found = Persons(np.ascontiguousarray(tokens[kept]), most == 2, first[kept], fields[kept], most > 0)
     return found, np.cumsum(kept) - 1
 
 
