@@ -50,11 +50,6 @@ class Case:
     part: float = 1.0
     beyond: bool = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether all rows of the room are of one copy: then that copy may not be excluded."""
-        return self.colluders == 1
-
     def sources(self, turn: int) -> list[int]:
         """The numbers of the exports whose copies are published."""
         own = [number for number in range(KEPT) if kind_of(number) == self.kind]
