@@ -6,7 +6,7 @@ import tracing_room
 from small_room import person
 from tracing_room import opened, trace, write
 
-from strongroom.keymaster import outside
+from strongroom.keymaster.tracing import outside
 from strongroom.trace.tracing import window
 from strongroom.trace.tracing.facts import facts_of
 
