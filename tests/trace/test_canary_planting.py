@@ -20,7 +20,15 @@ from small_room import PASSPHRASE, SmallRoom
 
 import strongroom
 from strongroom.audit.disclosure import disclosed_digest
-from strongroom.errors import ConflictError, DeniedError, IntegrityError, StrongroomError, UnavailableError, UsageError
+from strongroom.errors import (
+    BudgetError,
+    ConflictError,
+    DeniedError,
+    IntegrityError,
+    StrongroomError,
+    UnavailableError,
+    UsageError,
+)
 from strongroom.evidence.code import HALF, QUARTER, RARE, sizes
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.canaries.asking import CanaryAsking
@@ -415,3 +423,15 @@ def test_through_a_served_keymaster(city):
                 keys.canaries.pools("ana")
         with served.connect(served.credential("max")) as keys:
             assert [p.planted for p in keys.canaries.pools("max")] == [True, True]
+
+
+def test_an_agreement_to_the_sample_alone_is_told_to_how_many_it_must_be(city):
+    """The canaries count into the agreement, too; nobody is registered without."""
+    with city.keymaster() as keys:
+        ident = agreed(keys, "ana", "planting", 1_000)
+        with pytest.raises(BudgetError) as caught:
+            plant(city, keys, approval=ident, learn_from=1_000)
+        assert not keys._canaries.any()
+        wanted = int(caught.value.hint.split()[2].replace(",", ""))
+        report = plant(city, keys, approval=agreed(keys, "ana", "planting", wanted), learn_from=1_000)
+        assert wanted >= report.learnt_from + report.persons > wanted - 50

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.catalog.freshness import leave_act
-from strongroom.errors import ConflictError, StrongroomError, UsageError
+from strongroom.errors import BudgetError, ConflictError, StrongroomError, UsageError
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.colliding import RoomValues
 from strongroom.trace.canary.making import HITS_PER_PARTITION, learn
@@ -169,8 +169,14 @@ class _Planting:
         self._tell("making", 0, persons)
         canaries = model.make(persons, self._entropy(32), ask)
         pools, canaries = numbered(self._tables, canaries, counts, self._entropy)
-        numbers = keymaster.canaries.register(self._reading, [pool.new for pool in pools])
-        self._tell("registered", 0, sum(pool.persons for pool in pools))
+        persons = sum(pool.persons for pool in pools)
+        try:
+            numbers = keymaster.canaries.register(self._reading, [pool.new for pool in pools])
+        except BudgetError as error:
+            most = sample.persons + persons
+            error.hint = f"ask for {most:,} persons: {sample.persons:,} to learn from, and {persons:,} who are planted"
+            raise
+        self._tell("registered", 0, persons)
         try:
             records = self._put(canaries)
             leaf = keymaster.canaries.planted(self._reading, numbers, canaries.dense)
