@@ -142,7 +142,7 @@ EXAMPLES = {
             ' --reason "incident 7" --approval 8f3a…'
         ),
         (
-            "strongroom trace sample.csv --report report.html --words words.toml --actor ines --purpose incident"
+            "strongroom trace sample.csv --report report.html --drafts drafts --words words.toml --actor ines --purpose incident"
             ' --reason "incident 7" --approval 8f3a…'
         ),
         (
