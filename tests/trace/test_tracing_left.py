@@ -31,7 +31,7 @@ def counted(keys):
 
 
 def refused(keys):
-    return [one for one in keys.log_entries("kit") if one["act"] == "trace" and one["outcome"] != "allowed"]
+    return [one for one in keys.log_entries("kit") if one["act"] == "trace" and one["decision"] != "allowed"]
 
 
 def test_as_many_are_compared_as_are_left_and_it_says_so(room, tmp_path):
