@@ -142,8 +142,8 @@ EXAMPLES = {
             ' --reason "incident 7" --approval 8f3a…'
         ),
         (
-            "strongroom trace sample.csv --report report.html --words words.toml --actor ines --purpose incident"
-            ' --reason "incident 7" --approval 8f3a…'
+            "strongroom trace sample.csv --report report.html --drafts drafts --words words.toml --actor ines"
+            ' --purpose incident --reason "incident 7" --approval 8f3a…'
         ),
         (
             "strongroom trace sample.csv --notify-list list.csv --notify-table persons --notify-purpose told"

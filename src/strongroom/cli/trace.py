@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,11 @@ from strongroom.cli.common import (
     where,
 )
 from strongroom.cli.progress import progress_bar
-from strongroom.errors import ConflictError, UsageError
+from strongroom.errors import ConflictError, DeniedError, StrongroomError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.room import Room
+    from strongroom.trace.report.sampled import Notification
     from strongroom.trace.report.words import Words
     from strongroom.trace.tracing.traced import Traced
 
@@ -34,9 +36,13 @@ _Sample = Annotated[list[Path], typer.Argument(help="Files of the sample, in any
 _Report = Annotated[
     Path | None, typer.Option("--report", help="Write the report for the regulator here (HTML).", metavar="FILE")
 ]
+_Drafts = Annotated[
+    Path | None,
+    typer.Option("--drafts", help="Write drafts of notices (GDPR 33, 34; PIPL 57) into this.", metavar="FOLDER"),
+]
 _Words = Annotated[
     Path | None,
-    typer.Option("--words", help="What only you know, for the report (TOML): controller, contacts.", metavar="FILE"),
+    typer.Option("--words", help="What only you know, for the pages (TOML): controller, contacts.", metavar="FILE"),
 ]
 _Persons = Annotated[
     int | None,
@@ -67,6 +73,7 @@ def trace(
     reason: ReasonOption,
     approval: ApprovalOption = None,
     report: _Report = None,
+    drafts: _Drafts = None,
     words: _Words = None,
     persons: _Persons = None,
     space: _Space = None,
@@ -84,9 +91,11 @@ def trace(
     listing = (notify_list, notify_table, notify_purpose, recipient)
     if any(listing) and not all(listing):
         raise UsageError("a notification list needs --notify-list, --notify-table, --notify-purpose and --recipient")
-    if report is not None and report.exists():
-        raise ConflictError(f"{report} exists already", hint="name another file")
-    said = _said(words)
+    if notify_list and "://" not in notify_list and Path(notify_list).is_file():
+        raise ConflictError(f"{notify_list} exists already", hint="name another file for the list")
+    if persons is not None and persons < 0:
+        raise UsageError("--persons is a number of persons, or 0 for none")
+    pages = _Pages(_said(words), report, drafts)
     place = where(room, keys, passphrase_file)
     with open_room(place, actor) as opened:
         with progress_bar(sys.stderr) as bar:
@@ -94,23 +103,47 @@ def trace(
                 list(sample), purpose=purpose, reason=reason, approval=approval, persons=persons,
                 spaces=_spaces(space or []), progress=bar,
             )  # fmt: skip
-        _tell(found, place.room, report, said, as_json=as_json)
+        listed = _Listed()
         if notify_list and notify_table and notify_purpose and recipient:
-            _list(opened, found, notify_list, (notify_table, notify_purpose, recipient), reason, notify_approval)
+            listed = _list(
+                opened, found, notify_list, (notify_table, notify_purpose, recipient), reason, notify_approval
+            )
+    _tell(found, place.room, listed.fact, as_json=as_json)
+    pages.write(found, place.room, listed.fact)
+    if listed.refused is not None:  # what was found is told before
+        raise listed.refused
 
 
-def _tell(found: Traced, room: str, report: Path | None, words: Words, *, as_json: bool) -> None:
-    """Print the answer, and write the report."""
-    from strongroom.trace.report import regulator
+class _Pages:
+    """The report and the drafts that are wanted; where they go is checked before anything is spent."""
+
+    def __init__(self, words: Words, report: Path | None, drafts: Path | None) -> None:
+        from strongroom.trace.report import files
+
+        self._words, self._report, self._drafts = words, report, drafts
+        files.check_free(words, report, drafts)
+
+    def write(self, found: Traced, room: str, listed: Notification | None) -> None:
+        """Write them, and say where."""
+        from strongroom.trace.report import files
+        from strongroom.trace.tracing.facts import facts_of
+
+        if self._report is None and self._drafts is None:
+            return
+        done = files.write(facts_of(found, room, listed), self._words, self._report, self._drafts)
+        if self._report is not None:
+            say(f"report: {self._report}")
+        if self._drafts is not None:
+            say(f"drafts: {counted(len(done) - (self._report is not None), 'file')} in {self._drafts}; nothing is sent")
+
+
+def _tell(found: Traced, room: str, listed: Notification | None, *, as_json: bool) -> None:
+    """Print the answer."""
     from strongroom.trace.report.facts import to_json
     from strongroom.trace.tracing.facts import facts_of
     from strongroom.trace.tracing.told import lines
 
-    facts = facts_of(found, room)
-    if report is not None:
-        with report.open("x", encoding="utf-8") as file:
-            file.write(regulator.render(facts, words))
-        say(f"report: {report}")
+    facts = facts_of(found, room, listed)
     if as_json:
         sys.stdout.write(to_json(facts).decode())
         return
@@ -123,13 +156,30 @@ def _tell(found: Traced, room: str, report: Path | None, words: Words, *, as_jso
     )
 
 
-def _list(room: Room, found: Traced, to: str, what: tuple[str, str, str], reason: str, approval: str | None) -> None:
+@dataclass(frozen=True)
+class _Listed:
+    """What became of the list of whom to notify: made, waiting, or refused, which is told last."""
+
+    fact: Notification | None = None
+    refused: BaseException | None = None
+
+
+def _list(room: Room, found: Traced, to: str, what: tuple[str, str, str], reason: str, approval: str | None) -> _Listed:
     """The notification list: an export like any other."""
+    from strongroom.keymaster.approvals import NOT_YET
+    from strongroom.trace.tracing.facts import list_made, list_waits
+
     table, purpose, recipient = what
-    made = room.notification_list(
-        found, table, to=to, recipient=recipient, purpose=purpose, reason=reason, approval=approval
-    )
+    try:
+        made = room.notification_list(
+            found, table, to=to, recipient=recipient, purpose=purpose, reason=reason, approval=approval
+        )
+    except (StrongroomError, KeyboardInterrupt) as error:
+        waits = isinstance(error, DeniedError) and error.rule == NOT_YET
+        return _Listed(list_waits(approval) if waits and approval else None, error)
     say(f"notification list: {counted(made.persons, 'person')}, export {made.export_id}")
+    record = next((one for one in room.exports() if one.id == made.export_id), None)
+    return _Listed(list_made(made, record, approval))
 
 
 def _spaces(given: list[str]) -> dict[str, float]:

@@ -33,6 +33,8 @@ ACT_OF: Mapping[str, str] = {
 """The act that asking and deciding each kind takes; a read goes by its purpose."""
 
 WAITING, APPROVED, REFUSED = "waiting", "approved", "refused"
+NOT_YET = "approval.waiting"
+"""The rule that refuses what waits for another person's agreement."""
 _COLUMNS = "id, kind, said, month, reason, actor, asked, expires, state, decided_by, decided"
 
 Doer = Callable[[Rows, "Asked", str], dict[str, Any]]
@@ -75,9 +77,7 @@ class Approvals:
         self._doers[kind] = doer
 
     # -- asking ---------------------------------------------------------------------------------
-    def ask(
-        self, actor: str, kind: str, said: Mapping[str, Any], reason: str, check: Callable[[Rows], None]
-    ) -> Asked:
+    def ask(self, actor: str, kind: str, said: Mapping[str, Any], reason: str, check: Callable[[Rows], None]) -> Asked:
         """Ask for something.
 
         Args:
@@ -228,11 +228,12 @@ class Approvals:
             DeniedError: There is none of this id for the actor and the purpose, or not any more.
         """
         asked = self._find(rows, ident)
-        if (
-            asked is None
-            or (asked.kind, asked.actor, asked.said.get("purpose")) != (READ, actor, purpose)
-            or asked.state != APPROVED
-        ):
+        if asked is None or (asked.kind, asked.actor, asked.said.get("purpose")) != (READ, actor, purpose):
+            raise DeniedError("no approval of this id for this actor and purpose", rule="approval.of-another")
+        if asked.state == WAITING and asked.expires > self._core.journal.now(rows):
+            hint = "somebody who may agrees with `strongroom approve`"
+            raise DeniedError("nobody has agreed to this yet", rule=NOT_YET, hint=hint)
+        if asked.state not in (APPROVED, WAITING):
             raise DeniedError("no approval of this id for this actor and purpose", rule="approval.of-another")
         if asked.expires <= self._core.journal.now(rows):
             raise DeniedError("the approval has ended", rule="approval.ended", hint="ask for another")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from strongroom.trace.canary.planting import Progress as Planted
     from strongroom.trace.canary.policy import CanaryPolicy
     from strongroom.trace.exporting.export import ExportReport, Progress
+    from strongroom.trace.report.sampled import Notification
+    from strongroom.trace.report.words import Words
     from strongroom.trace.tracing.traced import Traced
 
 
@@ -262,7 +265,8 @@ class TraceVerbs:
             purpose: A purpose with the verb trace; there is no default.
             reason: Case or ticket; kept sealed, apart from the log.
             approval: Id of what another person agreed to.
-            persons: How many persons' versions are compared at most; 0 for none.
+            persons: How many persons' versions are compared at most, and no more than are left of budgets and of what
+                was agreed to; 0 for none.
             spaces: By "table.field", how many different values of a field there are, in the room or not: the chance of
                 a foreign match comes from it. Mobile numbers and resident numbers have numbers of their own.
             progress: Called with rows so far, 0, and None.
@@ -278,6 +282,43 @@ class TraceVerbs:
         limit = PERSONS if persons is None else persons
         request = TraceRequest(what, purpose, reason, approval, limit, spaces or {})
         return trace(self._session, request, progress)
+
+    def trace_pages(
+        self,
+        traced: Traced,
+        *,
+        report: str | Path | None = None,
+        drafts: str | Path | None = None,
+        words: Words | str | Path | None = None,
+        listed: Notification | None = None,
+        name: str = "",
+    ) -> list[Path]:
+        """Write the report of a trace, and drafts of notices, into files for their owner alone: all, or none.
+
+        Args:
+            traced: What `trace` found.
+            report: The report for the regulator, an HTML file.
+            drafts: A folder for drafts under GDPR Articles 33 and 34 and PIPL Article 57; it is made where it is not.
+            words: What only the operator knows, or the TOML file that says it.
+            listed: The list of whom to notify (`tracing.facts.list_made`, `list_waits`).
+            name: What the operator calls the room; its id without.
+
+        Returns:
+            The files.
+
+        Raises:
+            ConflictError: A file of that name is there.
+            UsageError: The folder that it goes into is not there, or may not be written to.
+            InputError: The words cannot be read.
+            UnavailableError: The disk is full.
+        """
+        from strongroom.trace.report import files
+        from strongroom.trace.report.words import Words, read
+        from strongroom.trace.tracing.facts import facts_of
+
+        said = Words() if words is None else words if isinstance(words, Words) else read(words)
+        facts = facts_of(traced, name, listed)
+        return files.write(facts, said, _path(report), _path(drafts))
 
     def notification_list(
         self,
@@ -312,3 +353,7 @@ class TraceVerbs:
             (table,), to, recipient, purpose, reason, format=format, approval=approval, tokens=traced.certain
         )
         return export(self._session, request)
+
+
+def _path(named: str | Path | None) -> Path | None:
+    return None if named is None else Path(named)

@@ -144,12 +144,13 @@ class Versions:
 
     Args:
         keys: By class, u8[n,32]; zeros for a row that is missing.
-        missing: Rows of nobody who is there.
+        missing: Rows of nobody who is there, and of persons who are left out.
         born: u64[n], the batch sequence that each row's person was first put in.
         minted: f64[n], when each row's batch was begun, in seconds since 1970.
         since: When the room's first batch was begun.
         leaf: Number of the entry in the log.
         persons: How many persons were charged.
+        left_out: How many are left out, because budgets and the agreement hold no more.
     """
 
     keys: Mapping[str, Bytes2D] = field(repr=False)
@@ -159,6 +160,7 @@ class Versions:
     since: float
     leaf: int
     persons: int
+    left_out: int
 
 
 class Traces(Protocol):
@@ -201,9 +203,11 @@ class Traces(Protocol):
     ) -> Versions:
         """Keys of versions of records of persons that this trace found; canaries are missing.
 
+        Of more persons than budgets and the agreement hold, as many as these hold are charged and released.
+
         Raises:
             DeniedError: One of them was not found by this trace, or the purpose does not show a field.
-            BudgetError: Too many persons; nobody is released.
+            BudgetError: Not one more person is left; nobody is released.
         """
 
 

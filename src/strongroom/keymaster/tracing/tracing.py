@@ -29,7 +29,7 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told
+from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, told
 from strongroom.keymaster.tracing.api import (
     FIELDS_MAX,
     HITS_AT_ONCE_MAX,
@@ -43,6 +43,7 @@ from strongroom.keymaster.tracing.api import (
     Versions,
     Weighed,
 )
+from strongroom.keymaster.tracing.fitting import first_of, fitting
 from strongroom.keymaster.tracing.outside import Outside
 from strongroom.keymaster.tracing.state import Codes, LedgerCodes, Register, Tracing
 from strongroom.keymaster.tracing.tokens import TraceTokens
@@ -281,11 +282,14 @@ class EmbeddedTraces:
             return core.act(TRACE, reading.actor, work, **said)
 
         persons, answer = settled(lambda: _without(self._behind.persons(tokens, batches, model), canary, tokens), act)
+        asked, persons = len(persons.distinct), first_of(persons, answer["persons"])
         keys = keys_of(persons, shown, model, batches)
         missing = np.flatnonzero(~persons.found)
         born = core.keys.lookup(tokens).born
         since = core.state.read().execute("SELECT min(minted) FROM batch WHERE state = 'committed'").fetchone()[0]
-        return Versions(keys, missing, born, self._minted(batches), since, answer["leaf"], len(persons.ordinals))
+        left_out = asked - len(persons.distinct)
+        minted = self._minted(batches)
+        return Versions(keys, missing, born, minted, since, answer["leaf"], len(persons.distinct), left_out)
 
     def _charge(
         self, rows: Rows, reading: Reading, model: Table, fields: Sequence[str], batches: Bytes2D,
@@ -306,17 +310,17 @@ class EmbeddedTraces:
         klasses = tuple(sorted({model.field(name).klass for name in fields}))
         own = (*reading.through.limits("persons"), *limits(core.standing.policy, reading.actor, purpose, "persons"))
         rules = (*own, *agreed(rows, core, reading, frozenset(klasses) - {OPEN}))
-        plan = planned(core, rows, rules, persons.ordinals)
+        plan, persons = fitting(core, rows, rules, persons)
         labels = core.journal.labels(rows, persons.tokens, core.standing.policy.purposes[purpose].delay_days)
         entry = core.journal.entry(
             rows, TRACE, reading.actor, **said, count=len(persons.ordinals), remaining=plan.remaining,
-            **told(core, reading, labels, klasses), rule=decision.rule, extras={"records": len(batches)},
+            **told(core, reading, labels, klasses), rule=decision.rule, extras={"records": int(persons.found.sum())},
         )  # fmt: skip
         core.ledger.apply(rows, plan)
         leaf = core.journal.note(rows, entry)
         if len(persons.tokens):
             core.journal.keep_labels(rows, leaf, labels)
-        return {"leaf": leaf}
+        return {"leaf": leaf, "persons": len(persons.ordinals)}
 
     def _minted(self, batches: Bytes2D) -> npt.NDArray[np.float64]:
         """When each row's batch was begun."""

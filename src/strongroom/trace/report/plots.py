@@ -178,10 +178,11 @@ def times(dating: Dating) -> Node:
     text = (
         f"Possible were {shown.moment(period.start)} to {shown.moment(period.stop)}. "
         + (f"It was taken within {said}. " if said else "No time is claimed. ")
-        + f"{len(dating.snapshots):,} snapshots are in the period."
+        + (f"Of the room's snapshots {len(dating.snapshots):,} are drawn." if dating.snapshots else "")
     )
     caption = (
-        "When the data was taken. Lines: snapshots of the room. Shaded: likely times. Dark: where most rows agree."
+        "When the data was taken. Lines: of the room's newest snapshots those that it still has. "
+        "Shaded: likely times. Dark: where most rows agree."
     )
     return figure("times", "When the data was taken", text, height, shapes, caption)
 

@@ -15,6 +15,7 @@ from strongroom.trace.tracing.versions import SECOND
 if TYPE_CHECKING:
     from strongroom.keymaster.tracing.api import Excluded
     from strongroom.schema.model import Field, Table
+    from strongroom.trace.exporting.export import ExportReport
     from strongroom.trace.report.facts import TraceFacts
     from strongroom.trace.tracing.traced import NamedByTokens, Traced
 
@@ -22,12 +23,13 @@ Rank = Literal["open", "personal", "sensitive"]
 NOT_IN_IT = "the person is not in it"
 
 
-def facts_of(traced: Traced, room: str = "") -> TraceFacts:
+def facts_of(traced: Traced, room: str = "", listed: facts.Notification | None = None) -> TraceFacts:
     """The facts of a trace.
 
     Args:
         traced: What was found.
         room: What the operator calls the room; its id without.
+        listed: The list of whom to notify, as `list_made` or `list_waits` give it; None where none was asked for.
     """
     description, weighed = traced.description, traced.weighed
     name = ", ".join(PurePath(one.source).name for one in description.accounts[:3])
@@ -45,9 +47,20 @@ def facts_of(traced: Traced, room: str = "") -> TraceFacts:
         accused=_accused(traced),
         excluded=_excluded(traced),
         dating=_dating(traced),
-        affected=_affected(traced),
+        affected=_affected(traced, listed or facts.Notification()),
         limits=tuple(facts.Limit(what=what, why=why) for what, why in limits_of(traced)),
     )
+
+
+def list_made(report: ExportReport, record: ExportRecord | None, approval: str | None = None) -> facts.Notification:
+    """A list of whom to notify that was made, with when it was where the ledger's record of it is at hand."""
+    at, agreed = (None, approval or "") if record is None else (record.at, record.approval or "")
+    return facts.Notification(state="made", approval=agreed, entry=report.leaf, persons=report.persons, at=at)
+
+
+def list_waits(approval: str) -> facts.Notification:
+    """A list of whom to notify that waits for another person's agreement."""
+    return facts.Notification(state="waiting", approval=approval)
 
 
 def export_of(record: ExportRecord) -> facts.Export:
@@ -120,7 +133,7 @@ def _dating(traced: Traced) -> facts.Dating | None:
     dated = traced.dated
     if dated is None:
         return None
-    return filling.dated(dated.dating, period=dated.period, second=SECOND)
+    return filling.dated(dated.dating, period=dated.period, second=SECOND, snapshots=dated.snapshots)
 
 
 def rank(own: Field, table: Table, traced: Traced) -> Rank:
@@ -131,7 +144,7 @@ def rank(own: Field, table: Table, traced: Traced) -> Rank:
     return "open" if own.klass == OPEN else "personal"
 
 
-def _affected(traced: Traced) -> facts.Affected:
+def _affected(traced: Traced, listed: facts.Notification) -> facts.Affected:
     weighed = traced.weighed
     kinds, classes, tables = [], dict[str, tuple[int, Rank]](), dict[str, int]()
     for (table_name, name), persons in zip(traced.names, weighed.counts, strict=True):
@@ -156,6 +169,7 @@ def _affected(traced: Traced) -> facts.Affected:
         ),
         classes=tuple(facts.ClassCount(name=name, persons=n, rank=rated) for name, (n, rated) in classes.items()),
         kinds=tuple(kinds),
+        list=listed,
     )
 
 
@@ -192,6 +206,9 @@ def limits_of(traced: Traced) -> list[tuple[str, str]]:
         found.append(("which copy", "no export was ever issued"))
     if traced.weighed.why_none and traced.weighed.verdict is not None:
         found.append(("exports that cannot be the only source", traced.weighed.why_none))
+    if traced.dated is not None and traced.dated.left_out:
+        compared = f"{traced.dated.persons:,} were compared: a budget, or what was agreed to, held no more"
+        found.append((f"versions of {traced.dated.left_out:,} further persons", compared))
     if traced.undated:
         found.append(("of when the sample is", traced.undated))
     if any(one.unread for one in traced.description.accounts):

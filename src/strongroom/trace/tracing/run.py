@@ -65,6 +65,7 @@ def trace(session: Session, request: TraceRequest, progress: Progress | None = N
     """Trace a sample; see `Room.trace`."""
     keymaster = session.keymaster
     traces = traces_of(keymaster)
+    _check_spaces(request.spaces, keymaster.schema())
     grant = keymaster.begin_reading(
         actor=session.actor, purpose=request.purpose, reason=request.reason, approval=request.approval
     )
@@ -72,6 +73,15 @@ def trace(session: Session, request: TraceRequest, progress: Progress | None = N
         return _Tracing(session, traces, grant, request, progress).run()
     finally:
         keymaster.end_reading(grant.reading_id)
+
+
+def _check_spaces(spaces: Mapping[str, float], schema: Schema) -> None:
+    known = {f"{table.name}.{own.name}" for table in schema.tables.values() for own in table.fields}
+    for name, count in spaces.items():
+        if name not in known:
+            raise UsageError("a number of values is of a field that the schema does not have", hint="say TABLE.FIELD")
+        if not 1.0 <= count < float("inf"):
+            raise UsageError(f"there are 1 or more values of field {name}")
 
 
 def traces_of(keymaster: Keymaster) -> Traces:
@@ -276,6 +286,8 @@ class _Tracing:
         """Of when it is by the table that says most, and why nothing is said."""
         if self._request.persons < 1:
             return None, "it was not asked for"
+        if not len(self._persons.tokens):
+            return None, "nobody of the room was found in it"
         reads = Reads()
         reader = VersionReader(self._keymaster, self._traces, self._reading, self._finder, reads)
         best: Dated | None = None

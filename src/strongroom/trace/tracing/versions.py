@@ -168,6 +168,9 @@ class Dated:
         fields: Which fields.
         persons: How many persons were charged for it.
         leaf: Number of the entry in the log.
+        left_out: How many more were not, because budgets and the agreement held no more.
+        snapshots: Number and time (seconds since 1970) of the snapshots in the period: of the newest ones, those that
+            the room still has.
     """
 
     dating: Dating
@@ -176,6 +179,8 @@ class Dated:
     fields: tuple[str, ...]
     persons: int
     leaf: int
+    left_out: int
+    snapshots: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ class VersionReader:
         self._reading = reading_id
         self._finder = finder
         self._reads = reads
+        self._snapshots: dict[int, int] = {}
 
     def date(self, kept: Kept, table: Table, persons: int, now: float) -> Dated | None:
         """When the rows were those of the room, by versions of a table; None where there is nothing to compare."""
@@ -230,7 +236,9 @@ class VersionReader:
             return None
         found = times.intervals(match, period[0])
         dating = date_rows(found[0], found[1], period=period, rows=found[2])
-        return Dated(dating, period, table.name, tuple(used), got.persons, got.leaf)
+        there = {number: at for number, at in self._snapshots.items() if number and period[0] <= at <= period[1]}
+        snapshots = tuple((number, there[number] / SECOND) for number in sorted(there))
+        return Dated(dating, period, table.name, tuple(used), got.persons, got.leaf, got.left_out, snapshots)
 
     def _pieces(self, table: Table, tokens: U8) -> Iterator[_Piece]:
         ordered, order = Sorted.of(tokens)
@@ -246,6 +254,7 @@ class VersionReader:
         """Records runs of the newest snapshot, and of older ones as long as they are there, each once."""
         seen: set[bytes] = set()
         catalog: Catalog = self._finder.catalog
+        self._snapshots = {catalog.head.number: catalog.snapshot.created}
         for reader in self._finder.runs(table.id, KIND_RECORDS):
             seen.add(reader.entry.object_id)
             yield reader
@@ -254,6 +263,7 @@ class VersionReader:
                 return
             try:
                 catalog = catalog.parent()
+                self._snapshots[catalog.head.number] = catalog.snapshot.created
                 objects = catalog.objects(table.id, KIND_RECORDS)
             except (IntegrityError, NotFoundError):
                 return  # removed after its time
