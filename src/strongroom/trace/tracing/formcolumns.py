@@ -96,8 +96,8 @@ class FormColumns:
             left = values.filter(pa.array(foreign))
             if not column.tried:
                 self._try(column, looked, left, len(values.unique()))
+            column.taken += len(left)
             for ident in column.named:
-                column.taken += len(left)
                 window.add_tokens(rows[foreign], column.place, looked.table, looked.name, ident, left, certain=False)
 
     def _try(self, column: _Column, looked: Looked, left: pa.Array, distinct: int) -> None:
