@@ -12,7 +12,7 @@ import pytest
 from strongroom.demo.identity import mobile_numbers
 from strongroom.errors import UsageError
 from strongroom.keymaster.exports.tokenising import ExportTokens
-from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX, names_export, tokens_needed
+from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX, formed_tokens, names_export, tokens_needed
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField
 
@@ -148,3 +148,15 @@ def test_misuse_is_refused(mobiles, in_room):
         with pytest.raises(UsageError):
             call()
     assert all(one.log_e == 0 for one in names_export(MOBILE, pa.array([], pa.string()), EXPORTS))
+
+
+def test_only_tokens_that_can_prove_something_are_taken(mobiles):
+    """Distinct ones of the form, with the share of the shortest digits; none where the room has too many of that length."""
+    some, share = formed_tokens(MOBILE, pa.concat_arrays([mobiles[:3], mobiles[:2], pa.array(["no", None])]), PERSONS)
+    assert (some.to_pylist(), share) == (mobiles[:3].to_pylist(), SHARE)
+    assert len(formed_tokens(MOBILE, mobiles[:300], PERSONS)[0]) == TOKENS_MAX
+    some, share = formed_tokens(CARD, pa.array(["123456", "12345678", "1234567890"]), 2_000_000)
+    assert (some.to_pylist(), share) == (["12345678", "1234567890"], 0.02)
+    assert formed_tokens(CARD, pa.array(["123456"]), 2_000_000)[0].to_pylist() == []
+    assert formed_tokens(SUBJECT, pa.array(["P-1"]), 10) == (pa.array([], pa.string()), 0.0)
+    assert formed_tokens(MOBILE, pa.array([], pa.string()), 0)[1] == 0.0

@@ -256,7 +256,7 @@ def test_a_room_that_has_what_it_needs_gets_no_more(planted):
         ),
         ({"colluders": 2, "sample": 1_500.0}, UsageError, "too small for canaries"),
         ({"learn_from": 100}, UsageError, "at least 200 are needed"),
-        ({"learn_from": 30_000}, UsageError, "at most 20,000 persons"),
+        ({"learn_from": 200_001}, UsageError, "at most 200,000 persons"),
     ],
 )  # fmt: skip
 def test_what_is_refused(city, change, kind, told):

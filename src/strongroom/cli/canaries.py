@@ -50,7 +50,7 @@ _Sample = Annotated[
     typer.Option("--sample", help="Rows of the smallest sample that must name its source.", metavar="ROWS"),
 ]
 _LearnFrom = Annotated[
-    int | None, typer.Option("--learn-from", help="Persons to learn from, 20,000 at most.", metavar="N")
+    int | None, typer.Option("--learn-from", help="Persons to learn from, 200,000 at most; else 20,000.", metavar="N")
 ]
 _Subject = Annotated[
     list[str], typer.Option("--subject", help="Whom it is about, as often as need be; `-` for stdin.", metavar="ID")

@@ -154,7 +154,7 @@ class TraceVerbs:
             reason: Case or ticket; kept sealed, apart from the log.
             colluders: How many recipients may put their copies together; None for what purposes that export say.
             sample: The smallest sample that must name its source, in rows; None for what purposes say.
-            learn_from: How many persons to learn from; each is charged.
+            learn_from: How many persons to learn from, 200,000 at most, 20,000 by default; each is charged.
             approval: Id of what another person agreed to.
             progress: Called with what is done, how much of it, and how much there is.
 
@@ -165,9 +165,9 @@ class TraceVerbs:
             UnavailableError: A disk is full, or a store does not answer; what was registered lacks records.
         """
         from strongroom.trace.canary.planting import PlantRequest, plant
-        from strongroom.trace.canary.sampling import PERSONS_MAX
+        from strongroom.trace.canary.sampling import PERSONS
 
-        most = PERSONS_MAX if learn_from is None else learn_from
+        most = PERSONS if learn_from is None else learn_from
         request = PlantRequest(policy, purpose, reason, colluders, sample, approval, most)
         return plant(self._session, request, progress)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -163,6 +163,12 @@ class ExportLedger:
         """Ids of all exports ever issued, newest first."""
         rows = self._core.state.read().execute("SELECT id FROM export ORDER BY leaf DESC").fetchall()
         return [row[0] for row in rows]
+
+    def with_fields(self, fields: Collection[tuple[str, str]]) -> list[bytes]:
+        """Ids of the exports that hold one of some (table, field), newest first."""
+        rows = self._core.state.read().execute("SELECT id, said FROM export ORDER BY leaf DESC").fetchall()
+        held = ((row[0], json.loads(row[1])["fields"]) for row in rows)
+        return [ident for ident, own in held if any(name in own.get(table, ()) for table, name in fields)]
 
     def record(self, export_id: bytes) -> ExportRecord:
         """One entry of the ledger."""

@@ -38,6 +38,9 @@ TOKENS_MAX = 256
 VALUES_AT_ONCE = 1 << 20
 """Decrypted values, over all exports, that are looked up in one call."""
 
+SHARE_MAX = 0.25
+"""Where more of a form's values than this are known, a handful proves nothing and none is taken."""
+
 _RATES = (0.999, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02)
 _TAG_NATS = 128 * math.log(2)
 
@@ -108,6 +111,33 @@ def names_export(
             chance = min(1.0, len(exports) * math.exp(min(700.0, -log_e)))
             found.append(Origin(name, verified, len(texts[1]) - 1, hit, formed, log_e, chance))
     return sorted(found, key=lambda origin: -origin.log_e)
+
+
+def formed_tokens(field: TokenField, tokens: pa.Array, held: int, most: int = TOKENS_MAX) -> tuple[pa.Array, float]:
+    """The first distinct tokens of a field's form, and an upper bound on the share of its values that is known.
+
+    Args:
+        field: Whose tokens they may be.
+        tokens: Strings.
+        held: How many values are known, at most.
+        most: How many tokens are taken.
+
+    Returns:
+        Strings, none where the field has no form; of digits none so short that more than `SHARE_MAX` are known.
+    """
+    import pyarrow as pa
+
+    given = normalise(tokens, field.steps, name=field.name).drop_null().unique()
+    form, share = form_of(field.steps), 0.0
+    if form is None or not len(given):
+        return given.slice(0, 0), share
+    kept = np.zeros(len(given), np.bool_)
+    for part in form.parts(given, tokens=True):
+        own = max(held, 1) / (part.size or 10 ** part.numbers.shape[-1])
+        if own <= SHARE_MAX and len(part.numbers):
+            kept |= part.rows
+            share = max(share, own)
+    return given.filter(pa.array(kept)).slice(0, most), share
 
 
 def tokens_needed(share: float, exports: int, false_accusation: float = 1e-9) -> int:

@@ -4,8 +4,8 @@ The order, and what holds after each step:
 
 1. `look_up` turns values into tokens, many at once, each a look-up that is spent and noted first. `open_hits` opens
    the index entries under them: the persons of the sample, as tokens.
-2. `name_tokens` says which export made tokens that stand in the sample; `behind_tokens` turns them into what `look_up`
-   gives.
+2. `name_tokens` says which export made text tokens that stand in the sample, `name_formed` of which a handful of
+   tokens are that keep the form of a value; `behind_tokens` turns them into what `look_up` gives.
 3. `weigh` finds the canaries among the persons, notes the digest of the finds, and only then throws the coins of all
    exports. It names whom the evidence accuses, and exports that cannot be the only source. Shares of the sample that
    are in an export are told of none.
@@ -16,7 +16,7 @@ The exact sets of persons, and who is a canary, stay with the keymaster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +34,10 @@ VALUES_AT_ONCE_MAX = 200_000
 HITS_AT_ONCE_MAX = 1_000_000
 VALUES_HELD_MAX = 8_000_000
 """Tokens of values that a trace's hits may be opened under: the newest, of each field."""
+FORM_TRIES_MAX = 16
+"""Columns of one trace whose tokens of a form are tried: the bound of naming anybody is over all of them."""
+FORM_LOOKUPS_MAX = 200_000
+"""Values that are looked up behind the tokens of a form of one column, over the keys of all exports."""
 PERSONS_MAX = 50_000_000
 FIELDS_MAX = 64
 EXCLUDING_PERSONS_MIN = 20
@@ -98,13 +102,24 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Origin:
-    """An export that made tokens of the sample, with the bound of the chance that any did not and reaches this."""
+    """An export that made tokens of the sample, with the bound of the chance that any did not and reaches this.
+
+    `verified` of those `tried`: text tokens that its key verifies, or tokens of a form whose values the room has.
+    """
 
     export: ExportRecord
     verified: int
     tried: int
     log_e: float
     chance: float
+
+
+@dataclass(frozen=True)
+class Formed:
+    """The exports that a handful of tokens of a form names, and how many look-ups were spent: 0 if none was tried."""
+
+    named: tuple[Origin, ...]
+    lookups: int
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,10 @@ class Versions:
     left_out: int
 
 
+EntriesUnder = Callable[["Bytes2D"], "tuple[Bytes2D, Bytes2D]"]
+"""Reads an index under distinct tokens u8[n,16]: the token u8[k,16] and the bytes u8[k,44] of each entry there is."""
+
+
 class Traces(Protocol):
     """The tracing of one keymaster, under purposes with the verb `trace`. See the module's order."""
 
@@ -187,6 +206,37 @@ class Traces(Protocol):
 
     def name_tokens(self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array) -> tuple[Origin, ...]:
         """The exports that made text tokens of a field, named only where the evidence reaches the bound."""
+
+    def name_formed(
+        self,
+        reading_id: bytes,
+        table: str,
+        field_name: str,
+        tokens: pa.Array,
+        *,
+        held: int,
+        snapshot: int,
+        index: EntriesUnder,
+    ) -> Formed:
+        """The exports that made a handful of tokens of a field's form, named only where the evidence reaches the bound.
+
+        What is behind each under the key of each export that holds the field is a look-up, spent and noted first.
+        Nothing is spent where there are fewer tokens than could name anybody, or after `FORM_TRIES_MAX` tries.
+
+        Args:
+            reading_id: The reading.
+            table: Table of the field.
+            field_name: The field.
+            tokens: Strings, at most `VALUES_AT_ONCE_MAX`.
+            held: Distinct values of the field that the room has, at most.
+            snapshot: Number of the snapshot that `index` reads.
+            index: Reads the field's index under tokens; not called for subjects.
+
+        Raises:
+            DeniedError: The purpose refuses, or `index` gave an entry that was not asked for.
+            BudgetError: No look-ups are left.
+            IntegrityError: An entry does not open.
+        """
 
     def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
         """What `look_up` gives, for the values behind tokens of an export that `name_tokens` named in this trace."""
@@ -214,8 +264,12 @@ class Traces(Protocol):
 __all__ = [
     "EXCLUDING_PERSONS_MIN",
     "FIELDS_MAX",
+    "FORM_LOOKUPS_MAX",
+    "FORM_TRIES_MAX",
     "TRACE",
+    "EntriesUnder",
     "Excluded",
+    "Formed",
     "Looked",
     "Origin",
     "SampleFound",

@@ -113,11 +113,12 @@ class Held:
 
 @dataclass
 class Tracing:
-    """One trace under way: what it was given and found, and the exports that tokens named."""
+    """One trace under way: what it was given and found, the exports that tokens named, and tries of forms."""
 
     values: dict[tuple[str, str], Held] = field(default_factory=dict)
     persons: Held = field(default_factory=lambda: Held(PERSONS_MAX))
     named: set[str] = field(default_factory=set)
+    formed: int = 0
 
     def given(self, table: str, name: str) -> Held:
         """Tokens of values of a field that this trace was given."""

@@ -2,31 +2,50 @@
 
 Rules it keeps:
 
-1. Keys of all exports ever issued are tried, and an export is named only where the chance that any innocent one reaches
-   as much is at most ε.
-2. A token of a form has no integrity and is not tried here: it takes what the room knows to tell a right key by.
+1. Keys of all exports that may have made such tokens are tried, and an export is named only where the chance that any
+   innocent one reaches as much is at most ε: over all of these, and over all tries that a trace has.
+2. A token of a form has no integrity: its export is told by how many values behind a handful of tokens the room has.
+   Which values an export's key gave, and how many of them were there, stays here unless the export is named.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.errors import StrongroomError
 from strongroom.evidence.verdict import EPSILON
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.exports import tokenorigin
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.exports.tokenising import ExportTokens
-from strongroom.keymaster.exports.tokenorigin import names_export
-from strongroom.keymaster.tracing.api import Origin
-from strongroom.schema.model import Table
+from strongroom.keymaster.exports.tokenorigin import Known, formed_tokens, names_export, tokens_needed
+from strongroom.keymaster.tracing.api import FORM_LOOKUPS_MAX, FORM_TRIES_MAX, Origin
+from strongroom.schema.model import Schema, Table
 from strongroom.schema.normalise import normalise
-from strongroom.schema.tokenform import token_field
+from strongroom.schema.tokenform import TokenField, token_field
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Handful:
+    """Tokens of a form, the exports that may have made them, and which share of the form's values the room has."""
+
+    what: TokenField
+    tokens: pa.Array = field(repr=False)
+    exports: Mapping[str, ExportTokens] = field(repr=False)
+    share: float
+
+    @property
+    def lookups(self) -> int:
+        """How many values stand behind them, over all exports."""
+        return len(self.tokens) * len(self.exports)
 
 
 class TraceTokens:
@@ -36,19 +55,54 @@ class TraceTokens:
         self._core = core
         self._ledger = ledger
 
+    def _keys(self, idents: Iterable[bytes]) -> dict[str, ExportTokens]:
+        return {ident.hex(): ExportTokens(self._ledger.token_key(ident)) for ident in idents}
+
+    def _named(self, one: tokenorigin.Origin, found: int, tried: int, chance: float) -> Origin:
+        record = replace(self._ledger.record(bytes.fromhex(one.export)), where="")
+        return Origin(record, found, tried, one.log_e, chance)
+
     def named(self, model: Table, name: str, tokens: pa.Array) -> tuple[Origin, ...]:
-        """Exports whose keys made tokens of a field, the strongest evidence first."""
-        exports = {ident.hex(): ExportTokens(self._ledger.token_key(ident)) for ident in self._ledger.ids()}
+        """Exports whose keys made text tokens of a field, the strongest evidence first."""
+        exports = self._keys(self._ledger.ids())
         if not exports:
             return ()
         return tuple(
-            Origin(
-                replace(self._ledger.record(bytes.fromhex(one.export)), where=""),
-                one.verified, one.texts, one.log_e, one.chance,
-            )
+            self._named(one, one.verified, one.texts, one.chance)
             for one in names_export(token_field(model, name), tokens, exports)
             if one.verified and one.chance <= EPSILON
-        )  # fmt: skip
+        )
+
+    def handful(self, schema: Schema, model: Table, name: str, tokens: pa.Array, held: int) -> Handful | None:
+        """What is tried of tokens of a form; None where it could name nobody.
+
+        Args:
+            schema: The schema in force: fields of one domain have the same tokens.
+            model: The table.
+            name: The field.
+            tokens: Strings that may be tokens of it.
+            held: How many distinct values of the field the room has, at most.
+        """
+        own = token_field(model, name)
+        idents = self._ledger.with_fields(_alike(schema, own))
+        most = min(tokenorigin.TOKENS_MAX, FORM_LOOKUPS_MAX // max(len(idents), 1))
+        some, share = formed_tokens(own, tokens, held, most)
+        if not idents or not len(some) or len(some) < tokens_needed(share, len(idents) * FORM_TRIES_MAX, EPSILON):
+            return None
+        return Handful(own, some, self._keys(idents), share)
+
+    def named_by_form(self, handful: Handful, known: Known) -> tuple[Origin, ...]:
+        """Exports whose keys made a handful of tokens of a form, the strongest evidence first.
+
+        Args:
+            handful: What is tried.
+            known: Which values the room has.
+        """
+        found = names_export(handful.what, handful.tokens, handful.exports, known=known, share=handful.share)
+        bounds = [(one, min(1.0, one.chance * FORM_TRIES_MAX)) for one in found]
+        return tuple(
+            self._named(one, one.known, one.formed, chance) for one, chance in bounds if one.known and chance <= EPSILON
+        )
 
     def behind(self, model: Table, name: str, export: str, tokens: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
         """The normalised values behind tokens of an export: those that there are, and bool[n] of which they are."""
@@ -59,3 +113,17 @@ class TraceTokens:
         import pyarrow as pa
 
         return found.filter(pa.array(there)), there.copy()
+
+
+def _alike(schema: Schema, own: TokenField) -> set[tuple[str, str]]:
+    """The fields whose tokens are those of a field, by (table, field)."""
+    found = set()
+    for table in schema.tables.values():
+        for one in table.fields:
+            try:
+                same = token_field(table, one.name).domain == own.domain
+            except StrongroomError:  # a type that has no tokens
+                continue
+            if same:
+                found.add((table.name, one.name))
+    return found

@@ -32,10 +32,13 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, told
 from strongroom.keymaster.tracing.api import (
     FIELDS_MAX,
+    FORM_TRIES_MAX,
     HITS_AT_ONCE_MAX,
     PERSONS_MAX,
     TRACE,
     VALUES_AT_ONCE_MAX,
+    EntriesUnder,
+    Formed,
     Looked,
     Origin,
     SampleFound,
@@ -145,29 +148,29 @@ class EmbeddedTraces:
     ) -> TraceHits:
         """See `Traces.open_hits`."""
         _reading, trace = self._of(reading_id)
-        _check_rows(value_tokens, 16, HITS_AT_ONCE_MAX)
-        _check_rows(entries, ENTRY_BYTES, len(value_tokens))
-        if len(entries) != len(value_tokens):
-            raise UsageError("each entry stands under a token")
-        core = self._core
-        model = core.standing.schema.table(table)
+        _check_entries(value_tokens, entries)
+        model = self._core.standing.schema.table(table)
         if not trace.given(table, field_name).all_of(value_tokens):
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
-        ident = model.field(field_name).id
+        hits = self._living(model, field_name, value_tokens, entries)
+        trace.persons.add(hits.subjects)
+        return hits
+
+    def _living(self, model: Table, name: str, value_tokens: Bytes2D, entries: Bytes2D) -> TraceHits:
+        """The persons of those index entries under tokens that live."""
+        core, ident = self._core, model.field(name).id
         siv = core.standing.field(ident).siv
         subjects, sequences, _ordinals, bad = open_index_entries(siv, ident, value_tokens, entries)
         if bad.any():
             raise IntegrityError(
-                f"an index entry of table {table}, field {field_name}, does not open",
+                f"an index entry of table {model.name}, field {name}, does not open",
                 hint="the index was changed or swapped: run `strongroom check`",
             )
         rows = np.arange(len(subjects), dtype=np.int64)
         state = core.state.read()
         if len(subjects) and (model.retention is not None or any_buried(state)):
             rows = np.flatnonzero(sequences > buried_of(state, model, subjects, core.clock()).of(subjects))
-        living = np.ascontiguousarray(subjects[rows])
-        trace.persons.add(living)
-        return TraceHits(living, rows)
+        return TraceHits(np.ascontiguousarray(subjects[rows]), rows)
 
     # -- tokens ---------------------------------------------------------------------------------
     def name_tokens(self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array) -> tuple[Origin, ...]:
@@ -178,6 +181,41 @@ class EmbeddedTraces:
         named = self._tokens.named(model, field_name, tokens)
         trace.named |= {one.export.id for one in named}
         return named
+
+    def name_formed(
+        self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array, *, held: int, snapshot: int,
+        index: EntriesUnder,
+    ) -> Formed:  # fmt: skip
+        """See `Traces.name_formed`."""
+        reading, trace = self._of(reading_id)
+        model = self._allowed(reading, table, field_name, len(tokens))
+        handful = self._tokens.handful(self._core.standing.schema, model, field_name, tokens, held)
+        with reading.lock:
+            if handful is None or trace.formed >= FORM_TRIES_MAX:
+                return Formed((), 0)
+            trace.formed += 1
+        self._spend(reading, model, field_name, handful.lookups, about="tokens")
+        named = self._tokens.named_by_form(
+            handful, lambda values: self._known(model, field_name, values, snapshot, index)
+        )
+        trace.named |= {one.export.id for one in named}
+        return Formed(named, handful.lookups)
+
+    def _known(self, model: Table, name: str, values: pa.Array, snapshot: int, index: EntriesUnder) -> Bool:
+        """Which values the room has. The index is read for all together, in an order that tells nothing of keys."""
+        core = self._core
+        if name == model.subject:
+            return core.keys.lookup(tokens(core.subject.inner, core.subject.outer, values)).found
+        keys = core.standing.value_keys(model.field(name).id, snapshot)
+        made = np.ascontiguousarray(tokens(keys.inner, keys.outer, values)).view("S16")[:, 0]
+        asked = np.unique(made)
+        under, entries = index(asked.view(np.uint8).reshape(-1, 16))
+        _check_entries(under, entries)
+        own = np.ascontiguousarray(under).view("S16")[:, 0]
+        if not np.isin(own, asked).all():
+            raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
+        found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])
+        return found
 
     def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
         """See `Traces.behind_tokens`."""
@@ -345,6 +383,13 @@ def _without(persons: PersonsBehind, gone: Bool, tokens: Bytes2D) -> PersonsBehi
 def _check_rows(rows: Bytes2D, width: int, most: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != width or rows.dtype != np.uint8 or len(rows) > most:
         raise UsageError(f"rows are bytes, {width} to a row, and at most {most:,} at once")
+
+
+def _check_entries(value_tokens: Bytes2D, entries: Bytes2D) -> None:
+    _check_rows(value_tokens, 16, HITS_AT_ONCE_MAX)
+    _check_rows(entries, ENTRY_BYTES, len(value_tokens))
+    if len(entries) != len(value_tokens):
+        raise UsageError("each entry stands under a token")
 
 
 def _check(sample: SampleFound) -> None:

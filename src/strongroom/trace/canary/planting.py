@@ -29,7 +29,7 @@ from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.colliding import RoomValues
 from strongroom.trace.canary.making import HITS_PER_PARTITION, learn
 from strongroom.trace.canary.numbering import numbered
-from strongroom.trace.canary.sampling import PERSONS_MAX, Sampling, persons_at_most
+from strongroom.trace.canary.sampling import PERSONS, PERSONS_MAX, Sampling, persons_at_most
 from strongroom.trace.canary.sizing import (
     needed,
     plain_in_exports,
@@ -66,7 +66,7 @@ class PlantRequest:
     colluders: int | None = None
     sample: float | None = None
     approval: str | None = None
-    learn_from: int = PERSONS_MAX
+    learn_from: int = PERSONS
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,9 @@ class _Planting:
         counts = self._counts(persons_at_most(finder, self._tables))
         self._tell("reading", 0, 1)
         sample = Sampling(session, finder, grant, self._tables).read(request.learn_from, self._entropy(16))
+        if sample.share < 1.0:
+            told = f"learnt from {sample.persons:,} persons, {sample.share:.1%} of the room"
+            self._notes.append(f"{told}: the larger the share, the less canaries can be told apart (--learn-from)")
         self._tell("learning", 0, 1)
         model = learn(keymaster.schema(), sample.tables, request.policy, sampled=sample.share)
         ask = RoomValues(keymaster, finder, self._reading)

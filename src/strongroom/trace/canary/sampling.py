@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from strongroom.seal.columns import Columns
 
 VERB = "plant"
-PERSONS_MAX = 20_000
+PERSONS_MAX = 200_000
+"""So many persons with their records, and what is learnt from them, fit in some 1.5 GB."""
+PERSONS = 20_000
+"""How many are learnt from where nobody says: each is charged, and told."""
 RECORDS_MAX = 4_000_000
 RELEASE_ROWS = 50_000
 BLOCKS_AT_ONCE = 256

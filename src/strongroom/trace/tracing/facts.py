@@ -197,6 +197,8 @@ def limits_of(traced: Traced) -> list[tuple[str, str]]:
                 "nobody has said how many different values there are of what the sample has",
             )
         )
+    if traced.untried:
+        found.append(("whose tokens some columns hold", traced.untried))
     if traced.uncounted:
         found.append((f"persons of {traced.uncounted:,} fields", f"{len(traced.names)} fields are counted at most"))
     crowded = sum(one.crowded for one in traced.tallies.values())

@@ -54,6 +54,16 @@ class Costs:
     records: Reads = field(default_factory=Reads)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """Distinct values of a field that were looked up, and which of them somebody has, bool[n]."""
+
+    table: str
+    name: str
+    values: pa.Array = field(repr=False)
+    found: npt.NDArray[np.bool_] = field(repr=False)
+
+
 class Matcher:
     """Looks values up for one trace.
 
@@ -73,8 +83,21 @@ class Matcher:
         self.tallies: dict[tuple[str, str], Tally] = {}
         self.costs = Costs()
 
-    def of(self, wanted: Wanted, bit: int | None) -> tuple[Pairs, U64]:
-        """The persons of some values by row, and a number for each value that is equal for equal ones."""
+    @property
+    def snapshot(self) -> int:
+        """Number of the snapshot that is read."""
+        return self._finder.catalog.head.number
+
+    def held(self, table: str, name: str) -> int:
+        """How many distinct values of a field the room has, at most."""
+        model = self._schema.table(table)
+        field_ = model.field(name)
+        if field_.find:
+            return sum(reader.entry.persons for reader in self._finder.runs(model.id, KIND_INDEX, field_.id))
+        return sum(entry.persons for entry in self._finder.catalog.objects(model.id))
+
+    def of(self, wanted: Wanted, bit: int | None) -> tuple[Pairs, U64, Looked]:
+        """The persons of some values by row, a number for each value (equal for equal ones), and what was found."""
         import pyarrow as pa
 
         rows, columns = np.concatenate(wanted.rows), np.concatenate(wanted.columns)
@@ -94,15 +117,17 @@ class Matcher:
         tally.crowded += crowded
         row, place = _spread(codes, len(distinct), who)
         number = np.full(len(row), 64 if bit is None else bit, np.uint8)
-        own = model.records == "one"
-        pairs = Pairs(rows[row], persons[place], columns[row], number, certain=bool(wanted.tokens_of), own=own)
+        own, certain = model.records == "one", bool(wanted.tokens_of) and wanted.certain
+        pairs = Pairs(rows[row], persons[place], columns[row], number, certain=certain, own=own)
         tags = np.ascontiguousarray(tokens[:, :8]).view(np.uint64)[:, 0] if len(tokens) else np.empty(0, np.uint64)
-        return pairs, tags[codes]
+        found = np.zeros(len(distinct), np.bool_)
+        found[who] = True
+        return pairs, tags[codes], Looked(wanted.table, wanted.name, distinct, found)
 
     def _looked(self, wanted: Wanted, distinct: pa.Array) -> tuple[U8, npt.NDArray[np.bool_]]:
         """Tokens of distinct values, and which can be in the room."""
         tokens, there = [np.empty((0, 16), np.uint8)], [np.empty(0, np.bool_)]
-        snapshot = self._finder.catalog.head.number
+        snapshot = self.snapshot
         for at in range(0, len(distinct), VALUES_AT_ONCE_MAX):
             some = distinct.slice(at, VALUES_AT_ONCE_MAX)
             if wanted.tokens_of:
@@ -140,6 +165,18 @@ class Matcher:
         many[crowded] = True
         kept = ~many[place]
         return order[place[kept]], np.ascontiguousarray(tokens_of[kept]), int(many.sum())
+
+    def entries(self, looked: Looked, tokens: U8) -> tuple[U8, U8]:
+        """The index entries of a field under distinct tokens u8[n,16]: the token of each, and its bytes u8[k,44]."""
+        model = self._schema.table(looked.table)
+        ordered, _ = Sorted.of(tokens)
+        under, found = [np.empty((0, 16), np.uint8)], [np.empty((0, INDEX_ENTRY_BYTES), np.uint8)]
+        runs = self._finder.runs(model.id, KIND_INDEX, model.field(looked.name).id)
+        for hits in entries_under(runs, ordered, self.costs.reads):
+            if len(hits.places):
+                under.append(ordered.tokens[hits.asked])
+                found.append(_payloads(hits.entries.payload, hits.entries.offsets, hits.places))
+        return np.concatenate(under), np.concatenate(found)
 
     def _opened(
         self, table: str, name: str, ordered: Sorted, held: list[tuple[I64, U8]], who: list[I64], persons: list[U8]

@@ -23,12 +23,12 @@ import numpy as np
 from strongroom.errors import DeniedError, UsageError
 from strongroom.index.bulk import Reads
 from strongroom.keymaster.tracing.api import SampleFound
-from strongroom.seal.blocks import KIND_INDEX
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.leak.fields import COMPARE, SUBJECT, targets_of
 from strongroom.trace.leak.sample import LeakSample
 from strongroom.trace.ours import SPACES, density
 from strongroom.trace.ours import judge as judge_ours
+from strongroom.trace.tracing.formcolumns import FormColumns
 from strongroom.trace.tracing.intokens import TokenColumns
 from strongroom.trace.tracing.matching import Matcher
 from strongroom.trace.tracing.traced import NamedByTokens, Place, Traced
@@ -129,6 +129,7 @@ class _Tracing:
         shown = {key for key, show in self._views.items() if show == "plain"}
         self._kept = Kept(self._schema, shown, int.from_bytes(random_bytes(8), "little"))
         self._tokens = TokenColumns(traces, self._reading, self._schema, set(self._views))
+        self._forms = FormColumns(traces, self._reading, self._schema, self._matcher)
         self._hidden: set[tuple[str, str]] = set()
         self._chances: dict[tuple[str, str], float | None] = {}
         self._persons = Persons.none()
@@ -176,7 +177,8 @@ class _Tracing:
             repeated=repeated[0],
             weighed=weighed,
             names=tuple(names),
-            tokens=tuple(NamedByTokens(*one) for one in self._tokens.named()),
+            tokens=tuple(NamedByTokens(*one) for one in (*self._forms.named(), *self._tokens.named())),
+            untried=self._forms.untried,
             excluded=excluded,
             dated=dated,
             undated=why,
@@ -207,6 +209,7 @@ class _Tracing:
                 known = self._chance(table, own) is not None
                 moved = candidate if candidate.table == table.name else _moved(candidate, table.name, own.name)
                 is_subject = candidate.lookup == SUBJECT
+                self._forms.take(batch, base, moved)
                 self._window.add(base, moved, is_subject=is_subject, steps=own.normalise, known=known)
             self._kept.add(base, candidate)
 
@@ -229,9 +232,11 @@ class _Tracing:
         pairs, tags = [], []
         for wanted in self._window.wanted():
             bit = self._names.bit(wanted.table, wanted.name)
-            pair, tag = self._matcher.of(wanted, bit)
+            pair, tag, looked = self._matcher.of(wanted, bit)
             pairs.append(pair)
             tags.append(tag)
+            if not wanted.tokens_of:
+                self._forms.follow(looked, self._window)
         found = self._window.found(pairs, tags)
         self._kept.assign(found)
         self._persons = self._persons.joined(found.persons)
@@ -246,15 +251,9 @@ class _Tracing:
             space = self._request.spaces.get(f"{table.name}.{own.name}", SPACES.get(self._kinds.get(key, "")))
             chance = None
             if space is not None:
-                chance = min(1.0, density(min(self._values(table, own), int(space)), space))
+                chance = min(1.0, density(min(self._matcher.held(table.name, own.name), int(space)), space))
             self._chances[key] = chance
         return self._chances[key]
-
-    def _values(self, table: Table, own: Field) -> int:
-        """At most so many distinct values of a field does the room have."""
-        if own.find:
-            return sum(reader.entry.persons for reader in self._finder.runs(table.id, KIND_INDEX, own.id))
-        return sum(entry.persons for entry in self._finder.catalog.objects(table.id))
 
     def _ours(self) -> tuple[Any, float, tuple[int, int]]:
         """Whether it is ours; the chance of a row to match by one identifier; rows that repeat, and rows tested."""

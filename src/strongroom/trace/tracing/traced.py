@@ -53,13 +53,14 @@ class Traced:
         repeated: Rows whose identifiers are those of an earlier one.
         weighed: What the keymaster says of its persons.
         names: (table, field) that `weighed.counts` counts.
-        tokens: Exports that its tokens name.
+        tokens: Exports that its tokens name; one may stand twice, by text tokens last.
         excluded: Exports that cannot be the only source, with the row that shows it.
         dated: Of when it is; None where nothing is said.
         undated: Why nothing is said.
         costs: What it cost.
         tallies: Distinct values looked for and found, by (table, field).
         uncounted: How many further fields it may have, which are not counted by person.
+        untried: Why columns that may hold tokens of a form were not tried; empty where none was left.
         hidden: (table, field) that it may have, and that the purpose does not show.
         schema: The schema in force.
         persons: Tokens of its persons, canaries among them, u8[n,16]: for a notification list.
@@ -84,6 +85,7 @@ class Traced:
     costs: Costs
     tallies: Mapping[tuple[str, str], Tally]
     uncounted: int
+    untried: str = ""
     hidden: tuple[tuple[str, str], ...]
     schema: Schema = field(repr=False)
     persons: Bytes2D = field(repr=False)

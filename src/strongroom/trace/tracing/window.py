@@ -31,7 +31,8 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
-_COLUMNS_MAX = 200
+COLUMNS_MAX = 200
+"""Columns beyond count as one."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -54,7 +55,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked up as one field: rows i64[m], the column of each u8[m], and values without nulls, as parts."""
+    """What is looked up as one field: rows i64[m], the column of each u8[m], and values without nulls, as parts.
+
+    Values are tokens of the export `tokens_of`; `certain` says that a token which is not its own is told as such.
+    """
 
     table: str
     name: str
@@ -63,6 +67,7 @@ class Wanted:
     columns: list[npt.NDArray[np.uint8]] = field(default_factory=list, repr=False)
     values: list[pa.Array] = field(default_factory=list, repr=False)
     tokens_of: str = ""
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class Window:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._wanted: dict[tuple[str, str, str], Wanted] = {}
+        self._wanted: dict[tuple[str, str, str, bool], Wanted] = {}
         self._present: list[tuple[int, I64]] = []
         self._kinds: dict[tuple[str, ...], int] = {}
         self._known = np.ones(256, np.bool_)
@@ -184,9 +189,9 @@ class Window:
             known: Whether the chance of a foreign value to match is known.
         """
         column = candidate.column
-        if column is None or column >= _COLUMNS_MAX:
+        if column is None or column >= COLUMNS_MAX:
             kind = ("", *steps) if column is None else (str(column),)
-            column = min(_COLUMNS_MAX + self._kinds.setdefault(kind, len(self._kinds)), 255)
+            column = min(COLUMNS_MAX + self._kinds.setdefault(kind, len(self._kinds)), 255)
         self._known[column] &= known
         one = self._of(candidate.table, candidate.field, is_subject=is_subject)
         one.rows.append(base + candidate.numbers)
@@ -194,18 +199,20 @@ class Window:
         one.values.append(candidate.values)
         self.values += len(candidate.values)
 
-    def add_tokens(self, rows: I64, column: int, table: str, name: str, export: str, values: pa.Array) -> None:
-        """Take tokens of an export in."""
-        one = self._of(table, name, is_subject=False, export=export)
+    def add_tokens(
+        self, rows: I64, column: int, table: str, name: str, export: str, values: pa.Array, *, certain: bool = True
+    ) -> None:
+        """Take tokens of an export in; see `Wanted` for `certain`."""
+        one = self._of(table, name, is_subject=False, export=export, certain=certain)
         one.rows.append(rows)
-        one.columns.append(np.full(len(rows), min(column, _COLUMNS_MAX - 1), np.uint8))
+        one.columns.append(np.full(len(rows), min(column, COLUMNS_MAX - 1), np.uint8))
         one.values.append(values)
         self.values += len(values)
 
-    def _of(self, table: str, name: str, *, is_subject: bool, export: str = "") -> Wanted:
-        key = (table, name, export)
+    def _of(self, table: str, name: str, *, is_subject: bool, export: str = "", certain: bool = True) -> Wanted:
+        key = (table, name, export, certain)
         if key not in self._wanted:
-            self._wanted[key] = Wanted(table, name, is_subject, tokens_of=export)
+            self._wanted[key] = Wanted(table, name, is_subject, tokens_of=export, certain=certain)
         return self._wanted[key]
 
     def present(self, base: int, candidate: Candidate) -> None:
@@ -215,8 +222,11 @@ class Window:
             self._present.append((bit, base + candidate.numbers))
 
     def wanted(self) -> Iterator[Wanted]:
-        """What to look up, by field."""
-        yield from self._wanted.values()
+        """What to look up, by field; what is taken in meanwhile comes last."""
+        at = 0
+        while at < len(self._wanted):
+            yield list(self._wanted.values())[at]
+            at += 1
 
     def found(self, pairs: list[Pairs], tags: list[U64]) -> RowsFound:
         """Put together what look-ups found.
