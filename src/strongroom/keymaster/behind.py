@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -47,6 +47,15 @@ class PersonsBehind:
         """The distinct ordinals as numbers."""
         found: list[int] = self.distinct.tolist()
         return found
+
+    def without(self, gone: npt.NDArray[np.bool_], tokens: npt.NDArray[np.uint8]) -> PersonsBehind:
+        """The same without some rows, bool[n]; `tokens` u8[n,16] are those that it was asked by."""
+        if not (self.found & gone).any():
+            return self
+        found = self.found & ~gone
+        rows = np.flatnonzero(found)
+        distinct, first = np.unique(self.row_ordinals[rows], return_index=True)
+        return replace(self, found=found, distinct=distinct, tokens=np.ascontiguousarray(tokens[rows[first]]))
 
 
 class _ErasedError(ConflictError):

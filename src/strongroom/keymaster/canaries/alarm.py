@@ -55,12 +55,9 @@ def people_alone(register: Register, rows: Rows, behind: PersonsBehind, asked: U
     hits = register.found_in(rows, asked)
     if not hits:
         return behind
-    found = behind.found.copy()
-    found[hits] = False
-    here = np.flatnonzero(found)
-    ordinals, first = np.unique(behind.row_ordinals[here], return_index=True)
-    own = asked[here[first]]
-    return PersonsBehind(behind.removals, found, behind.secrets, ordinals.tolist(), own, behind.row_ordinals)
+    gone = np.zeros(len(asked), np.bool_)
+    gone[hits] = True
+    return behind.without(gone, asked)
 
 
 def without_alarms(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -319,7 +319,7 @@ class EmbeddedTraces:
 
             return core.act(TRACE, reading.actor, work, **said)
 
-        persons, answer = settled(lambda: _without(self._behind.persons(tokens, batches, model), canary, tokens), act)
+        persons, answer = settled(lambda: self._behind.persons(tokens, batches, model).without(canary, tokens), act)
         asked, persons = len(persons.distinct), first_of(persons, answer["persons"])
         keys = keys_of(persons, shown, model, batches)
         missing = np.flatnonzero(~persons.found)
@@ -368,16 +368,6 @@ class EmbeddedTraces:
             row = rows.execute("SELECT minted FROM batch WHERE id = ?", (name.tobytes(),)).fetchone()
             when.append(float(row[0]))
         return np.array(when, np.float64)[place.reshape(-1)]
-
-
-def _without(persons: PersonsBehind, gone: Bool, tokens: Bytes2D) -> PersonsBehind:
-    """The same without some rows."""
-    if not (persons.found & gone).any():
-        return persons
-    kept = persons.found & ~gone
-    rows = np.flatnonzero(kept)
-    distinct, first = np.unique(persons.row_ordinals[rows], return_index=True)
-    return replace(persons, found=kept, distinct=distinct, tokens=np.ascontiguousarray(tokens[rows[first]]))
 
 
 def _check_rows(rows: Bytes2D, width: int, most: int) -> None:
