@@ -59,41 +59,49 @@ def test_a_row_s_person_is_whom_most_of_its_columns_point_to(found, last):
         assert (result.rows[at], result.tested[at], result.matched[at]) == (100 + row, len(own), best)
         assert result.weighed[at] == sum(not (last and c == 3) for c in own)
         if counts:
-            chosen = min(who for who, n in counts.items() if n == best)
+            likely = [who for who, n in counts.items() if n == best]
+            chosen, alone = min(likely), len(likely) == 1
             assert result.persons.tokens[result.person[at]].tobytes() == token(chosen).tobytes()
-            sure[chosen] = sure.get(chosen, False) or best >= 2
-            first.setdefault(chosen, []).append((best < 2, 100 + row))
+            shown = alone + (alone and best >= 2)
+            sure[chosen] = sure.get(chosen, False) or shown == 2
+            first.setdefault(chosen, []).append((-shown, 100 + row))
         else:
             assert result.person[at] == -1
     for at, who in enumerate(result.persons.tokens):
         number = int.from_bytes(who.tobytes(), "big")
         assert result.persons.sure[at] == sure[number]
         assert result.persons.first[at] == min(first[number])[1]
+        assert result.persons.alone[at] == (min(first[number])[0] < 0)
     assert len(result.persons.tokens) == len(sure)
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.integers(0, 99), st.integers(0, 7))), max_size=4))
+SHOWN = st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 99), st.integers(0, 7))
+"""(person, 2 if sure, 1 if alone, first row, fields)."""
+
+
+@given(st.lists(st.lists(SHOWN), max_size=4))
 def test_windows_together_are_one_window(parts):
-    """Persons of several windows: sure if somewhere sure, the first sure row, all fields."""
+    """Persons of several windows: sure if somewhere sure, alone if somewhere alone, the first such row, all fields."""
     joined, told = Persons.none(), {}
     for part in parts:
-        own = {who: (sure, first, fields) for who, sure, first, fields in part}
+        own = {who: (shown, first, fields) for who, shown, first, fields in part}
         order = sorted(own)
         joined = joined.joined(
             Persons(
                 np.stack([token(who) for who in order]) if order else np.empty((0, 16), np.uint8),
-                np.array([own[who][0] for who in order], np.bool_),
+                np.array([own[who][0] == 2 for who in order], np.bool_),
                 np.array([own[who][1] for who in order], np.int64),
                 np.array([own[who][2] for who in order], np.uint64),
+                np.array([own[who][0] > 0 for who in order], np.bool_),
             )
         )
         for who in order:
             told.setdefault(who, []).append(own[who])
     assert [int.from_bytes(t.tobytes(), "big") for t in joined.tokens] == sorted(told)
     for at, who in enumerate(sorted(told)):
-        some_sure = any(sure for sure, _, _ in told[who])
-        assert joined.sure[at] == some_sure
-        assert joined.first[at] == min(first for sure, first, _ in told[who] if sure or not some_sure)
+        best = max(shown for shown, _, _ in told[who])
+        assert (joined.sure[at], joined.alone[at]) == (best == 2, best > 0)
+        assert joined.first[at] == min(first for shown, first, _ in told[who] if shown == best)
         assert joined.fields[at] == np.bitwise_or.reduce([f for _, _, f in told[who]])
 
 

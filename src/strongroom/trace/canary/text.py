@@ -107,7 +107,8 @@ class TextModel:
             if not len(here):
                 continue
             columns = [_column(rng, part, drawn, rows[here], links) for part in parts]
-            out.append(pc.binary_join_element_wise(*columns, pa.scalar("", pa.large_string())))
+            joined = pc.binary_join_element_wise(*columns, pa.scalar("", pa.large_string()))
+            out.append(pa.repeat(joined, len(here)) if isinstance(joined, pa.Scalar) else joined)  # nothing is drawn
             at[here] = size + np.arange(len(here))
             size += len(here)
         return pa.concat_arrays(out).take(pa.array(at)).cast(pa.string())
