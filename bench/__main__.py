@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.frame import ROOT, Report, say
@@ -47,6 +48,9 @@ def main() -> int:
     print(f"{rows:,} persons, {rounds} rounds, {os.cpu_count()} processors, {platform.machine()}\n")
     print(table(report))
     (OUT / "bench.json").write_text(report.as_json() + "\n", encoding="utf-8")
+    if find_spec("matplotlib") is None:
+        say("no plots: matplotlib is not installed (`make bench` does)")
+        return 0
     for path in draw(report, rows, OUT):
         say(f"drawn {path.relative_to(ROOT)}")
     return 0

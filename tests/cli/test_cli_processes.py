@@ -84,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_a_put_leaves_the_room_as_it_was(shell):
     result = ended(process, 30)
     assert result.code == 130, result
     assert result.out == ""
-    assert [line for line in result.lines if line] == ["strongroom: error: interrupted; the room is as it was"]
+    assert [line for line in result.lines if line] == ["strongroom: error: interrupted; nothing is half done, and what was charged stays charged"]
     assert (shell.head(), shell.objects()) == (head, objects)
     assert list((shell.room.bucket / ".tmp").iterdir()) == []
     ours = list(lease_states(shell))

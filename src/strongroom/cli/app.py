@@ -107,10 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _tell("hint", hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _tell("error", "interrupted; the room is as it was")
+        _tell("error", "interrupted; nothing is half done, and what was charged stays charged")
         sys.exit(EXIT_INTERRUPTED)
     except typer.Abort:
-        _tell("error", "interrupted; the room is as it was")
+        _tell("error", "interrupted; nothing is half done, and what was charged stays charged")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
         sys.exit(_usage(error) if hasattr(error, "format_message") else _defect(error))

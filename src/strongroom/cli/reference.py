@@ -57,7 +57,7 @@ history.
 | 5 | not found, or not for this purpose | |
 | 6 | unavailable: a store or a database does not answer, or a disk is full | try again later |
 | 7 | conflict: somebody else was first, or it is there already | look again, then decide |
-| 130 | interrupted: the room is as it was | |
+| 130 | interrupted: nothing is half done; what was charged stays charged | |
 """
 
 EXAMPLES = {
