@@ -345,7 +345,6 @@ from pathlib import Path
 from small_room import SmallRoom
 from strongroom.keymaster.canaries.asking import CanaryAsking
 from strongroom.trace.canary import planting
-from strongroom.write import commit
 
 def die(*_args, **_more):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -353,13 +352,6 @@ def die(*_args, **_more):
 step, count = {step!r}, []
 if step == "registered":
     planting.put = die
-elif step == "head":
-    real = planting.put
-    def put(*args, **more):
-        from strongroom.write import put as module
-        module.commit_change = die
-        return real(*args, **more)
-    planting.put = put
 elif step == "table":
     real = planting.put
     planting.put = lambda *args, **more: die() if count else (count.append(1), real(*args, **more))[1]
@@ -373,7 +365,7 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
-@pytest.mark.parametrize("step", ["registered", "head", "table", "noted"])
+@pytest.mark.parametrize("step", ["registered", "table", "noted"])
 def test_a_killed_planting_leaves_no_person_whom_nobody_registered(city, step):
     """Whatever was put is a canary's; the room opens; the next run works and says what the first left."""
     path = [str(Path(planted_city.__file__).parent), *filter(None, sys.path)]
@@ -432,6 +424,6 @@ def test_an_agreement_to_the_sample_alone_is_told_to_how_many_it_must_be(city):
         with pytest.raises(BudgetError) as caught:
             plant(city, keys, approval=ident, learn_from=1_000)
         assert not keys._canaries.any()
-        wanted = int(caught.value.hint.split()[2].replace(",", ""))
-        report = plant(city, keys, approval=agreed(keys, "ana", "planting", wanted), learn_from=1_000)
-        assert wanted >= report.learnt_from + report.persons > wanted - 50
+        asked, learnt, planted = (int(word.replace(",", "")) for word in caught.value.hint.split() if word[0].isdigit())
+        assert (learnt, asked) == (1_000, learnt + planted)
+        assert planted > 100
