@@ -2,10 +2,11 @@
 
 Rules it keeps:
 
-1. A look-up is one range read, one decryption and one binary search; the tail, read first, is kept in a bounded cache.
+1. A look-up is one range read, one decryption and one binary search; for a token that starts a block the one before it
+   is read along and looked into, too. The tail, read first, is kept in a bounded cache.
 2. Places, lengths and counts come from the manifest's entry and the sealed tail; a block that differs from what its
    tail says is an IntegrityError.
-3. Block keys are asked for once per call, for all its blocks, and not kept.
+3. Block keys are asked for in one go, for the blocks of a call, and not kept.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class RunReader:
                 for number in tail.blocks_of(token):
                     wanted.setdefault(number, []).append(position)
         found: list[list[bytes]] = [[] for _ in tokens]
-        for number, block in self._blocks(tail, sorted(wanted)):
+        for number, block in self.some_blocks(sorted(wanted)):
             for position in wanted[number]:
                 found[position] += block.find(tokens[position])
         return found
@@ -138,8 +139,8 @@ class RunReader:
         return found
 
     def some_blocks(self, numbers: Sequence[int]) -> list[tuple[int, Block]]:
-        """Blocks of some numbers, ascending, each with its number; keys are asked for once."""
-        return self._blocks(self.tail(), numbers)
+        """Blocks of some numbers, ascending, each with its number."""
+        return list(zip(numbers, (block for block, _ in self.stretches(numbers)), strict=True))
 
     def stretches(self, numbers: Sequence[int]) -> Iterator[tuple[Block, int]]:
         """Blocks of some numbers, ascending, each with its sealed length; what lies together is read in one go."""
@@ -164,16 +165,6 @@ class RunReader:
         return self._block_keys(self.entry.key_id, self.entry.kind, range(first, last), self.entry.table)
 
     # -- inside ---------------------------------------------------------------------------------
-    def _blocks(self, tail: Tail, numbers: Sequence[int]) -> list[tuple[int, Block]]:
-        if not numbers:
-            return []
-        keys = self._block_keys(self.entry.key_id, self.entry.kind, numbers, self.entry.table)
-        found = []
-        for number, key in zip(numbers, keys, strict=True):
-            offset, length, entries = tail.place(number)
-            found.append((number, self._open(number, key, self._range(offset, length), entries)))
-        return found
-
     def _open(self, number: int, key: bytes, sealed: bytes | memoryview, entries: int) -> Block:
         entry = self.entry
         try:
