@@ -139,7 +139,7 @@ def test_control_who_answers_before_the_commit_gives_tokens_that_nobody_noted(th
 
 
 def test_only_a_server_sends_calls_together_and_only_those(thief):
-    """A direct caller, other calls, a message within a message, too many: nothing of it is answered."""
+    """A direct caller, other calls, a message within a message, a large one, too many: nothing of it is answered."""
     keys = thief.api.keys
     direct = Asking(keys.url, keys.credential("ada"), None, time.time, os.urandom)
     direct.greet()
@@ -147,7 +147,8 @@ def test_only_a_server_sends_calls_together_and_only_those(thief):
     assert (status, trouble.rule) == (403, "room.server-only")
     direct.close()
     ending = ("end_reading", {"reading": bytes(16)})
-    for calls in ([("head", {})], [ending, ("set_policy", {"text": ""})], [ending] * (together.CALLS_MOST + 1)):
+    large = ("end_reading", {"reading": bytes(together.CALL_BYTES_MOST)})
+    for calls in ([("head", {})], [ending, ("set_policy", {"text": ""})], [large], [ending] * (together.CALLS_MOST + 1)):
         assert sent(thief.keys.asking, calls)[0] == 400
     assert thief.keys.asking._call("together", pack([("together", pack([]))]))[0] == 400
     assert thief.keys.asking._call("together", b"\xc1")[0] == 400
