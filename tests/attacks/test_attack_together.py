@@ -4,6 +4,7 @@ import os
 import time
 
 import msgspec
+import numpy as np
 import pytest
 from room_api import Api
 from test_attack_api import Thief, find, get
@@ -11,8 +12,10 @@ from test_attack_taken_server import signed
 
 from strongroom.errors import UnavailableError
 from strongroom.keymaster import warrant
+from strongroom.keymaster.api import Ask
 from strongroom.keymaster.database.groupcommit import GroupCommit
 from strongroom.keymaster.database.sqlite import SqliteState
+from strongroom.keymaster.readings import Readings
 from strongroom.keyserver import together
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import CALLS, read_trouble
@@ -96,6 +99,41 @@ def test_each_call_is_noted_under_its_own_credential(thief):
     assert [code for code, _ in sent(thief.keys.asking, calls)[1]] == [200] * 6
     said = [e["credential"] for e in thief.api.keys.log_entries("kit")[before:] if e["act"] == "open"]
     assert said == [own[number % 3].id for number in range(6)]
+
+
+def closed(thief):
+    """How often a reading that was ended three times in one message gave back the look-ups that it had not used."""
+    keys = thief.api.keys
+    with keys.connect(keys.credential("ada", server=True)) as own:
+        reading_id = own.begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
+        for number in range(4):  # so many that some are reserved
+            own.subject_tokens(reading_id, "persons", [f"P-{number:06}"])
+        nobody = np.zeros((0, 16), np.uint8)
+        calls = [
+            ("served.release", {"reading": reading_id, "ask": Ask(os.urandom(16), "get", "persons", None, nobody, nobody)})
+            for _ in range(2)
+        ]
+        before = len(keys.log_entries("kit"))
+        assert [code for code, _ in sent(own.asking, [*calls, ("end_reading", {"reading": reading_id})])[1]] == [200] * 3
+        return len([e for e in keys.log_entries("kit")[before:] if e["act"] == "close"])
+
+
+def test_look_ups_are_given_back_once(thief):
+    """Whoever ends a reading many times at once does not fill a budget again."""
+    assert closed(thief) == 1
+
+
+def test_control_where_a_reading_keeps_what_it_gave_back_it_gives_it_again(thief, monkeypatch):
+    """Control: the same message, and what is left stays in the reading."""
+    real = Readings.end_with
+
+    def keeping(readings, rows, reading):
+        left = reading.left
+        real(readings, rows, reading)
+        reading.left = left
+
+    monkeypatch.setattr(Readings, "end_with", keeping)
+    assert closed(thief) == 3
 
 
 def commit_that_fails(monkeypatch):
