@@ -4,6 +4,7 @@ import os
 import time
 
 import msgspec
+import numpy as np
 import pytest
 from room_api import Api
 from test_attack_api import Thief, find, get
@@ -11,8 +12,10 @@ from test_attack_taken_server import signed
 
 from strongroom.errors import UnavailableError
 from strongroom.keymaster import warrant
+from strongroom.keymaster.api import Ask
 from strongroom.keymaster.database.groupcommit import GroupCommit
 from strongroom.keymaster.database.sqlite import SqliteState
+from strongroom.keymaster.readings import Readings
 from strongroom.keyserver import together
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import CALLS, read_trouble
@@ -98,6 +101,41 @@ def test_each_call_is_noted_under_its_own_credential(thief):
     assert said == [own[number % 3].id for number in range(6)]
 
 
+def closed(thief):
+    """How often a reading that was ended three times in one message gave back the look-ups that it had not used."""
+    keys = thief.api.keys
+    with keys.connect(keys.credential("ada", server=True)) as own:
+        reading_id = own.begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
+        for number in range(4):  # so many that some are reserved
+            own.subject_tokens(reading_id, "persons", [f"P-{number:06}"])
+        nobody = np.zeros((0, 16), np.uint8)
+        calls = [
+            ("served.release", {"reading": reading_id, "ask": Ask(os.urandom(16), "get", "persons", None, nobody, nobody)})
+            for _ in range(2)
+        ]
+        before = len(keys.log_entries("kit"))
+        assert [code for code, _ in sent(own.asking, [*calls, ("end_reading", {"reading": reading_id})])[1]] == [200] * 3
+        return len([e for e in keys.log_entries("kit")[before:] if e["act"] == "close"])
+
+
+def test_look_ups_are_given_back_once(thief):
+    """Whoever ends a reading many times at once does not fill a budget again."""
+    assert closed(thief) == 1
+
+
+def test_control_where_a_reading_keeps_what_it_gave_back_it_gives_it_again(thief, monkeypatch):
+    """Control: the same message, and what is left stays in the reading."""
+    real = Readings.end_with
+
+    def keeping(readings, rows, reading):
+        left = reading.left
+        real(readings, rows, reading)
+        reading.left = left
+
+    monkeypatch.setattr(Readings, "end_with", keeping)
+    assert closed(thief) == 3
+
+
 def commit_that_fails(monkeypatch):
     def fail(_state):
         raise UnavailableError("the disk is full")
@@ -139,7 +177,7 @@ def test_control_who_answers_before_the_commit_gives_tokens_that_nobody_noted(th
 
 
 def test_only_a_server_sends_calls_together_and_only_those(thief):
-    """A direct caller, other calls, a message within a message, too many: nothing of it is answered."""
+    """A direct caller, other calls, a message within a message, a large one, too many: nothing of it is answered."""
     keys = thief.api.keys
     direct = Asking(keys.url, keys.credential("ada"), None, time.time, os.urandom)
     direct.greet()
@@ -147,7 +185,8 @@ def test_only_a_server_sends_calls_together_and_only_those(thief):
     assert (status, trouble.rule) == (403, "room.server-only")
     direct.close()
     ending = ("end_reading", {"reading": bytes(16)})
-    for calls in ([("head", {})], [ending, ("set_policy", {"text": ""})], [ending] * (together.CALLS_MOST + 1)):
+    large = ("end_reading", {"reading": bytes(together.CALL_BYTES_MOST)})
+    for calls in ([("head", {})], [ending, ("set_policy", {"text": ""})], [large], [ending] * (together.CALLS_MOST + 1)):
         assert sent(thief.keys.asking, calls)[0] == 400
     assert thief.keys.asking._call("together", pack([("together", pack([]))]))[0] == 400
     assert thief.keys.asking._call("together", b"\xc1")[0] == 400

@@ -337,6 +337,17 @@ def test_an_upgrade_is_no_answer(talker):
         Wire(talker.url, "server", None).post("/x", b"", {})
 
 
+@pytest.mark.parametrize("received", [1, 20, 40, 64, 4096])
+def test_an_answer_is_whole_wherever_it_is_cut(talker, monkeypatch, received):
+    """Also where a piece ends behind the length that is said, and the headers go on: what comes then is no body yet."""
+    monkeypatch.setattr(wire, "_RECEIVED", received)
+    body = bytes(range(256)) * 20
+    talker.data = b"HTTP/1.1 200 OK\r\nContent-Length: 5120\r\nX: y\r\n\r\n" + body
+    one = Wire(talker.url, "server", None)
+    assert one.post("/x", b"{}", {}) == (200, body)
+    one.close()
+
+
 def test_an_answer_without_end_is_given_up(talker, monkeypatch):
     """It is held up to so many bytes."""
     monkeypatch.setattr(wire, "ANSWER_BYTES_MAX", 1000)

@@ -1,5 +1,6 @@
 """Calls that come together are sent together: who leads, who waits, and what becomes of an error."""
 
+import gc
 import threading
 import time
 
@@ -7,7 +8,10 @@ import pytest
 from served_room import Served
 
 from strongroom.errors import IntegrityError, NotFoundError, UnavailableError
+from strongroom.identity.credential import new_credential
 from strongroom.keyserver import together
+from strongroom.keyserver.asking import Asking
+from strongroom.keyserver.calls import VERSION, Hello, Said, Trouble
 from strongroom.keyserver.frames import Unpacker, pack
 from strongroom.keyserver.together import CALLS_MOST, TOGETHER, UNDER_WAY_MOST, Together
 
@@ -152,6 +156,38 @@ def test_who_is_interrupted_while_waiting_is_left_out(monkeypatch):
     assert len(found) == UNDER_WAY_MOST
     assert sender.ask("end_reading", b"x") == (200, b"x")
     assert b"left" not in [own for some in far.seen for own in some]
+
+
+def test_a_call_that_was_answered_leaves_no_garbage():
+    """A process that serves looks for cycles seldom, and answers hold keys."""
+    sender = Together(lambda _name, body: (200, body))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sender.ask("end_reading", b"x") == (200, b"x")
+        assert not [one for one in gc.get_objects() if type(one) is together._Call]
+    finally:
+        gc.enable()
+
+
+def test_who_is_unknown_while_another_caller_signs_anew_asks_again():
+    """The process that knew the shared key is gone, and another thread is just being greeted by the next."""
+    room = bytes(16)
+    asking = Asking("http://127.0.0.1:1", new_credential(room, "kit"), None, lambda: 1.0, bytes)
+    hello = Hello("again", room, "kit", 0.0, VERSION, bytes(32), 1000)
+    answers = [(401, Trouble("DeniedError", "nobody known has signed")), (200, Said(1, None))]
+
+    def post(path, _body, _headers):
+        if path.endswith("/hello"):
+            return 200, pack(hello)
+        status, answer = answers.pop(0)
+        if status != 200:
+            asking._hop = None  # as the other thread's greeting begins
+        return status, pack(answer)
+
+    asking._wire.post = post
+    asking.ask("end_reading", reading=bytes(16))
+    assert not answers
 
 
 def test_a_restart_among_calls_that_go_together_is_noticed_by_nobody(room):

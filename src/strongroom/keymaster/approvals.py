@@ -228,15 +228,17 @@ class Approvals:
             DeniedError: There is none of this id for the actor and the purpose, or not any more.
         """
         asked = self._find(rows, ident)
-        if asked is None or (asked.kind, asked.actor, asked.said.get("purpose")) != (READ, actor, purpose):
-            raise DeniedError("no approval of this id for this actor and purpose", rule="approval.of-another")
-        if asked.state == WAITING and asked.expires > self._core.journal.now(rows):
-            hint = "somebody who may agrees with `strongroom approve`"
-            raise DeniedError("nobody has agreed to this yet", rule=NOT_YET, hint=hint)
-        if asked.state not in (APPROVED, WAITING):
+        if (
+            asked is None
+            or (asked.kind, asked.actor, asked.said.get("purpose")) != (READ, actor, purpose)
+            or asked.state not in (APPROVED, WAITING)
+        ):
             raise DeniedError("no approval of this id for this actor and purpose", rule="approval.of-another")
         if asked.expires <= self._core.journal.now(rows):
             raise DeniedError("the approval has ended", rule="approval.ended", hint="ask for another")
+        if asked.state == WAITING:
+            hint = "somebody who may agrees with `strongroom approve`"
+            raise DeniedError("nobody has agreed to this yet", rule=NOT_YET, hint=hint)
         return int(asked.said["persons"])
 
     def _find(self, rows: Rows, ident: str) -> Asked | None:

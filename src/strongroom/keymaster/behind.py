@@ -59,19 +59,10 @@ class PersonsBehind:
 
 
 class _ErasedError(ConflictError):
-    """A person was erased since the secrets were looked up; never leaves `settled`."""
+    """A person was erased since the secrets were looked up; never leaves `settling`."""
 
 
 def settling(look_up: Callable[[], P], acting: Callable[[P], Steps[T]]) -> Steps[tuple[P, T]]:
-    """What `settled` does, in steps."""
-    for _ in range(ATTEMPTS_MAX):
-        found = look_up()
-        with suppress(_ErasedError):
-            return found, (yield from acting(found))
-    raise UnavailableError("persons keep being erased: ask again")
-
-
-def settled(look_up: Callable[[], P], act: Callable[[P], T]) -> tuple[P, T]:
     """Look persons up, then act on them; both again where `check_nobody_erased` found that somebody was meanwhile.
 
     Raises:
@@ -80,12 +71,12 @@ def settled(look_up: Callable[[], P], act: Callable[[P], T]) -> tuple[P, T]:
     for _ in range(ATTEMPTS_MAX):
         found = look_up()
         with suppress(_ErasedError):
-            return found, act(found)
+            return found, (yield from acting(found))
     raise UnavailableError("persons keep being erased: ask again")
 
 
 def check_nobody_erased(rows: Rows, removals: int) -> None:
-    """See that the number of removals is still the one of the look-up; within the transaction of `settled`."""
+    """See that the number of removals is still the one of the look-up; within the transaction of `settling`."""
     if counter(rows, "removals") != removals:
         raise _ErasedError("somebody was erased meanwhile")
 

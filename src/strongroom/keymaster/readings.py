@@ -230,9 +230,10 @@ class Readings:
         """End a reading in a transaction under way; `drop` it when that is durable."""
         core = self._core
         rows.execute("DELETE FROM reading WHERE id = ?", (reading.id,))
-        if reading.left:
-            plan = core.ledger.plan_return(rows, reading.lookup_limits(core), reading.left, reading.reserved_at)
-            extras = {"returned": reading.left}
+        left, reading.left = reading.left, 0  # given back once, however many end it, and used by nobody meanwhile
+        if left:
+            plan = core.ledger.plan_return(rows, reading.lookup_limits(core), left, reading.reserved_at)
+            extras = {"returned": left}
             entry = core.journal.entry(rows, "close", reading.actor, **reading.said(), extras=extras)
             core.ledger.apply(rows, plan)
             core.journal.note(rows, entry)

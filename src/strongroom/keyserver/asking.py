@@ -124,14 +124,14 @@ class Asking:
         for attempt in range(2):
             if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
                 self.greet()
-            instance = self._instance
+            instance, hop = self._instance, self._hop
             status, data = self._sent(name, body)
             if status == 200:
                 said = read_answer(call.read_answer, data)
                 check_fit(name, args, said.value)
                 self._stands = (said.standing, self._clock())
                 return said.value
-            again = status == _MISDIRECTED or (status == _UNKNOWN and self._hop is not None)  # another process answers
+            again = status == _MISDIRECTED or (status == _UNKNOWN and hop is not None)  # another process answers
             if attempt or not again:
                 break
             if self._instance == instance:  # else another caller has greeted meanwhile

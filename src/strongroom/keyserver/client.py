@@ -32,7 +32,8 @@ from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.tailapi import Tails
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
-from strongroom.keyserver.client_exports import RemoteCanaries, RemoteExports
+from strongroom.keyserver.client_canaries import RemoteCanaries
+from strongroom.keyserver.client_exports import RemoteExports
 from strongroom.keyserver.client_logs import RemoteLogs
 from strongroom.keyserver.client_parts import (
     RemoteCredentials,

@@ -50,27 +50,27 @@ def read_together(credential: CredentialState, body: bytes) -> list[tuple[str, b
 
     Raises:
         DeniedError: The credential is no server's.
-        InputError: They are no calls that go together, or too many.
+        InputError: They are no calls that go together, too large, or too many.
     """
     if not credential.server:
         raise DeniedError("calls are sent together by a server only", rule=SERVER_ONLY)
     calls: list[tuple[str, bytes]] = _read_calls(body)
-    if len(calls) > CALLS_MOST or not all(name in GO_TOGETHER for name, _ in calls):
+    if len(calls) > CALLS_MOST or not all(name in GO_TOGETHER and len(said) <= CALL_BYTES_MOST for name, said in calls):
         raise InputError("the message is not what this call takes")
     return calls
 
 
 class _Call:
-    """One call; `wake` is held until its caller may go on, and `lead` has what they send if the lead is theirs."""
+    """One call; `wake` is held until its caller may go on, and `leads` says whether the lead is theirs."""
 
-    __slots__ = ("answer", "body", "error", "lead", "name", "wake")
+    __slots__ = ("answer", "body", "error", "leads", "name", "wake")
 
     def __init__(self, name: str, body: bytes) -> None:
         self.name = name
         self.body = body
         self.answer: Answer | None = None
         self.error: BaseException | None = None
-        self.lead: list[_Call] = []
+        self.leads = False
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -94,15 +94,15 @@ class Together:
         with self._lock:
             if self._under_way < UNDER_WAY_MOST:
                 self._under_way += 1
-                own.lead = [own]
+                own.leads = True
             else:
                 self._waiting.append(own)
         try:
-            if not own.lead:
+            if not own.leads:
                 with aside():
                     own.wake.acquire()
-            if own.lead:
-                self._go(own.lead)
+            if own.leads:
+                self._go(own)
         except BaseException:
             self._leave(own)
             raise
@@ -111,12 +111,11 @@ class Together:
         assert own.answer is not None
         return own.answer
 
-    def _go(self, calls: list[_Call]) -> None:
-        """Send calls, and whatever came meanwhile; let everybody go on whose call was among them."""
+    def _go(self, own: _Call) -> None:
+        """Send a call, and whatever came meanwhile; let everybody go on whose call was among them."""
         with self._lock:
-            room = CALLS_MOST - len(calls)
-            calls += self._waiting[:room]
-            self._waiting = self._waiting[room:]
+            calls = [own, *self._waiting[: CALLS_MOST - 1]]
+            self._waiting = self._waiting[CALLS_MOST - 1 :]
         told: BaseException = UnavailableError("a call failed")
         try:
             for one, answer in zip(calls, self._sent(calls), strict=True):
@@ -131,7 +130,7 @@ class Together:
         with self._lock:
             if self._waiting:
                 first = self._waiting.pop(0)
-                first.lead = [first]
+                first.leads = True
                 first.wake.release()
             else:
                 self._under_way -= 1
@@ -147,7 +146,7 @@ class Together:
             if own in self._waiting:
                 self._waiting.remove(own)
                 return
-        if own.lead and own.answer is None and own.error is None:
+        if own.leads and own.answer is None and own.error is None:
             self._end([own], UnavailableError("a call failed"))
 
     def _sent(self, calls: list[_Call]) -> list[Answer]:

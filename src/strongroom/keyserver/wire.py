@@ -128,7 +128,7 @@ class _Connection:
         self.kept = False
         self._done = False
         self._parts: list[bytes] = []
-        self._length = 0
+        self._said = self._length = 0
         self._parser: httptools.HttpResponseParser
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class _Connection:
             self._socket.close()
 
     def send(self, head: bytes, body: Sequence[bytes | memoryview], size: int) -> tuple[int, bytes]:
-        self._done, self._parts, self._length = False, [], 0
+        self._done, self._parts, self._said, self._length = False, [], 0, 0
         if size <= _TOGETHER:
             self._socket.sendall(b"".join((head, *body)))
         else:
@@ -178,13 +178,13 @@ class _Connection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-length":
-            self._length = int(value)
+            self._said = int(value)
 
     def on_body(self, data: bytes) -> None:
         self._parts.append(data)
 
     def on_headers_complete(self) -> None:
-        self.kept = self._parser.should_keep_alive()
+        self.kept, self._length = self._parser.should_keep_alive(), self._said  # what comes now is body
 
     def on_message_complete(self) -> None:
         self._done = True

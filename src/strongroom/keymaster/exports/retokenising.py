@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import DeniedError, UsageError
-from strongroom.keymaster.behind import check_nobody_erased, settled
+from strongroom.keymaster.behind import check_nobody_erased, settling
 from strongroom.keymaster.canaries.alarm import Register, alarm
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.exports.tokenising import ExportTokens
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed, planned, told
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
@@ -109,13 +110,13 @@ class Tokenising:
         found, bad = tokens.detokenize(token_field(model, field_name), values)
         said = {**reading.said(), "table": table, "fields": (field_name,)}
 
-        def act(behind: _Behind) -> Answer:
+        def acting(behind: _Behind) -> Steps[Answer]:
             def work(rows: Rows) -> Answer:
                 return self._spend(rows, reading, export_id, model, field_name, behind, len(values), said)
 
-            return core.act(DETOKENIZE, reading.actor, work, **said)
+            return core.acting(DETOKENIZE, reading.actor, work, **said)
 
-        behind, _ = settled(lambda: self._behind(model, field_name, found), act)
+        behind, _ = core.finish(settling(lambda: self._behind(model, field_name, found), acting))
         gone = ~behind.told & np.asarray(found.is_valid())
         nothing = pa.scalar(None, found.type)
         return pc.if_else(pa.array(behind.told), found, nothing), bad | gone

@@ -24,12 +24,13 @@ from pyroaring import BitMap64
 from strongroom.errors import DeniedError, IntegrityError, UsageError
 from strongroom.evidence.code import Found, count_held, found
 from strongroom.evidence.verdict import Verdict, log_e, unopened, weigh
-from strongroom.keymaster.behind import Behind, PersonsBehind, check_nobody_erased, settled
+from strongroom.keymaster.behind import Behind, PersonsBehind, check_nobody_erased, settling
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, told
+from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.tracing.api import (
     FIELDS_MAX,
     FORM_TRIES_MAX,
@@ -313,13 +314,16 @@ class EmbeddedTraces:
         said = {**reading.said(), "table": table, "fields": tuple(fields)}
         canary = self._register.which(tokens).found
 
-        def act(persons: PersonsBehind) -> Answer:
+        def acting(persons: PersonsBehind) -> Steps[Answer]:
             def work(rows: Rows) -> Answer:
                 return self._charge(rows, reading, model, fields, batches, persons, said)
 
-            return core.act(TRACE, reading.actor, work, **said)
+            return core.acting(TRACE, reading.actor, work, **said)
 
-        persons, answer = settled(lambda: self._behind.persons(tokens, batches, model).without(canary, tokens), act)
+        def look_up() -> PersonsBehind:
+            return self._behind.persons(tokens, batches, model).without(canary, tokens)
+
+        persons, answer = core.finish(settling(look_up, acting))
         asked, persons = len(persons.distinct), first_of(persons, answer["persons"])
         keys = keys_of(persons, shown, model, batches)
         missing = np.flatnonzero(~persons.found)

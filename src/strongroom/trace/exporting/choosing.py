@@ -6,6 +6,7 @@ Rules it keeps:
 2. Memory holds one batch, a bit for every entry of the table, and the tokens of persons who were named.
 3. The order is that of stored tokens, over all runs: random, and the same for the same snapshot. Run by run, canaries
    that were put after the people would stand at the end of a file, for whoever publishes its beginning to leave out.
+   Persons who were named stand run by run.
 """
 
 from __future__ import annotations
