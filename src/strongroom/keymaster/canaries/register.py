@@ -32,6 +32,7 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed
 from strongroom.keymaster.seenmaps import bitmap
 from strongroom.keys.rows import Rows, counter, put
+from strongroom.seal.columns import places_among, sort_entries, token_text
 from strongroom.seal.tokens import tokens
 
 VERB = "plant"
@@ -198,7 +199,7 @@ class EmbeddedCanaries:
         self._readings.decide(reading, ("sql", "rows", "aggregate"), table, ())
         self._readings.within(reading, "sql", table, lambda warrant: warrant.check_counted(table))
         book = self._known(self._core.state.read())
-        own = np.ascontiguousarray(book.tokens).view("S16")[:, 0]
+        own = token_text(book.tokens)
         start, end = np.searchsorted(own, low, "left"), np.searchsorted(own, high, "right")
         some = book.tokens[start : min(int(end), int(start) + BURIED_AT_ONCE)]
         return Buried(0, some, np.full(len(some), EVERY_BATCH, np.uint64), book.pools)
@@ -217,10 +218,7 @@ class EmbeddedCanaries:
         if not len(asked) or not self.any(rows):
             return Which(pool, number, np.zeros(len(asked), np.bool_))
         book = self._known(rows)
-        # 16 bytes as text compare like the bytes: ends of zeros are stripped from both sides alike
-        own, given = (np.ascontiguousarray(one).view("S16")[:, 0] for one in (book.tokens, asked))
-        at = np.minimum(np.searchsorted(own, given), len(own) - 1)
-        found: Bool = own[at] == given
+        at, found = places_among(token_text(book.tokens), token_text(asked))
         pool[found], number[found] = book.pool[at[found]], book.number[at[found]]
         return Which(pool, number, found)
 
@@ -278,7 +276,7 @@ class EmbeddedCanaries:
                 pool = open_pool(root, self._core.room_id, number, sealed)
                 parts.append((pool.tokens, np.full(len(pool.tokens), number, np.uint32), pool.numbers))
             own, pool_of, number_of = (np.concatenate(column) for column in zip(*parts, strict=True))
-            order = np.argsort(np.ascontiguousarray(own).view("S16")[:, 0], kind="stable")
+            order = sort_entries(own)
             book = _Book(len(parts), own[order], pool_of[order], number_of[order])
             if book.pools == counter(self._core.state.read(), "canaries"):  # what a transaction undoes is not kept
                 self._book = book

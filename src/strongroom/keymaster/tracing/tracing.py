@@ -54,6 +54,7 @@ from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import OPEN, Table
+from strongroom.seal.columns import token_text
 from strongroom.seal.tokens import ENTRY_BYTES, open_index_entries, tokens
 
 if TYPE_CHECKING:
@@ -207,11 +208,11 @@ class EmbeddedTraces:
         if name == model.subject:
             return core.keys.lookup(tokens(core.subject.inner, core.subject.outer, values)).found
         keys = core.standing.value_keys(model.field(name).id, snapshot)
-        made = np.ascontiguousarray(tokens(keys.inner, keys.outer, values)).view("S16")[:, 0]
+        made = token_text(tokens(keys.inner, keys.outer, values))
         asked = np.unique(made)
         under, entries = index(asked.view(np.uint8).reshape(-1, 16))
         _check_entries(under, entries)
-        own = np.ascontiguousarray(under).view("S16")[:, 0]
+        own = token_text(under)
         if not np.isin(own, asked).all():
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
         found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])

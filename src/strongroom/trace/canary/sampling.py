@@ -23,7 +23,7 @@ from strongroom.index.expiry import cutoff, unexpired_column
 from strongroom.keymaster.api import Ask
 from strongroom.read.cellcolumns import CellColumns, batches_of
 from strongroom.seal.blocks import KIND_RECORDS
-from strongroom.seal.columns import join_columns, shapes_of, token_words
+from strongroom.seal.columns import join_columns, shapes_of, sort_entries, token_changes, token_text, token_words
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.making import SAMPLE_PERSONS_MIN
 
@@ -111,7 +111,7 @@ class Sampling:
         for table in self._tables:
             found[table.name], tokens = self._table(table, spans)
             persons.append(tokens)
-        count = len(np.unique(np.concatenate(persons).view("S16").reshape(-1)))
+        count = len(np.unique(token_text(np.concatenate(persons))))
         return Sample(found, count, share)
 
     # -- which ----------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Sampling:
         for runs in self._runs.values():
             for reader in runs:
                 for entries, places in _within(reader, spans):
-                    parts.append(np.unique(np.ascontiguousarray(entries.tokens[places]).view("S16").reshape(-1)))
+                    parts.append(np.unique(token_text(entries.tokens[places])))
                     if sum(map(len, parts)) > RECORDS_MAX:
                         parts = [np.unique(np.concatenate(parts))]
         return np.unique(np.concatenate(parts)).view(np.uint8).reshape(-1, 16)
@@ -254,9 +254,5 @@ def _below(words: npt.NDArray[np.uint64], token: bytes, *, equal: bool) -> Bool:
 
 def _newest(tokens: U8) -> I64:
     """The last place of each token, ascending."""
-    words = token_words(tokens)
-    order = np.lexsort((np.arange(len(words)), words[:, 1], words[:, 0]))
-    ordered = words[order]
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return np.sort(order[last])
+    order = sort_entries(tokens)
+    return np.sort(order[np.roll(token_changes(tokens[order]), -1)])
