@@ -17,7 +17,7 @@ from strongroom.errors import DeniedError
 from strongroom.keymaster import releasing
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.canaries import alarm as canaryalarm
-from strongroom.keymaster.canaries.asking import CanaryAsking
+from strongroom.keymaster.canaries.asking import EmbeddedCanaries
 from strongroom.keymaster.log import search as logsearch
 from strongroom.keymaster.log.api import Which
 
@@ -335,7 +335,7 @@ def test_control_two_people_learn_it(city):
 
 def test_control_without_the_agreement_anybody_with_the_purpose_would(city, monkeypatch):
     """A keymaster that does not ask for it gives the answer to one alone."""
-    monkeypatch.setattr(CanaryAsking, "_two", lambda *_args: None)
+    monkeypatch.setattr(EmbeddedCanaries, "_two", lambda *_args: None)
     with city.keymaster() as keys:
         assert asks(city, keys, a_canary(city, keys)) == [True, False, False]
 

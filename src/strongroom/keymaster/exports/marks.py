@@ -21,7 +21,7 @@ from pyroaring import BitMap64
 from strongroom.evidence.code import BIAS_ONE, Sizes, bits, found, sizes, smallest_sample
 from strongroom.evidence.coderow import CodeRow, Offer, commit_row, row_key, row_opening
 from strongroom.keymaster.canaries.api import PoolRecord
-from strongroom.keymaster.canaries.register import EmbeddedCanaries, Which
+from strongroom.keymaster.canaries.register import CanaryRegister, Which
 from strongroom.keymaster.seenmaps import bitmap
 from strongroom.purpose.model import CanaryRule
 
@@ -81,7 +81,7 @@ def coded(pools: npt.ArrayLike, numbers: npt.ArrayLike) -> U64:
 
 
 def throw(
-    canaries: EmbeddedCanaries,
+    canaries: CanaryRegister,
     export_id: bytes,
     root: bytes,
     entropy: Callable[[int], bytes],
