@@ -86,7 +86,7 @@ class Heard:
     Args:
         leaves: Numbers of the entries that have them.
         told: Whether the last of them was told to a webhook or a command.
-        lost: Whether one could not be.
+        lost: Whether a notice could not be told: one of them, or one after them.
     """
 
     leaves: list[int]

@@ -233,9 +233,10 @@ class EmbeddedCanaries:
             row = rows.execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()
             if row is not None and ALARM in parse_entry(row[0]).extras:
                 leaves.append(leaf)
-        last = max(leaves, default=-1)
-        lost = counter(rows, "untold") in {leaf + 1 for leaf in leaves}
-        return Heard(leaves, counter(rows, "told") > last >= 0 and not lost, lost)
+        if not leaves:
+            return Heard([], told=False, lost=False)
+        lost = counter(rows, "untold") > min(leaves)  # the last that was lost is all that is known of them
+        return Heard(leaves, counter(rows, "told") > max(leaves) and not lost, lost)
 
     def _two(self, reading: Reading, act: str, table: str, count: int, extras: Mapping[str, int | str]) -> None:
         """Decide, spend and note a question that takes two people."""

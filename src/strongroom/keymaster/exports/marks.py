@@ -63,9 +63,10 @@ class Added:
 
     def add(self, ordinals: U64, which: Which) -> None:
         """Take in persons by ordinal, all of them canaries."""
-        fresh = ~np.isin(ordinals, np.asarray(self.ordinals.to_array(), np.uint64))
-        self._parts.append((ordinals[fresh], coded(which.pool, which.number)[fresh]))
-        self.ordinals |= bitmap(ordinals)
+        fresh = bitmap(ordinals) - self.ordinals
+        rows = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64))
+        self._parts.append((ordinals[rows], coded(which.pool, which.number)[rows]))
+        self.ordinals |= fresh
 
     def columns(self) -> tuple[U64, U64]:
         """Ordinal, and pool << 32 | number, of each person."""

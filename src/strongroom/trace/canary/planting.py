@@ -41,7 +41,6 @@ from strongroom.trace.canary.sizing import (
 from strongroom.write.put import PutOptions, put
 
 if TYPE_CHECKING:
-
     from strongroom.keymaster.canaries.api import PoolRecord
     from strongroom.read.session import Session
     from strongroom.schema.model import Table

@@ -90,6 +90,7 @@ class Sampling:
         self._grant = grant
         self._tables = tables
         self._now = session.now()
+        self._held = persons_at_most(finder, tables)
         self._runs = {table.name: finder.runs(table.id, KIND_RECORDS) for table in tables}
         for table in tables:
             _refuse_hidden(grant, table)
@@ -117,7 +118,7 @@ class Sampling:
     # -- which ----------------------------------------------------------------------------------
     def _choose(self, most: int, start: bytes) -> tuple[list[Span], float, int]:
         """The ranges of tokens to read, the share of all tokens that they are, and how many persons they hold."""
-        held = max((sum(r.entry.persons for r in runs) for runs in self._runs.values()), default=0)
+        held = self._held
         width = TOKENS if held <= most else min(TOKENS, int(TOKENS * (_ASIDE * most / held)))
         begin = int.from_bytes(start, "big")
         spans = _spans(begin, width)
@@ -172,6 +173,10 @@ class Sampling:
         if table.records == "one":
             last = _newest(every)
             rows, every = rows.take(pa.array(last)), every[last]
+        until = cutoff(table, self._now)
+        if until is not None:
+            kept = unexpired_column(rows[until[0]].combine_chunks(), until)
+            rows, every = rows.filter(pa.array(kept)), every[kept]
         return rows, every
 
     def _opened(
@@ -186,15 +191,7 @@ class Sampling:
         here[list(released.missing)] = False
         keys = {klass: found[here] for klass, found in released.keys.items()}
         columns = cells.opened(reader, entries, places[here], shapes[here], keys)
-        tokens = tokens[here]
-        until = cutoff(table, self._now)
-        if until is not None:
-            import pyarrow as pa
-
-            kept = unexpired_column(columns[until[0]], until)
-            columns = {name: column.filter(pa.array(kept)) for name, column in columns.items()}
-            tokens = tokens[kept]
-        return columns, tokens
+        return columns, tokens[here]
 
 
 def _refuse_hidden(grant: ReadingGrant, table: Table) -> None:
