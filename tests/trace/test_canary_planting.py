@@ -219,7 +219,6 @@ def test_an_export_holds_whole_units_and_counts_leave_them_out(planted, tmp_path
 def test_how_many_a_room_needs(monkeypatch):
     """The code's sizes, and the most of all purposes; no fewer for canaries of several persons."""
     monkeypatch.undo()
-    assert needed(10_000_000, [(2, 7_500.0)], share_max=0.5) == dict(sizes(10_000_000, sample=7_500, share_max=0.5).pools)
     assert needed(10_000_000, [(2, 750_000.0)]) == dict(sizes(10_000_000).pools)
     both = needed(10_000_000, [(1, 75_000.0), (2, 750_000.0)])
     assert set(both) == {RARE, HALF}
