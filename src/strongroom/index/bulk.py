@@ -103,7 +103,7 @@ def entries_under(
 
 def _range(wanted: Sorted, low: bytes, high: bytes) -> tuple[int, int]:
     own = token_text(wanted.tokens)
-    return int(np.searchsorted(own, low.rstrip(b"\0"), "left")), int(np.searchsorted(own, high.rstrip(b"\0"), "right"))
+    return int(np.searchsorted(own, low, "left")), int(np.searchsorted(own, high, "right"))
 
 
 def _matched(reader: RunReader, entries: Columns, wanted: Sorted, most: int) -> Hits:

@@ -391,5 +391,5 @@ def _check(sample: SampleFound) -> None:
         raise UsageError("of each person stands what was found")
     if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
         raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
-    if len(np.unique(np.ascontiguousarray(sample.persons).view("V16"))) != size:
+    if len(np.unique(token_text(sample.persons))) != size:
         raise UsageError("each person of a sample is named once")
