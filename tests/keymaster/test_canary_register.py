@@ -101,6 +101,21 @@ def test_another_person_agrees_to_so_many(master):
     assert master._canaries.records() == []
 
 
+def test_only_fields_of_the_schema_are_noted_as_dense(master):
+    """What stands in the log of a planting is names of pools and fields, whatever the caller's program says."""
+    planted(master, [new_pool(HALF, 10, "h")], put_only=0)
+    reading = agreed_reading(master, 1)
+    for dense in (["persons.13800138000"], ["persons"], ["persons.name,persons.mobile"]):
+        with pytest.raises(UsageError):
+            master.canaries.planted(reading, [0], dense)
+    with pytest.raises(UsageError, match="each once"):
+        master.canaries.planted(reading, [0, 0], [])
+    assert entries(master, "planted") == []
+    master.canaries.planted(reading, [0], ["persons.name"])
+    assert [entry.extras["dense"] for _, entry in entries(master, "planted")] == ["persons.name"]
+    assert master.canaries.dense("kit") == ["persons.name"]
+
+
 @pytest.mark.parametrize(
     "broken",
     [

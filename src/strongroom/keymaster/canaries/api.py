@@ -147,7 +147,7 @@ class Canaries(Protocol):
             dense: Fields, as "table.field", whose last values are the canaries'.
 
         Raises:
-            UsageError: No pool, or a field that is not in the schema.
+            UsageError: No pool, one twice, or a field that is not in the schema.
             ConflictError: A pool is not registered, or was planted before.
         """
 

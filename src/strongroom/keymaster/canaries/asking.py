@@ -141,8 +141,8 @@ class EmbeddedCanaries:
         """See `Canaries.planted`."""
         core, reading = self._core, self._readings.get(reading_id)
         self._plants(reading)
-        if not pools or len(dense) > DENSE_MAX:
-            raise UsageError("say which pools were planted, and few fields")
+        if not pools or len(set(pools)) != len(pools) or len(dense) > DENSE_MAX:
+            raise UsageError("say which pools were planted, each once, and few fields")
         tables = core.standing.schema.tables.values()
         if not {f"{table.name}.{field.name}" for table in tables for field in table.fields}.issuperset(dense):
             raise UsageError("a field whose last values are canaries' is not in the schema")
@@ -165,6 +165,8 @@ class EmbeddedCanaries:
         return leaf
 
     def _plants(self, reading: Reading) -> None:
+        if reading.warrant is not None:
+            raise DeniedError("nobody plants through a server in a caller's name", rule=BEYOND)
         self._readings.decide(reading, (PLANT,), next(iter(reading.purpose.tables)), ())
 
     # -- the log --------------------------------------------------------------------------------
