@@ -213,7 +213,7 @@ def intersection(master, pools):
         ids.append(export)
         held.append(given(master, reading, export, tokens, batches))
     both = np.flatnonzero(held[0] & held[1])
-    which = master.canaries.which(np.ascontiguousarray(tokens[both]))
+    which = master._canaries.which(np.ascontiguousarray(tokens[both]))
     finds = found(which.pool[which.found], which.number[which.found])
     rows = [open_row(m.opening, m.commitment) for m in (master.exports.ledger.of(one).marked for one in ids)]
     verdict = judge(rows, finds, ever_issued=3)

@@ -9,15 +9,17 @@ import pytest
 import small_room
 from canary_kit import city_tables
 from planted_city import PERSONS, a_canary, agreed
+from planting_kit import pool_of
 from served_room import Served
 
 import strongroom
 from strongroom.audit.entry import logged, parse_entry
 from strongroom.errors import DeniedError
+from strongroom.evidence.code import HALF
 from strongroom.keymaster import releasing
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.canaries import alarm as canaryalarm
-from strongroom.keymaster.canaries.asking import CanaryAsking
+from strongroom.keymaster.canaries.asking import EmbeddedCanaries
 from strongroom.keymaster.log import search as logsearch
 from strongroom.keymaster.log.api import Which
 
@@ -172,7 +174,7 @@ def test_attack_the_token_of_a_canary_is_asked_for(sending, tmp_path):
         keys.set_policy("kit", small_room.POLICY + export_room.EXPORTS + GARDENER)
         approval = agreed(keys, "gus", "planting", 10)
         reading = keys.begin_reading(actor="gus", purpose="planting", reason="r", approval=approval).reading_id
-        keys.canaries.register(reading, [_pool_of("P-900000")])
+        keys.canaries.register(reading, [pool_of(HALF, ["P-900000"])])
         with opened(sending, keys, "kit") as room:
             room.put("persons", pa.Table.from_pylist([{**small_room.person(9), "person_id": "P-900000"}]))
         with opened(sending, keys, "ana") as room:
@@ -335,7 +337,7 @@ def test_control_two_people_learn_it(city):
 
 def test_control_without_the_agreement_anybody_with_the_purpose_would(city, monkeypatch):
     """A keymaster that does not ask for it gives the answer to one alone."""
-    monkeypatch.setattr(CanaryAsking, "_two", lambda *_args: None)
+    monkeypatch.setattr(EmbeddedCanaries, "_two", lambda *_args: None)
     with city.keymaster() as keys:
         assert asks(city, keys, a_canary(city, keys)) == [True, False, False]
 
@@ -376,13 +378,4 @@ def test_attack_a_planter_cannot_read_who_was_planted(city):
         with pytest.raises(DeniedError):
             keys.canaries.pools("ana")
         with pytest.raises(strongroom.ConflictError):
-            keys.canaries.register(reading, [_pool_of(person["person_id"])])
-
-
-def _pool_of(identifier):
-    import numpy as np
-
-    from strongroom.keymaster.canaries.api import NewPool
-
-    one = np.zeros(1, np.uint32)
-    return NewPool(1 << 31, pa.array([identifier]), one, np.zeros((1, 16), np.uint8), np.zeros((1, 32), np.uint8))
+            keys.canaries.register(reading, [pool_of(HALF, [person["person_id"]])])

@@ -50,13 +50,13 @@ def test_pools_are_numbered_noted_and_found_again_by_token(master):
     _batch, sealing = put(master, half.subjects)
     _batch, people = put(master, identifiers(500))
     asked = np.concatenate([people.tokens, sealing.tokens])
-    which = master.canaries.which(asked)
+    which = master._canaries.which(asked)
     assert not which.found[:500].any()
     assert which.found[500:].all()
     assert (which.pool[500:] == 1).all()
     assert (which.number[500:] == half.numbers).all()
-    assert len(master.canaries.all()) == 400
-    assert len(master.canaries.ordinals()) == 100
+    assert len(master._canaries.all()) == 400
+    assert len(master._canaries.ordinals()) == 100
 
 
 def test_what_an_export_holds_is_whole_units_by_their_coins(master):
@@ -66,9 +66,9 @@ def test_what_an_export_holds_is_whole_units_by_their_coins(master):
     offers = (Offer(0, HALF, 150, b"\1" * 32), Offer(1, RARE, 200, b"\2" * 32))
     row = CodeRow(master.room_id, os.urandom(16), os.urandom(32), offers)
     own = members(row)[0]
-    tokens, ordinals = master.canaries.persons_of({0: own})
-    assert set(master.canaries.held(row)) == set(ordinals.tolist())
-    which = master.canaries.which(tokens)
+    tokens, ordinals = master._canaries.persons_of({0: own})
+    assert set(master._canaries.held(row)) == set(ordinals.tolist())
+    which = master._canaries.which(tokens)
     assert sorted(which.number.tolist()) == sorted([*own.tolist(), *own.tolist()])
     assert int(own.max()) < 150
 
@@ -80,7 +80,7 @@ def test_who_has_records_or_was_registered_or_erased_is_no_canary(master):
     for one in (new_pool(HALF, 3, "p"), new_pool(RARE, 10, "h")):
         with pytest.raises(ConflictError, match="registered already"):
             master.canaries.register(agreed_reading(master, 10), [new_pool(RARE, 5, "fresh"), one])
-    assert len(master.canaries.records()) == 1
+    assert len(master._canaries.records()) == 1
     assert len(entries(master, "plant")) == 1
 
 
@@ -98,7 +98,22 @@ def test_another_person_agrees_to_so_many(master):
         master.canaries.register(other, [pool])
     with pytest.raises(DeniedError):
         master.canaries.pools("ada")
-    assert master.canaries.records() == []
+    assert master._canaries.records() == []
+
+
+def test_only_fields_of_the_schema_are_noted_as_dense(master):
+    """What stands in the log of a planting is names of pools and fields, whatever the caller's program says."""
+    planted(master, [new_pool(HALF, 10, "h")], put_only=0)
+    reading = agreed_reading(master, 1)
+    for dense in (["persons.13800138000"], ["persons"], ["persons.name,persons.mobile"]):
+        with pytest.raises(UsageError):
+            master.canaries.planted(reading, [0], dense)
+    with pytest.raises(UsageError, match="each once"):
+        master.canaries.planted(reading, [0, 0], [])
+    assert entries(master, "planted") == []
+    master.canaries.planted(reading, [0], ["persons.name"])
+    assert [entry.extras["dense"] for _, entry in entries(master, "planted")] == ["persons.name"]
+    assert master.canaries.dense("kit") == ["persons.name"]
 
 
 @pytest.mark.parametrize(
@@ -123,21 +138,21 @@ def test_a_pool_of_another_shape_is_refused(tmp_path, broken):
         pool = canary_pools.replace(new_pool(HALF, 3, "h"), **broken)
         with pytest.raises(UsageError):
             master.canaries.register(agreed_reading(master, 3), [pool])
-        assert master.canaries.records() == []
+        assert master._canaries.records() == []
 
 
 def test_a_keymaster_that_is_opened_again_knows_them(tmp_path):
     """The register is in the database; it opens by the room's keys alone, each pool in its place."""
     with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
         planted(master, [new_pool(HALF, 10, "h"), new_pool(RARE, 7, "r")])
-        before = master.canaries.all()
+        before = master._canaries.all()
     with reopen(tmp_path / "keys") as master:
-        assert np.array_equal(master.canaries.all(), before)
+        assert np.array_equal(master._canaries.all(), before)
         with master._core.state.write() as rows:
             swapped = rows.execute("SELECT sealed FROM canary_pool WHERE number = 1").fetchone()[0]
             rows.execute("UPDATE canary_pool SET sealed = ? WHERE number = 0", (swapped,))
         with pytest.raises(IntegrityError):
-            master.canaries.pool(0)
+            master._canaries.pool(0)
 
 
 def test_a_database_of_an_older_format_is_refused_with_its_number(tmp_path):

@@ -164,13 +164,13 @@ def test_a_keymaster_that_is_set_back_has_its_pools_again(room, tmp_path):
         register(keys, HALF, [person(n)["person_id"] for n in range(FIRST, FIRST + CANARIES)], unit=2)
         with opened(room, keys, "kit") as own:
             leave_act(own._store, keys, keys.canaries.pools("kit")[-1].leaf)  # as the commit of their put would
-        before, tokens = keys.canaries.pools("kit"), keys.canaries.all()
+        before, tokens = keys.canaries.pools("kit"), keys._canaries.all()
     shutil.rmtree(room.keys)
     strongroom.restore_keymaster(room.keys, source=str(tmp_path / "copy"), passphrase=PASSPHRASE)
     with room.keymaster() as keys, opened(room, keys, "kit"):
         assert keys.canaries.pools("kit") == before
-        assert (keys.canaries.all() == tokens).all()
-        assert keys.canaries.which(tokens).found.all()
+        assert (keys._canaries.all() == tokens).all()
+        assert keys._canaries.which(tokens).found.all()
         assert register(keys, RARE, ["P-000910"]) == 2
         with pytest.raises(ConflictError):
             register(keys, RARE, ["P-000901"])

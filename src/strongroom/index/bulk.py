@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from strongroom.index.dead import blocks_of
 from strongroom.index.runreader import RunReader
-from strongroom.seal.columns import Columns, join_columns, sort_entries, token_words
+from strongroom.seal.columns import Columns, join_columns, sort_entries, token_text, token_words
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -82,7 +82,7 @@ def entries_under(
         reads.there += entry.blocks
         if not entry.entries or not len(wanted.tokens):
             continue
-        firsts = np.ascontiguousarray(reader.tail().table()["first"]).view("S16").reshape(-1)
+        firsts = token_text(reader.tail().table()["first"])
         first, last = _range(wanted, entry.lo, entry.hi)
         if first == last:
             continue
@@ -102,8 +102,8 @@ def entries_under(
 
 
 def _range(wanted: Sorted, low: bytes, high: bytes) -> tuple[int, int]:
-    own = wanted.tokens.view("S16")[:, 0]
-    return int(np.searchsorted(own, low.rstrip(b"\0"), "left")), int(np.searchsorted(own, high.rstrip(b"\0"), "right"))
+    own = token_text(wanted.tokens)
+    return int(np.searchsorted(own, low, "left")), int(np.searchsorted(own, high, "right"))
 
 
 def _matched(reader: RunReader, entries: Columns, wanted: Sorted, most: int) -> Hits:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
 from strongroom.keymaster.api import Buried
-from strongroom.seal.columns import I64, U8, shapes_of
+from strongroom.seal.columns import I64, U8, shapes_of, token_text
 from strongroom.seal.run import Shape
 
 AskBuried = Callable[[bytes, bytes], Buried]
@@ -143,7 +143,7 @@ def _of_persons(reader: RunReader, some: Buried) -> I64:
     named = sequences_of(list(tail.shapes))
     table = tail.table()
     starts = np.concatenate([[0], np.cumsum(table["entries"], dtype=np.int64)])
-    numbers = blocks_of(np.ascontiguousarray(table["first"]).view("S16").reshape(-1), some.tokens)
+    numbers = blocks_of(token_text(table["first"]), some.tokens)
     found = [np.empty(0, np.int64)]
     for at in range(0, len(numbers), BLOCKS_AT_ONCE):
         chunk = numbers[at : at + BLOCKS_AT_ONCE].tolist()
@@ -159,7 +159,7 @@ def _of_persons(reader: RunReader, some: Buried) -> I64:
 
 def blocks_of(firsts: npt.NDArray[np.bytes_], tokens: U8) -> I64:
     """Numbers of the blocks that can hold one of some tokens, ascending; a token may begin in the block before."""
-    asked = np.ascontiguousarray(tokens).view("S16")[:, 0]
+    asked = token_text(tokens)
     low = np.maximum(np.searchsorted(firsts, asked, side="left") - 1, 0)
     high = np.searchsorted(firsts, asked, side="right")
     marked = np.zeros(len(firsts) + 1, np.int64)

@@ -36,7 +36,8 @@ from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind
 from strongroom.keymaster.bucketcopies import BucketCopies
 from strongroom.keymaster.canaries.api import Canaries
-from strongroom.keymaster.canaries.asking import CanaryAsking
+from strongroom.keymaster.canaries.asking import EmbeddedCanaries
+from strongroom.keymaster.canaries.register import CanaryRegister
 from strongroom.keymaster.changes import Changes
 from strongroom.keymaster.core import Answer, Core, note_own
 from strongroom.keymaster.credentials import Credentials
@@ -115,11 +116,11 @@ class EmbeddedKeymaster(Closing):
         self._lookups = Lookups(core, self._readings)
         self._unlocking = Unlocking(core, self._readings)
         behind = Behind(core)
-        self._canaries = canaries = CanaryAsking(core, self._readings, self._lookups)
-        self.canaries: Canaries = canaries
+        self._canaries = canaries = CanaryRegister(core)
+        self.canaries: Canaries = EmbeddedCanaries(core, self._readings, self._lookups, canaries)
         self.traces = EmbeddedTraces(core, self._readings, behind, canaries)
-        self._releasing = Releasing(core, self._readings, behind, self._canaries)
-        self.exports: Exports = EmbeddedExports(core, self._readings, behind, self._canaries, self.approvals)
+        self._releasing = Releasing(core, self._readings, behind, canaries)
+        self.exports: Exports = EmbeddedExports(core, self._readings, behind, canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self.stepping = Stepping(core, self._readings, self._releasing)
         self._stand_ins = StandIns(core, self._readings)

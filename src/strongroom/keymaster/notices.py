@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom.audit.entry import Entry, parse_entry
+from strongroom.keymaster.canaries.alarm import ALARM, TEST
 from strongroom.keymaster.core import Core
 from strongroom.keys.rows import Rows, counter, put
 
@@ -39,7 +40,7 @@ VERSION = 1
 _EVENTS = {"break-glass": "break-glass", "freeze": "freeze", "ask": "waiting"}
 _ABOUT = ("kind", "name", "approval", "for", "persons")
 _BUDGETS = ("persons/", "lookups/", "puts/")
-_MARKS = (*(f'"act":"{act}"'.encode() for act in _EVENTS), b'"decision":"refused"', b'"alarm":')
+_MARKS = (*(f'"act":"{act}"'.encode() for act in _EVENTS), b'"decision":"refused"', f'"{ALARM}":'.encode())
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Notices:
     def _of(self, leaf: int, entry: Entry) -> Notice | None:
         if entry.decision == "refused":
             return self._budget(leaf, entry)
-        if "alarm" in entry.extras:
+        if ALARM in entry.extras:
             return self._canary(leaf, entry)
         event = _EVENTS.get(entry.act)
         if event is None:
@@ -128,10 +129,10 @@ class Notices:
         return Notice(event, leaf, entry.time, entry.actor, entry.purpose, entry.credential, about)
 
     def _canary(self, leaf: int, entry: Entry) -> Notice:
-        about: dict[str, int | str] = {"act": entry.act, "canaries": entry.extras["alarm"]}
+        about: dict[str, int | str] = {"act": entry.act, "canaries": entry.extras[ALARM]}
         about |= {"table": entry.table or "", "persons": entry.count or 0}
-        if "test" in entry.extras:
-            about["test"] = 1
+        if TEST in entry.extras:
+            about[TEST] = 1
         return Notice("canary", leaf, entry.time, entry.actor, entry.purpose, entry.credential, about)
 
     def _budget(self, leaf: int, entry: Entry) -> Notice | None:

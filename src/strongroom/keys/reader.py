@@ -38,6 +38,7 @@ from strongroom.keys.pages import (
     page_bound,
 )
 from strongroom.keys.pagetable import Generation, Page
+from strongroom.seal.columns import token_text
 
 if TYPE_CHECKING:
     from strongroom.store.base import Store
@@ -207,7 +208,7 @@ class PageReader:
         """
         if not generation.pages:
             return
-        tokens = np.stack([high, low], axis=1).astype(">u8").view("S16")[:, 0]
+        tokens = token_text(np.stack([high, low], axis=1).astype(">u8"))
         firsts = np.array([page.first for page in generation.pages], "S16")
         lasts = np.array([page.last for page in generation.pages], "S16")
         at = np.searchsorted(firsts, tokens, side="right") - 1

@@ -23,6 +23,7 @@ from strongroom.keys.pagetable import Generation, Page, PageTable
 from strongroom.keys.reader import PageReader
 from strongroom.keys.rows import Database, Rows, named, take
 from strongroom.keys.writer import PageWriter, insert_pages
+from strongroom.seal.columns import places_among, token_text
 
 if TYPE_CHECKING:
     from strongroom.store.base import Store
@@ -183,6 +184,4 @@ def _all_there(rows: Rows, pages: list[Page]) -> bool:
 def _places(entries: Entries, tokens: Bytes2D) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Where sorted tokens u8[n,16] stand among the entries of a page: places i64[n], and which are there bool[n]."""
     own = np.ascontiguousarray(entries).view(np.uint8).reshape(len(entries), -1)[:, :16]
-    keys, wanted = np.ascontiguousarray(own).view("S16")[:, 0], np.ascontiguousarray(tokens).view("S16")[:, 0]
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1).astype(np.int64)
-    return place, (own[place] == tokens).all(axis=1)
+    return places_among(token_text(own), token_text(tokens))

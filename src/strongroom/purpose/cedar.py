@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import PolicyError
 from strongroom.purpose.exports import NAMED, STATUTORY, export_verbs
 from strongroom.purpose.freeze import NOTHING, Freezes
-from strongroom.purpose.model import ACTS, CANARY_VERBS, FieldView, Policy, Purpose
+from strongroom.purpose.model import ACTS, TWO_PERSONS, FieldView, Policy, Purpose
 from strongroom.purpose.refusal import explain_act, explain_read
 from strongroom.purpose.sealed import names_a_person
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 READS = (
     "get", "find", "sql", "rows", "aggregate", "export", NAMED, STATUTORY, "tokenize", "detokenize", "rejects", "log",
-    *CANARY_VERBS,
+    *TWO_PERSONS,
 )  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
 _SPACE = "Strongroom"
@@ -40,7 +40,7 @@ _Answer = tuple[bool, tuple[str, ...], bool]
 """Allowed, the ids of the rules that decided, and whether a rule failed."""
 _NO_ANSWER: _Answer = (False, (), False)
 
-_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize", *CANARY_VERBS))
+_EXPORTS = ", ".join(f'"read {verb}"' for verb in ("export", NAMED, STATUTORY, "tokenize", "detokenize", *TWO_PERSONS))
 _ROOM_ACTS = ", ".join(f'"act {act}"' for act in ACTS if act != "put")
 _CEDAR_SCHEMA = f"""namespace Strongroom {{
   entity Room;

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from strongroom.schema.model import Schema, Table
 
 SHOWS = ("plain", "masked", "token", "withheld")
-CANARY_VERBS = ("plant", "trace", "ask-canary")
-READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log", *CANARY_VERBS)
 TWO_PERSONS = ("plant", "trace", "ask-canary")
 """Verbs that always need another person's agreement."""
+READ_VERBS = ("get", "find", "sql", "export", "tokenize", "detokenize", "rejects", "log", *TWO_PERSONS)
 ACTS = (
     "put", "compact", "check", "log", "rejects", "schema", "policy", "copy", "restore", "slots", "turn", "rotate",
     "erase", "hold", "actors", "freeze", "disclose",

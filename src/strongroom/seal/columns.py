@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+Text = npt.NDArray[np.bytes_]
 
 
 class Columns(NamedTuple):
@@ -34,7 +36,28 @@ def token_words(tokens: U8) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(tokens).view(">u8").reshape(-1, 2).astype(np.uint64)
 
 
-def token_changes(tokens: U8) -> npt.NDArray[np.bool_]:
+def token_text(tokens: npt.NDArray[Any]) -> Text:
+    """Tokens of 16 bytes as text S16[n], which numpy sorts and looks up.
+
+    It compares like the bytes: zeros at the end are stripped, but from both sides alike.
+    """
+    return np.ascontiguousarray(tokens).view("S16").reshape(-1)
+
+
+def places_among(own: Text, asked: Text) -> tuple[I64, Bool]:
+    """Where tokens stand among others, which are sorted: places i64[n], and which are there at all, bool[n].
+
+    Args:
+        own: Sorted, as `token_text` gives them.
+        asked: Those that are looked for, in any order.
+    """
+    if not len(own):
+        return np.zeros(len(asked), np.int64), np.zeros(len(asked), np.bool_)
+    places = np.minimum(np.searchsorted(own, asked), len(own) - 1).astype(np.int64)
+    return places, own[places] == asked
+
+
+def token_changes(tokens: U8) -> Bool:
     """For sorted tokens u8[n,16]: whether each differs from the one before; the first does."""
     words = np.ascontiguousarray(tokens).view(np.uint64).reshape(-1, 2)
     changes = np.ones(len(words), dtype=bool)

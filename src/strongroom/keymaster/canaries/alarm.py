@@ -22,7 +22,8 @@ from strongroom.keys.rows import Rows
 
 ALARM = "alarm"
 """In the extras of an entry: how many canaries were among its persons."""
-_TEST = "test"
+TEST = "test"
+"""Beside it, where all of them were drawn for a test in that reading."""
 
 U8 = npt.NDArray[np.uint8]
 
@@ -46,8 +47,8 @@ def alarm(register: Register, rows: Rows, reading: Reading, tokens: U8) -> dict[
     hits = register.found_in(rows, tokens)
     if not hits:
         return {}
-    own = {tokens[at].tobytes() for at in hits} if reading.trials else {b""}
-    return {ALARM: len(hits), _TEST: 1} if own <= reading.trials else {ALARM: len(hits)}
+    own = {tokens[at].tobytes() for at in hits}
+    return {ALARM: len(hits), TEST: 1} if own <= reading.trials else {ALARM: len(hits)}
 
 
 def people_alone(register: Register, rows: Rows, behind: PersonsBehind, asked: U8) -> PersonsBehind:
@@ -66,6 +67,6 @@ def without_alarms(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _quiet(entry: dict[str, Any]) -> dict[str, Any]:
-    rest = {name: said for name, said in entry["extras"].items() if name not in {ALARM, _TEST}}
+    rest = {name: said for name, said in entry["extras"].items() if name not in {ALARM, TEST}}
     bare = {name: said for name, said in entry.items() if name != "extras"}
     return {**bare, "extras": rest} if rest else bare

@@ -86,7 +86,7 @@ class Heard:
     Args:
         leaves: Numbers of the entries that have them.
         told: Whether the last of them was told to a webhook or a command.
-        lost: Whether one could not be.
+        lost: Whether a notice could not be told: one of them, or one after them.
     """
 
     leaves: list[int]
@@ -147,6 +147,7 @@ class Canaries(Protocol):
             dense: Fields, as "table.field", whose last values are the canaries'.
 
         Raises:
+            UsageError: No pool, one twice, or a field that is not in the schema.
             ConflictError: A pool is not registered, or was planted before.
         """
 

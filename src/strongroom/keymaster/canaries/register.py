@@ -2,43 +2,34 @@
 
 Rules it keeps:
 
-1. Pools are registered and noted before any of their persons has records, all of a call in one transaction.
-2. A pool never changes. What is known of it lies sealed under keys of its own; nothing in the database's tables tells
+1. A pool never changes. What is known of it lies sealed under keys of its own; nothing in the database's tables tells
    a canary from a person.
-3. What is asked here is asked by the keymaster's own parts and goes over no wire. What is opened is kept in memory, and
+2. What is asked here is asked by the keymaster's own parts and goes over no wire. What is opened is kept in memory, and
    read again when there are more pools.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap64
 
-from strongroom.errors import ConflictError, DeniedError, IntegrityError, UnavailableError, UsageError
+from strongroom.errors import IntegrityError, UsageError
 from strongroom.evidence.code import members
 from strongroom.evidence.coderow import CodeRow
-from strongroom.keymaster.canaries.api import POOLS_AT_ONCE_MAX, NewPool, PoolRecord
-from strongroom.keymaster.canaries.pool import Pool, check_pool, open_pool, seal_pool
-from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.erasures.api import Buried
-from strongroom.keymaster.erasures.tombstones import BURIED_AT_ONCE, buried_at
-from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import agreed
+from strongroom.keymaster.behind import SMALL
+from strongroom.keymaster.canaries.api import PoolRecord
+from strongroom.keymaster.canaries.pool import Pool, open_pool, seal_pool
+from strongroom.keymaster.core import Core
 from strongroom.keymaster.seenmaps import bitmap
 from strongroom.keys.rows import Rows, counter, put
-from strongroom.seal.tokens import tokens
+from strongroom.seal.columns import places_among, sort_entries, token_text, token_words
 
-VERB = "plant"
 POOL = "number, bias, count, persons, root, leaf, at"
-ATTEMPTS_MAX = 16
-EVERY_BATCH = (1 << 63) - 1
-_NOBODY = np.empty((0, 16), np.uint8)
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
@@ -62,175 +53,124 @@ class Which:
 
 
 @dataclass(frozen=True)
-class _Book:
-    """All canaries of a room, in the order of their tokens."""
+class Book:
+    """All canaries of a room, in the order of their tokens.
+
+    Args:
+        pools: How many pools they are of.
+        tokens: u8[n,16].
+        pool: u32[n], the pool of each.
+        number: u32[n], its number there.
+    """
 
     pools: int
     tokens: U8 = field(repr=False)
     pool: U32 = field(repr=False)
     number: U32 = field(repr=False)
 
+    @cached_property
+    def _leading(self) -> U64:
+        return np.ascontiguousarray(token_words(self.tokens)[:, 0])
 
-class _MovedError(ConflictError):
-    """Somebody was put since it was looked who is there; never leaves this module."""
+    def has(self, token: bytes) -> bool:
+        """Whether a token (16 B) is a canary's: without a column's overhead."""
+        word = np.uint64(int.from_bytes(token[:8], "big"))
+        at = int(self._leading.searchsorted(word))
+        while at < len(self._leading) and self._leading[at] == word:
+            if self.tokens[at].tobytes() == token:
+                return True
+            at += 1
+        return False
 
 
-_EMPTY = _Book(0, _NOBODY, np.empty(0, np.uint32), np.empty(0, np.uint32))
+_EMPTY = Book(0, np.empty((0, 16), np.uint8), np.empty(0, np.uint32), np.empty(0, np.uint32))
+_NOT_NUMBERED = ((0, 0, 0), _EMPTY, np.empty(0, np.uint64))
 
 
-class EmbeddedCanaries:
-    """See `keymaster.canaries.api.Canaries`; what is not in it is for the keymaster's own parts.
+class CanaryRegister:
+    """Who is a canary, for the keymaster's own parts.
 
     Args:
         core: Keys and state.
-        readings: The open readings.
     """
 
-    def __init__(self, core: Core, readings: Readings) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._readings = readings
         self._book = _EMPTY
-        self._numbered: tuple[tuple[int, int, int], U64] = ((0, 0, 0), np.empty(0, np.uint64))
+        self._numbered: tuple[tuple[int, int, int], Book, U64] = _NOT_NUMBERED
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return "<EmbeddedCanaries>"
+        return "<CanaryRegister>"
 
     def forget(self) -> None:
         """Drop what was opened."""
-        self._book = _EMPTY
-        self._numbered = ((0, 0, 0), np.empty(0, np.uint64))
+        self._book, self._numbered = _EMPTY, _NOT_NUMBERED
 
-    # -- registering ----------------------------------------------------------------------------
-    def register(self, reading_id: bytes, pools: Sequence[NewPool]) -> list[int]:
-        """See `Canaries.register`."""
-        core, reading = self._core, self._readings.get(reading_id)
-        if not 0 < len(pools) <= POOLS_AT_ONCE_MAX:
-            raise UsageError(f"register 1 to {POOLS_AT_ONCE_MAX} pools at once")
-        self._readings.decide(reading, (VERB,), next(iter(reading.purpose.tables)), ())
-        opened = []
-        for given in pools:
-            check_pool(given)
-            own = tokens(core.subject.inner, core.subject.outer, given.subjects)
-            opened.append(Pool(own, given.numbers, given.salts, given.digests))
-        everybody = np.concatenate([pool.tokens for pool in opened])
-        if len(np.unique(everybody.view("V16"))) != len(everybody):
-            raise UsageError("a canary person is named twice")
-        roots = [pool.root() for pool in opened]
-        biases = [given.bias for given in pools]
-        said = reading.said()
-        for _ in range(ATTEMPTS_MAX):
-            before = counter(core.state.read(), "ordinal")
-            taken = int(core.keys.lookup(everybody).found.sum())
-
-            def work(rows: Rows, before: int = before, taken: int = taken) -> Answer:
-                self._check_new(rows, everybody, before, taken)
-                self._agreed(rows, reading, len(everybody))
-                numbers = [self._keep(rows, reading, *one) for one in zip(biases, opened, roots, strict=True)]
-                return {"numbers": numbers}
-
-            with suppress(_MovedError):
-                numbers: list[int] = core.act(VERB, reading.actor, work, **said)["numbers"]
-                return numbers
-        raise UnavailableError("persons keep being put: ask again")
-
-    def _check_new(self, rows: Rows, everybody: U8, before: int, taken: int) -> None:
-        if counter(rows, "ordinal") != before:
-            raise _MovedError("somebody was put meanwhile")
-        known = int(self._which(rows, everybody).found.sum())
-        gone = int((buried_at(rows, everybody) > 0).sum())
-        if known or taken or gone:
-            raise ConflictError(
-                f"of {len(everybody):,} canary persons {known:,} are registered already, {taken:,} have records and"
-                f" {gone:,} were erased",
-                hint="a canary is registered once, before it is put, under an identifier that nobody ever had",
-            )
-
-    def _agreed(self, rows: Rows, reading: Reading, persons: int) -> None:
-        core = self._core
-        limits = agreed(rows, core, reading, frozenset())
-        if not reading.leave.approval or not limits:
-            raise DeniedError("canary persons need another person's agreement", rule="approval.needed")
-        core.ledger.apply(rows, core.ledger.plan_count(rows, limits, persons, core.journal.now(rows)))
-
-    def _keep(self, rows: Rows, reading: Reading, bias: int, pool: Pool, root: bytes) -> int:
-        core = self._core
-        newest = rows.execute("SELECT max(number) FROM canary_pool").fetchone()[0]
-        number = 0 if newest is None else int(newest) + 1
-        extras = {"pool": number, "bias": bias, "canaries": pool.count, "root": root.hex()}
-        said = {**reading.said(), "rule": f"purposes.{reading.purpose.name}", "count": len(pool.tokens)}
-        entry = core.journal.entry(rows, VERB, reading.actor, **said, extras=extras)
-        leaf = core.journal.note(rows, entry)
-        sealed = seal_pool(self._root(rows), core.room_id, number, pool)
-        row = (number, bias, pool.count, len(pool.tokens), root, leaf, core.journal.now(rows), sealed)
-        rows.execute("INSERT INTO canary_pool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        count_pools(rows)
-        return number
-
-    def _root(self, rows: Rows) -> bytes:
-        row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = 'canaries' AND id = ?", (b"1",)).fetchone()
-        if row is None:
-            raise IntegrityError("the keymaster's database lacks its root of canary persons")
-        return self._core.ring.unwrap("canaries", b"1", row[0])
-
-    # -- looking --------------------------------------------------------------------------------
-    def pools(self, actor: str) -> list[PoolRecord]:
-        """See `Canaries.pools`."""
-        core = self._core
-        core.standing.refresh()
-        core.standing.require(core.standing.decider.decide_act(actor, "log"))
-        return self.records()
-
-    def records(self, rows: Rows | None = None) -> list[PoolRecord]:
-        """The pools, by number."""
-        source = self._core.state.read() if rows is None else rows
-        found = source.execute(f"SELECT {POOL} FROM canary_pool ORDER BY number").fetchall()  # noqa: S608 - own names
-        return [
-            PoolRecord(number, bias, count, persons, root.hex(), leaf, at)
-            for number, bias, count, persons, root, leaf, at in found
-        ]
-
-    def hidden(self, reading_id: bytes, table: str, low: bytes, high: bytes) -> Buried:
-        """See `Canaries.hidden`."""
-        reading = self._readings.get(reading_id)
-        if reading.holder.direct or not self.any():
-            return Buried(0, _NOBODY, np.empty(0, np.uint64))
-        self._readings.decide(reading, ("sql", "rows", "aggregate"), table, ())
-        self._readings.within(reading, "sql", table, lambda warrant: warrant.check_counted(table))
-        book = self._known(self._core.state.read())
-        own = np.ascontiguousarray(book.tokens).view("S16")[:, 0]
-        start, end = np.searchsorted(own, low, "left"), np.searchsorted(own, high, "right")
-        some = book.tokens[start : min(int(end), int(start) + BURIED_AT_ONCE)]
-        return Buried(0, some, np.full(len(some), EVERY_BATCH, np.uint64), book.pools)
-
-    # -- for the keymaster's own parts ----------------------------------------------------------
+    # -- who is one -----------------------------------------------------------------------------
     def any(self, rows: Rows | None = None) -> bool:
         """Whether the room has canaries: one counter."""
         return counter(self._core.state.read() if rows is None else rows, "canaries") > 0
 
-    def which(self, asked: U8) -> Which:
+    def which(self, asked: U8, rows: Rows | None = None) -> Which:
         """Which of some persons are canaries, by subject tokens u8[n,16] in any order."""
-        return self._which(self._core.state.read(), asked)
-
-    def _which(self, rows: Rows, asked: U8) -> Which:
         pool, number = np.zeros(len(asked), np.uint32), np.zeros(len(asked), np.uint64)
         if not len(asked) or not self.any(rows):
             return Which(pool, number, np.zeros(len(asked), np.bool_))
-        book = self._known(rows)
-        # 16 bytes as text compare like the bytes: ends of zeros are stripped from both sides alike
-        own, given = (np.ascontiguousarray(one).view("S16")[:, 0] for one in (book.tokens, asked))
-        at = np.minimum(np.searchsorted(own, given), len(own) - 1)
-        found: Bool = own[at] == given
+        book = self.book(rows)
+        at, found = places_among(token_text(book.tokens), token_text(asked))
         pool[found], number[found] = book.pool[at[found]], book.number[at[found]]
         return Which(pool, number, found)
 
+    def found_in(self, rows: Rows, asked: U8) -> list[int]:
+        """See `canaries.alarm.Register.found_in`: of few persons without a column's overhead, as each find pays it."""
+        if not len(asked) or not self.any(rows):
+            return []
+        if len(asked) > SMALL:
+            found: list[int] = np.flatnonzero(self.which(asked, rows).found).tolist()
+            return found
+        book, data = self.book(rows), asked.tobytes()
+        return [at for at in range(len(asked)) if book.has(data[16 * at : 16 * at + 16])]
+
+    def book(self, rows: Rows | None = None) -> Book:
+        """All canaries."""
+        source = self._core.state.read() if rows is None else rows
+        pools, book = counter(source, "canaries"), self._book
+        if book.pools == pools:
+            return book
+        with self._lock:
+            root, parts = self._root(source), []
+            for number, sealed in source.execute("SELECT number, sealed FROM canary_pool ORDER BY number").fetchall():
+                pool = open_pool(root, self._core.room_id, number, sealed)
+                parts.append((pool.tokens, np.full(len(pool.tokens), number, np.uint32), pool.numbers))
+            own, pool_of, number_of = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = sort_entries(own)
+            book = Book(len(parts), own[order], pool_of[order], number_of[order])
+            if book.pools == counter(self._core.state.read(), "canaries"):  # what a transaction undoes is not kept
+                self._book = book
+            return book
+
     def all(self) -> U8:
         """The subject token of every canary, u8[n,16], in order."""
-        return self._known(self._core.state.read()).tokens
+        return self.book().tokens
+
+    # -- who has records ------------------------------------------------------------------------
+    def numbered(self) -> tuple[Book, U64]:
+        """All canaries, and the ordinal of each: 0 for whoever was not put, or erased."""
+        core = self._core
+        rows = core.state.read()
+        book = self.book(rows)
+        stamp = (book.pools, counter(rows, "ordinal"), counter(rows, "removals"))
+        kept = self._numbered
+        if kept[0] != stamp:
+            found = core.keys.lookup(book.tokens)
+            kept = self._numbered = (stamp, book, np.where(found.found, found.ordinals, 0).astype(np.uint64))
+        return kept[1:]
 
     def ordinals(self) -> BitMap64:
         """The ordinals of all canaries that have been put."""
-        return bitmap(self._ordinals()[self._ordinals() > 0])
+        _, ordinals = self.numbered()
+        return bitmap(ordinals[ordinals > 0])
 
     def held(self, row: CodeRow) -> BitMap64:
         """The ordinals of the canaries that an export has by its code row, as far as they have been put."""
@@ -238,17 +178,36 @@ class EmbeddedCanaries:
 
     def persons_of(self, numbers: dict[int, U64]) -> tuple[U8, U64]:
         """Tokens u8[n,16] and ordinals u64[n] of canaries, by pool and numbers; whoever was never put is left out."""
-        book, ordinals = self._known(self._core.state.read()), self._ordinals()
+        book, ordinals = self.numbered()
         chosen = np.zeros(len(book.tokens), np.bool_)
         for pool, own in numbers.items():
             chosen |= (book.pool == pool) & np.isin(book.number, own)
         chosen &= ordinals > 0
         return book.tokens[chosen], ordinals[chosen]
 
+    # -- pools ----------------------------------------------------------------------------------
     @property
     def room_id(self) -> bytes:
         """The room's id, 16 B."""
         return self._core.room_id
+
+    def records(self, rows: Rows | None = None) -> list[PoolRecord]:
+        """The pools, by number, and whether all their persons were put."""
+        source = self._core.state.read() if rows is None else rows
+        whole = {row[0] for row in source.execute("SELECT number FROM canary_planted").fetchall()}
+        found = source.execute(f"SELECT {POOL} FROM canary_pool ORDER BY number").fetchall()  # noqa: S608 - own names
+        return [
+            PoolRecord(number, bias, count, persons, root.hex(), leaf, at, number in whole)
+            for number, bias, count, persons, root, leaf, at in found
+        ]
+
+    def keep(self, rows: Rows, number: int, bias: int, pool: Pool, root: bytes, leaf: int) -> None:
+        """Write a pool, within the transaction that notes it as entry `leaf`."""
+        core = self._core
+        sealed = seal_pool(self._root(rows), core.room_id, number, pool)
+        row = (number, bias, pool.count, len(pool.tokens), root, leaf, core.journal.now(rows), sealed)
+        rows.execute("INSERT INTO canary_pool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        count_pools(rows)
 
     def root(self, number: int, count: int) -> bytes:
         """The root over what commits to the first so many canaries of a pool."""
@@ -268,32 +227,11 @@ class EmbeddedCanaries:
             raise UsageError(f"the room has no pool {number} of canary persons")
         return open_pool(self._root(rows), self._core.room_id, number, row[0])
 
-    def _known(self, rows: Rows) -> _Book:
-        pools, book = counter(rows, "canaries"), self._book
-        if book.pools == pools:
-            return book
-        with self._lock:
-            root, parts = self._root(rows), []
-            for number, sealed in rows.execute("SELECT number, sealed FROM canary_pool ORDER BY number").fetchall():
-                pool = open_pool(root, self._core.room_id, number, sealed)
-                parts.append((pool.tokens, np.full(len(pool.tokens), number, np.uint32), pool.numbers))
-            own, pool_of, number_of = (np.concatenate(column) for column in zip(*parts, strict=True))
-            order = np.argsort(np.ascontiguousarray(own).view("S16")[:, 0], kind="stable")
-            book = _Book(len(parts), own[order], pool_of[order], number_of[order])
-            if book.pools == counter(self._core.state.read(), "canaries"):  # what a transaction undoes is not kept
-                self._book = book
-            return book
-
-    def _ordinals(self) -> U64:
-        """The ordinal of each canary, in the order of tokens; 0 for whoever was not put, or erased."""
-        core = self._core
-        rows = core.state.read()
-        book = self._known(rows)
-        stamp = (book.pools, counter(rows, "ordinal"), counter(rows, "removals"))
-        if self._numbered[0] != stamp:
-            found = core.keys.lookup(book.tokens)
-            self._numbered = (stamp, np.where(found.found, found.ordinals, 0).astype(np.uint64))
-        return self._numbered[1]
+    def _root(self, rows: Rows) -> bytes:
+        row = rows.execute("SELECT wrapped FROM wrapped_key WHERE purpose = 'canaries' AND id = ?", (b"1",)).fetchone()
+        if row is None:
+            raise IntegrityError("the keymaster's database lacks its root of canary persons")
+        return self._core.ring.unwrap("canaries", b"1", row[0])
 
 
 def count_pools(rows: Rows) -> None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from strongroom.seal.columns import places_among, token_text
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -61,10 +63,8 @@ class Buried:
         """The newest dead batch sequence for each token u8[n,16], in any order: u64[n]."""
         found = np.full(len(tokens), self.horizon, np.uint64)
         if len(self.tokens) and len(tokens):
-            own = np.ascontiguousarray(self.tokens).view("S16")[:, 0]
-            asked = np.ascontiguousarray(tokens).view("S16")[:, 0]
-            at = np.minimum(np.searchsorted(own, asked), len(own) - 1)
-            hit = np.flatnonzero(own[at] == asked)
+            at, there = places_among(token_text(self.tokens), token_text(tokens))
+            hit = np.flatnonzero(there)
             found[hit] = np.maximum(found[hit], self.sequences[at[hit]])
         return found
 

@@ -9,7 +9,7 @@ Rules it keeps:
 3. An export is charged once, however often it is taken up; it is taken up by the same actor for the same plan.
 4. The set of persons, the condition they were chosen by, and its canaries lie sealed under a key of the export's own.
 5. Canary persons are nobody: not charged, not noted, not in the set. Those that the export's coins chose are released
-   with it, all others are missing, as who was erased is (`exportmarks`).
+   with it, all others are missing, as who was erased is (`exports.marks`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from strongroom.errors import ConflictError, DeniedError, NotFoundError, Unavail
 from strongroom.keymaster.api import Bytes2D, Released
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
-from strongroom.keymaster.canaries.asking import CanaryAsking
-from strongroom.keymaster.canaries.register import Which
+from strongroom.keymaster.canaries.register import CanaryRegister, Which
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exports.api import (
     DECIDES,
@@ -86,7 +85,7 @@ class EmbeddedExports:
     """See `keymaster.exports.api.Exports`."""
 
     def __init__(
-        self, core: Core, readings: Readings, behind: Behind, canaries: CanaryAsking, approvals: Approvals
+        self, core: Core, readings: Readings, behind: Behind, canaries: CanaryRegister, approvals: Approvals
     ) -> None:
         self._core = core
         self._canaries = canaries

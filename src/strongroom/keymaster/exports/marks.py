@@ -21,7 +21,7 @@ from pyroaring import BitMap64
 from strongroom.evidence.code import BIAS_ONE, Sizes, bits, found, sizes, smallest_sample
 from strongroom.evidence.coderow import CodeRow, Offer, commit_row, row_key, row_opening
 from strongroom.keymaster.canaries.api import PoolRecord
-from strongroom.keymaster.canaries.register import EmbeddedCanaries, Which
+from strongroom.keymaster.canaries.register import CanaryRegister, Which
 from strongroom.keymaster.seenmaps import bitmap
 from strongroom.purpose.model import CanaryRule
 
@@ -63,9 +63,10 @@ class Added:
 
     def add(self, ordinals: U64, which: Which) -> None:
         """Take in persons by ordinal, all of them canaries."""
-        fresh = ~np.isin(ordinals, np.asarray(self.ordinals.to_array(), np.uint64))
-        self._parts.append((ordinals[fresh], coded(which.pool, which.number)[fresh]))
-        self.ordinals |= bitmap(ordinals)
+        fresh = bitmap(ordinals) - self.ordinals
+        rows = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64))
+        self._parts.append((ordinals[rows], coded(which.pool, which.number)[rows]))
+        self.ordinals |= fresh
 
     def columns(self) -> tuple[U64, U64]:
         """Ordinal, and pool << 32 | number, of each person."""
@@ -81,7 +82,7 @@ def coded(pools: npt.ArrayLike, numbers: npt.ArrayLike) -> U64:
 
 
 def throw(
-    canaries: EmbeddedCanaries,
+    canaries: CanaryRegister,
     export_id: bytes,
     root: bytes,
     entropy: Callable[[int], bytes],

@@ -27,6 +27,7 @@ from strongroom.keymaster.log.journal import DayKeys, labels_bound
 from strongroom.keymaster.log.touching import LABEL_BYTES, Matching
 from strongroom.keymaster.reason import check_reason
 from strongroom.keys.rows import Rows
+from strongroom.seal.columns import token_text
 from strongroom.seal.wrap import unwrap
 
 LABELS_MAX = 2_000_000
@@ -198,7 +199,7 @@ class _Search:
                 numbers.append(owners[known])
                 entries.append(np.repeat(np.array(own.leaves, np.int64), own.counts)[known])
         number, entry = np.concatenate(numbers), np.concatenate(entries)
-        tokens, person = np.unique(matching.found.view("S16").reshape(-1), return_inverse=True)
+        tokens, person = np.unique(token_text(matching.found), return_inverse=True)
         erased = np.ones(len(tokens), np.bool_)
         erased[person[:living]] = False
         pairs = np.unique(np.stack([person[number], entry], axis=1), axis=0)

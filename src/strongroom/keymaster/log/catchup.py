@@ -195,7 +195,7 @@ class EmbeddedTails:
         rows.executemany(person, given["identity"])
         heads = [tail.blobs(row, 1, 2, 4) for row in given["head"]]
         rows.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", heads)
-        rows.executemany(_EXPORTED, [tail.blobs(row, *tail.EXPORT_BLOBS) for row in given.get("export", ())])
+        rows.executemany(_EXPORTED, [tail.blobs(row, *tail.EXPORT_BLOBS) for row in given["export"]])
         pool = "INSERT INTO canary_pool VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         rows.executemany(pool, [tail.blobs(row, *tail.POOL_BLOBS) for row in given["canary_pool"]])
         planted = "INSERT INTO canary_planted VALUES (?, ?, ?) ON CONFLICT DO NOTHING"

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.keys.pages import halves
+from strongroom.seal.columns import token_text
 from strongroom.seal.tokens import cmac_column
 
 LABEL_BYTES = 16
@@ -38,8 +39,7 @@ class _Day:
 
     @classmethod
     def of(cls, key: bytes, labels: U8) -> _Day:
-        # 16 bytes as text compare like the bytes: ends of zeros are stripped from both sides alike
-        own, place = np.unique(labels.view("S16")[:, 0], return_inverse=True)
+        own, place = np.unique(token_text(labels), return_inverse=True)
         distinct = np.frombuffer(own.tobytes(), np.uint8).reshape(-1, LABEL_BYTES)
         width = min(BITS_MOST, max(BITS_LEAST, len(own).bit_length() + 4))
         bits, mask = np.zeros(1 << width, np.bool_), np.uint32((1 << width) - 1)

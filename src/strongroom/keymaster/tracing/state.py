@@ -24,6 +24,7 @@ from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.exports.marks import coded
 from strongroom.keymaster.seenmaps import bitmap
 from strongroom.keymaster.tracing.api import PERSONS_MAX, VALUES_HELD_MAX
+from strongroom.seal.columns import places_among, token_text
 
 Bytes2D = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -94,7 +95,7 @@ class Held:
         """Hold some more."""
         if not len(some):
             return
-        own = np.unique(np.ascontiguousarray(some).view("S16")[:, 0])
+        own = np.unique(token_text(some))
         self.parts.append(own)
         self.count += len(own)
         while self.count > self.most:
@@ -102,12 +103,11 @@ class Held:
 
     def all_of(self, asked: Bytes2D) -> bool:
         """Whether every one of some tokens is among these."""
-        left = np.unique(np.ascontiguousarray(asked).view("S16")[:, 0])
+        left = np.unique(token_text(asked))
         for own in reversed(self.parts):
             if not len(left):
                 break
-            at = np.minimum(np.searchsorted(own, left), len(own) - 1)
-            left = left[own[at] != left]
+            left = left[~places_among(own, left)[1]]
         return not len(left)
 
 

@@ -55,6 +55,7 @@ from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import OPEN, Table
+from strongroom.seal.columns import token_text
 from strongroom.seal.tokens import ENTRY_BYTES, open_index_entries, tokens
 
 if TYPE_CHECKING:
@@ -208,11 +209,11 @@ class EmbeddedTraces:
         if name == model.subject:
             return core.keys.lookup(tokens(core.subject.inner, core.subject.outer, values)).found
         keys = core.standing.value_keys(model.field(name).id, snapshot)
-        made = np.ascontiguousarray(tokens(keys.inner, keys.outer, values)).view("S16")[:, 0]
+        made = token_text(tokens(keys.inner, keys.outer, values))
         asked = np.unique(made)
         under, entries = index(asked.view(np.uint8).reshape(-1, 16))
         _check_entries(under, entries)
-        own = np.ascontiguousarray(under).view("S16")[:, 0]
+        own = token_text(under)
         if not np.isin(own, asked).all():
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
         found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])
@@ -394,5 +395,5 @@ def _check(sample: SampleFound) -> None:
         raise UsageError("of each person stands what was found")
     if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
         raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
-    if len(np.unique(np.ascontiguousarray(sample.persons).view("V16"))) != size:
+    if len(np.unique(token_text(sample.persons))) != size:
         raise UsageError("each person of a sample is named once")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.schema.normalise import normalise
+from strongroom.seal.columns import token_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,4 +77,4 @@ class RoomValues:
         finder, field = self._finder, model.field(name)
         tokens = self._keymaster.value_tokens(self._reading, table, name, texts, finder.catalog.head.number)
         found, _entries = finder.index_entries(model, field, tokens)
-        return np.isin(tokens.view("S16").reshape(-1), found.view("S16").reshape(-1))
+        return np.isin(token_text(tokens), token_text(found))

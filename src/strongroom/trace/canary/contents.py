@@ -45,7 +45,7 @@ def unit_contents(tables: Mapping[str, pa.Table], unit_of: Mapping[str, I64], co
     for name, rows in tables.items():
         if len(rows) != len(unit_of[name]):
             raise UsageError(f"table {name} has not as many records as were said to be of a unit")
-        leaves.append(record_leaves(name, rows))
+        leaves.append(_record_leaves(name, rows))
         units.append(unit_of[name])
     every, unit = np.concatenate(leaves), np.concatenate(units)
     words = every.view(">u8").astype(np.uint64)
@@ -56,7 +56,7 @@ def unit_contents(tables: Mapping[str, pa.Table], unit_of: Mapping[str, I64], co
     return digests(LEAF, np.ascontiguousarray(every[order]).reshape(-1), bounds.astype(np.int64) * DIGEST_BYTES)
 
 
-def record_leaves(table: str, rows: pa.Table) -> U8:
+def _record_leaves(table: str, rows: pa.Table) -> U8:
     """The leaf hash of each record, u8[rows, 32]."""
     names = sorted(name for name in rows.column_names if rows[name].null_count < len(rows))
     data, offsets = row_data(f"{table}({','.join(names)})", [rows[name].combine_chunks() for name in names])

@@ -6,7 +6,7 @@ What is told of a canary by its pool, its number or the place of its rows is cha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 
 def numbered(
     tables: Sequence[Table], canaries: Canaries, counts: Mapping[int, int], entropy: Callable[[int], bytes]
-) -> tuple[list[Numbered], Canaries]:
+) -> tuple[list[NewPool], Canaries]:
     """Deal whole units over new pools.
 
     Args:
@@ -65,24 +65,15 @@ def numbered(
     return pools, canaries
 
 
-@dataclass(frozen=True)
-class Numbered:
-    """A pool that is to be registered, and how many persons it has by their identifiers."""
-
-    new: NewPool
-    persons: int
-
-
 def _pool(
     bias: int, start: int, stop: int, subjects: pa.Array, units: I64, salts: npt.NDArray[np.uint8],
     digests: npt.NDArray[np.uint8],
-) -> Numbered:  # fmt: skip
+) -> NewPool:  # fmt: skip
     import pyarrow as pa
 
     here = np.flatnonzero((units >= start) & (units < stop))
     numbers = (units[here] - start).astype(np.uint32)
-    new = NewPool(bias, subjects.take(pa.array(here)), numbers, salts[start:stop], digests[start:stop])
-    return Numbered(new, len(here))
+    return NewPool(bias, subjects.take(pa.array(here)), numbers, salts[start:stop], digests[start:stop])
 
 
 def _ordered(canaries: Canaries, orders: Mapping[str, I64]) -> Canaries:

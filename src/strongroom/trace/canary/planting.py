@@ -41,7 +41,7 @@ from strongroom.trace.canary.sizing import (
 from strongroom.write.put import PutOptions, put
 
 if TYPE_CHECKING:
-
+    from strongroom.keymaster.api import ReadingGrant
     from strongroom.keymaster.canaries.api import PoolRecord
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
@@ -128,7 +128,7 @@ def plant(
         actor=session.actor, purpose=request.purpose, reason=request.reason, approval=request.approval
     )
     try:
-        return _Planting(session, request, grant.reading_id, tables, progress or _silent, entropy).run(grant)
+        return _Planting(session, request, grant, tables, progress or _silent, entropy).run()
     finally:
         keymaster.end_reading(grant.reading_id)
 
@@ -140,28 +140,29 @@ class _Planting:
         self,
         session: Session,
         request: PlantRequest,
-        reading_id: bytes,
+        grant: ReadingGrant,
         tables: list[Table],
         progress: Progress,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._session = session
         self._request = request
-        self._reading = reading_id
+        self._grant = grant
+        self._reading = grant.reading_id
         self._tables = tables
         self._tell = progress
         self._entropy = entropy
         self._keymaster = session.keymaster
         self._notes: list[str] = []
 
-    def run(self, grant: Any) -> PlantReport:
+    def run(self) -> PlantReport:
         """Do it."""
         session, request, keymaster = self._session, self._request, self._keymaster
         keys = session.reading_keys(self._reading)
         finder = session.finder(session.catalog(keys), keys)
         counts = self._counts(persons_at_most(finder, self._tables))
         self._tell("reading", 0, 1)
-        sample = Sampling(session, finder, grant, self._tables).read(request.learn_from, self._entropy(16))
+        sample = Sampling(session, finder, self._grant, self._tables).read(request.learn_from, self._entropy(16))
         if sample.share < 1.0:
             told = f"learnt from {sample.persons:,} persons, {sample.share:.1%} of the room"
             self._notes.append(f"{told}: the larger the share, the less canaries can be told apart (--learn-from)")
@@ -172,9 +173,9 @@ class _Planting:
         self._tell("making", 0, persons)
         canaries = model.make(persons, self._entropy(32), ask)
         pools, canaries = numbered(self._tables, canaries, counts, self._entropy)
-        persons = sum(pool.persons for pool in pools)
+        persons = sum(len(pool.subjects) for pool in pools)
         try:
-            numbers = keymaster.canaries.register(self._reading, [pool.new for pool in pools])
+            numbers = keymaster.canaries.register(self._reading, pools)
         except BudgetError as error:
             most = sample.persons + persons
             error.hint = f"ask for {most:,} persons: {sample.persons:,} to learn from, and {persons:,} who are planted"
@@ -193,9 +194,9 @@ class _Planting:
         with suppress(StrongroomError):  # a keymaster that is set back learns that they are whole; it can do without
             leave_act(session.store, keymaster, leaf)
         self._warn(canaries, ask)
-        of_pools = {n: len(pool.new.salts) for n, pool in zip(numbers, pools, strict=True)}
+        of_pools = {n: len(pool.salts) for n, pool in zip(numbers, pools, strict=True)}
         return PlantReport(
-            of_pools, sum(of_pools.values()), sum(pool.persons for pool in pools), records, sample.persons,
+            of_pools, sum(of_pools.values()), persons, records, sample.persons,
             ask.looked_up, canaries.dense, canaries.unmade, tuple(sorted(ask.unasked)), tuple(self._notes),
         )  # fmt: skip
 

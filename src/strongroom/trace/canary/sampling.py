@@ -23,7 +23,7 @@ from strongroom.index.expiry import cutoff, unexpired_column
 from strongroom.keymaster.api import Ask
 from strongroom.read.cellcolumns import CellColumns, batches_of
 from strongroom.seal.blocks import KIND_RECORDS
-from strongroom.seal.columns import join_columns, shapes_of, token_words
+from strongroom.seal.columns import join_columns, shapes_of, sort_entries, token_changes, token_text, token_words
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.making import SAMPLE_PERSONS_MIN
 
@@ -90,6 +90,7 @@ class Sampling:
         self._grant = grant
         self._tables = tables
         self._now = session.now()
+        self._held = persons_at_most(finder, tables)
         self._runs = {table.name: finder.runs(table.id, KIND_RECORDS) for table in tables}
         for table in tables:
             _refuse_hidden(grant, table)
@@ -111,13 +112,13 @@ class Sampling:
         for table in self._tables:
             found[table.name], tokens = self._table(table, spans)
             persons.append(tokens)
-        count = len(np.unique(np.concatenate(persons).view("S16").reshape(-1)))
+        count = len(np.unique(token_text(np.concatenate(persons))))
         return Sample(found, count, share)
 
     # -- which ----------------------------------------------------------------------------------
     def _choose(self, most: int, start: bytes) -> tuple[list[Span], float, int]:
         """The ranges of tokens to read, the share of all tokens that they are, and how many persons they hold."""
-        held = max((sum(r.entry.persons for r in runs) for runs in self._runs.values()), default=0)
+        held = self._held
         width = TOKENS if held <= most else min(TOKENS, int(TOKENS * (_ASIDE * most / held)))
         begin = int.from_bytes(start, "big")
         spans = _spans(begin, width)
@@ -138,7 +139,7 @@ class Sampling:
         for runs in self._runs.values():
             for reader in runs:
                 for entries, places in _within(reader, spans):
-                    parts.append(np.unique(np.ascontiguousarray(entries.tokens[places]).view("S16").reshape(-1)))
+                    parts.append(np.unique(token_text(entries.tokens[places])))
                     if sum(map(len, parts)) > RECORDS_MAX:
                         parts = [np.unique(np.concatenate(parts))]
         return np.unique(np.concatenate(parts)).view(np.uint8).reshape(-1, 16)
@@ -172,6 +173,10 @@ class Sampling:
         if table.records == "one":
             last = _newest(every)
             rows, every = rows.take(pa.array(last)), every[last]
+        until = cutoff(table, self._now)
+        if until is not None:
+            kept = unexpired_column(rows[until[0]].combine_chunks(), until)
+            rows, every = rows.filter(pa.array(kept)), every[kept]
         return rows, every
 
     def _opened(
@@ -186,15 +191,7 @@ class Sampling:
         here[list(released.missing)] = False
         keys = {klass: found[here] for klass, found in released.keys.items()}
         columns = cells.opened(reader, entries, places[here], shapes[here], keys)
-        tokens = tokens[here]
-        until = cutoff(table, self._now)
-        if until is not None:
-            import pyarrow as pa
-
-            kept = unexpired_column(columns[until[0]], until)
-            columns = {name: column.filter(pa.array(kept)) for name, column in columns.items()}
-            tokens = tokens[kept]
-        return columns, tokens
+        return columns, tokens[here]
 
 
 def _refuse_hidden(grant: ReadingGrant, table: Table) -> None:
@@ -254,9 +251,5 @@ def _below(words: npt.NDArray[np.uint64], token: bytes, *, equal: bool) -> Bool:
 
 def _newest(tokens: U8) -> I64:
     """The last place of each token, ascending."""
-    words = token_words(tokens)
-    order = np.lexsort((np.arange(len(words)), words[:, 1], words[:, 0]))
-    ordered = words[order]
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return np.sort(order[last])
+    order = sort_entries(tokens)
+    return np.sort(order[np.roll(token_changes(tokens[order]), -1)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError, UsageError
-from strongroom.evidence.code import SHARE_MAX, sizes
+from strongroom.evidence.code import sizes
 from strongroom.trace.canary.policy import COMPLETE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def tables_of(schema: Schema, policy: CanaryPolicy) -> list[Table]:
     return [t for name, t in schema.tables.items() if t.klass != "sensitive" or name in policy.sensitive_tables]
 
 
-def needed(persons: int, rules: Sequence[tuple[int, float]], *, share_max: float = SHARE_MAX) -> dict[int, int]:
+def needed(persons: int, rules: Sequence[tuple[int, float]]) -> dict[int, int]:
     """How many canaries of each bias a room needs, so that all its exports can be told.
 
     A canary of several persons is one; that it is found when any of them is, makes it stronger than the sizes say.
@@ -28,7 +28,6 @@ def needed(persons: int, rules: Sequence[tuple[int, float]], *, share_max: float
     Args:
         persons: How many the room has.
         rules: Colluders and the smallest sample, of each purpose that exports.
-        share_max: See `evidence.code.sizes`.
 
     Raises:
         UsageError: The room has too few persons for any of the rules.
@@ -36,7 +35,7 @@ def needed(persons: int, rules: Sequence[tuple[int, float]], *, share_max: float
     found: dict[int, int] = {}
     why = ""
     for colluders, sample in rules:
-        size = sizes(persons, colluders=colluders, sample=sample, share_max=share_max)
+        size = sizes(persons, colluders=colluders, sample=sample)
         why = why or size.why_none or ""
         for bias, count in size.pools.items():
             found[bias] = max(found.get(bias, 0), count)

@@ -23,7 +23,7 @@ from strongroom.index.expiry import cutoff, unexpired_column
 from strongroom.index.scan import scan
 from strongroom.read.cellcolumns import CellColumns, batches_of
 from strongroom.seal.blocks import KIND_RECORDS
-from strongroom.seal.columns import Columns, shapes_of, token_words
+from strongroom.seal.columns import Columns, places_among, shapes_of, sort_entries, token_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,7 +152,7 @@ class Chosen:
         for run, reader in enumerate(self._runs):
             table = reader.tail().table()
             starts = np.concatenate([[0], np.cumsum(table["entries"], dtype=np.int64)])
-            numbers = blocks_of(np.ascontiguousarray(table["first"]).view("S16").reshape(-1), self._named)
+            numbers = blocks_of(token_text(table["first"]), self._named)
             for at in range(0, len(numbers), BLOCKS_AT_ONCE):
                 for number, block in reader.some_blocks(numbers[at : at + BLOCKS_AT_ONCE].tolist()):
                     entries = block.entries()
@@ -187,16 +187,9 @@ class Chosen:
 
 
 def _sorted(tokens: Bytes2D) -> Bytes2D:
-    words = token_words(tokens)
-    return np.ascontiguousarray(tokens[np.lexsort((words[:, 1], words[:, 0]))])
+    return np.ascontiguousarray(tokens[sort_entries(tokens)])
 
 
 def is_among(tokens: Bytes2D, wanted: Bytes2D) -> npt.NDArray[np.bool_]:
     """Which of some tokens u8[n,16] are among others, which are sorted."""
-    if not len(wanted):
-        return np.zeros(len(tokens), np.bool_)
-    # 16 bytes as text compare like the bytes: ends of zeros are stripped from both sides alike
-    own, given = (np.ascontiguousarray(one).view("S16")[:, 0] for one in (wanted, tokens))
-    at = np.minimum(np.searchsorted(own, given), len(own) - 1)
-    found: npt.NDArray[np.bool_] = own[at] == given
-    return found
+    return places_among(token_text(wanted), token_text(tokens))[1]
