@@ -72,7 +72,6 @@ class Matcher:
         reading_id: The reading.
         finder: The snapshot's runs.
         schema: The schema in force.
-        bits: Gives the bit of a field, or None.
     """
 
     def __init__(self, traces: Traces, reading_id: bytes, finder: Finder, schema: Schema) -> None:
@@ -106,7 +105,7 @@ class Matcher:
         codes, distinct = np.asarray(coded.indices).astype(np.int64), coded.dictionary
         tokens, there = self._looked(wanted, distinct)
         model = self._schema.table(wanted.table)
-        if wanted.is_subject or wanted.name == model.subject:
+        if wanted.name == model.subject:
             who, persons = np.flatnonzero(there), tokens[there]
             crowded = 0
         else:
