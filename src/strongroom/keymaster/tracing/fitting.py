@@ -10,6 +10,7 @@ import numpy as np
 
 from strongroom.errors import BudgetError
 from strongroom.keymaster.releasing import planned
+from strongroom.seal.columns import sort_entries
 
 if TYPE_CHECKING:
     from strongroom.keymaster.behind import PersonsBehind
@@ -46,8 +47,7 @@ def first_of(persons: PersonsBehind, count: int) -> PersonsBehind:
     """So many of them only, the first by token: tokens are random to whoever chose the sample."""
     if count >= len(persons.distinct):
         return persons
-    order = np.argsort(np.ascontiguousarray(persons.tokens).view("V16")[:, 0], kind="stable")
-    kept = np.sort(order[:count])
+    kept = np.sort(sort_entries(persons.tokens)[:count])
     distinct = persons.distinct[kept]
     found = persons.found & np.isin(persons.row_ordinals, distinct)
     return replace(persons, found=found, distinct=distinct, tokens=np.ascontiguousarray(persons.tokens[kept]))

@@ -48,7 +48,7 @@ from strongroom.keymaster.tracing.api import (
 )
 from strongroom.keymaster.tracing.fitting import first_of, fitting
 from strongroom.keymaster.tracing.outside import Outside
-from strongroom.keymaster.tracing.state import Codes, LedgerCodes, Register, Tracing
+from strongroom.keymaster.tracing.state import Codes, Tracing
 from strongroom.keymaster.tracing.tokens import TraceTokens
 from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D
+    from strongroom.keymaster.canaries.register import EmbeddedCanaries
     from strongroom.keymaster.exports.api import ExportRecord
 
 Bool = npt.NDArray[np.bool_]
@@ -76,13 +77,13 @@ class EmbeddedTraces:
         register: Who is a canary.
     """
 
-    def __init__(self, core: Core, readings: Readings, behind: Behind, register: Register) -> None:
+    def __init__(self, core: Core, readings: Readings, behind: Behind, register: EmbeddedCanaries) -> None:
         ledger = ExportLedger(core)
         self._core = core
         self._readings = readings
         self._behind = behind
         self._register = register
-        self._codes: Codes = LedgerCodes(core, ledger)
+        self._codes = Codes(core, ledger)
         self._ledger = ledger
         self._outside = Outside(core, ledger)
         self._tokens = TraceTokens(core, ledger)
@@ -287,8 +288,8 @@ class EmbeddedTraces:
         rows = unopened(self._codes.rows(), opened, spent)
         counts = count_held(rows, finds, lambda row: self._codes.through(row, finds))
         verdict = weigh(counts, len(finds), ever_issued=ever_issued, spent=spent)
-        nats = np.sort(log_e(counts)) if counts.exports else np.empty(0)
-        return verdict, nats[nats < verdict.threshold]
+        nats = log_e(counts)
+        return verdict, np.sort(nats[nats < verdict.threshold])
 
     def _record(self, export_id: bytes) -> ExportRecord:
         return replace(self._ledger.record(export_id), where="")

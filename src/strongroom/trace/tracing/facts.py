@@ -179,7 +179,7 @@ def chance_at_most(traced: Traced) -> float | None:
     if share.chance >= 1.0:
         return None
     mean = share.tested * share.chance
-    return float(math.ceil(mean + 6.0 * math.sqrt(mean) + 20.0 * (mean > 0))) if mean > 1e-9 else 0.0
+    return float(math.ceil(mean + 6.0 * math.sqrt(mean) + 20.0)) if mean > 1e-9 else 0.0
 
 
 def limits_of(traced: Traced) -> list[tuple[str, str]]:
