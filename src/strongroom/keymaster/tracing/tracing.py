@@ -29,7 +29,7 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, told
+from strongroom.keymaster.releasing import agreed, keys_of, told
 from strongroom.keymaster.tracing.api import (
     FIELDS_MAX,
     FORM_TRIES_MAX,
@@ -37,6 +37,7 @@ from strongroom.keymaster.tracing.api import (
     PERSONS_MAX,
     TRACE,
     VALUES_AT_ONCE_MAX,
+    VERSIONS_MAX,
     EntriesUnder,
     Formed,
     Looked,
@@ -218,7 +219,9 @@ class EmbeddedTraces:
         found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])
         return found
 
-    def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
+    def behind_tokens(
+        self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array, snapshot: int
+    ) -> Looked:
         """See `Traces.behind_tokens`."""
         reading, trace = self._of(reading_id)
         model = self._allowed(reading, table, field_name, len(tokens))
@@ -228,7 +231,7 @@ class EmbeddedTraces:
         values, there = self._tokens.behind(model, field_name, export_id, tokens)
         made = np.zeros((len(tokens), 16), np.uint8)
         if there.any():
-            looked = self._looked(trace, model, field_name, values, self._core.head().number)
+            looked = self._looked(trace, model, field_name, values, snapshot)
             rows = np.flatnonzero(there)
             made[rows], there[rows] = looked.tokens, looked.there
         return Looked(made, there)
@@ -302,8 +305,8 @@ class EmbeddedTraces:
         reading, trace = self._of(reading_id)
         core = self._core
         core.standing.refresh()
-        _check_rows(tokens, 16, RELEASE_ROWS_MAX)
-        _check_rows(batches, 16, RELEASE_ROWS_MAX)
+        _check_rows(tokens, 16, VERSIONS_MAX)
+        _check_rows(batches, 16, VERSIONS_MAX)
         if len(tokens) != len(batches) or not len(tokens) or not fields:
             raise UsageError("there is a batch for every token, a row and a field at least")
         if not trace.persons.all_of(tokens):

@@ -33,6 +33,7 @@ Bool = npt.NDArray[np.bool_]
 COLUMNS_MAX = 200
 """Columns beyond count as one."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_WORD = (1 << 64) - 1
 
 
 class Names:
@@ -276,12 +277,12 @@ class Window:
             fields[np.unique(person[at])] |= np.uint64(1) << np.uint64(bit)
 
     def _same(self, rows: I64, tags: list[U64]) -> U64:
-        """A number for each row, equal where its identifiers are."""
+        """A number for each row, equal where its identifiers are, in whichever window and order of columns."""
         total = np.zeros(len(rows), np.uint64)
         with np.errstate(over="ignore"):
-            for number, (one, tag) in enumerate(zip(self._wanted.values(), tags, strict=True)):
+            for one, tag in zip(self._wanted.values(), tags, strict=True):
                 at = np.searchsorted(rows, np.concatenate(one.rows))
-                np.add.at(total, at, (tag ^ np.uint64(number)) * _MIX)
+                np.add.at(total, at, (tag ^ np.uint64(hash((one.table, one.name)) & _WORD)) * _MIX)
         return total
 
 
