@@ -256,7 +256,7 @@ def test_attack_persons_whom_the_trace_did_not_find_are_neither_weighed_nor_rele
         with pytest.raises(DeniedError):
             keys.traces.open_hits(reading, "persons", "mobile", stolen, np.zeros((30, 44), np.uint8))
         with pytest.raises(DeniedError):
-            keys.traces.behind_tokens(reading, "00" * 16, "persons", "person_id", pa.array(["t1"]))
+            keys.traces.behind_tokens(reading, "00" * 16, "persons", "person_id", pa.array(["t1"]), 3)
 
 
 def test_control_the_same_persons_once_they_were_looked_up(room):

@@ -1,5 +1,6 @@
 """A published sample traced end to end: whose copy, what is excluded, who is in it, and silence where nothing is shown."""
 
+import csv
 import json
 
 import pyarrow as pa
@@ -74,6 +75,17 @@ def test_one_token_names_the_export_and_the_persons_behind_tokens_are_counted(ro
     assert (facts_of(whole).affected.persons, facts_of(whole).affected.in_exports) == (300, 300)
     assert [one.export.id for one in facts_of(whole).accused] == [guilty.export_id]
     assert "by tokens of persons.person_id" in told(found)
+
+
+def test_tokens_that_no_named_export_made_are_rows_of_their_own(room, tmp_path):
+    """Beside those of an export that is named: different ones are different rows, the same one twice is one."""
+    with room.keymaster() as keys:
+        exported(room, keys, tmp_path / "one.csv", purpose="coded")
+        with (tmp_path / "one.csv").open(encoding="utf-8", newline="") as file:
+            made = [row["person_id"] for row in csv.DictReader(file)][:10]
+        rows = [*made, *(f"t1{n:064x}" for n in range(1, 11)), f"t1{1:064x}"]
+        found = trace(room, keys, write(tmp_path / "s.csv", [{"person_id": token, "x": "a"} for token in rows]))
+    assert (found.repeated, found.ours.rows, found.ours.by_one.matched) == (1, 21, 10)
 
 
 def test_canaries_name_the_guilty_and_spare_the_innocent(room, tmp_path):
@@ -360,7 +372,7 @@ def test_a_value_of_very_many_persons_tells_nobody_and_is_counted(room, tmp_path
 
 
 def test_a_large_sample_in_windows_says_the_same(room, tmp_path, monkeypatch):
-    """Windows of some dozen values instead of millions: persons, rows and exclusions stay the same."""
+    """Windows of some dozen values instead of millions, and columns in another order: the same persons and rows."""
     from strongroom.trace.leak import base
     from strongroom.trace.tracing import run
 
@@ -371,7 +383,8 @@ def test_a_large_sample_in_windows_says_the_same(room, tmp_path, monkeypatch):
         once = facts_of(trace(room, keys, sample))
         monkeypatch.setattr(run, "WINDOW_VALUES", 50)
         monkeypatch.setattr(base, "BLOCK_BYTES", 2_000)
-        again = facts_of(trace(room, keys, [sample, write(tmp_path / "t.csv", rows[:40])]))
+        turned = write(tmp_path / "t.csv", rows[:40], list(reversed(rows[0])))
+        again = facts_of(trace(room, keys, [sample, turned]))
     assert (once.affected.persons, once.affected.kinds) == (again.affected.persons, again.affected.kinds)
     assert [(e.export.id, e.row, e.file) for e in once.excluded] == [(e.export.id, e.row, e.file) for e in again.excluded]
     assert (once.sample.repeated, again.sample.repeated) == (150, 190)

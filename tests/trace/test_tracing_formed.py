@@ -122,6 +122,7 @@ def test_a_trace_tries_so_many_columns_and_no_more(room, leaked, tmp_path):
     with room.keymaster() as keys:
         facts = facts_of(trace(room, keys, [one] * FORM_TRIES_MAX + [leak]))
     assert facts.accused == ()
+    assert f"whose tokens some columns hold: {FORM_TRIES_MAX} columns are tried at most" in "\n".join(lines(facts))
 
 
 def test_in_windows_it_says_the_same(room, leaked, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def test_a_row_s_person_is_whom_most_of_its_columns_point_to(found, last):
         rows = [row for (row, c) in cells if c == column]
         values = pa.array([f"{row}-{column}" for row in rows])
         candidate = Candidate(column, "t", f"f{column}", "index", "name", np.array(rows, np.int64), values)
-        window.add(100, candidate, is_subject=False, steps=("trim",), known=not (last and column == 3))
+        window.add(100, candidate, steps=("trim",), known=not (last and column == 3))
         hits = [(row, cells[row, column]) for row in rows if cells[row, column] is not None]
         tokens = np.stack([token(who) for _, who in hits]) if hits else np.empty((0, 16), np.uint8)
         bit = names.bit("t", f"f{column}")
@@ -170,7 +170,7 @@ def test_only_errors_of_this_library_come_out(asked, table, name, count, width, 
         lambda: traces.look_up(reading, table, name, text, 3),
         lambda: traces.open_hits(reading, table, name, tokens, entries),
         lambda: traces.name_tokens(reading, table, name, text),
-        lambda: traces.behind_tokens(reading, data.hex(), table, name, text),
+        lambda: traces.behind_tokens(reading, data.hex(), table, name, text, 3),
         lambda: traces.weigh(reading, sample),
         lambda: traces.versions(reading, table, [name], tokens, batches),
         lambda: traces.look_up(data, table, name, text, 3),

@@ -12,6 +12,7 @@ from tracing_room import agreed, opened, trace, write
 from strongroom.errors import BudgetError, ConflictError, UnavailableError
 from strongroom.keymaster.tracing import fitting
 from strongroom.trace.report import files
+from strongroom.trace.tracing import versions
 from strongroom.trace.tracing.facts import facts_of
 from strongroom.trace.tracing.told import lines
 
@@ -52,6 +53,18 @@ def test_as_many_are_compared_as_are_left_and_it_says_so(room, tmp_path):
     assert "not possible: versions of 80 further persons: 40 were compared: a budget, or what was agreed to" in told
     assert third.dated is None
     assert "has 0 of 40 left and 60 more were asked for" in third.undated
+
+
+def test_of_persons_with_more_versions_than_one_release_takes_fewer_are_compared(room, tmp_path, monkeypatch):
+    """120 with two versions each, where 100 go at once: 50 are compared and charged, and 70 are told as left out."""
+    monkeypatch.setattr(versions, "VERSIONS_MAX", 100)
+    sample = write(tmp_path / "s.csv", [person(n) for n in range(120)])
+    with room.keymaster() as keys:
+        with opened(room, keys, "kit") as own:
+            own.put("persons", pa.Table.from_pylist([{**person(n), "address": f"新路 {n}"} for n in range(300)]))
+        found = trace(room, keys, sample)
+        assert counted(keys) == [50]
+    assert (found.dated.persons, found.dated.left_out) == (50, 70)
 
 
 def test_keys_of_persons_who_are_left_out_are_not_released(room, tmp_path, monkeypatch):

@@ -155,7 +155,7 @@ class RunReader:
                 while stop < len(placed) and _near(placed[stop - 1], placed[stop], begin):
                     stop += 1
                 end = placed[stop - 1][2] + placed[stop - 1][3]
-                data = self._range(begin, end - begin)
+                data = memoryview(self._range(begin, end - begin))
                 for number, key, offset, length, entries in placed[start:stop]:
                     yield self._open(number, key, data[offset - begin : offset - begin + length], entries), length
                 start = stop

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TRACE = "trace"
 VALUES_AT_ONCE_MAX = 200_000
 HITS_AT_ONCE_MAX = 1_000_000
+VERSIONS_MAX = 1_000_000
+"""Versions of records that one call releases: more are asked for of fewer persons."""
 VALUES_HELD_MAX = 8_000_000
 """Tokens of values that a trace's hits may be opened under: the newest, of each field."""
 FORM_TRIES_MAX = 16
@@ -238,7 +240,9 @@ class Traces(Protocol):
             IntegrityError: An entry does not open.
         """
 
-    def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
+    def behind_tokens(
+        self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array, snapshot: int
+    ) -> Looked:
         """What `look_up` gives, for the values behind tokens of an export that `name_tokens` named in this trace."""
 
     def weigh(self, reading_id: bytes, sample: SampleFound) -> Weighed:
@@ -258,6 +262,7 @@ class Traces(Protocol):
         Raises:
             DeniedError: One of them was not found by this trace, or the purpose does not show a field.
             BudgetError: Not one more person is left; nobody is released.
+            UsageError: There are more than `VERSIONS_MAX`.
         """
 
 
@@ -267,6 +272,7 @@ __all__ = [
     "FORM_LOOKUPS_MAX",
     "FORM_TRIES_MAX",
     "TRACE",
+    "VERSIONS_MAX",
     "EntriesUnder",
     "Excluded",
     "Formed",

@@ -1,4 +1,4 @@
-"""What tracing at the keymaster holds of each trace under way, and what it asks of the parts that know canaries.
+"""What tracing at the keymaster holds of each trace under way, and the code rows that it weighs finds against.
 
 Rules it keeps:
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from pyroaring import BitMap64
 
 from strongroom.evidence.code import Found
 from strongroom.evidence.coderow import KEY_BYTES, CodeRow, open_row
-from strongroom.keymaster.canaries.register import Which
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.exports.marks import coded
@@ -30,28 +28,8 @@ Bytes2D = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
 
-class Register(Protocol):
-    """What tracing asks of whoever keeps the canaries, in this process alone."""
-
-    def which(self, asked: npt.NDArray[np.uint8]) -> Which:
-        """Which of some persons are canaries, by tokens u8[n,16]."""
-
-
-class Codes(Protocol):
-    """The code rows of all exports ever issued."""
-
-    def rows(self) -> Iterable[CodeRow]:
-        """Each once; of exports without canaries with no offers."""
-
-    def through(self, row: CodeRow, finds: Found) -> Bool:
-        """Which finds, bool[n], were among the records of an export; asked after each row. It depends on no coin."""
-
-    def opened(self) -> Collection[bytes]:
-        """Ids of exports whose rows were opened to somebody."""
-
-
-class LedgerCodes:
-    """The code rows of exports, by the ledger: exports that were offered no canaries have rows without offers."""
+class Codes:
+    """The code rows of all exports ever issued, by the ledger."""
 
     def __init__(self, core: Core, ledger: ExportLedger) -> None:
         self._core = core
@@ -59,7 +37,7 @@ class LedgerCodes:
         self._offered: tuple[bytes, BitMap64] = (b"", BitMap64())
 
     def rows(self) -> Iterable[CodeRow]:
-        """See `Codes.rows`."""
+        """Each once; of exports that were offered no canaries without offers."""
         for ident in self._ledger.ids():
             marked = self._ledger.of(ident).marked
             if marked.opening:
@@ -70,7 +48,7 @@ class LedgerCodes:
                 yield CodeRow(self._core.room_id, ident, bytes(KEY_BYTES), ())
 
     def through(self, row: CodeRow, finds: Found) -> Bool:
-        """See `Codes.through`."""
+        """Which finds, bool[n], were among the records of an export; asked after each row. It depends on no coin."""
         ident, offered = self._offered
         if ident != row.export:
             offered = self._ledger.of(row.export).marked.offered
@@ -78,7 +56,7 @@ class LedgerCodes:
         return np.isin(numbers, np.asarray((offered & bitmap(numbers)).to_array(), np.uint64))
 
     def opened(self) -> Collection[bytes]:
-        """See `Codes.opened`."""
+        """Ids of exports whose rows were opened to somebody."""
         rows = self._core.state.read()
         return [row[0] for row in rows.execute("SELECT id FROM export WHERE opened IS NOT NULL").fetchall()]
 

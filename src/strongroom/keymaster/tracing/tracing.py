@@ -29,7 +29,7 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, told
+from strongroom.keymaster.releasing import agreed, keys_of, told
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.tracing.api import (
     FIELDS_MAX,
@@ -38,6 +38,7 @@ from strongroom.keymaster.tracing.api import (
     PERSONS_MAX,
     TRACE,
     VALUES_AT_ONCE_MAX,
+    VERSIONS_MAX,
     EntriesUnder,
     Formed,
     Looked,
@@ -49,7 +50,7 @@ from strongroom.keymaster.tracing.api import (
 )
 from strongroom.keymaster.tracing.fitting import first_of, fitting
 from strongroom.keymaster.tracing.outside import Outside
-from strongroom.keymaster.tracing.state import Codes, LedgerCodes, Register, Tracing
+from strongroom.keymaster.tracing.state import Codes, Tracing
 from strongroom.keymaster.tracing.tokens import TraceTokens
 from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D
+    from strongroom.keymaster.canaries.register import CanaryRegister
     from strongroom.keymaster.exports.api import ExportRecord
 
 Bool = npt.NDArray[np.bool_]
@@ -78,13 +80,13 @@ class EmbeddedTraces:
         register: Who is a canary.
     """
 
-    def __init__(self, core: Core, readings: Readings, behind: Behind, register: Register) -> None:
+    def __init__(self, core: Core, readings: Readings, behind: Behind, register: CanaryRegister) -> None:
         ledger = ExportLedger(core)
         self._core = core
         self._readings = readings
         self._behind = behind
         self._register = register
-        self._codes: Codes = LedgerCodes(core, ledger)
+        self._codes = Codes(core, ledger)
         self._ledger = ledger
         self._outside = Outside(core, ledger)
         self._tokens = TraceTokens(core, ledger)
@@ -219,7 +221,9 @@ class EmbeddedTraces:
         found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])
         return found
 
-    def behind_tokens(self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array) -> Looked:
+    def behind_tokens(
+        self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array, snapshot: int
+    ) -> Looked:
         """See `Traces.behind_tokens`."""
         reading, trace = self._of(reading_id)
         model = self._allowed(reading, table, field_name, len(tokens))
@@ -229,7 +233,7 @@ class EmbeddedTraces:
         values, there = self._tokens.behind(model, field_name, export_id, tokens)
         made = np.zeros((len(tokens), 16), np.uint8)
         if there.any():
-            looked = self._looked(trace, model, field_name, values, self._core.head().number)
+            looked = self._looked(trace, model, field_name, values, snapshot)
             rows = np.flatnonzero(there)
             made[rows], there[rows] = looked.tokens, looked.there
         return Looked(made, there)
@@ -289,8 +293,8 @@ class EmbeddedTraces:
         rows = unopened(self._codes.rows(), opened, spent)
         counts = count_held(rows, finds, lambda row: self._codes.through(row, finds))
         verdict = weigh(counts, len(finds), ever_issued=ever_issued, spent=spent)
-        nats = np.sort(log_e(counts)) if counts.exports else np.empty(0)
-        return verdict, nats[nats < verdict.threshold]
+        nats = log_e(counts)
+        return verdict, np.sort(nats[nats < verdict.threshold])
 
     def _record(self, export_id: bytes) -> ExportRecord:
         return replace(self._ledger.record(export_id), where="")
@@ -303,8 +307,8 @@ class EmbeddedTraces:
         reading, trace = self._of(reading_id)
         core = self._core
         core.standing.refresh()
-        _check_rows(tokens, 16, RELEASE_ROWS_MAX)
-        _check_rows(batches, 16, RELEASE_ROWS_MAX)
+        _check_rows(tokens, 16, VERSIONS_MAX)
+        _check_rows(batches, 16, VERSIONS_MAX)
         if len(tokens) != len(batches) or not len(tokens) or not fields:
             raise UsageError("there is a batch for every token, a row and a field at least")
         if not trace.persons.all_of(tokens):

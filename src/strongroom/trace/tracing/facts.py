@@ -179,7 +179,7 @@ def chance_at_most(traced: Traced) -> float | None:
     if share.chance >= 1.0:
         return None
     mean = share.tested * share.chance
-    return float(math.ceil(mean + 6.0 * math.sqrt(mean) + 20.0 * (mean > 0))) if mean > 1e-9 else 0.0
+    return float(math.ceil(mean + 6.0 * math.sqrt(mean) + 20.0)) if mean > 1e-9 else 0.0
 
 
 def limits_of(traced: Traced) -> list[tuple[str, str]]:
@@ -209,7 +209,8 @@ def limits_of(traced: Traced) -> list[tuple[str, str]]:
     if traced.weighed.why_none and traced.weighed.verdict is not None:
         found.append(("exports that cannot be the only source", traced.weighed.why_none))
     if traced.dated is not None and traced.dated.left_out:
-        compared = f"{traced.dated.persons:,} were compared: a budget, or what was agreed to, held no more"
+        why = "a budget, or what was agreed to, or one release held no more"
+        compared = f"{traced.dated.persons:,} were compared: {why}"
         found.append((f"versions of {traced.dated.left_out:,} further persons", compared))
     if traced.undated:
         found.append(("of when the sample is", traced.undated))

@@ -18,6 +18,7 @@ import numpy as np
 
 from strongroom.errors import BudgetError
 from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX as TOKENS_TRIED
+from strongroom.keymaster.tracing.api import FORM_TRIES_MAX
 from strongroom.schema.model import Schema
 from strongroom.schema.tokenform import form_of
 from strongroom.seal.columns import I64
@@ -67,6 +68,7 @@ class FormColumns:
             for one in table.fields
             if one.type == "string" and form_of(one.normalise) is not None
         }
+        self._tries = 0
         self.untried = ""
         """Why some columns were not tried; empty where all were that could be."""
 
@@ -106,6 +108,10 @@ class FormColumns:
         if len(some) < (1.0 - FOUND_MAX) * distinct:
             column.tried = True
             return
+        if self._tries >= FORM_TRIES_MAX:
+            column.tried = True
+            self.untried = f"{FORM_TRIES_MAX} columns are tried at most"
+            return
         held, snapshot = self._matcher.held(looked.table, looked.name), self._matcher.snapshot
         try:
             formed = self._traces.name_formed(
@@ -116,6 +122,7 @@ class FormColumns:
             column.tried = True
             self.untried = f"look-ups were refused: {error}"
             return
+        self._tries += bool(formed.lookups)
         self._matcher.costs.lookups += formed.lookups
         column.tried = bool(formed.lookups) or len(some) >= TOKENS_TRIED
         column.named = {one.export.id: one for one in formed.named}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX as TOKENS_TRIED
 from strongroom.schema.model import Schema
 from strongroom.schema.tokenform import token_field
 from strongroom.seal.columns import I64
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from strongroom.trace.leak.sample import LeakBatch
     from strongroom.trace.tracing.window import Window
 
-TOKENS_TRIED = 256
 LOOKED_AT = 1_000
 _MADE_TEXT = r"^\s*[tT]1(?:[0-9a-fA-F]{32}){2,}\s*$"
 

@@ -72,7 +72,6 @@ class Matcher:
         reading_id: The reading.
         finder: The snapshot's runs.
         schema: The schema in force.
-        bits: Gives the bit of a field, or None.
     """
 
     def __init__(self, traces: Traces, reading_id: bytes, finder: Finder, schema: Schema) -> None:
@@ -106,7 +105,7 @@ class Matcher:
         codes, distinct = np.asarray(coded.indices).astype(np.int64), coded.dictionary
         tokens, there = self._looked(wanted, distinct)
         model = self._schema.table(wanted.table)
-        if wanted.is_subject or wanted.name == model.subject:
+        if wanted.name == model.subject:
             who, persons = np.flatnonzero(there), tokens[there]
             crowded = 0
         else:
@@ -119,10 +118,9 @@ class Matcher:
         number = np.full(len(row), 64 if bit is None else bit, np.uint8)
         own, certain = model.records == "one", bool(wanted.tokens_of) and wanted.certain
         pairs = Pairs(rows[row], persons[place], columns[row], number, certain=certain, own=own)
-        tags = np.ascontiguousarray(tokens[:, :8]).view(np.uint64)[:, 0] if len(tokens) else np.empty(0, np.uint64)
         found = np.zeros(len(distinct), np.bool_)
         found[who] = True
-        return pairs, tags[codes], Looked(wanted.table, wanted.name, distinct, found)
+        return pairs, _tags(tokens, distinct)[codes], Looked(wanted.table, wanted.name, distinct, found)
 
     def _looked(self, wanted: Wanted, distinct: pa.Array) -> tuple[U8, npt.NDArray[np.bool_]]:
         """Tokens of distinct values, and which can be in the room."""
@@ -132,7 +130,7 @@ class Matcher:
             some = distinct.slice(at, VALUES_AT_ONCE_MAX)
             if wanted.tokens_of:
                 named = (self._reading, wanted.tokens_of, wanted.table, wanted.name)
-                looked = self._traces.behind_tokens(*named, some)
+                looked = self._traces.behind_tokens(*named, some, snapshot)
             else:
                 looked = self._traces.look_up(self._reading, wanted.table, wanted.name, some, snapshot)
             tokens.append(looked.tokens)
@@ -190,6 +188,18 @@ class Matcher:
             hits = self._traces.open_hits(self._reading, table, name, values, np.ascontiguousarray(entries[some]))
             who.append(asked[some][hits.rows])
             persons.append(hits.subjects)
+
+
+def _tags(tokens: U8, distinct: pa.Array) -> U64:
+    """A number for each value: of its token; of what is no token of an export, which has none, of the text itself."""
+    import pyarrow as pa
+
+    tags = np.ascontiguousarray(tokens[:, :8]).view(np.uint64)[:, 0].copy()
+    for at in range(0, len(tags), VALUES_AT_ONCE_MAX):
+        none = at + np.flatnonzero(~tokens[at : at + VALUES_AT_ONCE_MAX].any(axis=1))
+        texts = distinct.take(pa.array(none)).to_pylist()
+        tags[none] = np.array([hash(text) for text in texts], np.int64).view(np.uint64)
+    return tags
 
 
 def _payloads(payload: U8, offsets: I64, places: I64) -> U8:

@@ -4,7 +4,7 @@ The order:
 
 1. A reading is opened under a purpose with the verb `trace`.
 2. The sample is read block by block; windows of its values are looked up, so that memory does not grow with it but for
-   ten bytes a row and some thirty a person.
+   sixteen bytes a row and some thirty a person.
 3. The keymaster weighs the persons found; see `keymaster.tracing.api`.
 4. Versions of some persons' records are compared with their rows, where the purpose has a budget of persons for it.
 
@@ -207,10 +207,9 @@ class _Tracing:
                 self._window.present(base, candidate)
             else:
                 known = self._chance(table, own) is not None
-                moved = candidate if candidate.table == table.name else _moved(candidate, table.name, own.name)
-                is_subject = candidate.lookup == SUBJECT
-                self._forms.take(batch, base, moved)
-                self._window.add(base, moved, is_subject=is_subject, steps=own.normalise, known=known)
+                asked = replace(candidate, table=table.name, field=own.name)
+                self._forms.take(batch, base, asked)
+                self._window.add(base, asked, steps=own.normalise, known=known)
             self._kept.add(base, candidate)
 
     def _target(self, candidate: Candidate) -> tuple[Table, Field] | None:
@@ -301,8 +300,3 @@ class _Tracing:
                 best = found
         self._matcher.costs.records = reads
         return best, "" if best is not None else why
-
-
-def _moved(candidate: Candidate, table: str, name: str) -> Candidate:
-    """The same values as those of another field."""
-    return replace(candidate, table=table, field=name)

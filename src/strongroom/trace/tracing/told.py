@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from strongroom.trace.report.shown import moment, share, tiny
 
 if TYPE_CHECKING:
     from strongroom.trace.report.facts import Accused, Dating, Export, Interval, Ours, Share, TraceFacts
@@ -58,10 +59,10 @@ def _ours(ours: Ours | None) -> str:
     return f"yes, {_least(one)}: {one.matched:,} match{two}"
 
 
-def _least(share: Share) -> str:
+def _least(one: Share) -> str:
     """The bound of a share that is shown; of few rows it is next to nothing, and is not told."""
-    least = f"at least {share.low:.1%}" if share.low >= LEAST_TOLD else "some"
-    return f"{least} of {_many(share.tested, 'row')}"
+    least = f"at least {share(one.low)}" if one.low >= LEAST_TOLD else "some"
+    return f"{least} of {_many(one.tested, 'row')}"
 
 
 def _many(count: int, noun: str) -> str:
@@ -75,7 +76,7 @@ def _export(export: Export) -> str:
 
 def _why(one: Accused, facts: TraceFacts) -> Iterator[str]:
     if one.tokens is not None:
-        told = f"chance {one.tokens.chance:.1g} at most" if one.tokens.chance else "chance next to nothing"
+        told = f"chance {tiny(one.tokens.chance)} at most" if one.tokens.chance else "chance next to nothing"
         yield f"  by tokens of {one.tokens.field} in {one.tokens.rows:,} rows, {told}"
     if one.canaries is not None and facts.weighing is not None:
         yield (
@@ -95,8 +96,3 @@ def _when(dating: Dating | None) -> str:
 
 def _span(one: Interval) -> str:
     return f"between {moment(one.start)} and {moment(one.stop)}"
-
-
-def moment(seconds: float) -> str:
-    """A time as people read it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""What a trace found, in the room's own words: for a program, as text lines, and as JSON."""
+"""What a trace found, for a program: `facts` makes facts of it, `told` lines."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from strongroom.catalog.catalog import Catalog
 from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.index.bulk import Reads, Sorted, entries_under
 from strongroom.index.runreader import RunReader
+from strongroom.keymaster.tracing.api import VERSIONS_MAX
 from strongroom.read.cellcolumns import CellColumns, batches_of
 from strongroom.schema.normalise import normalise
 from strongroom.seal.blocks import KIND_RECORDS
@@ -132,9 +133,7 @@ class Kept:
         if not len(rows):
             return rows, tokens
         order, starts = grouped(tokens)
-        first = order[starts]
-        # tokens are random to whoever chose the sample: the first of them are a random choice
-        first = first[:persons]
+        first = order[starts][:persons]  # tokens are random to whoever chose the sample: so are the first of them
         by_row = np.argsort(rows[first])
         return rows[first][by_row], np.ascontiguousarray(tokens[first][by_row])
 
@@ -168,7 +167,7 @@ class Dated:
         fields: Which fields.
         persons: How many persons were charged for it.
         leaf: Number of the entry in the log.
-        left_out: How many more were not, because budgets and the agreement held no more.
+        left_out: How many more were not: budgets and the agreement held no more, or they have too many versions.
         snapshots: Number and time (seconds since 1970) of the snapshots in the period: of the newest ones, those that
             the room still has.
     """
@@ -222,6 +221,11 @@ class VersionReader:
         pieces = list(self._pieces(table, tokens))
         if not pieces:
             return None
+        versions = sum(len(one.asked) for one in pieces)
+        if versions > VERSIONS_MAX:
+            fewer = len(rows) * VERSIONS_MAX // versions
+            less = self.date(kept, table, fewer, now)
+            return less and replace(less, left_out=less.left_out + len(rows) - fewer)
         asked = np.concatenate([one.asked for one in pieces])
         batches = np.concatenate([one.batches for one in pieces])
         got = self._traces.versions(self._reading, table.name, names, tokens[asked], batches)
@@ -376,7 +380,6 @@ def _matching(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    versions = np.arange(len(person), dtype=np.int64)
     same, told = np.ones(len(person), np.bool_), np.zeros(len(person), np.bool_)
     used = []
     for name, values in of_rows.items():
@@ -394,4 +397,4 @@ def _matching(
             same &= equal | ~there
             told |= there
     compared = np.isin(person, np.unique(person[told]))
-    return (versions[compared], same[compared]), used
+    return (np.flatnonzero(compared), same[compared]), used

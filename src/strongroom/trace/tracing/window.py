@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.index.bulk import HITS_MOST
 from strongroom.keymaster.tracing.api import FIELDS_MAX
 from strongroom.seal.columns import sort_entries, token_changes
 
@@ -34,6 +33,7 @@ Bool = npt.NDArray[np.bool_]
 COLUMNS_MAX = 200
 """Columns beyond count as one."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_WORD = (1 << 64) - 1
 
 
 class Names:
@@ -62,7 +62,6 @@ class Wanted:
 
     table: str
     name: str
-    is_subject: bool
     rows: list[I64] = field(default_factory=list, repr=False)
     columns: list[npt.NDArray[np.uint8]] = field(default_factory=list, repr=False)
     values: list[pa.Array] = field(default_factory=list, repr=False)
@@ -178,13 +177,12 @@ class Window:
         self._known = np.ones(256, np.bool_)
         self.values = 0
 
-    def add(self, base: int, candidate: Candidate, *, is_subject: bool, steps: tuple[str, ...], known: bool) -> None:
+    def add(self, base: int, candidate: Candidate, *, steps: tuple[str, ...], known: bool) -> None:
         """Take values of a column in, as a field that is looked up.
 
         Args:
             base: What row numbers are added to.
             candidate: The values.
-            is_subject: Whether they are subjects.
             steps: How they were normalised.
             known: Whether the chance of a foreign value to match is known.
         """
@@ -193,7 +191,7 @@ class Window:
             kind = ("", *steps) if column is None else (str(column),)
             column = min(COLUMNS_MAX + self._kinds.setdefault(kind, len(self._kinds)), 255)
         self._known[column] &= known
-        one = self._of(candidate.table, candidate.field, is_subject=is_subject)
+        one = self._of(candidate.table, candidate.field)
         one.rows.append(base + candidate.numbers)
         one.columns.append(np.full(len(candidate.numbers), column, np.uint8))
         one.values.append(candidate.values)
@@ -203,16 +201,16 @@ class Window:
         self, rows: I64, column: int, table: str, name: str, export: str, values: pa.Array, *, certain: bool = True
     ) -> None:
         """Take tokens of an export in; see `Wanted` for `certain`."""
-        one = self._of(table, name, is_subject=False, export=export, certain=certain)
+        one = self._of(table, name, export, certain=certain)
         one.rows.append(rows)
         one.columns.append(np.full(len(rows), min(column, COLUMNS_MAX - 1), np.uint8))
         one.values.append(values)
         self.values += len(values)
 
-    def _of(self, table: str, name: str, *, is_subject: bool, export: str = "", certain: bool = True) -> Wanted:
+    def _of(self, table: str, name: str, export: str = "", *, certain: bool = True) -> Wanted:
         key = (table, name, export, certain)
         if key not in self._wanted:
-            self._wanted[key] = Wanted(table, name, is_subject, tokens_of=export, certain=certain)
+            self._wanted[key] = Wanted(table, name, tokens_of=export, certain=certain)
         return self._wanted[key]
 
     def present(self, base: int, candidate: Candidate) -> None:
@@ -279,12 +277,12 @@ class Window:
             fields[np.unique(person[at])] |= np.uint64(1) << np.uint64(bit)
 
     def _same(self, rows: I64, tags: list[U64]) -> U64:
-        """A number for each row, equal where its identifiers are."""
+        """A number for each row, equal where its identifiers are, in whichever window and order of columns."""
         total = np.zeros(len(rows), np.uint64)
         with np.errstate(over="ignore"):
-            for number, (one, tag) in enumerate(zip(self._wanted.values(), tags, strict=True)):
+            for one, tag in zip(self._wanted.values(), tags, strict=True):
                 at = np.searchsorted(rows, np.concatenate(one.rows))
-                np.add.at(total, at, (tag ^ np.uint64(number)) * _MIX)
+                np.add.at(total, at, (tag ^ np.uint64(hash((one.table, one.name)) & _WORD)) * _MIX)
         return total
 
 
@@ -342,4 +340,4 @@ def _persons(tokens: U8, fields: U64, rows: I64, best: _Best) -> tuple[Persons, 
     return found, np.cumsum(kept) - 1
 
 
-__all__ = ["HITS_MOST", "Names", "Pairs", "Persons", "RowsFound", "Wanted", "Window", "grouped"]
+__all__ = ["Names", "Pairs", "Persons", "RowsFound", "Wanted", "Window", "grouped"]
