@@ -105,7 +105,7 @@ def test_a_policy_that_exports_plain_what_tells_canaries_is_warned_of(shell):
 @pytest.mark.parametrize(
     ("toml", "code", "told"),
     [
-        (None, 2, "cannot read canaries.toml as UTF-8 text"),
+        (None, 2, "there is no file canaries.toml"),
         ("sources = 3", 2, "sources must be a table"),
         ('[sources.persons]\nmobile = { own = "none.txt" }', 2, "cannot read none.txt"),
         ('[sources.persons]\nresident_id = "complete"', 2, "persons.mobile: a canary's phone must reach nobody"),
