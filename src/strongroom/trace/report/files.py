@@ -41,7 +41,7 @@ def check_free(words: Words, report: Path | None, folder: Path | None) -> None:
         _nothing_at(report)
     if folder is None:
         return
-    if folder.is_dir():
+    if _is_folder(folder):
         _writable(folder)
     elif os.path.lexists(folder):
         raise ConflictError(f"{folder} is no folder", hint="name a folder for the drafts")
@@ -68,7 +68,7 @@ def write(facts: TraceFacts, words: Words, report: Path | None, folder: Path | N
     done: list[Path] = []
     made: Path | None = None
     try:
-        if folder is not None and not folder.exists():
+        if folder is not None and not _is_folder(folder):
             with _telling(folder):
                 folder.mkdir(mode=0o700)
                 made = folder
@@ -115,8 +115,14 @@ def _undo(files: Iterable[Path], folder: Path | None) -> None:
             folder.rmdir()
 
 
+def _is_folder(path: Path) -> bool:
+    with _telling(path):  # a name that is too long, or a folder that nobody may look into
+        found = path.is_dir()
+    return found
+
+
 def _inside(path: Path) -> None:
-    if not path.absolute().parent.is_dir():
+    if not _is_folder(path.absolute().parent):
         raise UsageError(f"{path}: there is no folder {path.parent}", hint="make it first, or name another")
     _writable(path.absolute().parent)
 
