@@ -1,6 +1,7 @@
 """`strongroom canaries …` from the command line: plant, list, ask, test."""
 
 import json
+import sys
 
 import planted_city
 import pytest
@@ -105,7 +106,7 @@ def test_a_policy_that_exports_plain_what_tells_canaries_is_warned_of(shell):
 @pytest.mark.parametrize(
     ("toml", "code", "told"),
     [
-        (None, 2, "cannot read canaries.toml as UTF-8 text"),
+        (None, 2, "there is no file canaries.toml"),
         ("sources = 3", 2, "sources must be a table"),
         ('[sources.persons]\nmobile = { own = "none.txt" }', 2, "cannot read none.txt"),
         ('[sources.persons]\nresident_id = "complete"', 2, "persons.mobile: a canary's phone must reach nobody"),
@@ -121,7 +122,7 @@ def test_a_wrong_policy(empty, toml, code, told):
     assert json.loads(empty.run("canaries", "list", "--actor", "max", "--json").out) == []
 
 
-def test_ask(shell):
+def test_ask(shell, monkeypatch):
     """One line for each subject, in their order; alone it is refused; answers do not go to a terminal unasked."""
     with shell.room.keymaster() as keys:
         canary = a_canary(shell.room, keys)["person_id"]
@@ -132,6 +133,37 @@ def test_ask(shell):
     assert (done.code, done.out) == (0, "canary\nno canary\n"), done.err
     piped = ("canaries", "ask", "persons", "--subject", "-", "--json", *ASK, "--approval", ident)
     assert json.loads(shell.run(*piped, stdin=f"P-nobody\n{canary}\n".encode()).out) == [False, True]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    done = shell.run(*words, "--approval", ident)
+    assert (done.code, done.out, "personal values to a terminal" in done.err) == (2, "", True), done.err
+    assert shell.run(*words, "--show", "--approval", ident).out == "canary\nno canary\n"
+
+
+def test_two_people_open_the_code_row_of_an_export(shell):
+    """Asked for, agreed to, and written to a new file for its owner alone; one that cannot be written may be had again."""
+    policy = planted_city.POLICY
+    for may in ('"slots", "turn"]', '[roles.chief]\nmay = ["log"]'):
+        assert policy.count(may) == 1
+        policy = policy.replace(may, f'{may[:-1]}, "disclose"]')
+    (shell.folder / "policy.toml").write_text(policy, encoding="utf-8")
+    assert shell.run("policy", "--actor", "kit", "--set", "policy.toml").code == 0
+    sent = ("--recipient", "uni-north", "--actor", "sam", "--purpose", "extract", "--reason", "study 9", "--json")
+    export = json.loads(shell.run("export", "persons", "--to", "p.csv", *sent).out)["export_id"]
+    opening = ("open-code", export, "--actor", "kit")
+    assert shell.run(*opening).code == 2
+    asked = shell.run(*opening, "--reason", "court, case 9").out.strip()
+    assert shell.run(*opening, "--to", "row.json").code == 3
+    assert shell.run("approve", asked, "--actor", "max").code == 0
+    lost = shell.run(*opening, "--to", "none/row.json")
+    assert (lost.code, "cannot write none/row.json" in lost.err) == (2, True), lost.err
+    done = shell.run(*opening, "--to", "row.json")
+    assert (done.code, "this code row alone accuses nobody" in done.err) == (0, True), done.err
+    path = shell.folder / "row.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    (record,) = json.loads(shell.run("exports", "--actor", "max", "--json").out)
+    assert json.loads(path.read_text(encoding="utf-8"))["commitment"] == record["commitment"]
+    again = shell.run(*opening, "--to", "row.json")
+    assert (again.code, "row.json exists already" in again.err) == (7, True), again.err
 
 
 class Receiver:

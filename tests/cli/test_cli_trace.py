@@ -78,7 +78,7 @@ def test_the_list_is_an_export_of_its_own(desk):
 
 
 def test_drafts_are_written_beside_the_report_for_their_owner_alone(desk):
-    """Six pages and the report, none with a value; a second run refuses before anything is looked up."""
+    """The pages of the words' languages and the report, none with a value; a second run refuses before it looks anything up."""
     shell, ident = desk
     (shell.folder / "w.toml").write_text('languages = ["en"]\n[controller]\nname = "City Registry"\n', encoding="utf-8")
     words = ("trace", "s.csv", "--approval", ident, "--report", "r.html", "--drafts", "drafts", "--words", "w.toml")
@@ -223,6 +223,7 @@ def test_a_room_that_never_exported_says_so(template, tmp_path, monkeypatch, cap
         (("none.csv", "--approval", "ID", *TRACE), 2, "none.csv"),
         (("s.csv", "--approval", "ID", "--space", "persons.mobile", *TRACE), 2, "--space is TABLE.FIELD=N"),
         (("s.csv", "--approval", "ID", "--notify-list", "l.csv", *TRACE), 2, "a notification list needs"),
+        (("s.csv", "--approval", "ID", "--notify-approval", "ID", *TRACE), 2, "a notification list needs"),
         (("s.csv", "--approval", "ID", "--words", "none.toml", *TRACE), 2, "none.toml"),
         (("s.csv", "--approval", "ID", "--actor", "ana", *TRACE[2:]), 3, ""),
     ],

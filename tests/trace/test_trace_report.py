@@ -16,7 +16,7 @@ from strongroom.errors import InputError, UsageError
 from strongroom.evidence.verdict import Accused, Verdict
 from strongroom.trace import dating, ours
 from strongroom.trace.leak.sample import LeakSample
-from strongroom.trace.report import drafts, facts, filling, gdpr, pipl, regulator, shown
+from strongroom.trace.report import drafts, facts, files, filling, gdpr, pipl, regulator, shown
 from strongroom.trace.report.words import Said, Words, from_toml, read
 
 PERSONS = ("gdpr-34-persons.html", "pipl-57-persons-en.html", "pipl-57-persons-zh.html")
@@ -176,9 +176,11 @@ def test_a_verdict_becomes_facts_and_the_others_are_counted_without_names():
     assert sum(one.exports for one in weighed.unnamed) == len(others)
     assert (weighed.ever_issued, weighed.canaries, weighed.opened, weighed.finds_digest) == (300, 31, 1, "ab" * 32)
     assert filling.weighing(verdict, others[::-1]).unnamed == weighed.unnamed
-    accused = filling.accused(verdict, lambda export: facts.Export(id=export, recipient="uni-north"))
-    page = regulator.render(changed(kit.silent(), weighing=weighed, accused=accused), Words())
-    assert re.findall(r"\b[0-9a-f]{32}\b", Page(page).text).count("09" * 16) >= 1
+    canaries = facts.ByCanaries(log_e=named.log_e, held=named.held, offered=named.offered)
+    accused = facts.Accused(export=facts.Export(id=named.export.hex(), recipient="uni-north"), canaries=canaries)
+    page = regulator.render(changed(kit.silent(), weighing=weighed, accused=(accused,)), Words())
+    assert named.export.hex() in page
+    assert bytes(16).hex() not in page
     assert filling.bins([], threshold) == ()
 
 
@@ -257,6 +259,14 @@ def test_every_page_is_one_file_that_runs_and_fetches_nothing(name, value):
     assert len(page.ids) == len(set(page.ids))
     assert dict(page.elements)["html"] == ("lang",)
     assert ("html", "lang", "zh-Hans" if name.endswith("zh.html") else "en") in page.values
+
+
+@pytest.mark.parametrize(("report", "folder"), [("r.html", "x" * 300), ("x" * 300, "drafts")])
+def test_a_name_that_cannot_be_made_is_told_and_leaves_nothing(tmp_path, report, folder):
+    """Whichever of them it is, and although that one cannot be taken away either."""
+    with pytest.raises(UsageError, match="cannot be written"):
+        files.write(kit.silent(), Words(), tmp_path / report, tmp_path / folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- drafts ------------------------------------------------------------------------------------------------

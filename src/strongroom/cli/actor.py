@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strongroom.cli.common import (
+    ActorArgument,
     ActorOption,
     JsonOption,
     KeysOption,
@@ -35,11 +36,9 @@ actor_app = typer.Typer(
     name="actor", help="The credentials that speak for actors.", no_args_is_help=True, rich_markup_mode=None
 )
 
-NameArgument = Annotated[str, typer.Argument(help="An actor of the policy.", metavar="NAME")]
-
 
 def key(
-    name: NameArgument,
+    name: ActorArgument,
     room_id: Annotated[
         str, typer.Option("--room-id", help="32 hex digits; `keymaster serve` prints them.", metavar="ID")
     ],
@@ -54,7 +53,7 @@ def key(
 
 
 def add(
-    name: NameArgument,
+    name: ActorArgument,
     actor: ActorOption,
     line: Annotated[
         str | None, typer.Option("--line", help="Public line of a key pair or passkey made elsewhere.", metavar="LINE")

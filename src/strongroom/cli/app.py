@@ -106,10 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hint:
             _tell("hint", hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _tell("error", "interrupted; nothing is half done, and what was charged stays charged")
-        sys.exit(EXIT_INTERRUPTED)
-    except typer.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         _tell("error", "interrupted; nothing is half done, and what was charged stays charged")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead

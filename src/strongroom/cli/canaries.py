@@ -16,7 +16,9 @@ from strongroom.cli.common import (
     PurposeOption,
     ReasonOption,
     RoomOption,
+    ShowOption,
     counted,
+    keys_only,
     minute,
     open_keymaster,
     open_room,
@@ -25,15 +27,15 @@ from strongroom.cli.common import (
     say,
     where,
 )
-from strongroom.cli.lines import read_lines
+from strongroom.cli.create import read_text
+from strongroom.cli.lines import STDIN, read_lines
 from strongroom.cli.showing import hides_values, refuse_terminal
-from strongroom.errors import UnavailableError, UsageError
+from strongroom.errors import UnavailableError
 
 if TYPE_CHECKING:
     from strongroom.trace.canary.planting import PlantReport
 
 HEADINGS = ("pool", "time (UTC)", "one export in", "canaries", "persons", "records", "log entry")
-BIAS_ONE = 1 << 32
 
 canaries_app = typer.Typer(
     help="Plant people who do not exist, so that a leaked copy names its recipient; ask about them; test their alarm.",
@@ -73,10 +75,7 @@ def plant(
     as_json: JsonOption = False,
 ) -> None:
     """Plant canary persons: learnt from a sample of the room, registered at the keymaster, put like anybody."""
-    try:
-        text = policy.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"cannot read {policy} as UTF-8 text") from None
+    text = read_text(policy)
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         said = opened.canary_policy(text, lambda name: read_lines(policy.parent / name, "line"))
         report = opened.plant_canaries(
@@ -120,7 +119,9 @@ def list_pools(
     as_json: JsonOption = False,
 ) -> None:
     """List the pools of canaries: how many, and not who."""
-    with open_keymaster(where("-", keys, passphrase_file), actor) as keymaster:
+    from strongroom.evidence.code import BIAS_ONE
+
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         found = keymaster.canaries.pools(actor)
     if as_json:
         print_json([one.to_dict() for one in found])
@@ -140,7 +141,7 @@ def ask(
     purpose: PurposeOption,
     reason: ReasonOption,
     approval: ApprovalOption = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the answers to the terminal.")] = False,
+    show: ShowOption = False,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
@@ -149,7 +150,7 @@ def ask(
     """Ask whether subjects are canaries, before anyone acts on a row: two people, and noted."""
     if hides_values(show=show):
         raise refuse_terminal()
-    given = read_lines(Path("-"), "subject") if subject == ["-"] else subject
+    given = read_lines(STDIN, "subject") if subject == [str(STDIN)] else subject
     with open_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.are_canaries(table, given, purpose=purpose, reason=reason, approval=approval)
     if as_json:

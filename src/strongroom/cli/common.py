@@ -72,6 +72,11 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--to", help="Only before this time (UTC).", metavar="TIME")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 ShowOption = Annotated[bool, typer.Option("--show", help="Print personal values to the terminal.")]
+FieldsOption = Annotated[str | None, typer.Option("--fields", help="Only these.", metavar="A,B,…")]
+CopyToOption = Annotated[str | None, typer.Option("--to", help="Folder or URL of the copy.", metavar="URL")]
+CopyFromOption = Annotated[str, typer.Option("--from", help="Folder or URL of the copy.", metavar="URL")]
+SubjectArgument = Annotated[str, typer.Argument(help="Subject's id, or - to read it from stdin.")]
+ActorArgument = Annotated[str, typer.Argument(help="An actor of the policy.", metavar="NAME")]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    CopyToOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def copy(
     actor: ActorOption,
-    to: Annotated[str | None, typer.Option("--to", help="Folder or URL of the copy.", metavar="URL")] = None,
+    to: CopyToOption = None,
     status: Annotated[bool, typer.Option("--status", help="Say how old each copy is and what it lacks.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Read what is there too, and copy again what is damaged.")

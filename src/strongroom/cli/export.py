@@ -19,6 +19,7 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     counted,
+    keys_only,
     minute,
     open_keymaster,
     open_room,
@@ -126,8 +127,7 @@ def exports(
     as_json: JsonOption = False,
 ) -> None:
     """List what was exported: all of it with the act `log`, else one's own."""
-    place = where("-", keys, passphrase_file)
-    with open_keymaster(place, actor) as keymaster:
+    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         found = keymaster.exports.all(actor)
     if as_json:
         print_json([one.to_dict() for one in found])

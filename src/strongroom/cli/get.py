@@ -11,6 +11,7 @@ from strongroom.cli.common import (
     ActorOption,
     ApprovalOption,
     BreakGlassOption,
+    FieldsOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -18,6 +19,7 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
+    SubjectArgument,
     where,
 )
 from strongroom.cli.reach import reach_room
@@ -27,13 +29,13 @@ from strongroom.errors import UsageError
 
 def get(
     table: Annotated[str, typer.Argument(help="Table to read.")],
-    subject: Annotated[str, typer.Argument(help="Subject's id, or - to read it from stdin.")],
+    subject: SubjectArgument,
     actor: ActorOption,
     purpose: PurposeOption,
     reason: ReasonOption,
     approval: ApprovalOption = None,
     break_glass: BreakGlassOption = False,
-    fields: Annotated[str | None, typer.Option("--fields", help="Only these.", metavar="A,B,…")] = None,
+    fields: FieldsOption = None,
     room: RoomOption = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from strongroom.cli.common import (
@@ -12,13 +10,12 @@ from strongroom.cli.common import (
     PassphraseOption,
     ReasonOption,
     RoomOption,
+    SubjectArgument,
     open_room,
     say,
     where,
 )
 from strongroom.cli.get import from_stdin
-
-SubjectArgument = Annotated[str, typer.Argument(help="Subject's id, or - to read it from stdin.")]
 
 
 def hold(

@@ -9,6 +9,8 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    CopyFromOption,
+    CopyToOption,
     DatabaseOption,
     JsonOption,
     KeysOption,
@@ -39,7 +41,7 @@ keys_app = typer.Typer(
 
 def copy(
     actor: ActorOption,
-    to: Annotated[str | None, typer.Option("--to", help="Folder or URL of the copy.", metavar="URL")] = None,
+    to: CopyToOption = None,
     status: Annotated[bool, typer.Option("--status", help="List the copies and how old each is.")] = False,
     room: RoomOption = None,
     keys: KeysOption = None,
@@ -90,7 +92,7 @@ def forget(
 
 
 def restore(
-    source: Annotated[str, typer.Option("--from", help="Folder or URL of the copy.", metavar="URL")],
+    source: CopyFromOption,
     keys_store: Annotated[
         str | None, typer.Option("--keys-store", help="An empty store for key pages and log.", metavar="URL")
     ] = None,

@@ -17,7 +17,7 @@ from strongroom.cli.common import (
     say,
 )
 from strongroom.durable import write_new
-from strongroom.errors import UsageError
+from strongroom.errors import ConflictError, UsageError
 
 
 def open_code(
@@ -34,7 +34,7 @@ def open_code(
     if bool(reason) == (to is not None):
         raise UsageError("give --reason to ask for it, or --to to have it", hint="another person agrees in between")
     if to is not None and to.exists():
-        raise UsageError("there is a file of that name already", hint="name another")
+        raise ConflictError(f"{to} exists already", hint="name another")
     with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
         if to is None:
             asked = keymaster.exports.ask_open(actor, export, reason)
@@ -42,8 +42,16 @@ def open_code(
             print(asked.id)
             return
         found = keymaster.exports.open_code(actor, export)
-    write_new(to, json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
+    _write(to, json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
     say(f"opened by log entry {found.opened}: from there on this code row alone accuses nobody")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_new(path, text)
+    except OSError as error:
+        hint = "what was opened stays open: name another file"
+        raise UsageError(f"cannot write {path} ({type(error).__name__})", hint=hint) from None
 
 
 def add_to(app: typer.Typer) -> None:

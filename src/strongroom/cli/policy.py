@@ -47,18 +47,19 @@ def policy(
     if test is not None and file is not None:
         raise UsageError("a policy is tried or kept")
     with open_room(where(room, keys, passphrase_file), actor) as opened:
-        proposed = next((path for path in (test, file) if path is not None), None)
-        for warning in opened.canary_warnings(None if proposed is None else read_text(proposed)):
+        path = test or file
+        text = None if path is None else read_text(path)  # once: it may be a pipe
+        for warning in opened.canary_warnings(text):
             say(f"warning: {warning}")
-        if test is not None:
-            found = opened.rehearse_policy(read_text(test), since=time_of(since), until=time_of(until))
+        if text is not None and test is not None:
+            found = opened.rehearse_policy(text, since=time_of(since), until=time_of(until))
             if as_json:
                 print_json([one.to_dict() for one in found])
             else:
                 print_table(HEADINGS, [tuple(one.to_dict().values()) for one in found])
             say(f"{counted(sum(one.requests for one in found), 'request')} of the log would have been refused")
-        elif file is not None:
-            receipt = opened.set_policy(read_text(file))
+        elif text is not None:
+            receipt = opened.set_policy(text)
             if receipt.asked:
                 say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")
             else:

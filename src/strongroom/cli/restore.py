@@ -9,6 +9,7 @@ import typer
 
 from strongroom.cli.common import (
     ActorOption,
+    CopyFromOption,
     JsonOption,
     KeysOption,
     PassphraseOption,
@@ -25,7 +26,7 @@ from strongroom.errors import IntegrityError
 
 
 def restore(
-    source: Annotated[str, typer.Option("--from", help="Folder or URL of the copy.", metavar="URL")],
+    source: CopyFromOption,
     actor: ActorOption,
     snapshot: Annotated[
         int | None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strongroom.cli.common import (
+    ActorArgument,
     KeysOption,
     Where,
     keys_only,
@@ -149,7 +150,7 @@ def ask_browser(port: int, options: Mapping[str, Any], *, no_browser: bool) -> s
 
 
 def new_passkey(
-    name: Annotated[str, typer.Argument(help="An actor of the policy.", metavar="NAME")],
+    name: ActorArgument,
     attestation: Annotated[
         str, typer.Option("--attestation", help="What the authenticator tells of itself: none, direct.", metavar="WORD")
     ] = "none",

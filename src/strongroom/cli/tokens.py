@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +19,9 @@ from strongroom.cli.common import (
     say,
     where,
 )
-from strongroom.cli.lines import read_lines
+from strongroom.cli.lines import STDIN, read_lines
 from strongroom.cli.showing import hides_values, refuse_terminal
 
-STDIN = Path("-")
 _Table = Annotated[str, typer.Argument(help="Name of a table of the export.")]
 _Field = Annotated[str, typer.Argument(help="Name of a field that it shows.")]
 _Export = Annotated[str, typer.Option("--export", help="Id of the export.", metavar="ID")]

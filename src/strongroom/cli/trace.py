@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     counted,
+    local_folder,
     open_room,
     say,
     where,
@@ -28,8 +30,9 @@ from strongroom.errors import ConflictError, DeniedError, StrongroomError, Usage
 
 if TYPE_CHECKING:
     from strongroom.room import Room
-    from strongroom.trace.report.sampled import Notification
+    from strongroom.trace.report.facts import Notification, TraceFacts
     from strongroom.trace.report.words import Words
+    from strongroom.trace.tracing.matching import Costs
     from strongroom.trace.tracing.traced import Traced
 
 _Sample = Annotated[list[Path], typer.Argument(help="Files of the sample, in any form; gzip, zstd and zip too.")]
@@ -88,14 +91,18 @@ def trace(
     as_json: JsonOption = False,
 ) -> None:
     """Trace a published sample: is it ours, whose copy is it, of when, who is in it; says nothing that is not shown."""
+    from strongroom.trace.report import files
+    from strongroom.trace.tracing.facts import facts_of
+
     listing = (notify_list, notify_table, notify_purpose, recipient)
-    if any(listing) and not all(listing):
+    if any((*listing, notify_approval)) and not all(listing):
         raise UsageError("a notification list needs --notify-list, --notify-table, --notify-purpose and --recipient")
-    if notify_list and "://" not in notify_list and Path(notify_list).is_file():
+    if notify_list and (file := local_folder(notify_list)) is not None and file.exists():
         raise ConflictError(f"{notify_list} exists already", hint="name another file for the list")
     if persons is not None and persons < 0:
         raise UsageError("--persons is a number of persons, or 0 for none")
-    pages = _Pages(_said(words), report, drafts)
+    said = _said(words)
+    files.check_free(said, report, drafts)  # before anything is spent
     place = where(room, keys, passphrase_file)
     with open_room(place, actor) as opened:
         with progress_bar(sys.stderr) as bar:
@@ -108,48 +115,27 @@ def trace(
             listed = _list(
                 opened, found, notify_list, (notify_table, notify_purpose, recipient), reason, notify_approval
             )
-    _tell(found, place.room, listed.fact, as_json=as_json)
-    pages.write(found, place.room, listed.fact)
+    facts = facts_of(found, place.room, listed.fact)
+    _tell(facts, found.costs, as_json=as_json)
+    done = files.write(facts, said, report, drafts)
+    if report is not None:
+        say(f"report: {report}")
+    if drafts is not None:
+        say(f"drafts: {counted(len(done) - (report is not None), 'file')} in {drafts}; nothing is sent")
     if listed.refused is not None:  # what was found is told before
         raise listed.refused
 
 
-class _Pages:
-    """The report and the drafts that are wanted; where they go is checked before anything is spent."""
-
-    def __init__(self, words: Words, report: Path | None, drafts: Path | None) -> None:
-        from strongroom.trace.report import files
-
-        self._words, self._report, self._drafts = words, report, drafts
-        files.check_free(words, report, drafts)
-
-    def write(self, found: Traced, room: str, listed: Notification | None) -> None:
-        """Write them, and say where."""
-        from strongroom.trace.report import files
-        from strongroom.trace.tracing.facts import facts_of
-
-        if self._report is None and self._drafts is None:
-            return
-        done = files.write(facts_of(found, room, listed), self._words, self._report, self._drafts)
-        if self._report is not None:
-            say(f"report: {self._report}")
-        if self._drafts is not None:
-            say(f"drafts: {counted(len(done) - (self._report is not None), 'file')} in {self._drafts}; nothing is sent")
-
-
-def _tell(found: Traced, room: str, listed: Notification | None, *, as_json: bool) -> None:
+def _tell(facts: TraceFacts, costs: Costs, *, as_json: bool) -> None:
     """Print the answer."""
     from strongroom.trace.report.facts import to_json
-    from strongroom.trace.tracing.facts import facts_of
     from strongroom.trace.tracing.told import lines
 
-    facts = facts_of(found, room, listed)
     if as_json:
         sys.stdout.write(to_json(facts).decode())
         return
     for line in lines(facts):
         print(line)
-    costs = found.costs
     say(
         f"cost: {counted(costs.lookups, 'look-up')}, {costs.reads.blocks:,} of {costs.reads.there:,} blocks of indexes"
         f" and {costs.records.blocks:,} of records read"
@@ -178,7 +164,9 @@ def _list(room: Room, found: Traced, to: str, what: tuple[str, str, str], reason
         waits = isinstance(error, DeniedError) and error.rule == NOT_YET
         return _Listed(list_waits(approval) if waits and approval else None, error)
     say(f"notification list: {counted(made.persons, 'person')}, export {made.export_id}")
-    record = next((one for one in room.exports() if one.id == made.export_id), None)
+    record = None
+    with suppress(StrongroomError):  # the list is made: without the ledger its time alone is not told
+        record = next((one for one in room.exports() if one.id == made.export_id), None)
     return _Listed(list_made(made, record, approval))
 
 

@@ -38,6 +38,7 @@ def main() -> int:
         return 2
     for folder in (room, keys):
         shutil.rmtree(folder, ignore_errors=True)
+    report.unlink(missing_ok=True)
     passphrase = random_bytes(18).hex()
     with tempfile.TemporaryDirectory(prefix="strongroom-city-") as source:
         city = make_city(Path(source), persons=options.persons)

@@ -43,12 +43,14 @@ def show_leak(room: Path, keymaster: EmbeddedKeymaster, persons: Path, scratch: 
     except strongroom.UsageError as error:
         print(f"\ncanaries      none are planted: {error}")
         return
-    files = {
-        SOUTH: _exported(room, keymaster, scratch, SOUTH, None),
-        NORTH: _exported(room, keymaster, scratch, NORTH, "sex = '女'"),
-    }
-    _traced(room, keymaster, _posted(files[SOUTH], scratch / "posted.txt"), report)
-    canaries = np.setdiff1d(_column(files[SOUTH], "mobile"), own)
+    try:
+        south = _exported(room, keymaster, scratch, SOUTH, None)
+        _exported(room, keymaster, scratch, NORTH, "sex = '女'")
+    except strongroom.BudgetError as error:
+        print(f"\nexport        no leak is shown: {error}")
+        return
+    _traced(room, keymaster, _posted(south, scratch / "posted.txt"), report)
+    canaries = np.setdiff1d(_column(south, "mobile"), own)
     _alarm(room, keymaster, str(canaries[0]))
 
 

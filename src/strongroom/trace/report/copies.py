@@ -14,11 +14,13 @@ _READING = """
 “Named” says that rows of the sample came from that copy. It does not say that the recipient published it: it may have
 been stolen from them, or have been published before by somebody else.
 
-An export is named only where its evidence E is at least N/ε. The probability that any innocent export is named is then
-at most ε, however many recipients put their copies together, whatever they left out or added.
+By canaries an export is named only where its evidence E is at least N/ε; by tokens only where a key that did not make
+them fits them with a chance of at most ε, over all exports tried. Of either kind of evidence the probability that any
+innocent export is named is then at most ε, however many recipients put their copies together, whatever they left out or
+added.
 
-The bound rests on the secrecy of the keys by which canaries were drawn, and on nobody but its recipient having had rows
-of that copy.
+The bounds rest on the secrecy of the keys by which canaries were drawn and tokens made, and on nobody but its recipient
+having had rows of that copy.
 
 Silence says nothing: too few rows, too many copies put together, canaries taken out, and innocence look alike. How near
 the strongest unnamed export is serves to plan whether to look for more rows, never for suspicion.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from strongroom.trace.report import shown
 from strongroom.trace.report.facts import Affected, TraceFacts
 from strongroom.trace.report.markup import Child, Node, e, given
-from strongroom.trace.report.page import blank, blanks, document, listed, table
+from strongroom.trace.report.page import blank, blanks, document, lines, listed, table
 from strongroom.trace.report.regulator import foot
 from strongroom.trace.report.sections import best_share
 from strongroom.trace.report.words import Contact, Language, Words
@@ -80,10 +80,8 @@ def shown_ours(facts: TraceFacts) -> bool:
 
 def taken(facts: TraceFacts) -> tuple[str, str] | None:
     """Between which times the data was taken, where that is claimed."""
-    dating = facts.dating
-    if dating is None or not dating.claimed or not dating.likely:
-        return None
-    return shown.moment(min(one.start for one in dating.likely)), shown.moment(max(one.stop for one in dating.likely))
+    between = None if facts.dating is None else facts.dating.taken
+    return None if between is None else (shown.moment(between[0]), shown.moment(between[1]))
 
 
 def told(text: str, missing: str, language: Language = "en") -> Node:
@@ -99,8 +97,8 @@ def listed_or_blank(items: Sequence[str], missing: str, language: Language = "en
 
 def contact(who: Contact, missing: str, language: Language = "en") -> list[Child]:
     """How somebody is reached, a line each, and a blank where it does not say."""
-    lines: list[Child] = [[given(one), e("br")] for one in who.lines]
-    return lines if who.reachable else [*lines, blank(missing, language)]
+    known = lines(who.lines)
+    return known if who.reachable else [*known, blank(missing, language)]
 
 
 def kinds_told(affected: Affected | None, words: Words, language: Language) -> Node:

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import msgspec
 
+from strongroom.evidence.verdict import EPSILON
 from strongroom.trace.report.sampled import Count, Hex, Share01
-
-EPSILON = 1e-9
-
 
 # -- exports -----------------------------------------------------------------------------------------------
 

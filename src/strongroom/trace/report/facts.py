@@ -22,8 +22,8 @@ from typing import Any, get_type_hints
 import msgspec
 
 from strongroom.errors import InputError, UsageError
+from strongroom.evidence.verdict import EPSILON
 from strongroom.trace.report.exported import (
-    EPSILON,
     Accused,
     Bin,
     ByCanaries,
@@ -252,7 +252,7 @@ def from_json(data: bytes) -> TraceFacts:
     try:
         file = msgspec.json.decode(data, type=_File)
         if file.strongroom != KIND:
-            raise InputError("this file does not hold what a trace found", hint=f"it begins with {KIND!r}.")
+            raise InputError("this file does not hold what a trace found", hint=f"its `strongroom` is {KIND!r}.")
         if file.version != VERSION:
             raise InputError(f"facts of version {file.version}; this program reads version {VERSION}")
         return msgspec.json.decode(file.facts, type=TraceFacts)

@@ -10,8 +10,9 @@ Rules it keeps:
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from strongroom.durable import sync_folder, write_new
@@ -32,17 +33,19 @@ def check_free(words: Words, report: Path | None, folder: Path | None) -> None:
         folder: The drafts' folder, which is made where it is not there yet; None for none.
 
     Raises:
-        ConflictError: A file of that name is there.
-        UsageError: The folder that it goes into is not there, or is no folder.
+        ConflictError: A file of that name is there, or a folder is wanted where a file is.
+        UsageError: The folder that it goes into is not there, or may not be written to.
     """
     if report is not None:
         _inside(report)
         _nothing_at(report)
     if folder is None:
         return
-    if folder.exists() and not folder.is_dir():
+    if _is_folder(folder):
+        _writable(folder)
+    elif os.path.lexists(folder):
         raise ConflictError(f"{folder} is no folder", hint="name a folder for the drafts")
-    if not folder.exists():
+    else:
         _inside(folder)
     for name in drafts.names(words):
         _nothing_at(folder / name)
@@ -60,53 +63,77 @@ def write(facts: TraceFacts, words: Words, report: Path | None, folder: Path | N
     """
     check_free(words, report, folder)
     pages = [] if report is None else [(report, regulator.render(facts, words))]
-    made = folder is not None and not folder.exists()
     if folder is not None:
         pages += [(folder / name, page) for name, page in drafts.render(facts, words).items()]
     done: list[Path] = []
+    made: Path | None = None
     try:
-        if folder is not None and made:
-            folder.mkdir(mode=0o700)
-            sync_folder(folder.parent)
+        if folder is not None and not _is_folder(folder):
+            with _telling(folder):
+                folder.mkdir(mode=0o700)
+                made = folder
+                sync_folder(folder.parent)
         for path, page in pages:
             _write(path, page, done)
     except BaseException:
-        _undo(done, folder if made else None)
+        _undo(done, made)
         raise
     return done
 
 
 def _write(path: Path, page: str, done: list[Path]) -> None:
     try:
-        write_new(path, page)
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError as error:
-        done.append(path)  # a part of it may be there
-        if error.errno in _FULL:
-            raise UnavailableError("the disk is full", hint="free some space, then write the pages again") from None
-        raise UsageError(f"{path} cannot be written ({type(error).__name__})") from None
+        with _telling(path):
+            write_new(path, page)
+    except ConflictError:
+        raise  # that file is somebody else's
     except BaseException:
-        done.append(path)
+        done.append(path)  # a part of it may be there
         raise
     done.append(path)
 
 
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Turn errors of the system into this library's."""
+    try:
+        yield
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UnavailableError("the disk is full", hint="free some space, then write the pages again") from None
+        raise UsageError(f"{path} cannot be written ({type(error).__name__})") from None
+
+
 def _undo(files: Iterable[Path], folder: Path | None) -> None:
-    with suppress(OSError):
-        for path in files:
+    for path in files:
+        with suppress(OSError):  # one that cannot be taken away keeps none of the others
             path.unlink(missing_ok=True)
-        if folder is not None:
+    if folder is not None:
+        with suppress(OSError):
             folder.rmdir()
 
 
+def _is_folder(path: Path) -> bool:
+    with _telling(path):  # a name that is too long, or a folder that nobody may look into
+        found = path.is_dir()
+    return found
+
+
 def _inside(path: Path) -> None:
-    if not path.absolute().parent.is_dir():
+    if not _is_folder(path.absolute().parent):
         raise UsageError(f"{path}: there is no folder {path.parent}", hint="make it first, or name another")
+    _writable(path.absolute().parent)
+
+
+def _writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"nothing can be written into {folder}", hint="name another folder")
 
 
 def _nothing_at(path: Path) -> None:
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise _taken(path)
 
 

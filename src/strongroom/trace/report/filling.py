@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +23,10 @@ LOG_CHANCE_MIN = -1e9
 """Stands for the logarithm of a chance of nought, which no JSON has."""
 
 
-def sample_file(account: Account, name: str | None = None) -> facts.SampleFile:
-    """The account of one file, under the name that the operator gives it."""
+def sample_file(account: Account) -> facts.SampleFile:
+    """The account of one file."""
     return facts.SampleFile(
-        name=account.source if name is None else name,
+        name=account.source,
         sha256=account.sha256.hex(),
         bytes=account.size,
         form=account.form,
@@ -113,17 +113,6 @@ def weighing(
         opened=len(verdict.spent),
         finds_digest=finds_digest.hex(),
         finds_entry=finds_entry,
-    )
-
-
-def accused(verdict: Verdict, ledger: Callable[[str], facts.Export]) -> tuple[facts.Accused, ...]:
-    """Those whom canaries accuse; `ledger` gives what is known of an export by its id in hex."""
-    return tuple(
-        facts.Accused(
-            export=ledger(one.export.hex()),
-            canaries=facts.ByCanaries(log_e=one.log_e, held=one.held, offered=one.offered),
-        )
-        for one in verdict.accused
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from strongroom.trace.report.markup import Child, Node, e, given, written
 from strongroom.trace.report.words import Language
 
+ROWS_MAX = 200
 INK, SOFT, LINE, PAPER = "#1b1f24", "#4d5661", "#8a939d", "#ffffff"
 BLUE, ORANGE, RED, GREY, SHADE = "#0b5394", "#8a4b00", "#a31515", "#6b7580", "#eef2f6"
 
@@ -108,17 +109,17 @@ def contents(heading: str, sections: Sequence[Node]) -> Node:
     return e("nav", e("h2", heading, id="contents"), e("ol", rows), aria_labelledby="contents")
 
 
-def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Child]], *, most: int = 200) -> Node:
-    """A table with a caption; a heading that ends with # is of a column of numbers. Rows beyond `most` are counted."""
+def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Child]]) -> Node:
+    """A table with a caption; a heading that ends with # is of numbers. Rows beyond ROWS_MAX are counted."""
     numeric = [heading.endswith("#") for heading in headings]
     kinds = ["n" if one else None for one in numeric]
     top = [e("th", h.removesuffix("#"), scope="col", class_=k) for h, k in zip(headings, kinds, strict=True)]
-    lines = [_line(row, kinds) for row in rows[:most]]
+    lines = [_line(row, kinds) for row in rows[:ROWS_MAX]]
     made = e("table", e("caption", caption), e("thead", e("tr", top)), e("tbody", lines))
-    if len(rows) <= most:
+    if len(rows) <= ROWS_MAX:
         return made
-    left = e("p", f"{len(rows) - most:,} further rows are left out here; the archived facts have them.", class_="soft")
-    return e("div", made, left)
+    left = f"{len(rows) - ROWS_MAX:,} further rows are left out here; the archived facts have them."
+    return e("div", made, e("p", left, class_="soft"))
 
 
 def _line(row: Sequence[Child], kinds: Sequence[str | None]) -> Node:
@@ -135,6 +136,11 @@ def pairs(rows: Iterable[tuple[str, Child]]) -> Node:
 def listed(items: Iterable[Child]) -> Node:
     """A list."""
     return e("ul", [e("li", item) for item in items])
+
+
+def lines(some: Iterable[str]) -> list[Child]:
+    """Texts from outside, a line each."""
+    return [[given(one), e("br")] for one in some]
 
 
 def code(text: str) -> Node:

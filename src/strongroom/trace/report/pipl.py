@@ -10,7 +10,7 @@ from strongroom.trace.report import shown
 from strongroom.trace.report.drafting import contact, draft, kinds_told, listed_or_blank, taken, told
 from strongroom.trace.report.facts import TraceFacts
 from strongroom.trace.report.markup import Child, Node, e, given
-from strongroom.trace.report.page import blank, code, listed, pairs, section
+from strongroom.trace.report.page import blank, code, lines, listed, pairs, section
 from strongroom.trace.report.pipl_words import PHRASES, Phrases
 from strongroom.trace.report.words import Language, Words
 
@@ -87,7 +87,7 @@ def _contact(words: Words, language: Language) -> Node:
     say = PHRASES[language]
     own = [one for one in words.said(language).contact if one.strip()]
     if own:
-        return section("contact", say.contact, e("p", [[given(one), e("br")] for one in own]))
+        return section("contact", say.contact, e("p", lines(own)))
     who = words.officer if words.officer.reachable else words.controller
     return section("contact", say.contact, e("p", contact(who, say.contact_missing, language)))
 

@@ -110,7 +110,7 @@ def evidence(weighing: Weighing, accused: Sequence[Accused]) -> Node:
     )
     caption = "Evidence of each export (ln E) against the threshold; exports below it are counted, not named."
     if hidden:
-        caption += f" {len(hidden):,} further named exports are in the table."
+        caption += f" {len(hidden):,} further named exports stand above."
     return figure("evidence", "Evidence of each export", text, floor + 40.0, shapes, caption)
 
 
@@ -178,7 +178,7 @@ def times(dating: Dating) -> Node:
     text = (
         f"Possible were {shown.moment(period.start)} to {shown.moment(period.stop)}. "
         + (f"It was taken within {said}. " if said else "No time is claimed. ")
-        + (f"Of the room's snapshots {len(dating.snapshots):,} are drawn." if dating.snapshots else "")
+        + (f"Of these times {len(dating.snapshots):,} snapshots are known." if dating.snapshots else "")
     )
     caption = (
         "When the data was taken. Lines: of the room's newest snapshots those that it still has. "
@@ -189,9 +189,9 @@ def times(dating: Dating) -> Node:
 
 def _near(dating: Dating) -> Interval | None:
     """What is shown closer: the claimed times with as much again on both sides."""
-    if not dating.claimed or not dating.likely:
+    if dating.taken is None:
         return None
-    start, stop = min(one.start for one in dating.likely), max(one.stop for one in dating.likely)
+    start, stop = dating.taken
     whole, part = dating.period.stop - dating.period.start, stop - start
     if part <= 0 or part > whole / 12:
         return None
@@ -225,7 +225,7 @@ def _time_axis(dating: Dating, view: Interval, top: float) -> list[Child]:
 # -- persons and shares ------------------------------------------------------------------------------------
 
 
-def bars(name: str, title: str, rows: Sequence[tuple[str, str, int]], caption: str = "") -> Node:
+def bars(name: str, title: str, rows: Sequence[tuple[str, str, int]]) -> Node:
     """Numbers of persons: (label, rank, persons); the rank is in the label too where it matters."""
     some = rows[:BARS_MAX]
     most = max([persons for _, _, persons in some] or [1]) or 1
@@ -237,7 +237,7 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, str, int]], caption: s
         shapes.append(_box(260, y, wide, 18, _RANKS.get(rank, BLUE)))
         shapes.append(_text(266 + wide, y + 14, f"{persons:,}"))
     text = "; ".join(f"{label}: {persons:,}" for label, _, persons in some)
-    return figure(name, title, text, 16.0 + 26.0 * len(some), shapes, caption)
+    return figure(name, title, text, 16.0 + 26.0 * len(some), shapes)
 
 
 def shares(rows: Sequence[tuple[str, Share]]) -> Node:
@@ -253,7 +253,7 @@ def shares(rows: Sequence[tuple[str, Share]]) -> Node:
         if one.shown:
             shapes.append(_box(left, y, max(right - left, 2.0), 18, BLUE))
         value = f"{shown.share(one.low)} to {shown.share(one.high, up=True)}" if one.shown else "not shown"
-        shapes.append(_text(712, y - 1 + 30 / 2, "" if not one.tested else f"{one.tested:,}", anchor="end", fill=SOFT))
+        shapes.append(_text(712, y + 14, "" if not one.tested else f"{one.tested:,}", anchor="end", fill=SOFT))
         said.append(f"{label}: {value} of {one.tested:,}")
     floor = 8.0 + 30.0 * len(some)
     for part, label in ((0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")):

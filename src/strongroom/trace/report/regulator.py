@@ -8,7 +8,7 @@ from strongroom.trace.report import shown
 from strongroom.trace.report.copies import copies_in_words, which_copy
 from strongroom.trace.report.facts import KIND, VERSION, TraceFacts, to_json
 from strongroom.trace.report.markup import Child, Node, e, given
-from strongroom.trace.report.page import blank, code, contents, document, listed, pairs, prose, section
+from strongroom.trace.report.page import blank, code, contents, document, lines, listed, pairs, prose, section
 from strongroom.trace.report.sections import (
     is_it_ours,
     limits,
@@ -62,7 +62,7 @@ def render(facts: TraceFacts, words: Words) -> str:
 
 
 def in_short(facts: TraceFacts) -> Node:
-    """The whole report in six sentences."""
+    """The whole report in a few sentences."""
     said: list[Child] = [
         _read(facts),
         ours_in_words(facts.ours),
@@ -90,10 +90,9 @@ def _read(facts: TraceFacts) -> list[Child]:
 
 
 def _about(facts: TraceFacts, words: Words) -> Node:
-    contact = [[given(one), e("br")] for one in words.controller.lines]
     return pairs(
         [
-            ("Controller", contact or blank("name and address of the controller")),
+            ("Controller", lines(words.controller.lines) or blank("name and address of the controller")),
             ("Room", [given(facts.room), ", id ", code(facts.room_id)]),
             ("Trace ended", shown.moment(facts.at)),
             ("Traced by", given(facts.actor) if facts.actor else None),

@@ -178,6 +178,13 @@ class Dating:
     others: tuple[Interval, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
 
+    @property
+    def taken(self) -> tuple[float, float] | None:
+        """From the first likely time to the last; None where none is claimed."""
+        if not self.claimed or not self.likely:
+            return None
+        return min(one.start for one in self.likely), max(one.stop for one in self.likely)
+
 
 # -- who ---------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ _VERSIONS = """
 A row dates the sample where the room held exactly its values for a part of the time only. A date is claimed from 13.8
 nats (one in a million) on, and only where less than half of the period is left.
 """
-_RANK_WORDS = {"open": "open", "personal": "personal", "sensitive": "sensitive"}
 _HOW = {"name": "by its name", "word": "by a word of its header", "values": "by its values", "text": "in running text"}
 _LOOKUP = {"index": "looked up", "subject": "looked up as the person's number", "": "compared"}
 
@@ -194,10 +193,10 @@ def when(dating: Dating | None) -> Node:
 
 def when_in_words(dating: Dating | None) -> str:
     """One sentence: when the sample was taken."""
-    if dating is None or not dating.claimed or not dating.likely:
+    if dating is None or dating.taken is None:
         why = "" if dating is None or not dating.why else f": {dating.why}"
         return f"When the data was taken is not claimed{why}."
-    start, stop = min(one.start for one in dating.likely), max(one.stop for one in dating.likely)
+    start, stop = dating.taken
     several = " (with gaps: see the table)" if len(dating.likely) > 1 else ""
     return (
         f"The data was taken between {shown.moment(start)} and {shown.moment(stop)}{several}: "
@@ -218,7 +217,7 @@ def who(affected: Affected | None, words: Words) -> Node:
         (
             given(words.kind(one.table, one.field, "en")),
             given(one.class_name),
-            _RANK_WORDS[one.rank],
+            one.rank,
             shown.count(one.persons),
         )
         for one in affected.kinds
@@ -274,11 +273,11 @@ def _expected(number: float | None) -> str | None:
 
 
 def _labelled(rows: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    return [(f"{plots.cut(name, 22)} ({_RANK_WORDS[rank]})", rank, persons) for name, rank, persons in rows]
+    return [(f"{plots.cut(name, 22)} ({rank})", rank, persons) for name, rank, persons in rows]
 
 
 def _rows(rows: Sequence[tuple[str, str, int]]) -> list[tuple[Child, ...]]:
-    return [(given(name), _RANK_WORDS[rank], shown.count(persons)) for name, rank, persons in rows]
+    return [(given(name), rank, shown.count(persons)) for name, rank, persons in rows]
 
 
 def _table_rows(affected: Affected) -> list[tuple[Child, ...]]:

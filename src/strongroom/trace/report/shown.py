@@ -9,9 +9,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 
-def count(number: int | None) -> str:
+def count(number: int) -> str:
     """1,234,567."""
-    return "not known" if number is None else f"{number:,}"
+    return f"{number:,}"
 
 
 def share(value: float, *, up: bool = False) -> str:
@@ -50,10 +50,8 @@ def nats(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def moment(seconds: float | None) -> str:
+def moment(seconds: float) -> str:
     """A time, to the second."""
-    if seconds is None:
-        return "not known"
     try:
         return f"{_EPOCH + timedelta(seconds=math.floor(seconds)):%Y-%m-%d %H:%M:%S} UTC"
     except OverflowError:

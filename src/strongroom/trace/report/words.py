@@ -16,9 +16,8 @@ import msgspec
 from strongroom.errors import InputError
 
 BYTES_MAX = 1 << 20
-LANGUAGES = ("en", "zh")
-
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 Text = Annotated[str, msgspec.Meta(max_length=20_000)]
 Texts = Annotated[tuple[Text, ...], msgspec.Meta(max_length=200)]
 
@@ -99,7 +98,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     officer: Contact = Contact()
     authority: Authority = Authority()
     aware: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    languages: tuple[Language, ...] = LANGUAGES  # type: ignore[assignment]
+    languages: tuple[Language, ...] = LANGUAGES
     en: Said = Said()
     zh: Said = Said()
 
