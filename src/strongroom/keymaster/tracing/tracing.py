@@ -32,10 +32,7 @@ from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed, keys_of, told
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.tracing.api import (
-    FIELDS_MAX,
     FORM_TRIES_MAX,
-    HITS_AT_ONCE_MAX,
-    PERSONS_MAX,
     TRACE,
     VALUES_AT_ONCE_MAX,
     VERSIONS_MAX,
@@ -48,6 +45,7 @@ from strongroom.keymaster.tracing.api import (
     Versions,
     Weighed,
 )
+from strongroom.keymaster.tracing.checking import check_entries, check_rows, check_sample
 from strongroom.keymaster.tracing.fitting import first_of, fitting
 from strongroom.keymaster.tracing.outside import Outside
 from strongroom.keymaster.tracing.state import Codes, Tracing
@@ -57,14 +55,13 @@ from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import OPEN, Table
 from strongroom.seal.columns import token_text
-from strongroom.seal.tokens import ENTRY_BYTES, open_index_entries, tokens
+from strongroom.seal.tokens import open_index_entries, tokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from strongroom.keymaster.api import Bytes2D
     from strongroom.keymaster.canaries.register import CanaryRegister
-    from strongroom.keymaster.exports.api import ExportRecord
 
 Bool = npt.NDArray[np.bool_]
 FOREIGN_HITS = "room.hits-of-own-lookups"
@@ -152,7 +149,7 @@ class EmbeddedTraces:
     ) -> TraceHits:
         """See `Traces.open_hits`."""
         _reading, trace = self._of(reading_id)
-        _check_entries(value_tokens, entries)
+        check_entries(value_tokens, entries)
         model = self._core.standing.schema.table(table)
         if not trace.given(table, field_name).all_of(value_tokens):
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
@@ -214,7 +211,7 @@ class EmbeddedTraces:
         made = token_text(tokens(keys.inner, keys.outer, values))
         asked = np.unique(made)
         under, entries = index(asked.view(np.uint8).reshape(-1, 16))
-        _check_entries(under, entries)
+        check_entries(under, entries)
         own = token_text(under)
         if not np.isin(own, asked).all():
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
@@ -242,7 +239,7 @@ class EmbeddedTraces:
     def weigh(self, reading_id: bytes, sample: SampleFound) -> Weighed:
         """See `Traces.weigh`."""
         reading, trace = self._of(reading_id)
-        _check(sample)
+        check_sample(sample)
         core = self._core
         core.standing.refresh()
         if not trace.persons.all_of(sample.persons):
@@ -252,7 +249,9 @@ class EmbeddedTraces:
         leaf = self._note(reading, sample, finds)
         # From here on coins are thrown: what was found stands in the log.
         verdict, others = self._verdict(finds)
-        records = tuple(self._record(one.export) for one in (verdict.accused if verdict else ()))
+        records = tuple(
+            replace(self._ledger.record(one.export), where="") for one in (verdict.accused if verdict else ())
+        )
         real = ~which.found
         issued = self._ledger.ids()
         blamed = {bytes.fromhex(one.id) for one in records} | {bytes.fromhex(name) for name in trace.named}
@@ -296,9 +295,6 @@ class EmbeddedTraces:
         nats = log_e(counts)
         return verdict, np.sort(nats[nats < verdict.threshold])
 
-    def _record(self, export_id: bytes) -> ExportRecord:
-        return replace(self._ledger.record(export_id), where="")
-
     # -- versions -------------------------------------------------------------------------------
     def versions(
         self, reading_id: bytes, table: str, fields: Sequence[str], tokens: Bytes2D, batches: Bytes2D
@@ -307,8 +303,8 @@ class EmbeddedTraces:
         reading, trace = self._of(reading_id)
         core = self._core
         core.standing.refresh()
-        _check_rows(tokens, 16, VERSIONS_MAX)
-        _check_rows(batches, 16, VERSIONS_MAX)
+        check_rows(tokens, 16, VERSIONS_MAX)
+        check_rows(batches, 16, VERSIONS_MAX)
         if len(tokens) != len(batches) or not len(tokens) or not fields:
             raise UsageError("there is a batch for every token, a row and a field at least")
         if not trace.persons.all_of(tokens):
@@ -377,27 +373,3 @@ class EmbeddedTraces:
             row = rows.execute("SELECT minted FROM batch WHERE id = ?", (name.tobytes(),)).fetchone()
             when.append(float(row[0]))
         return np.array(when, np.float64)[place.reshape(-1)]
-
-
-def _check_rows(rows: Bytes2D, width: int, most: int) -> None:
-    if rows.ndim != 2 or rows.shape[1] != width or rows.dtype != np.uint8 or len(rows) > most:
-        raise UsageError(f"rows are bytes, {width} to a row, and at most {most:,} at once")
-
-
-def _check_entries(value_tokens: Bytes2D, entries: Bytes2D) -> None:
-    _check_rows(value_tokens, 16, HITS_AT_ONCE_MAX)
-    _check_rows(entries, ENTRY_BYTES, len(value_tokens))
-    if len(entries) != len(value_tokens):
-        raise UsageError("each entry stands under a token")
-
-
-def _check(sample: SampleFound) -> None:
-    _check_rows(sample.persons, 16, PERSONS_MAX)
-    size = len(sample.persons)
-    alone = size if sample.alone is None else len(sample.alone)
-    if not len(sample.sure) == len(sample.fields) == alone == size:
-        raise UsageError("of each person stands what was found")
-    if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
-        raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
-    if len(np.unique(token_text(sample.persons))) != size:
-        raise UsageError("each person of a sample is named once")

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from strongroom.durable import sync_folder, write_new
-from strongroom.errors import ConflictError, UnavailableError, UsageError
+from strongroom.errors import ConflictError, StrongroomError, UnavailableError, UsageError
 from strongroom.trace.report import drafts, regulator
 from strongroom.trace.report.facts import TraceFacts
 from strongroom.trace.report.words import Words
@@ -101,9 +101,13 @@ def _telling(path: Path) -> Iterator[None]:
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
-        if error.errno in _FULL:
-            raise UnavailableError("the disk is full", hint="free some space, then write the pages again") from None
-        raise UsageError(f"{path} cannot be written ({type(error).__name__})") from None
+        raise _told(path, error) from None
+
+
+def _told(path: Path, error: OSError) -> StrongroomError:
+    if error.errno in _FULL:
+        return UnavailableError("the disk is full", hint="free some space, then write the pages again")
+    return UsageError(f"{path} cannot be written ({type(error).__name__})")
 
 
 def _undo(files: Iterable[Path], folder: Path | None) -> None:
@@ -116,9 +120,10 @@ def _undo(files: Iterable[Path], folder: Path | None) -> None:
 
 
 def _is_folder(path: Path) -> bool:
-    with _telling(path):  # a name that is too long, or a folder that nobody may look into
-        found = path.is_dir()
-    return found
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name that is too long, or a folder that nobody may look into
+        raise _told(path, error) from None
 
 
 def _inside(path: Path) -> None:

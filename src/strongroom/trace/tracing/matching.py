@@ -20,7 +20,8 @@ from strongroom.index.bulk import Reads, Sorted, entries_under
 from strongroom.index.finder import INDEX_ENTRY_BYTES
 from strongroom.keymaster.tracing.api import HITS_AT_ONCE_MAX, VALUES_AT_ONCE_MAX, Traces
 from strongroom.seal.blocks import KIND_INDEX
-from strongroom.seal.columns import sort_entries, token_changes
+from strongroom.seal.columns import sort_entries, token_changes, value_buffers
+from strongroom.seal.sha import LEAF, digests
 from strongroom.trace.tracing.window import Pairs, Wanted
 
 if TYPE_CHECKING:
@@ -195,10 +196,12 @@ def _tags(tokens: U8, distinct: pa.Array) -> U64:
     import pyarrow as pa
 
     tags = np.ascontiguousarray(tokens[:, :8]).view(np.uint64)[:, 0].copy()
-    for at in range(0, len(tags), VALUES_AT_ONCE_MAX):
-        none = at + np.flatnonzero(~tokens[at : at + VALUES_AT_ONCE_MAX].any(axis=1))
-        texts = distinct.take(pa.array(none)).to_pylist()
-        tags[none] = np.array([hash(text) for text in texts], np.int64).view(np.uint64)
+    none = np.flatnonzero(~tokens.any(axis=1))
+    at = 0
+    for data, offsets in value_buffers(distinct.take(pa.array(none))):
+        some = none[at : at + len(offsets) - 1]
+        tags[some] = np.ascontiguousarray(digests(LEAF, data, offsets)[:, :8]).view(np.uint64)[:, 0]
+        at += len(some)
     return tags
 
 
