@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pyarrow as pa
 
+from strongroom.audit.entry import parse_entry
 from strongroom.keymaster.api import Ask, Head
 from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.seal.passphrase import Argon2Params
@@ -77,8 +78,9 @@ class Clock:
         return self.now
 
 
-def make(folder, clock=None, policy=POLICY, schema=SCHEMA):
-    more = {} if clock is None else {"clock": clock}
+def make(folder, clock=None, policy=POLICY, schema=SCHEMA, **more):
+    if clock is not None:
+        more["clock"] = clock
     return create_keymaster(folder, passphrase=PASSPHRASE, schema=schema, policy=policy, argon2=FAST, **more)
 
 
@@ -110,6 +112,16 @@ def put(master, column, table="persons", actor="kit"):
     return batch, sealing
 
 
+def noted(master, *acts):
+    """(number, entry) of each entry of the log by one of these acts."""
+    rows = master._core.state.read().execute("SELECT number, entry FROM leaf ORDER BY number").fetchall()
+    return [(number, entry) for number, data in rows if (entry := parse_entry(data)).act in acts]
+
+
 def ask(tokens, batch, table="persons", request_id=None, verb="get", fields=None):
-    batches = np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
-    return Ask(request_id or os.urandom(16), verb, table, fields, np.ascontiguousarray(tokens), batches)
+    return Ask(request_id or os.urandom(16), verb, table, fields, np.ascontiguousarray(tokens), beside(batch, tokens))
+
+
+def beside(batch, tokens):
+    """The batch of each token."""
+    return np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
