@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,24 @@ settings.register_profile(
 )
 settings.register_profile("long", parent=settings.get_profile("strongroom"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "strongroom"))
+
+MEMORY, LEAST = Path("/dev/shm"), 4 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put folders of tests into memory where there is room: nothing waits for a disk, and every sync is asked for still."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= LEAST:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stretched_once():
+    """Remember what Argon2id makes of a passphrase: tests open the same rooms over and over, at the least cost allowed."""
+    from strongroom.keys import slot_passphrase
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slot_passphrase, "argon2id", functools.lru_cache(maxsize=256)(slot_passphrase.argon2id))
+        yield
 
 
 @pytest.fixture(scope="session")
