@@ -20,7 +20,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 NEEDED = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool", "setpriv")
 START_SECONDS_MAX = 60
@@ -100,6 +100,7 @@ class Radosgw:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     port: int = 0
     buckets: int = 0
+    clients: dict[str, Any] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
@@ -165,16 +166,18 @@ class Radosgw:
         self.client().create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if locked else {}))
         return name
 
-    def client(self, user: User | None = None):
-        """A botocore client, for what the product does not do: make buckets, policies, locks."""
+    def client(self, user: User | None = None) -> Any:
+        """A botocore client, for what the product does not do: make buckets, policies, locks. One a user: each takes a second."""
         import botocore.session
         from botocore.config import Config
 
         user = user or self.user
-        return botocore.session.Session().create_client(
-            "s3", endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id=user.access_key,
-            aws_secret_access_key=user.secret_key, config=Config(s3={"addressing_style": "path"}),
-        )  # fmt: skip
+        if user.access_key not in self.clients:
+            self.clients[user.access_key] = botocore.session.Session().create_client(
+                "s3", endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id=user.access_key,
+                aws_secret_access_key=user.secret_key, config=Config(s3={"addressing_style": "path"}),
+            )  # fmt: skip
+        return self.clients[user.access_key]
 
     # -- inside ---------------------------------------------------------------------------------
     def _start(self) -> None:
