@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import strongroom
 from bench.frame import Figures, Report, median, run, say
+from bench.ours import PASSPHRASE, agreed
 
 if TYPE_CHECKING:
     from bench.measures import Setting
 
 MIB, GIB = 1 << 20, 1 << 30
-PASSPHRASE = "measured, not secret"
 SECONDS = 60.0
 KEPT = 10
 """Files of the first so many exports stay; those of the others are deleted once they are written."""
@@ -136,7 +137,6 @@ def room(base: str, rows: int, exports: int) -> Figures:
     """Make the room and plant its canaries, unless it is there; seconds of each."""
     from importlib import resources
 
-    import strongroom
     from strongroom.demo.city import make_city
     from strongroom.demo.identity import mobile_numbers
     from strongroom.trace.canary.policy import CanaryPolicy, Source
@@ -169,7 +169,7 @@ def room(base: str, rows: int, exports: int) -> Figures:
             }
             planted = opened.plant_canaries(
                 CanaryPolicy(sources=sources, unit=1), purpose="planting", reason="measuring",
-                approval=_agreed(keys, "kit", "planting"),
+                approval=agreed(keys, "kit", "planting"),
             )  # fmt: skip
     made = {
         "rows": rows, "exports": exports, "put": put, "canaries": planted.persons, "notes": planted.notes,
@@ -179,16 +179,8 @@ def room(base: str, rows: int, exports: int) -> Figures:
     return made
 
 
-def _agreed(keys: Any, actor: str, purpose: str) -> str:
-    asked = keys.approvals.ask_read(actor, purpose, 1_000_000, "measuring")
-    keys.approvals.decide("max", asked.id, agree=True)
-    return str(asked.id)
-
-
 def issue(base: str, exports: int) -> Figures:
     """Make the exports that are not there yet; seconds of each, by kind."""
-    import strongroom
-
     folder, told = Path(base), Path(base) / "exports.jsonl"
     strongroom.prepare()
     (folder / "copies").mkdir(exist_ok=True)
@@ -225,7 +217,6 @@ def issue(base: str, exports: int) -> Figures:
 
 def traces(base: str, repeats: int) -> Figures:
     """Publish and trace each case so many times: whom it names, and whom else; goes on after what is told already."""
-    import strongroom
     from bench.published import Publisher, cases
 
     folder, told = Path(base), Path(base) / "traces.jsonl"
@@ -270,8 +261,8 @@ def _traced(keys: Any, opened: Any, path: Path, guilty: set[str], possible: set[
     from strongroom.trace.report.words import Words
     from strongroom.trace.tracing.facts import facts_of
 
+    approval = agreed(keys, "ines", "incident")
     begun, spent = time.perf_counter(), time.process_time()
-    approval = _agreed(keys, "ines", "incident")
     found = opened.trace(path, purpose="incident", reason="measuring", approval=approval, persons=0)
     seconds, processor = time.perf_counter() - begun, time.process_time() - spent
     facts = facts_of(found, "measured")
@@ -291,8 +282,6 @@ def _traced(keys: Any, opened: Any, path: Path, guilty: set[str], possible: set[
 
 def once(base: str, path: str) -> Figures:
     """One trace in a process of its own, for its memory; processor seconds."""
-    import strongroom
-
     folder = Path(base)
     strongroom.prepare()
     with (

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
+from bench.detection import FOREIGN, LOST, STRATEGIES
 from bench.endtoend import KEPT, copy_of, kind_of
 
-STRATEGIES = ("intersection", "union", "interleave", "majority", "coin", "minority")
-LOST, FOREIGN = 0.3, 0.1
 OUTSIDE_SEED = 2022
 STRETCH = 1_000
 

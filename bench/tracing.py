@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import strongroom
 from bench.frame import Figures, Report, run, say
+from bench.ours import PASSPHRASE, agreed
 
 if TYPE_CHECKING:
     from bench.measures import Setting
 
 HERE = Path(__file__).parent
 MIB, GIB = 1 << 20, 1 << 30
-PASSPHRASE = "measured, not secret"
 ROWS = 750_000
 SECONDS = 60.0
 HINDRANCE = "putting rows and persons together takes a third, look-ups and the blocks of the index two fifths"
@@ -46,8 +47,6 @@ def _schema() -> str:
 
 def room(base: str, csv: str) -> Figures:
     """Make a room of a CSV file under `base`, of which half was exported."""
-    import strongroom
-
     folder = Path(base)
     policy = (HERE / "policy.toml").read_text(encoding="utf-8") + TRACING
     strongroom.prepare()
@@ -76,16 +75,13 @@ def sample(csv: str, rows: int, out: str, seed: int = 1) -> Figures:
 
 def trace(base: str, path: str, persons: int = 0) -> Figures:
     """Trace a sample; seconds, processor seconds, blocks read and look-ups."""
-    import strongroom
-
     folder = Path(base)
     strongroom.prepare()
     with strongroom.open_keymaster(str(folder / "keys"), passphrase=PASSPHRASE) as keys:
-        asked = keys.approvals.ask_read("ines", "incident", 1_000_000, "measuring")
-        keys.approvals.decide("max", asked.id, agree=True)
+        approval = agreed(keys, "ines", "incident")
         with strongroom.open(str(folder / "room"), keys=keys, actor="ines") as opened:
             begun, spent = time.perf_counter(), time.process_time()
-            found = opened.trace(path, purpose="incident", reason="measuring", approval=asked.id, persons=persons)
+            found = opened.trace(path, purpose="incident", reason="measuring", approval=approval, persons=persons)
             seconds, processor = time.perf_counter() - begun, time.process_time() - spent
     costs = found.costs
     return {
@@ -126,4 +122,5 @@ def measure_tracing(setting: Setting, report: Report) -> None:
     report.add("the same, with versions of 20,000 persons", dated["seconds"], unit="s")
     peak = dated["rss_bytes"] / MIB
     report.add("the same, peak memory", peak, unit="MiB", target="4 GiB", reached=peak * MIB <= 4 * GIB)
-    shutil.rmtree(base, ignore_errors=True)
+    for size in csvs:
+        shutil.rmtree(folder / f"tracing-{size}", ignore_errors=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,24 @@ settings.register_profile(
 )
 settings.register_profile("long", parent=settings.get_profile("strongroom"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "strongroom"))
+
+MEMORY, LEAST = Path("/dev/shm"), 4 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put folders of tests into memory where there is room: nothing waits for a disk, and every sync is asked for still."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= LEAST:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stretched_once():
+    """Remember what Argon2id makes of a passphrase: tests open the same rooms over and over, at the least cost allowed."""
+    from strongroom.keys import slot_passphrase
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slot_passphrase, "argon2id", functools.lru_cache(maxsize=256)(slot_passphrase.argon2id))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +105,30 @@ def sending(export_template, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
+def tracing_template(tmp_path_factory: pytest.TempPathFactory):
+    """A room that may export and trace, made once; tests get copies of it."""
+    import tracing_room
+
+    return tracing_room.make(tmp_path_factory.mktemp("tracing"))
+
+
+@pytest.fixture(scope="session")
+def city_template(tmp_path_factory: pytest.TempPathFactory):
+    """A made-up city without canaries, made once; tests get copies of it."""
+    import planted_city
+
+    return planted_city.make(tmp_path_factory.mktemp("city"))
+
+
+@pytest.fixture(scope="session")
+def planted_template(city_template, tmp_path_factory: pytest.TempPathFactory):
+    """The same city with canaries, planted once, and what the planting said."""
+    import planted_city
+
+    return planted_city.planted(city_template.copy_to(tmp_path_factory.mktemp("planted") / "room"))
+
+
+@pytest.fixture(scope="session")
 def survey_template(tmp_path_factory: pytest.TempPathFactory):
     """A room with sealed fields to add up, made once; tests get copies of it."""
     import survey_room
@@ -131,12 +175,15 @@ def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     return request.param
 
 
+@pytest.fixture(params=["file", "postgres"])
+def either_database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where a test's keymaster has its database: in a file, and in PostgreSQL; it notices no difference."""
+    return {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
+
+
 @pytest.fixture(scope="session")
 def postgres_server():
     """A real PostgreSQL server, started once per worker of the test run; without one the test is skipped and says so."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent / "keymaster"))
     import postgresql
 
     if reason := postgresql.missing():

@@ -7,7 +7,7 @@ import os
 import attack_kit
 import numpy as np
 import pytest
-from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, put, reopen
+from keymaster_fixtures import POLICY, Clock, ask, finish_after, identifiers, make, put, reopen
 
 from strongroom.errors import BudgetError, ConflictError
 from strongroom.keymaster import core, ledger
@@ -15,6 +15,8 @@ from strongroom.keymaster.log.journal import Journal
 from strongroom.purpose import budget
 
 assert attack_kit
+CONTEXT = multiprocessing.get_context("forkserver")  # each opens the keymaster itself, and none of them loads it anew
+CONTEXT.set_forkserver_preload(["pytest", "strongroom"])
 ROOM = "budget = { hour = 500000, day = 500000, month = 5000000 }"
 
 
@@ -98,10 +100,9 @@ def racer(folder, first, batch, tokens, checked, start, out):
 
 
 def race(folder, batch, tokens, checked, processes=8):
-    context = multiprocessing.get_context("spawn")
-    start, out = context.Barrier(processes), context.Queue()
+    start, out = CONTEXT.Barrier(processes), CONTEXT.Queue()
     children = [
-        context.Process(
+        CONTEXT.Process(
             target=racer, args=(folder, n, batch, tokens[20 * n : 20 * n + 20].tobytes(), checked, start, out)
         )
         for n in range(processes)
@@ -140,7 +141,7 @@ def putter(folder, first, checked, start, out):
             try:
                 master.seal_subjects(lease, master.mint_batch(lease), identifiers(5, 1000 * first + 5 * at))
                 if at:
-                    commit(master, lease)
+                    finish_after(master, lease)
                     count += 5
                 else:
                     master.abandon(lease)
@@ -149,20 +150,9 @@ def putter(folder, first, checked, start, out):
         out.put(count)
 
 
-def commit(master, lease):
-    """Commit on the newest snapshot, as often as another process is faster."""
-    for _ in range(200):
-        try:
-            return finish(master, lease)
-        except ConflictError:
-            continue
-    raise AssertionError("others were always faster")
-
-
 def race_of_puts(folder, checked, processes=8):
-    context = multiprocessing.get_context("spawn")
-    start, out = context.Barrier(processes), context.Queue()
-    children = [context.Process(target=putter, args=(folder, n, checked, start, out)) for n in range(processes)]
+    start, out = CONTEXT.Barrier(processes), CONTEXT.Queue()
+    children = [CONTEXT.Process(target=putter, args=(folder, n, checked, start, out)) for n in range(processes)]
     for child in children:
         child.start()
     counts = [out.get(timeout=90) for _ in children]

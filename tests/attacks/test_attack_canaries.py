@@ -1,12 +1,11 @@
 """Somebody wants to know who is a canary: from the keymaster's database, as an exporter, by counting, or with two copies."""
 
-import os
-
+import keymaster_fixtures
 import numpy as np
 import pyarrow as pa
 import pytest
-from planting_kit import PLANTING, agreed_reading, pool_of, register
-from small_room import CHEAP, PASSPHRASE, POLICY, SCHEMA, SmallRoom, person, persons
+from planting_kit import PLANTING, register
+from small_room import POLICY, SCHEMA, SmallRoom, person, persons
 
 import strongroom
 from strongroom.evidence.code import HALF, RARE, found, members, sizes
@@ -14,7 +13,6 @@ from strongroom.evidence.coderow import open_row
 from strongroom.evidence.verdict import judge
 from strongroom.index.hidden import Hidden
 from strongroom.keymaster.canaries import pool as canarypool
-from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.exports.exporting import EmbeddedExports
 
@@ -38,20 +36,14 @@ PERSONS, CANARIES = 5000, 2200
 @pytest.fixture
 def master(tmp_path):
     policy = ROOM_POLICY + PLANTING + EXPORTING
-    with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=policy, argon2=CHEAP) as made:
+    with keymaster_fixtures.make(tmp_path / "keys", policy=policy, schema=SCHEMA) as made:
         yield made
 
 
 def put(master, subjects):
     """Tokens and batches of people put at the keymaster alone, as whoever has bucket and reading knows them."""
-    lease = master.begin_put(actor="kit", table="persons", request_id=os.urandom(16))
-    batch = master.mint_batch(lease)
-    tokens = master.seal_subjects(lease, batch, pa.array(subjects)).tokens
-    object_id, head = os.urandom(16), master.head()
-    key = master.mint_file_key(lease, 5, object_id, None)
-    new = type(head)(head.number + 1, object_id, os.urandom(32), 100, key.key_id)
-    master.commit(lease, head, new, {"records": len(subjects)})
-    return tokens, np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
+    batch, sealing = keymaster_fixtures.put(master, pa.array(subjects))
+    return sealing.tokens, keymaster_fixtures.beside(batch, sealing.tokens)
 
 
 def filled(master, pools=((RARE, CANARIES),), people=PERSONS):
@@ -59,8 +51,7 @@ def filled(master, pools=((RARE, CANARIES),), people=PERSONS):
     parts = [put(master, [f"P-{n:06d}" for n in range(people)])]
     for at, (bias, count) in enumerate(pools):
         subjects = [f"C{at}-{n:06d}" for n in range(count)]
-        reading = agreed_reading(master, count)
-        master.canaries.register(reading, [pool_of(bias, subjects)])
+        register(master, bias, subjects)
         parts.append(put(master, subjects))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -4,36 +4,17 @@ import csv
 
 import pytest
 import tracing_room
-from tracing_room import opened, plant
+from tracing_room import opened
 
-from strongroom.evidence.code import RARE
 from strongroom.index.scan import scan
 from strongroom.trace.exporting import choosing
-
-CANARIES = 2_400
-SENDING = """
-[purposes.handed-over]
-legal_basis = "research act, section 4"
-roles = ["sender"]
-verbs = ["export"]
-tables.persons = { identity = "plain", open = "plain" }
-export = { recipients = ["uni-north"], budget = { day = 100_000 }, canaries = { colluders = 1, sample = 3_000 } }
-"""
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """A room whose canaries were put after its people, and into runs of their own."""
-    import pyarrow as pa
-    from small_room import person
-
-    room = tracing_room.make(tmp_path_factory.mktemp("order") / "room", tracing_room.TRACING + SENDING)
+    room = tracing_room.make_many(tmp_path_factory.mktemp("order") / "room")
     with room.keymaster() as keys:
-        with opened(room, keys, "kit") as own:
-            own.put("persons", pa.Table.from_pylist([person(n) for n in range(300, 4_000)]))
-        real = keys.traces._codes
-        plant(room, keys, CANARIES, RARE)
-        keys.traces._codes = real
         yield room, keys
 
 

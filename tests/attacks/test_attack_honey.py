@@ -3,13 +3,13 @@
 import json
 
 import export_room
-import planted_city
+import numpy as np
 import pyarrow as pa
 import pytest
 import small_room
 from canary_kit import city_tables
-from planted_city import PERSONS, a_canary, agreed
-from planting_kit import pool_of
+from planted_city import PERSONS, a_canary
+from planting_kit import PURPOSE, agreed, pool_of, register
 from served_room import Served
 
 import strongroom
@@ -24,20 +24,9 @@ from strongroom.keymaster.log import search as logsearch
 from strongroom.keymaster.log.api import Which
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return planted_city.planted_template(tmp_path_factory.mktemp("honey"))[0]
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    """The same city without canaries."""
-    return planted_city.make(tmp_path_factory.mktemp("bare"))
-
-
 @pytest.fixture
-def city(template, tmp_path):
-    return template.copy_to(tmp_path / "city")
+def city(planted_template, tmp_path):
+    return planted_template[0].copy_to(tmp_path / "city")
 
 
 def opened(room, keys, actor="mei"):
@@ -85,9 +74,9 @@ def test_attack_a_canarys_number_raises_the_alarm(city):
             assert value not in json.dumps([n.to_dict(keys.room_id) for n in told], ensure_ascii=False)
 
 
-def test_control_without_canaries_there_is_no_alarm(bare, tmp_path):
+def test_control_without_canaries_there_is_no_alarm(city_template, tmp_path):
     """The same thief in a room where none were planted: people are read, and nobody hears."""
-    room = bare.copy_to(tmp_path / "bare")
+    room = city_template.copy_to(tmp_path / "bare")
     with room.keymaster() as keys:
         keys.notices.begin()
         assert len(steal(room, keys, somebody())[0]) == 1
@@ -135,8 +124,6 @@ def test_control_a_keymaster_that_does_not_look_tells_nobody(city, monkeypatch):
 
 
 def _stack(parts):
-    import numpy as np
-
     return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16)
 
 
@@ -155,26 +142,17 @@ def test_attack_a_canarys_own_log_raises_it_too(city):
 
 
 GARDENER = """
-[roles.gardener]
+[roles.planter]
 [actors.gus]
-roles = ["gardener"]
-[purposes.planting]
-legal_basis = "security of processing"
-roles = ["gardener"]
-verbs = ["plant"]
-tables.persons = { identity = "plain" }
-budget = { day = 1 }
-approval = { roles = ["chief"], always = true }
-"""
+roles = ["planter"]
+""" + PURPOSE
 
 
 def test_attack_the_token_of_a_canary_is_asked_for(sending, tmp_path):
     """Whoever turns tokens of an export back into subjects sets it off as well; for people it stays silent."""
     with sending.keymaster() as keys:
         keys.set_policy("kit", small_room.POLICY + export_room.EXPORTS + GARDENER)
-        approval = agreed(keys, "gus", "planting", 10)
-        reading = keys.begin_reading(actor="gus", purpose="planting", reason="r", approval=approval).reading_id
-        keys.canaries.register(reading, [pool_of(HALF, ["P-900000"])])
+        register(keys, HALF, ["P-900000"], actor="gus")
         with opened(sending, keys, "kit") as room:
             room.put("persons", pa.Table.from_pylist([{**small_room.person(9), "person_id": "P-900000"}]))
         with opened(sending, keys, "ana") as room:

@@ -219,6 +219,7 @@ def test_attack_reading_the_neighbours_lists(room, tmp_path, monkeypatch):
     made.read(3)
     made.next_day()
     assert guessed(made.ask(12)[0]) != []
+    made.close()
 
 
 def unsalted(part, _salts):

@@ -15,6 +15,7 @@ from test_attack_api import Thief, committed, entries_under, find, get, rows
 
 import strongroom
 from strongroom.errors import BudgetError, ConflictError, DeniedError
+from strongroom.evidence.code import HALF
 from strongroom.identity import asked
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import releasing, warrant
@@ -337,7 +338,7 @@ def planted(thief):
     keys = thief.api.keys.keymaster
     text = POLICY.replace('verbs = ["get", "find", "rejects"]', 'verbs = ["get", "find", "rejects", "sql"]\nsql = {}')
     keys.set_policy("kit", text + PLANTING)
-    register(keys, 1 << 31, [f"P-{n:06d}" for n in range(900, 905)])
+    register(keys, HALF, [f"P-{n:06d}" for n in range(900, 905)])
     return thief
 
 

@@ -1,12 +1,11 @@
 """Whoever may read the log asks whom somebody read: tokens that name nobody, opened only under a purpose."""
 
-import numpy as np
 import pytest
+from keymaster_fixtures import ask
 from small_room import POLICY
 
 import strongroom
 from strongroom.errors import DeniedError
-from strongroom.keymaster.api import Ask
 from strongroom.keymaster.log.api import Which
 
 
@@ -24,9 +23,8 @@ def touched(room):
 def ask_for(keymaster, tokens):
     """A release of the keys of these persons, by whoever has their tokens."""
     batch = keymaster._core.state.read().execute("SELECT id FROM batch WHERE state = 'committed'").fetchone()[0]
-    batches = np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
     grant = keymaster.begin_reading(actor="kit", purpose="case-work", reason="curious")
-    return keymaster.release(grant.reading_id, Ask(b"q" * 16, "get", "persons", None, tokens, batches))
+    return keymaster.release(grant.reading_id, ask(tokens, batch))
 
 
 def test_the_log_alone_names_nobody_and_opens_nobody(touched):

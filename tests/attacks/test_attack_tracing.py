@@ -22,14 +22,9 @@ from strongroom.trace.tracing.facts import facts_of
 EXTRACT = {"purpose": "extract", "reason": "study 9"}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return tracing_room.make(tmp_path_factory.mktemp("tracing"))
-
-
 @pytest.fixture
-def room(template, tmp_path):
-    return template.copy_to(tmp_path / "room")
+def room(tracing_template, tmp_path):
+    return tracing_template.copy_to(tmp_path / "room")
 
 
 def exported(room, keys, path, where, recipient="uni-north"):

@@ -28,16 +28,6 @@ def _small(monkeypatch):
     small_sizes(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    return planted_city.make(tmp_path_factory.mktemp("bare"))
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return planted_city.planted_template(tmp_path_factory.mktemp("planted"))[0]
-
-
 def shell_of(template, tmp_path, monkeypatch, capsys):
     (tmp_path / "desk").mkdir()
     shell = Shell(tmp_path / "desk", template.copy_to(tmp_path / "room"), monkeypatch, capsys)
@@ -48,15 +38,15 @@ def shell_of(template, tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def empty(bare, tmp_path, monkeypatch, capsys):
+def empty(city_template, tmp_path, monkeypatch, capsys):
     """A shell beside a city without canaries."""
-    return shell_of(bare, tmp_path, monkeypatch, capsys)
+    return shell_of(city_template, tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture
-def shell(template, tmp_path, monkeypatch, capsys):
+def shell(planted_template, tmp_path, monkeypatch, capsys):
     """A shell beside a city with canaries."""
-    return shell_of(template, tmp_path, monkeypatch, capsys)
+    return shell_of(planted_template[0], tmp_path, monkeypatch, capsys)
 
 
 def agreed(shell, actor, purpose, persons):

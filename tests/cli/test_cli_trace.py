@@ -5,7 +5,6 @@ import os
 import signal
 
 import pytest
-import tracing_room
 from cli_kit import Shell, ended
 from small_room import person
 from tracing_room import agreed, opened, write
@@ -13,15 +12,10 @@ from tracing_room import agreed, opened, write
 TRACE = ("--actor", "ines", "--purpose", "incident", "--reason", "incident 7")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return tracing_room.make(tmp_path_factory.mktemp("tracing"))
-
-
 @pytest.fixture
-def desk(template, tmp_path, monkeypatch, capsys):
+def desk(tracing_template, tmp_path, monkeypatch, capsys):
     """A shell in a folder with a sample, of a room that exported twice; and the id of an agreement."""
-    room = template.copy_to(tmp_path / "room")
+    room = tracing_template.copy_to(tmp_path / "room")
     (tmp_path / "desk").mkdir()
     with room.keymaster() as keys:
         with opened(room, keys, "ana") as own:
@@ -205,9 +199,9 @@ def test_one_row_and_rows_of_others_are_told_for_what_they_are(desk):
     assert "not possible: of when the sample is: nobody of the room was found in it" in others
 
 
-def test_a_room_that_never_exported_says_so(template, tmp_path, monkeypatch, capsys):
+def test_a_room_that_never_exported_says_so(tracing_template, tmp_path, monkeypatch, capsys):
     """No export, no suspect."""
-    room = template.copy_to(tmp_path / "room")
+    room = tracing_template.copy_to(tmp_path / "room")
     (tmp_path / "desk").mkdir()
     with room.keymaster() as keys:
         ident = agreed(keys)

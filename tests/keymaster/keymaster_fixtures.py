@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pyarrow as pa
 
+from strongroom.audit.entry import parse_entry
+from strongroom.errors import ConflictError
 from strongroom.keymaster.api import Ask, Head
 from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.seal.passphrase import Argon2Params
@@ -77,8 +79,9 @@ class Clock:
         return self.now
 
 
-def make(folder, clock=None, policy=POLICY, schema=SCHEMA):
-    more = {} if clock is None else {"clock": clock}
+def make(folder, clock=None, policy=POLICY, schema=SCHEMA, **more):
+    if clock is not None:
+        more["clock"] = clock
     return create_keymaster(folder, passphrase=PASSPHRASE, schema=schema, policy=policy, argon2=FAST, **more)
 
 
@@ -101,15 +104,35 @@ def finish(master, lease):
     return master.commit(lease, base, new_head(master, lease, base), {"records": 1})
 
 
+def finish_after(master, lease):
+    """Finish on the newest snapshot, as often as another process is faster."""
+    for _ in range(200):
+        try:
+            return finish(master, lease)
+        except ConflictError:
+            continue
+    raise AssertionError("others were always faster")
+
+
 def put(master, column, table="persons", actor="kit"):
     """Put a batch and commit it; returns the batch id and the sealing keys."""
     lease = master.begin_put(actor=actor, table=table, request_id=os.urandom(16))
     batch = master.mint_batch(lease)
     sealing = master.seal_subjects(lease, batch, column)
-    finish(master, lease)
+    finish_after(master, lease)
     return batch, sealing
 
 
+def noted(master, *acts):
+    """(number, entry) of each entry of the log by one of these acts."""
+    rows = master._core.state.read().execute("SELECT number, entry FROM leaf ORDER BY number").fetchall()
+    return [(number, entry) for number, data in rows if (entry := parse_entry(data)).act in acts]
+
+
 def ask(tokens, batch, table="persons", request_id=None, verb="get", fields=None):
-    batches = np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
-    return Ask(request_id or os.urandom(16), verb, table, fields, np.ascontiguousarray(tokens), batches)
+    return Ask(request_id or os.urandom(16), verb, table, fields, np.ascontiguousarray(tokens), beside(batch, tokens))
+
+
+def beside(batch, tokens):
+    """The batch of each token."""
+    return np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))

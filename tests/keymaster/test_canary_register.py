@@ -1,46 +1,37 @@
 """The register of canary persons: two people, before anybody is put, sealed, and known to the keymaster's process alone."""
 
 import os
+from dataclasses import replace
 
-import canary_pools
 import numpy as np
+import pyarrow as pa
 import pytest
 from canary_pools import POLICY, agreed_reading, new_pool, planted
 from hypothesis import given
 from hypothesis import strategies as st
-from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put, reopen
+from keymaster_fixtures import SCHEMA, Clock, identifiers, make, noted, put, reopen
 
-from strongroom.audit.entry import parse_entry
 from strongroom.errors import BudgetError, ConflictError, DeniedError, IntegrityError, PolicyError, UsageError
 from strongroom.evidence.code import HALF, RARE, members
 from strongroom.evidence.coderow import CodeRow, Offer
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.canaries import pool as canarypool
-from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.database.tables import FORMAT
 from strongroom.purpose.policy import parse_policy
 from strongroom.schema.parse import parse_schema
 
 
-@pytest.fixture(params=["file", "postgres"])
-def master(request, tmp_path):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
-    ) as made:
+@pytest.fixture
+def master(tmp_path, either_database):
+    with make(tmp_path / "keys", Clock(), policy=POLICY, **either_database) as made:
         yield made
-
-
-def entries(master, act):
-    rows = master._core.state.read().execute("SELECT number, entry FROM leaf ORDER BY number").fetchall()
-    return [(number, entry) for number, data in rows if (entry := parse_entry(data)).act == act]
 
 
 def test_pools_are_numbered_noted_and_found_again_by_token(master):
     """Pools count from 0; the log has bias, count and root of each; who is one is told by token, anybody else is none."""
     rare, half = new_pool(RARE, 300, "r"), new_pool(HALF, 100, "h", unit=2)
     assert master.canaries.register(agreed_reading(master, 400), [rare, half]) == [0, 1]
-    (first, zero), (second, one) = entries(master, "plant")
+    (first, zero), (second, one) = noted(master, "plant")
     assert (zero.count, zero.extras["bias"], zero.extras["canaries"]) == (300, RARE, 300)
     assert (one.extras["pool"], one.extras["canaries"], one.purpose) == (1, 50, "planting")
     assert [(p.number, p.bias, p.count, p.persons, p.leaf) for p in master.canaries.pools("kit")] == [
@@ -81,7 +72,7 @@ def test_who_has_records_or_was_registered_or_erased_is_no_canary(master):
         with pytest.raises(ConflictError, match="registered already"):
             master.canaries.register(agreed_reading(master, 10), [new_pool(RARE, 5, "fresh"), one])
     assert len(master._canaries.records()) == 1
-    assert len(entries(master, "plant")) == 1
+    assert len(noted(master, "plant")) == 1
 
 
 def test_another_person_agrees_to_so_many(master):
@@ -110,9 +101,9 @@ def test_only_fields_of_the_schema_are_noted_as_dense(master):
             master.canaries.planted(reading, [0], dense)
     with pytest.raises(UsageError, match="each once"):
         master.canaries.planted(reading, [0, 0], [])
-    assert entries(master, "planted") == []
+    assert noted(master, "planted") == []
     master.canaries.planted(reading, [0], ["persons.name"])
-    assert [entry.extras["dense"] for _, entry in entries(master, "planted")] == ["persons.name"]
+    assert [entry.extras["dense"] for _, entry in noted(master, "planted")] == ["persons.name"]
     assert master.canaries.dense("kit") == ["persons.name"]
 
 
@@ -128,14 +119,14 @@ def test_only_fields_of_the_schema_are_noted_as_dense(master):
         {"bias": 0},
         {"bias": 1 << 32},
         {"subjects": identifiers(0)},
-        {"subjects": canary_pools.pa.array(["a", "a", "b"])},
-        {"subjects": canary_pools.pa.array(["a", None, "b"])},
+        {"subjects": pa.array(["a", "a", "b"])},
+        {"subjects": pa.array(["a", None, "b"])},
     ],
 )
 def test_a_pool_of_another_shape_is_refused(tmp_path, broken):
     """What cannot be a pool is said so before anything is kept."""
-    with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
-        pool = canary_pools.replace(new_pool(HALF, 3, "h"), **broken)
+    with make(tmp_path / "keys", policy=POLICY) as master:
+        pool = replace(new_pool(HALF, 3, "h"), **broken)
         with pytest.raises(UsageError):
             master.canaries.register(agreed_reading(master, 3), [pool])
         assert master._canaries.records() == []
@@ -143,7 +134,7 @@ def test_a_pool_of_another_shape_is_refused(tmp_path, broken):
 
 def test_a_keymaster_that_is_opened_again_knows_them(tmp_path):
     """The register is in the database; it opens by the room's keys alone, each pool in its place."""
-    with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
+    with make(tmp_path / "keys", policy=POLICY) as master:
         planted(master, [new_pool(HALF, 10, "h"), new_pool(RARE, 7, "r")])
         before = master._canaries.all()
     with reopen(tmp_path / "keys") as master:
@@ -157,7 +148,7 @@ def test_a_keymaster_that_is_opened_again_knows_them(tmp_path):
 
 def test_a_database_of_an_older_format_is_refused_with_its_number(tmp_path):
     """Formats are not migrated, and the message says which it is."""
-    with create_keymaster(tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
+    with make(tmp_path / "keys", policy=POLICY) as master:
         with master._core.state.write() as rows:
             rows.execute("UPDATE room SET format = 3")
     with pytest.raises(IntegrityError, match=f"3, and this version reads {FORMAT}"):

@@ -1,43 +1,31 @@
 """One export's code row, opened by two people: it is what the log committed to, and a court judges by it without a key."""
 
-import numpy as np
 import pytest
-import test_export_canaries as exports
-from canary_pools import new_pool, planted
-from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put
+from canary_pools import EXPORTING, PLAN, POOL, entry_of, exported, new_pool, with_canaries
+from keymaster_fixtures import Clock, make, noted
 from planting_kit import contents
 
-from strongroom.audit.entry import parse_entry
 from strongroom.errors import ConflictError, DeniedError, IntegrityError, NotFoundError, UsageError
 from strongroom.evidence.code import RARE, found, members
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.opening import Opened, PoolTree, Shown, check_accusation
-from strongroom.keymaster.create import create_keymaster
-from strongroom.keymaster.exports.api import ExportPlan
 
-POLICY = exports.POLICY.replace('may = ["put", "log", "erase"]', 'may = ["put", "log", "erase", "disclose"]').replace(
+POLICY = EXPORTING.replace('may = ["put", "log", "erase"]', 'may = ["put", "log", "erase", "disclose"]').replace(
     "[roles.chief]\n", '[roles.chief]\nmay = ["disclose"]\n'
 )
 WHY = "court, case 9"
 
 
-@pytest.fixture(params=["file", "postgres"])
-def master(request, tmp_path):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
-    ) as made:
+@pytest.fixture
+def master(tmp_path, either_database):
+    with make(tmp_path / "keys", Clock(), policy=POLICY, **either_database) as made:
         yield made
 
 
 @pytest.fixture
 def export(master):
     """A started export with canaries: its id in hex, and how its pool was committed to."""
-    batch, people = put(master, identifiers(exports.PERSONS))
-    ((other, canaries),) = planted(master, [new_pool(RARE, exports.POOL, "c")])
-    tokens = np.concatenate([people.tokens, canaries.tokens])
-    batches = np.concatenate([exports.beside(batch, people.tokens), exports.beside(other, canaries.tokens)])
-    return exports.exported(master, tokens, batches)[1].hex()
+    return exported(master, *with_canaries(master))[1].hex()
 
 
 def opened(master, export):
@@ -46,25 +34,20 @@ def opened(master, export):
     return master.exports.open_code("kit", export)
 
 
-def acts(master):
-    rows = master._core.state.read().execute("SELECT entry FROM leaf ORDER BY number").fetchall()
-    return [(entry.act, entry.actor) for (data,) in rows if (entry := parse_entry(data)).act in {"disclose", "approve"}]
-
-
 def test_a_court_judges_by_the_row_that_two_people_opened(master, export):
     """The whole file is published: the row, its canaries with their paths and the finds accuse the export, without a key."""
     given = opened(master, export)
     row = open_row(given.row, given.commitment)
     (offer,) = row.offers
     numbers = members(row)[offer.pool].tolist()
-    pool = new_pool(RARE, exports.POOL, "c")
+    pool = new_pool(RARE, POOL, "c")
     tree, texts = PoolTree(pool.digests[: offer.count]), contents(pool.salts)
     finds = found([offer.pool] * len(numbers), numbers)
     shown = tuple(Shown(offer.pool, number, texts[number], tree.path(number)) for number in numbers)
     case = Opened(given.row, finds, shown)
     verdict = check_accusation(case, commitment=given.commitment, finds=finds.digest, ever_issued=1)
     assert [one.export.hex() for one in verdict.accused] == [export]
-    entry = exports.entry_of(master, given.leaf)
+    entry = entry_of(master, given.leaf)
     assert entry.extras["commitment"] == given.commitment.hex()
     foreign = Shown(offer.pool, numbers[0], texts[numbers[0] + 1], tree.path(numbers[0]))
     with pytest.raises(IntegrityError):
@@ -91,8 +74,9 @@ def test_it_takes_two_is_noted_each_time_and_stays(master, export):
     assert first == again
     (record,) = master.exports.all("kit")
     assert record.opened == first.opened
-    assert exports.entry_of(master, first.opened).act == "disclose"
-    assert acts(master)[-4:] == [("disclose", "max"), ("approve", "max"), ("disclose", "kit"), ("disclose", "max")]
+    assert entry_of(master, first.opened).act == "disclose"
+    acts = [(entry.act, entry.actor) for _, entry in noted(master, "disclose", "approve")]
+    assert acts[-4:] == [("disclose", "max"), ("approve", "max"), ("disclose", "kit"), ("disclose", "max")]
     with pytest.raises(ConflictError):
         master.exports.ask_open("kit", export, WHY)
 
@@ -106,7 +90,7 @@ def test_who_may_not_and_what_is_not_there_is_refused(master, export):
         with pytest.raises(DeniedError):
             attempt()
     reading = master.begin_reading(actor="ada", purpose="decide", reason="r").reading_id
-    plain = master.exports.begin(reading, ExportPlan(("persons",), "uni-north", 1))
+    plain = master.exports.begin(reading, PLAN)
     master.exports.start(reading, plain)
     with pytest.raises(NotFoundError):
         master.exports.ask_open("kit", plain.hex(), WHY)

@@ -4,94 +4,37 @@ import os
 
 import numpy as np
 import pytest
-from canary_pools import PLANTING, new_pool, planted
-from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put, reopen
+from canary_pools import (
+    EXPORTING,
+    PERSONS,
+    PLAN,
+    POOL,
+    entry_of,
+    exported,
+    new_pool,
+    planted,
+    released,
+    with_canaries,
+)
+from keymaster_fixtures import Clock, beside, identifiers, make, put, reopen
 
-from strongroom.audit.entry import parse_entry
 from strongroom.errors import IntegrityError
 from strongroom.evidence.code import HALF, RARE, bits, found, members, sizes
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.opening import PoolTree
-from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.exports.api import DECIDES, NAMED, ExportPlan
 from strongroom.keymaster.exports.marks import NOBODY, TOO_FEW
 
-POLICY = (
-    """
-[room]
-budget = { day = 50 }
-exports = { day = 500000 }
-[roles.reader]
-[roles.clerk]
-may = ["put", "log", "erase"]
-put = { tables = ["persons", "parcels"], budget = { day = 20000000 } }
-[actors.kit]
-roles = ["clerk"]
-[actors.ada]
-roles = ["reader"]
-[purposes.extract]
-legal_basis = "research act"
-roles = ["reader"]
-verbs = ["export"]
-tables.persons = { identity = "plain", birth_year = "plain" }
-tables.parcels = { goods = "plain" }
-export = { recipients = ["uni-north"], budget = { day = 200000 }, canaries = { colluders = 1, sample = 4000 } }
-[purposes.decide]
-legal_basis = "research act"
-roles = ["reader"]
-verbs = ["export"]
-tables.persons = { identity = "plain" }
-export = { recipients = ["uni-north"], budget = { day = 200000 }, decides = true }
-"""
-    + PLANTING
-)
-PERSONS, POOL = 6000, 2600
-PLAN = ExportPlan(("persons",), "uni-north", 1)
 
-
-@pytest.fixture(params=["file", "postgres"])
-def master(request, tmp_path):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
-    ) as made:
+@pytest.fixture
+def master(tmp_path, either_database):
+    with make(tmp_path / "keys", Clock(), policy=EXPORTING, **either_database) as made:
         yield made
 
 
 @pytest.fixture
 def filled(master):
-    """People and one pool of the rare bias; (token, batch) rows of the people, then of the canaries."""
-    batch, people = put(master, identifiers(PERSONS))
-    ((planted_batch, canaries),) = planted(master, [new_pool(RARE, POOL, "c")])
-    rows = (beside(batch, people.tokens), beside(planted_batch, canaries.tokens))
-    return np.concatenate([people.tokens, canaries.tokens]), np.concatenate(rows)
-
-
-def beside(batch, tokens):
-    return np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
-
-
-def exported(master, tokens, batches, purpose="extract", plan=PLAN):
-    """A started export of some rows: reading, id, grant, and bool[n], which rows keys came out for."""
-    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9").reading_id
-    export = master.exports.begin(reading, plan)
-    for at in range(0, len(tokens), 1000):
-        master.exports.add(reading, export, "persons", tokens[at : at + 1000], batches[at : at + 1000])
-    return reading, export, master.exports.start(reading, export), released(master, reading, export, tokens, batches)
-
-
-def released(master, reading, export, tokens, batches):
-    answer = master.exports.release(reading, export, "persons", tokens, batches)
-    here = np.ones(len(tokens), np.bool_)
-    here[list(answer.missing)] = False
-    assert here.tolist() == answer.keys["identity"].any(axis=1).tolist()
-    return here
-
-
-def entry_of(master, leaf):
-    return parse_entry(
-        master._core.state.read().execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()[0]
-    )
+    return with_canaries(master)
 
 
 def test_an_export_holds_the_canaries_that_its_coins_chose_and_lacks_the_others(master, filled):
@@ -140,11 +83,8 @@ def test_add_counts_a_canary_like_anybody(master, filled):
 def test_two_exports_hold_different_canaries_and_each_the_same_when_taken_up(tmp_path):
     """Coins are of the export; what was cut short has the same again, in another process too."""
     keys = tmp_path / "keys"
-    with create_keymaster(keys, passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST) as master:
-        batch, people = put(master, identifiers(PERSONS))
-        ((canary_batch, canaries),) = planted(master, [new_pool(RARE, POOL, "c")])
-        tokens = np.concatenate([people.tokens, canaries.tokens])
-        batches = np.concatenate([beside(batch, people.tokens), beside(canary_batch, canaries.tokens)])
+    with make(keys, policy=EXPORTING) as master:
+        tokens, batches = with_canaries(master)
         _, export, first, here = exported(master, tokens, batches)
         _, _other, _second, there = exported(master, tokens, batches)
         assert not np.array_equal(here, there)
@@ -161,7 +101,7 @@ def test_a_filtered_export_is_offered_as_many_among_its_own_records(master, fill
     kept = np.ones(len(tokens), np.bool_)
     kept[PERSONS::2] = False  # canaries with odd numbers pass
     wanted = sizes(PERSONS, colluders=1, sample=5000).pools[RARE]
-    rule = POLICY.replace("sample = 4000", "sample = 5000")
+    rule = EXPORTING.replace("sample = 4000", "sample = 5000")
     with master._core.state.write() as rows:
         master._core.standing.set_policy(rows, rule)
     _reading, export, grant, here = exported(master, tokens[kept], batches[kept])

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from keymaster_fixtures import FAST, PASSPHRASE, SCHEMA, Clock, identifiers, put, reopen
+from keymaster_fixtures import Clock, beside, identifiers, make, noted, put, reopen
+from planting_kit import agreed
 
 from strongroom.audit.daymap import day_of
-from strongroom.audit.entry import labels_root, parse_entry
+from strongroom.audit.entry import labels_root
 from strongroom.errors import BudgetError, ConflictError, DeniedError, NotFoundError, UsageError
-from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.exports.api import DECIDES, ENDED, OPEN, ExportPlan
 from strongroom.keymaster.holder import Holder
 from strongroom.seal.tokens import cmac_column
@@ -55,21 +55,14 @@ budget = { day = 50 }
 PLAN = ExportPlan(("persons",), "uni-north", 1)
 
 
-@pytest.fixture(params=["file", "postgres"])
-def master(request, tmp_path):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
-    ) as made:
+@pytest.fixture
+def master(tmp_path, either_database):
+    with make(tmp_path / "keys", Clock(), policy=POLICY, **either_database) as made:
         yield made
 
 
 def reading(master, purpose="extract", actor="ada", **more):
     return master.begin_reading(actor=actor, purpose=purpose, reason="study 9", **more).reading_id
-
-
-def beside(batch, tokens):
-    return np.tile(np.frombuffer(batch, np.uint8), (len(tokens), 1))
 
 
 def begun(master, sealing, batch, purpose="extract", plan=PLAN, **more):
@@ -78,11 +71,6 @@ def begun(master, sealing, batch, purpose="extract", plan=PLAN, **more):
     export = master.exports.begin(ident, plan)
     master.exports.add(ident, export, "persons", sealing.tokens, beside(batch, sealing.tokens))
     return ident, export
-
-
-def entries(master, act="export"):
-    rows = master._core.state.read().execute("SELECT number, entry FROM leaf ORDER BY number").fetchall()
-    return [(number, entry) for number, data in rows if (entry := parse_entry(data)).act == act]
 
 
 @pytest.mark.parametrize("count", [3, 6000])
@@ -97,7 +85,7 @@ def test_one_entry_with_the_root_over_all_persons_then_their_keys(master, count)
     assert grant.persons == count
     assert set(released.keys) == {"identity"}
     assert np.array_equal(released.keys["identity"], sealing.keys["identity"])
-    ((leaf, entry),) = entries(master)
+    ((leaf, entry),) = noted(master, "export")
     assert (leaf, entry.count, entry.recipient) == (grant.leaf, count, "uni-north")
     assert "commitment" not in entry.extras
     assert (grant.marked, grant.names_from, grant.why_none) == (False, 0, DECIDES)
@@ -131,7 +119,7 @@ def test_one_person_too_many_is_refused_before_any_key_and_spends_nothing(master
     assert (caught.value.remaining, caught.value.rule) == (10_000, "exports/actor/ada/purpose/extract/day")
     with pytest.raises(ConflictError):
         master.exports.release(ident, export, "persons", sealing.tokens[:1], beside(batch, sealing.tokens[:1]))
-    assert [entry.decision for _, entry in entries(master)] == ["refused"]
+    assert [entry.decision for _, entry in noted(master, "export")] == ["refused"]
     assert master.exports.all("ada") == []
     fits = reading(master)
     export = master.exports.begin(fits, PLAN)
@@ -195,7 +183,7 @@ def test_what_may_not_be_exported_is_refused_and_noted(master, purpose, plan, ru
     with pytest.raises(DeniedError) as caught:
         master.exports.begin(ident, plan)
     assert caught.value.rule == rule
-    assert [(entry.decision, entry.rule) for _, entry in entries(master)] == [("refused", rule)]
+    assert [(entry.decision, entry.rule) for _, entry in noted(master, "export")] == [("refused", rule)]
 
 
 def test_a_direct_caller_exports_whole_classes_only(master):
@@ -214,14 +202,13 @@ def test_an_export_needs_the_agreement_that_its_purpose_asks_for(master):
     with pytest.raises(DeniedError) as caught:
         master.exports.start(ident, export)
     assert caught.value.rule == "approval.needed"
-    asked = master.approvals.ask_read("ada", "asked", 11, "study 9")
-    master.approvals.decide("eve", asked.id, agree=True)
-    ident, export = begun(master, sealing, batch, "asked", approval=asked.id)
+    approval = agreed(master, "ada", "asked", 11, by="eve")
+    ident, export = begun(master, sealing, batch, "asked", approval=approval)
     grant = master.exports.start(ident, export)
     assert not grant.marked
     assert "tokens alone mark this export" in grant.why_none
     (record,) = master.exports.all("ada")
-    assert (record.approval, record.approver) == (asked.id, "eve")
+    assert (record.approval, record.approver) == (approval, "eve")
 
 
 def test_the_ledger_keeps_who_and_what_and_seals_the_persons(master):
@@ -243,7 +230,7 @@ def test_the_ledger_keeps_who_and_what_and_seals_the_persons(master):
     stored = master._core.state.read().execute("SELECT said, sealed FROM export").fetchone()
     assert "1980" not in stored[0]
     assert b"1980" not in stored[1]
-    assert [entry.extras["records"] for _, entry in entries(master, "exported")] == [20]
+    assert [entry.extras["records"] for _, entry in noted(master, "exported")] == [20]
     with pytest.raises(NotFoundError):
         master.exports.release(ident, export, "persons", sealing.tokens[:1], beside(batch, sealing.tokens[:1]))
 
@@ -282,8 +269,7 @@ def test_a_started_export_survives_a_restart(tmp_path):
     """Killed after the start: another process takes it up, charges nobody, and releases the same keys."""
     clock = Clock()
     folder = tmp_path / "keys"
-    more = {"passphrase": PASSPHRASE, "schema": SCHEMA, "policy": POLICY, "argon2": FAST, "clock": clock}
-    with create_keymaster(folder, **more) as master:
+    with make(folder, clock, policy=POLICY) as master:
         batch, sealing = put(master, identifiers(30))
         ident, export = begun(master, sealing, batch)
         before = master.exports.start(ident, export)
@@ -311,7 +297,7 @@ def test_midnight_between_labels_and_entry_makes_the_labels_anew(master, monkeyp
     monkeypatch.setattr(master.exports, "_labeller", slow)
     monkeypatch.setattr("strongroom.keymaster.exports.exporting.ATTEMPTS_MAX", 3)
     grant = master.exports.start(ident, export)
-    ((leaf, entry),) = entries(master)
+    ((leaf, entry),) = noted(master, "export")
     assert leaf == grant.leaf
     keys = master._core.journal.day_keys(master._core.state.read(), entry.time // 86_400_000)
     assert labels_root(cmac_column(keys.day, sealing.tokens)) == entry.labels

@@ -13,7 +13,8 @@ from keymaster_fixtures import ask, identifiers, make, put, reopen
 
 from strongroom.errors import BudgetError
 
-spawn = multiprocessing.get_context("spawn")
+CONTEXT = multiprocessing.get_context("forkserver")  # each opens the keymaster itself, and none of them loads it anew
+CONTEXT.set_forkserver_preload(["pytest", "strongroom"])
 
 
 def _reader(folder, path, tokens, batch, turn, out):
@@ -60,9 +61,9 @@ def test_eight_processes_cannot_spend_more_than_the_budget(folder):
     """Eight processes race for 40 persons on a budget of 20: exactly 20 distinct persons are released."""
     with reopen(folder) as master:
         batch, sealing = put(master, identifiers(40))
-    out = spawn.Queue()
+    out = CONTEXT.Queue()
     path = str(Path(__file__).parent)
-    workers = [spawn.Process(target=_reader, args=(folder, path, sealing.tokens, batch, n, out)) for n in range(8)]
+    workers = [CONTEXT.Process(target=_reader, args=(folder, path, sealing.tokens, batch, n, out)) for n in range(8)]
     for worker in workers:
         worker.start()
     granted = [out.get(timeout=120) for _ in workers]
@@ -77,8 +78,8 @@ def test_eight_processes_cannot_spend_more_than_the_budget(folder):
 def test_two_processes_agree_on_new_persons(folder):
     """Two processes put the same new persons at once: each person gets one secret, new is counted once."""
     path = str(Path(__file__).parent)
-    outs = [spawn.Queue(), spawn.Queue()]
-    workers = [spawn.Process(target=_putter, args=(folder, path, out)) for out in outs]
+    outs = [CONTEXT.Queue(), CONTEXT.Queue()]
+    workers = [CONTEXT.Process(target=_putter, args=(folder, path, out)) for out in outs]
     for worker in workers:
         worker.start()
     first = [out.get(timeout=60) for out in outs]
@@ -91,7 +92,7 @@ def test_two_processes_agree_on_new_persons(folder):
 
 def test_a_killed_process_loses_no_leaf(folder):
     """Killed between commits and publishing, the keymaster opens, publishes what was committed, and verifies."""
-    worker = spawn.Process(target=_dier, args=(folder, str(Path(__file__).parent)))
+    worker = CONTEXT.Process(target=_dier, args=(folder, str(Path(__file__).parent)))
     worker.start()
     worker.join(60)
     assert worker.exitcode == -signal.SIGKILL

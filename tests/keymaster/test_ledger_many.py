@@ -2,20 +2,16 @@
 
 import numpy as np
 import pytest
-from keymaster_fixtures import FAST, PASSPHRASE, POLICY, SCHEMA, Clock
+from keymaster_fixtures import Clock, make
 
 from strongroom.errors import BudgetError, UnavailableError
 from strongroom.keymaster import ledger as module
-from strongroom.keymaster.create import create_keymaster
 from strongroom.purpose.budget import NEVER, charge_persons, limits, remaining
 
 
-@pytest.fixture(params=["file", "postgres"])
-def core(request, tmp_path):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=Clock(), **more
-    ) as made:
+@pytest.fixture
+def core(tmp_path, either_database):
+    with make(tmp_path / "keys", Clock(), **either_database) as made:
         yield made._core
 
 

@@ -3,10 +3,9 @@
 import os
 
 import pytest
-from keymaster_fixtures import FAST, PASSPHRASE, POLICY, SCHEMA, Clock, finish, identifiers, new_head, put
+from keymaster_fixtures import POLICY, Clock, finish, identifiers, make, new_head, put, reopen
 
 from strongroom.errors import BudgetError, ConflictError
-from strongroom.keymaster.create import create_keymaster, open_keymaster
 from strongroom.keymaster.holder import Holder, asked_through
 from strongroom.keymaster.leases import LEASE_SECONDS
 from strongroom.purpose.budget import OwnBudgets
@@ -21,12 +20,9 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=["file", "postgres"])
-def master(request, tmp_path, clock):
-    more = {"database": request.getfixturevalue("postgres_server").url()} if request.param == "postgres" else {}
-    with create_keymaster(
-        tmp_path / "keys", passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=clock, **more
-    ) as made:
+@pytest.fixture
+def master(tmp_path, either_database, clock):
+    with make(tmp_path / "keys", clock, **either_database) as made:
         yield made
 
 
@@ -88,10 +84,9 @@ def test_what_a_killed_put_had_sealed_comes_back_when_its_lease_ends(master, clo
 def test_a_restart_forgets_no_reservation(tmp_path, clock):
     """What is held is in the database: the next process counts it, and gives it back in its time."""
     keys = tmp_path / "keys"
-    made = create_keymaster(keys, passphrase=PASSPHRASE, schema=SCHEMA, policy=POLICY, argon2=FAST, clock=clock)
-    with made as master:
+    with make(keys, clock) as master:
         sealed(master, 70)
-    with open_keymaster(keys, passphrase=PASSPHRASE, clock=clock) as master:
+    with reopen(keys, clock) as master:
         assert left(master) == 30
         clock.now += LEASE_SECONDS + 1
         assert left(master) == 100

@@ -1,13 +1,10 @@
 """What tests of the turn share: a keymaster with two slots, a copy of the key store, and a walk over every wrap."""
 
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import keymaster_fixtures as kit
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "keys"))
 
 from strongroom.errors import IntegrityError, StrongroomError, UnavailableError
 from strongroom.keymaster.create import open_keymaster

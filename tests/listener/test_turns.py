@@ -34,20 +34,20 @@ def test_one_at_a_time_has_a_turn():
 
 
 def test_while_one_waits_another_has_the_turn():
-    """Eight threads that each wait a tenth of a second aside are done after little more than that."""
+    """Eight threads that each wait a quarter of a second aside are done in less time than four of them would take."""
     began = time.monotonic()
 
     def work(_):
         with turn(), aside():
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     together(8, work)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.0
 
 
 def test_who_is_slow_keeps_others_waiting_once(monkeypatch):
     """Somebody keeps the turn: who waited long enough goes on, and the next does not wait again."""
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.6)
     done, slow = threading.Event(), threading.Event()
 
     def keep():
@@ -65,8 +65,8 @@ def test_who_is_slow_keeps_others_waiting_once(monkeypatch):
             took.append(time.monotonic() - began)
     done.set()
     thread.join()
-    assert took[0] >= 0.2
-    assert max(took[1:]) < 0.1
+    assert took[0] >= 0.6
+    assert max(took[1:]) < 0.3
 
 
 def test_aside_without_a_turn_is_nothing():

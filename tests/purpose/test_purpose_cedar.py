@@ -180,11 +180,21 @@ def test_generated_text_has_an_id_for_every_rule():
     assert text.count("@id(") == text.count("permit(") + text.count("forbid(")
 
 
+def test_deciders_of_the_same_rules_share_what_cedar_read():
+    """A decider made anew, as after a freeze, parses nothing again; other rules are read on their own."""
+    one, again = Decider(policy(), SCHEMA), Decider(policy(), SCHEMA)
+    assert one._parsed() is again._parsed()
+    more = Decider(policy(), SCHEMA, '@id("mine") forbid(principal, action, resource);\n')
+    assert more._parsed() is not one._parsed()
+    assert one.decide_read("ada", "delivery", "get", "persons", ("name",)).allowed
+    assert not more.decide_read("ada", "delivery", "get", "persons", ("name",)).allowed
+
+
 def test_decisions_are_remembered_for_one_policy():
     """The second identical question does not ask Cedar again."""
     decider = Decider(policy(), SCHEMA)
     first = decider.decide_read("ada", "delivery", "get", "persons", ("name", "mobile"))
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(1000):
         assert decider.decide_read("ada", "delivery", "get", "persons", ("mobile", "name")) is first
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

@@ -2,6 +2,7 @@
 
 import json
 
+from keymaster_fixtures import Clock
 from small_room import POLICY, SmallRoom, persons
 
 import strongroom
@@ -32,21 +33,11 @@ budget = { day = 1000 }
 )
 
 
-class Clock:
-    """Seconds since 1970, moved by the test."""
-
-    def __init__(self, now=START):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-
 class PersonRoom:
     """A room of 20 people whose keymaster goes by the test's clock, and stays open until `close`."""
 
     def __init__(self, folder, monkeypatch, policy=PERSON_POLICY, people=20):
-        self.clock = Clock()
+        self.clock = Clock(START)
         made, opened = strongroom.create_keymaster, strongroom.open_keymaster
         monkeypatch.setattr(strongroom, "create_keymaster", lambda *a, **k: made(*a, **{"clock": self.clock, **k}))
         monkeypatch.setattr(strongroom, "open_keymaster", lambda *a, **k: opened(*a, **{"clock": self.clock, **k}))

@@ -6,13 +6,7 @@ import pyarrow as pa
 from strongroom.audit.disclosure import disclose, disclosed_digest
 from strongroom.keymaster.canaries.api import NewPool
 
-PLANTING = """
-[roles.planter]
-[roles.chief]
-[actors.ana]
-roles = ["planter"]
-[actors.max]
-roles = ["chief"]
+PURPOSE = """
 [purposes.planting]
 legal_basis = "data protection act, security of processing"
 roles = ["planter"]
@@ -21,6 +15,14 @@ tables.persons = { identity = "plain" }
 budget = { day = 1 }
 approval = { roles = ["chief"], always = true }
 """
+PLANTING = """
+[roles.planter]
+[roles.chief]
+[actors.ana]
+roles = ["planter"]
+[actors.max]
+roles = ["chief"]
+""" + PURPOSE
 
 
 def pool_of(bias, subjects, unit=1):
@@ -37,16 +39,21 @@ def contents(salts):
     return [disclose(salt.tobytes(), "canary", {"at": at}) for at, salt in enumerate(salts)]
 
 
+def agreed(master, actor, purpose, persons, by="max"):
+    """Id of what another person agreed to."""
+    asked = master.approvals.ask_read(actor, purpose, persons, "reason")
+    master.approvals.decide(by, asked.id, agree=True)
+    return asked.id
+
+
 def agreed_reading(master, persons, purpose="planting", actor="ana", by="max"):
     """A reading to which somebody else has agreed, for so many persons."""
-    asked = master.approvals.ask_read(actor, purpose, persons, "canaries of the year")
-    master.approvals.decide(by, asked.id, agree=True)
     more = {"actor": actor, "purpose": purpose, "reason": "canaries of the year"}
-    return master.begin_reading(**more, approval=asked.id).reading_id
+    return master.begin_reading(**more, approval=agreed(master, actor, purpose, persons, by)).reading_id
 
 
-def register(master, bias, subjects, unit=1, by="max"):
+def register(master, bias, subjects, unit=1, actor="ana", by="max"):
     """Register one pool; returns its number."""
-    reading = agreed_reading(master, len(subjects), by=by)
+    reading = agreed_reading(master, len(subjects), actor=actor, by=by)
     (number,) = master.canaries.register(reading, [pool_of(bias, subjects, unit)])
     return number

@@ -158,6 +158,7 @@ def test_a_quota_is_a_full_store(s3_server, monkeypatch):
     s3_server.admin("quota", "enable", "--quota-scope=user", "--uid=small")
     store = open_store("s3://quota-bucket")
     store.put("first", bytes(5 << 20))
+    s3_server.admin("user", "stats", "--uid=small", "--sync-stats")
     with pytest.raises(UnavailableError, match="full"):
         store.put("long", LONG)
     assert dict(store.list()) == {"first": 5 << 20}

@@ -1,10 +1,10 @@
 """A small city whose policy lets two people plant canaries, ask about them and test their alarm."""
 
-from functools import cache
 from importlib import resources
 
 import pytest
 from canary_kit import city_policy, city_tables
+from planting_kit import agreed
 from small_room import SmallRoom
 
 import strongroom
@@ -111,11 +111,11 @@ def schema_text():
     return resources.files("strongroom.demo").joinpath("schema.toml").read_text("utf-8")
 
 
-def make(folder, persons=PERSONS) -> SmallRoom:
+def make(folder) -> SmallRoom:
     """A filled city."""
     room = SmallRoom(folder)
     room.create(schema=schema_text(), policy=POLICY)
-    tables = city_tables(persons)
+    tables = city_tables(PERSONS)
     with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
         for name in TABLES:
             opened.put(name, tables[name])
@@ -127,16 +127,9 @@ def small_sizes(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(code.HITS, 1, SIZES)
 
 
-def canary_policy(unit=4) -> CanaryPolicy:
+def canary_policy() -> CanaryPolicy:
     """The operator holds some mobile numbers, and the city is everybody's."""
-    return city_policy(PERSONS, SPARE, unit=unit)
-
-
-def agreed(keys, actor, purpose, persons, by="max") -> str:
-    """What another person agreed to."""
-    asked = keys.approvals.ask_read(actor, purpose, persons, "reason")
-    keys.approvals.decide(by, asked.id, agree=True)
-    return asked.id
+    return city_policy(PERSONS, SPARE, unit=4)
 
 
 def plant(room, keys, actor="ana", purpose="planting", approval="", policy=None, **more):
@@ -148,10 +141,8 @@ def plant(room, keys, actor="ana", purpose="planting", approval="", policy=None,
         )
 
 
-@cache
-def planted_template(folder):
-    """A city with canaries, made once for a folder; and what the planting said."""
-    room = make(folder)
+def planted(room):
+    """A city, now with canaries, and what the planting said."""
     with pytest.MonkeyPatch.context() as patch:
         small_sizes(patch)
         with room.keymaster() as keys:

@@ -45,26 +45,9 @@ def _small(monkeypatch):
     small_sizes(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A city without canaries."""
-    return planted_city.make(tmp_path_factory.mktemp("city"))
-
-
-@pytest.fixture(scope="module")
-def planted_template(template, tmp_path_factory):
-    """A city with canaries, and what the planting said."""
-    room = template.copy_to(tmp_path_factory.mktemp("planted") / "room")
-    with pytest.MonkeyPatch.context() as patch:
-        small_sizes(patch)
-        with room.keymaster() as keys:
-            report = plant(room, keys)
-    return room, report
-
-
 @pytest.fixture
-def city(template, tmp_path):
-    return template.copy_to(tmp_path / "city")
+def city(city_template, tmp_path):
+    return city_template.copy_to(tmp_path / "city")
 
 
 @pytest.fixture
@@ -325,10 +308,10 @@ def test_a_full_disk_while_records_are_put(city, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(planting, "put", full)
             with pytest.raises(UnavailableError, match="the disk is full") as stopped:
-                plant(city, keys)
+                plant(city, keys, learn_from=400)
         assert "pools 0, 1 are registered and lack records" in stopped.value.hint
         assert [p.planted for p in keys.canaries.pools("kit")] == [False, False]
-        report = plant(city, keys)
+        report = plant(city, keys, learn_from=400)
         assert "pools 0, 1 are of an earlier run that was cut short" in report.notes[0]
         assert list(report.pools) == [2, 3]
         assert persons_put(keys) == PERSONS + put_canaries(keys)

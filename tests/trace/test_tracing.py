@@ -5,7 +5,6 @@ import json
 
 import pyarrow as pa
 import pytest
-import tracing_room
 from small_room import person
 from tracing_room import agreed, canary, opened, plant, trace, write
 
@@ -18,14 +17,9 @@ from strongroom.trace.tracing.told import lines
 EXTRACT = {"purpose": "extract", "reason": "study 9"}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return tracing_room.make(tmp_path_factory.mktemp("tracing"))
-
-
 @pytest.fixture
-def room(template, tmp_path):
-    return template.copy_to(tmp_path / "room")
+def room(tracing_template, tmp_path):
+    return tracing_template.copy_to(tmp_path / "room")
 
 
 def exported(room, keys, path, **more):

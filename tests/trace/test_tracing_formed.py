@@ -3,7 +3,6 @@
 import csv
 
 import pytest
-import tracing_room
 from small_room import person
 from tracing_room import opened, trace, write
 
@@ -17,15 +16,10 @@ NEEDED = tokens_needed(300 / 7e9, 2 * FORM_TRIES_MAX)
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return tracing_room.make(tmp_path_factory.mktemp("formed"))
-
-
-@pytest.fixture(scope="module")
-def leaked(template, tmp_path_factory):
+def leaked(tracing_template, tmp_path_factory):
     """The room with two coded exports; the id of the first, and its rows."""
     folder = tmp_path_factory.mktemp("leaked")
-    room = template.copy_to(folder / "room")
+    room = tracing_template.copy_to(folder / "room")
     with room.keymaster() as keys, opened(room, keys, "ana") as own:
         ids = [
             own.export("persons", to=str(folder / f"{n}.csv"), recipient=name, where=f"birth_year < {2005 - n}", **CODED).export_id

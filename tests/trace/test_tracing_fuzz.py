@@ -139,9 +139,9 @@ def test_what_excludes_by_number_is_beyond_chance(tested, chance, exports):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def asked(tracing_template, tmp_path_factory):
     """A room, its keymaster, and a reading to trace under."""
-    room = tracing_room.make(tmp_path_factory.mktemp("fuzz"))
+    room = tracing_template.copy_to(tmp_path_factory.mktemp("fuzz"))
     with room.keymaster() as keys:
         plant(room, keys, 40, RARE)
         reading = keys.begin_reading(actor="ines", purpose="incident", reason="r", approval=agreed(keys)).reading_id

@@ -5,7 +5,6 @@ import errno
 import numpy as np
 import pyarrow as pa
 import pytest
-import tracing_room
 from small_room import person
 from tracing_room import agreed, opened, trace, write
 
@@ -17,14 +16,9 @@ from strongroom.trace.tracing.facts import facts_of
 from strongroom.trace.tracing.told import lines
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return tracing_room.make(tmp_path_factory.mktemp("tracing"))
-
-
 @pytest.fixture
-def room(template, tmp_path):
-    return template.copy_to(tmp_path / "room")
+def room(tracing_template, tmp_path):
+    return tracing_template.copy_to(tmp_path / "room")
 
 
 def counted(keys):

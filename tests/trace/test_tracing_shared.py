@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tracing_room
 from small_room import person
 from tracing_room import opened, trace, write
 
@@ -14,12 +13,12 @@ FAMILIES = 60
 
 
 @pytest.fixture(scope="module")
-def families(tmp_path_factory):
+def families(tracing_template, tmp_path_factory):
     """A room in which women of one export share their numbers with men who are not in it; rows of these women."""
     import pyarrow as pa
 
     folder = tmp_path_factory.mktemp("shared")
-    room = tracing_room.make(folder / "room")
+    room = tracing_template.copy_to(folder / "room")
     women = [{**person(n), "sex": "f", "birth_year": 1999} for n in range(1_000, 1_000 + FAMILIES)]
     men = [
         {**person(n + 1_000), "sex": "m", "birth_year": 1950, "mobile": woman["mobile"]}

@@ -6,35 +6,18 @@ import numpy as np
 import pytest
 import tracing_room
 from small_room import person
-from tracing_room import opened, plant, trace, write
+from tracing_room import MANY as PERSONS
+from tracing_room import opened, trace, write
 
-from strongroom.evidence.code import RARE
 from strongroom.trace.tracing.facts import facts_of
-
-PERSONS, CANARIES = 4_000, 2_400
-SENDING = """
-[purposes.handed-over]
-legal_basis = "research act, section 4"
-roles = ["sender"]
-verbs = ["export"]
-tables.persons = { identity = "plain", contact = "plain", open = "plain" }
-export = { recipients = ["uni-north", "uni-south", "uni-west"], budget = { day = 100_000 }, canaries = { colluders = 1, sample = 3_000 } }
-"""
 
 
 @pytest.fixture(scope="module")
 def leaked(tmp_path_factory):
     """A room, its keymaster, the exports by recipient, and the folder of their files."""
-    import pyarrow as pa
-
     folder = tmp_path_factory.mktemp("whole")
-    room = tracing_room.make(folder / "room", tracing_room.TRACING + SENDING)
+    room = tracing_room.make_many(folder / "room")
     with room.keymaster() as keys:
-        with opened(room, keys, "kit") as own:
-            own.put("persons", pa.Table.from_pylist([person(n) for n in range(300, PERSONS)]))
-        real = keys.traces._codes
-        plant(room, keys, CANARIES, RARE)
-        keys.traces._codes = real  # the codes of the exports, as the keymaster has them
         found = {}
         for name in ("uni-north", "uni-south", "uni-west"):
             with opened(room, keys, "ana") as own:

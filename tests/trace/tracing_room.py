@@ -3,10 +3,15 @@
 import csv
 
 import export_room
+import numpy as np
+import planting_kit
+import pyarrow as pa
 import small_room
 from small_room import SmallRoom
 
 import strongroom
+from strongroom.evidence.code import RARE, members
+from strongroom.evidence.coderow import CodeRow, Offer, row_key
 
 TRACING = """
 [roles.inspector]
@@ -32,15 +37,18 @@ export = { recipients = ["notices"], budget = { day = 5000 }, decides = true }
 """
 
 
-PLANTING = """
-[purposes.planting]
-legal_basis = "data protection act, security of processing"
-roles = ["inspector"]
-verbs = ["plant"]
-tables.persons = { identity = "plain" }
-budget = { day = 1 }
-approval = { roles = ["chief"], always = true }
+PLANTING = planting_kit.PURPOSE.replace("planter", "inspector")
+
+
+HANDING_OVER = """
+[purposes.handed-over]
+legal_basis = "research act, section 4"
+roles = ["sender"]
+verbs = ["export"]
+tables.persons = { identity = "plain", contact = "plain", open = "plain" }
+export = { recipients = ["uni-north", "uni-south", "uni-west"], budget = { day = 100_000 }, canaries = { colluders = 1, sample = 3_000 } }
 """
+MANY, CANARIES = 4_000, 2_400
 
 
 def policy(own=TRACING) -> str:
@@ -57,15 +65,23 @@ def make(folder, own=TRACING) -> SmallRoom:
     return room
 
 
+def make_many(folder) -> SmallRoom:
+    """A room of 4,000 persons, with canaries that were put after them: `handed-over` has what its code needs."""
+    room = make(folder, TRACING + HANDING_OVER)
+    with room.keymaster() as keys:
+        with opened(room, keys, "kit") as own:
+            own.put("persons", small_room.persons(MANY - 300, 300))
+        put_canaries(room, keys, CANARIES, RARE)
+    return room
+
+
 def opened(room, keys, actor="ines"):
     return strongroom.open(str(room.bucket), keys=keys, actor=actor)
 
 
-def agreed(keys, persons=1_000, actor="ines", purpose="incident", by="max"):
+def agreed(keys, persons=1_000, by="max"):
     """Id of an agreement to trace."""
-    asked = keys.approvals.ask_read(actor, purpose, persons, "incident 7")
-    keys.approvals.decide(by, asked.id, agree=True)
-    return asked.id
+    return planting_kit.agreed(keys, "ines", "incident", persons, by)
 
 
 def trace(room, keys, what, **more):
@@ -99,8 +115,6 @@ class Codes:
         self.keys, self.pools, self.root, self.shut = keys, pools, root, set()
 
     def row(self, export):
-        from strongroom.evidence.coderow import CodeRow, Offer, row_key
-
         offers = tuple(Offer(number, bias, count) for number, (bias, count) in enumerate(self.pools))
         return CodeRow(self.keys.room_id, export, row_key(self.root, export), offers)
 
@@ -111,34 +125,24 @@ class Codes:
         return self.shut
 
     def through(self, row, finds):
-        import numpy as np
-
         return np.ones(len(finds), np.bool_)
 
     def held(self, export, pool=0):
         """Numbers of the canaries that an export holds."""
-        from strongroom.evidence.code import members
-
         return members(self.row(bytes.fromhex(export)))[pool].tolist()
 
 
-def plant(room, keys, count, bias):
-    """Register one pool of so many canaries and put them; returns the codes of the room's exports."""
-    import numpy as np
-    import pyarrow as pa
-
-    from strongroom.keymaster.canaries.api import NewPool
-
-    reading = keys.begin_reading(
-        actor="ines", purpose="planting", reason="canaries", approval=agreed(keys, count, purpose="planting")
-    ).reading_id
+def put_canaries(room, keys, count, bias):
+    """Register one pool of so many canaries and put them."""
     made = [canary(number) for number in range(count)]
-    salts = np.arange(16 * count, dtype=np.uint32).astype(np.uint8).reshape(count, 16)
-    digests = np.arange(32 * count, dtype=np.uint32).astype(np.uint8).reshape(count, 32)
-    subjects = pa.array([one["person_id"] for one in made])
-    keys.canaries.register(reading, [NewPool(bias, subjects, np.arange(count, dtype=np.uint32), salts, digests)])
+    planting_kit.register(keys, bias, [one["person_id"] for one in made], actor="ines")
     with opened(room, keys, "kit") as own:
         own.put("persons", pa.Table.from_pylist(made))
+
+
+def plant(room, keys, count, bias):
+    """The same, and the test knows the codes of the room's exports; returns them."""
+    put_canaries(room, keys, count, bias)
     codes = Codes(keys, [(bias, count)])
     keys.traces._codes = codes
     return codes

@@ -4,6 +4,7 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -101,6 +102,46 @@ def test_with_fewer_than_enough_reads_go_on_and_nothing_is_published(room, three
         three[0].start()
         assert opened.put("persons", persons(5, 400)).leaf > 0
         assert opened.verify_log()["unpublished"] == 0
+
+
+def test_a_log_that_waits_is_verified_while_its_witnesses_are_asked_again(room, three, monkeypatch):
+    """Between an attempt that failed and what is said of it, another thread's attempt begins: the answer is the same."""
+    begin(room, three)
+    with room.keymaster() as keys, strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        patient(keys).publish()
+        for witness in three:
+            witness.stop()
+        with pytest.raises(UnavailableError, match="must cosign"):
+            opened.put("persons", persons(5, 400))
+        publishing, begun, told = keys._publishing, threading.Event(), threading.Event()
+        attempt, asked = publishing.publish, publishing._log.publish
+
+        def slow(*given):
+            begun.set()
+            told.wait(PATIENT)
+            return asked(*given)
+
+        def again():
+            with suppress(UnavailableError):
+                attempt()
+
+        def publish():
+            try:
+                return attempt()
+            except UnavailableError:
+                monkeypatch.setattr(publishing._log, "publish", slow)
+                other.start()
+                assert begun.wait(PATIENT)
+                raise
+
+        other = threading.Thread(target=again)
+        monkeypatch.setattr(publishing, "publish", publish)
+        try:
+            assert opened.verify_log()["unpublished"] > 0
+        finally:
+            told.set()
+            monkeypatch.undo()
+            other.join()
 
 
 def test_what_was_noted_while_witnesses_were_away_is_published_when_they_are_back(room, three, monkeypatch):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import PolicyError
@@ -34,6 +35,7 @@ READS = (
     *TWO_PERSONS,
 )  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
+PARSED_KEPT = 8
 _SPACE = "Strongroom"
 
 _Answer = tuple[bool, tuple[str, ...], bool]
@@ -232,20 +234,25 @@ class Decider:
 
     def _parsed(self) -> tuple[Any, Any, Any]:
         if self._handles is None:
-            import cedarpy
-
-            text = self.text()
-            try:
-                result = cedarpy.validate_policies(text, _CEDAR_SCHEMA)
-                if not result.validation_passed:
-                    raise PolicyError(f"cedar refuses the rules generated from the policy: {_first_id(result)}")
-                schema = cedarpy.Schema.from_str(_CEDAR_SCHEMA)
-                entities = cedarpy.Entities.from_json_str(json.dumps(_entities(self._policy, self._schema)), schema)
-                policies = cedarpy.PolicySet.from_json_str(_with_ids(cedarpy.policies_to_json_str(text)))
-            except ValueError:
-                raise PolicyError("cedar cannot read the rules generated from the policy") from None
-            self._handles = (policies, entities, schema)
+            self._handles = _read(self.text(), json.dumps(_entities(self._policy, self._schema)))
         return self._handles
+
+
+@lru_cache(maxsize=PARSED_KEPT)
+def _read(text: str, entities: str) -> tuple[Any, Any, Any]:
+    """Policies, entities and schema as Cedar has them: deciders of the same rules, as after a freeze, share them."""
+    import cedarpy
+
+    try:
+        result = cedarpy.validate_policies(text, _CEDAR_SCHEMA)
+        if not result.validation_passed:
+            raise PolicyError(f"cedar refuses the rules generated from the policy: {_first_id(result)}")
+        schema = cedarpy.Schema.from_str(_CEDAR_SCHEMA)
+        known = cedarpy.Entities.from_json_str(entities, schema)
+        policies = cedarpy.PolicySet.from_json_str(_with_ids(cedarpy.policies_to_json_str(text)))
+    except ValueError:
+        raise PolicyError("cedar cannot read the rules generated from the policy") from None
+    return policies, known, schema
 
 
 def cedar_text(policy: Policy, schema: Schema) -> str:

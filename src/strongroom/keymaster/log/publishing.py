@@ -167,13 +167,15 @@ class Publishing:
         if witnessing is not None and counter(self._core.state.read(), "behind"):
             checkpoint, _ = self._log.advance(self.read_entries, size)
             return sign_checkpoint(checkpoint, *self._seeds)  # not published: it says how far this keymaster is
-        self._short = None
+        short = None
         try:
             return self._log.publish(self.read_entries, size, witnessing)
         except UnavailableError as error:
             if error is self.witnessing.short:
-                self._short = (self._rounds, size, error)
+                short = (self._rounds, size, error)
             raise
+        finally:
+            self._short = short  # until now the round before is what is known: `verify` asks without the mutex
 
     def _witnesses(self) -> Witnessing | None:
         """The witnesses of the policy in force, if it names any."""
