@@ -17,6 +17,7 @@ from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
 from strongroom.keymaster.canaries.api import NewPool
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.log.api import Which
+from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import wire
 from strongroom.keyserver.asking import Asking
@@ -36,7 +37,9 @@ ENTRIES = np.zeros((2, 44), np.uint8)
 COLUMN = pa.array(["a", "b"])
 WHICH = Which()
 EXPORT = ExportPlan(("t",), "r", 1)
-POOL = NewPool(1, COLUMN, np.arange(2, dtype=np.uint32), TOKENS, np.zeros((2, 32), np.uint8))
+POOL = NewPool(1, COLUMN, np.arange(2, dtype=np.uint32), TOKENS, np.zeros((2, 32), np.uint8))SAMPLE = SampleFound(
+    TOKENS, np.zeros(2, np.bool_), np.zeros(2, np.uint64), [("t", "f")], bytes(32), 2, 0.5, np.ones(2, np.bool_)
+)
 
 # every call, as the client's methods make it
 METHODS = {
@@ -92,6 +95,14 @@ METHODS = {
     "canaries.is_canary": lambda k: k.canaries.is_canary(ID, "t", ["a", "b"])[1],
     "canaries.trial": lambda k: k.canaries.trial(ID, "t"),
     "canaries.heard": lambda k: k.canaries.heard(ID),
+    "traces.look_up": lambda k: k.traces.look_up(ID, "t", "f", COLUMN, 1).tokens[1],
+    "traces.open_hits": lambda k: ENTRIES[k.traces.open_hits(ID, "t", "f", TOKENS, ENTRIES).rows],
+    "traces.name_tokens": lambda k: k.traces.name_tokens(ID, "t", "f", COLUMN),
+    "traces.try_formed": lambda k: k.traces.try_formed(ID, "t", "f", COLUMN, held=1, snapshot=1),
+    "traces.name_formed": lambda k: k.traces.name_formed(ID, TOKENS, ENTRIES),
+    "traces.behind_tokens": lambda k: k.traces.behind_tokens(ID, "00", "t", "f", COLUMN, 1).there[1],
+    "traces.weigh": lambda k: [ID[one.at] for one in k.traces.weigh(ID, SAMPLE).excluded],
+    "traces.versions": lambda k: TOKENS[k.traces.versions(ID, "t", ["f"], TOKENS, TOKENS).missing],
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),
     "log_key": lambda k: k.log_key(),

@@ -26,6 +26,7 @@ from strongroom.keymaster.exports.api import Exports
 from strongroom.keymaster.log.api import Logs
 from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.tailapi import Tails
+from strongroom.keymaster.tracing.api import Traces
 from strongroom.purpose.model import FieldView
 from strongroom.purpose.sealed import SealedRule
 
@@ -182,6 +183,7 @@ class Keymaster(Protocol):
     persons: Persons
     exports: Exports
     canaries: Canaries
+    traces: Traces
 
     @property
     def credentials(self) -> OwnCredential:
