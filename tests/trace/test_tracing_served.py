@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ from served_room import Served
 from small_room import person
 from tracing_room import agreed, canary, opened, plant, write
 
-from strongroom.errors import DeniedError, NotFoundError
+from strongroom.errors import DeniedError, IntegrityError, NotFoundError
 from strongroom.evidence.code import RARE
 from strongroom.keyserver.client_traces import RemoteTraces
 from strongroom.listener.address import Listen
@@ -147,6 +148,17 @@ def test_a_keymaster_started_anew_in_the_middle_ends_the_trace(leak, tmp_path, m
         found = traced(room, keys, sample[0], served._core.clock(), approval)
     assert found.weighed.persons == 150
     served.close()
+
+
+def test_a_keymaster_that_releases_versions_without_keys_is_told(leak, tmp_path, monkeypatch):
+    """A class of whose fields there is no key: an error that says so, not a date."""
+    template, sample, _ids, _codes, _now = leak
+    room = template.copy_to(tmp_path / "room")
+    real = RemoteTraces.versions
+    monkeypatch.setattr(RemoteTraces, "versions", lambda *given: replace(real(*given), keys={}))
+    with Served(room.keymaster()) as served, served.connect(served.credential("ines")) as keys:
+        with pytest.raises(IntegrityError, match="gave no keys of class"):
+            traced(room, keys, sample[0], served._core.clock(), agreed(served))
 
 
 def test_a_list_to_notify_is_made_through_a_server(leak, tmp_path):

@@ -111,6 +111,12 @@ class EmbeddedTraces:
     def _allowed(self, reading: Reading, table: str, field_name: str, size: int) -> Table:
         if not 0 < size <= VALUES_AT_ONCE_MAX:
             raise UsageError(f"look up 1 to {VALUES_AT_ONCE_MAX:,} values at once")
+        return self._decided(reading, table, field_name)
+
+    def _decided(self, reading: Reading, table: str, field_name: str) -> Table:
+        """The table, if the purpose traces by a field that there is: no other word is kept with a decision."""
+        self._core.standing.refresh()
+        self._core.standing.schema.table(table).field(field_name)
         return self._readings.decide(reading, (TRACE,), table, (), (field_name,))
 
     def _looked(self, trace: Tracing, model: Table, name: str, values: pa.Array, snapshot: int) -> Looked:
@@ -154,7 +160,7 @@ class EmbeddedTraces:
         """See `Traces.open_hits`."""
         reading, trace = self._of(reading_id)
         check_entries(value_tokens, entries)
-        model = self._readings.decide(reading, (TRACE,), table, (), (field_name,))
+        model = self._decided(reading, table, field_name)
         if not trace.was_given(table, field_name, value_tokens):
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
         hits = living(self._core, model, field_name, value_tokens, entries)
@@ -189,7 +195,7 @@ class EmbeddedTraces:
         """See `Traces.name_formed`."""
         reading, trace = self._of(reading_id)
         one = trace.answer()
-        model = self._readings.decide(reading, (TRACE,), one.table, (), (one.name,))
+        model = self._decided(reading, one.table, one.name)
         named = self._forms.named(one, model, value_tokens, entries)
         trace.named |= {own.export.id for own in named}
         return named
@@ -218,6 +224,8 @@ class EmbeddedTraces:
         check_sample(sample)
         core = self._core
         core.standing.refresh()
+        for table, name in sample.names:
+            core.standing.schema.table(table).field(name)
         trace.check_found(sample.persons)
         which = self._register.which(sample.persons)
         finds = found(which.pool[which.found], which.number[which.found])
@@ -284,6 +292,8 @@ class EmbeddedTraces:
         if len(tokens) != len(batches) or not len(tokens) or not fields:
             raise UsageError("there is a batch for every token, a row and a field at least")
         trace.check_found(tokens)
+        for name in set(fields):
+            core.standing.schema.table(table).field(name)
         model = self._readings.decide(reading, (TRACE,), table, tuple(fields))
         klasses = frozenset(model.field(name).klass for name in fields)
         shown = klasses - {OPEN}
