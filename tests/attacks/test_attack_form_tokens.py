@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tracing_room
+from served_room import Served
 from small_room import SmallRoom, person
 from tracing_room import agreed, opened, trace, write
 
@@ -14,8 +15,10 @@ from strongroom.errors import DeniedError, IntegrityError, UsageError
 from strongroom.keymaster.exports.tokenorigin import tokens_needed
 from strongroom.keymaster.tracing import tokens as at_keymaster
 from strongroom.keymaster.tracing.api import FORM_TRIES_MAX
+from strongroom.keymaster.tracing.state import Tracing
 from strongroom.trace.report.facts import to_json
 from strongroom.trace.tracing.facts import facts_of
+from strongroom.trace.tracing.matching import Looked, Matcher
 
 PERSONS = 20_000
 EXPORTS = 10
@@ -106,8 +109,32 @@ def begun(keys):
 
 
 def formed(keys, reading, cards, index):
-    wanted = {"held": PERSONS, "snapshot": keys.head().number, "index": index}
-    return keys.traces.name_formed(reading, "persons", "card", pa.array(cards), **wanted)
+    """Whom tokens name where an index has what `index` says of what it is asked for."""
+    wanted = {"held": PERSONS, "snapshot": keys.head().number}
+    tried = keys.traces.try_formed(reading, "persons", "card", pa.array(cards), **wanted)
+    return keys.traces.name_formed(reading, *index(tried.asked)) if tried.lookups else ()
+
+
+NONE = np.empty((0, 16), np.uint8), np.empty((0, 44), np.uint8)
+
+
+class Index:
+    """The index of a room, as a process with the bucket reads it, and what it found last."""
+
+    def __init__(self, room, keys):
+        self._room, self._keys, self.found = room, keys, NONE
+
+    def __call__(self, asked):
+        ident = begun(self._keys)
+        with opened(self._room, self._keys) as own:
+            held = own._session.reading_keys(ident)
+            matcher = Matcher(self._keys.traces, ident, own._session.finder(own._session.catalog(held), held), self._keys.schema())
+            self.found = matcher.entries(Looked("persons", "card", pa.array([], pa.string()), np.empty(0, np.bool_)), asked)
+        return self.found
+
+    def without(self, at):
+        """All but one of what was found."""
+        return tuple(np.ascontiguousarray(np.delete(one, at, axis=0)) for one in self.found)
 
 
 def test_attack_entries_that_were_not_asked_for_or_do_not_open_count_for_nothing(room, template):
@@ -118,8 +145,7 @@ def test_attack_entries_that_were_not_asked_for_or_do_not_open_count_for_nothing
             formed(keys, begun(keys), cards, lambda asked: (asked ^ np.uint8(1), np.zeros((len(asked), 44), np.uint8)))
         with pytest.raises(IntegrityError):
             formed(keys, begun(keys), cards, lambda asked: (asked, np.zeros((len(asked), 44), np.uint8)))
-        none = np.empty((0, 16), np.uint8), np.empty((0, 44), np.uint8)
-        assert formed(keys, begun(keys), next(iter(template[1].values()))[:100], lambda _asked: none).named == ()
+        assert formed(keys, begun(keys), next(iter(template[1].values()))[:100], lambda _asked: NONE) == ()
 
 
 def test_attack_what_the_index_is_asked_tells_no_export_from_another(room, template):
@@ -128,7 +154,7 @@ def test_attack_what_the_index_is_asked_tells_no_export_from_another(room, templ
 
     def index(asked):
         seen.append(asked.copy())
-        return np.empty((0, 16), np.uint8), np.empty((0, 44), np.uint8)
+        return NONE
 
     with room.keymaster() as keys:
         formed(keys, begun(keys), next(iter(template[1].values()))[:50], index)
@@ -136,3 +162,46 @@ def test_attack_what_the_index_is_asked_tells_no_export_from_another(room, templ
     own = asked.view("S16")[:, 0]
     assert len(own) > 50 * EXPORTS * 0.95
     assert (own[1:] > own[:-1]).all()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_attack_who_says_that_the_room_has_next_to_no_values(room, template, tmp_path, monkeypatch, trusted):
+    """A direct caller's own program gives the number: it is not believed. The control is a credential that is trusted.
+
+    With fewer values in the room than there are, the few that chance gives under every key would name innocent exports.
+    """
+    monkeypatch.setattr(Matcher, "held", lambda *_: 1)
+    with Served(room.keymaster()) as served:
+        approval = agreed(served.keymaster)
+        with served.connect(served.credential("ines", server=trusted)) as keys, opened(room, keys) as own:
+            found = own.trace(planted(tmp_path / "s.csv"), purpose="incident", reason="r", approval=approval)
+    named = {one.origin.export.id for one in found.tokens}
+    assert named <= set(template[1])
+    assert len(named) > EXPORTS / 2 if trusted else not named
+
+
+def test_attack_a_try_that_was_answered_is_asked_again(room, template):
+    """Whose key gave which value is what many answers would tell: of one try there is one, and none without a try."""
+    cards = next(iter(template[1].values()))[:50]
+    with room.keymaster() as keys:
+        reading = begun(keys)
+        with pytest.raises(DeniedError, match="no tokens of a form wait"):
+            keys.traces.name_formed(reading, *NONE)
+        assert formed(keys, reading, cards, lambda _asked: NONE) == ()
+        with pytest.raises(DeniedError, match="no tokens of a form wait"):
+            keys.traces.name_formed(reading, *NONE)
+        for _ in range(FORM_TRIES_MAX):
+            formed(keys, reading, cards, lambda _asked: NONE)
+        spent = [e["extras"]["values"] for e in keys.log_entries("kit") if "values" in e.get("extras", {})]
+    assert spent == [50 * EXPORTS] * FORM_TRIES_MAX  # each anew, and no more of them than the bound counts
+
+
+def test_control_an_answer_for_every_question_would_tell_whose_key_gave_a_value(room, template, monkeypatch):
+    """With the rule off, and one value less each time: which values an export's key gave, in as many questions."""
+    monkeypatch.setattr(Tracing, "answer", lambda self: self._try)
+    cards = next(iter(template[1].values()))[: NEEDED + 1]
+    with room.keymaster() as keys:
+        reading, index = begun(keys), Index(room, keys)
+        assert len(formed(keys, reading, cards, index)) == 1
+        told = [keys.traces.name_formed(reading, *index.without(at)) for at in range(len(index.found[0]))]
+    assert sum(one == () or one[0].verified < NEEDED + 1 for one in told) == NEEDED + 1

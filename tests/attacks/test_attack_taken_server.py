@@ -20,6 +20,7 @@ from strongroom.identity import asked
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import releasing, warrant
 from strongroom.keymaster.api import Ask, Head
+from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.keyserver.served import Served as Handed
 from strongroom.purpose.budget import OwnBudgets
 from strongroom.purpose.model import Budget
@@ -391,3 +392,24 @@ def test_control_a_lease_that_names_nobody_lists_all(bereft, monkeypatch):
     monkeypatch.setattr(Handed, "named", lambda *_: None)
     before, after = told_under_an_erasure(bereft)
     assert (before, len(after)) == (2, 2)
+
+
+def test_nobody_traces_a_sample_in_a_caller_s_name(thief):
+    """Whatever a caller signed, no step of a trace is answered under it."""
+    traces, reading = thief.keys.traces, thief.opened(*thief.request("ada", "get", get("P-000007"))).grant.reading_id
+    tokens, entries, text = np.zeros((1, 16), np.uint8), np.zeros((1, 44), np.uint8), pa.array(["P-000007"])
+    one = np.zeros(1, np.bool_)
+    sample = SampleFound(tokens, one, np.zeros(1, np.uint64), [("persons", "mobile")], bytes(32), 1, 1.0)
+    for ask in (
+        lambda: traces.look_up(reading, "persons", "person_id", text, 1),
+        lambda: traces.open_hits(reading, "persons", "mobile", tokens, entries),
+        lambda: traces.name_tokens(reading, "persons", "person_id", text),
+        lambda: traces.try_formed(reading, "persons", "mobile", text, held=1, snapshot=1),
+        lambda: traces.name_formed(reading, tokens, entries),
+        lambda: traces.behind_tokens(reading, "00" * 16, "persons", "person_id", text, 1),
+        lambda: traces.weigh(reading, sample),
+        lambda: traces.versions(reading, "persons", ["mobile"], tokens, tokens),
+    ):
+        with pytest.raises(DeniedError) as error:
+            ask()
+        assert error.value.rule == warrant.BEYOND

@@ -1,6 +1,7 @@
 """A keymaster that answers whatever it likes: its client raises errors of this library, and believes nothing that does not fit."""
 
 import contextlib
+import math
 import socket
 import threading
 
@@ -17,6 +18,7 @@ from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
 from strongroom.keymaster.canaries.api import NewPool
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.log.api import Which
+from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import wire
 from strongroom.keyserver.asking import Asking
@@ -37,6 +39,9 @@ COLUMN = pa.array(["a", "b"])
 WHICH = Which()
 EXPORT = ExportPlan(("t",), "r", 1)
 POOL = NewPool(1, COLUMN, np.arange(2, dtype=np.uint32), TOKENS, np.zeros((2, 32), np.uint8))
+SAMPLE = SampleFound(
+    TOKENS, np.zeros(2, np.bool_), np.zeros(2, np.uint64), [("t", "f")], bytes(32), 2, 0.5, np.ones(2, np.bool_)
+)
 
 # every call, as the client's methods make it
 METHODS = {
@@ -92,6 +97,14 @@ METHODS = {
     "canaries.is_canary": lambda k: k.canaries.is_canary(ID, "t", ["a", "b"])[1],
     "canaries.trial": lambda k: k.canaries.trial(ID, "t"),
     "canaries.heard": lambda k: k.canaries.heard(ID),
+    "traces.look_up": lambda k: k.traces.look_up(ID, "t", "f", COLUMN, 1).tokens[1],
+    "traces.open_hits": lambda k: ENTRIES[k.traces.open_hits(ID, "t", "f", TOKENS, ENTRIES).rows],
+    "traces.name_tokens": lambda k: k.traces.name_tokens(ID, "t", "f", COLUMN),
+    "traces.try_formed": lambda k: k.traces.try_formed(ID, "t", "f", COLUMN, held=1, snapshot=1),
+    "traces.name_formed": lambda k: k.traces.name_formed(ID, TOKENS, ENTRIES),
+    "traces.behind_tokens": lambda k: k.traces.behind_tokens(ID, "00", "t", "f", COLUMN, 1).there[1],
+    "traces.weigh": lambda k: [ID[one.at] for one in k.traces.weigh(ID, SAMPLE).excluded],
+    "traces.versions": lambda k: TOKENS[k.traces.versions(ID, "t", ["f"], TOKENS, TOKENS).missing],
     "publish": lambda k: k.publish(),
     "is_checkpoint": lambda k: k.is_checkpoint("x"),
     "log_key": lambda k: k.log_key(),
@@ -263,6 +276,96 @@ def test_an_answer_that_does_not_fit_is_refused(name, value):
     """Fewer rows, other sizes, objects that nobody offered: told, before anybody looks at it."""
     hostile = Hostile()
     hostile.data = pack(Said(1, value))
+    with pytest.raises(IntegrityError, match="does not fit"):
+        METHODS[name](hostile.keys)
+
+
+EXPORTED = {
+    "id": "0a" * 16, "leaf": 1, "actor": "a", "purpose": "p", "recipient": "r", "at": 1.0, "snapshot": 1, "tables": ["t"],
+    "fields": {}, "named": False, "where": "", "persons": 1, "approval": "", "approver": "", "commitment": "",
+    "marked": True, "names_from": 1, "why_none": "", "opened": -1, "state": "ended", "records": 1, "root": "",
+    "ended": 1.0, "ended_leaf": 2,
+}  # fmt: skip
+ACCUSED = {"export": b"\x0a" * 16, "log_e": 30.0, "held": 1, "offered": 1}
+VERDICT = {
+    "accused": [ACCUSED], "epsilon": 1e-9, "ever_issued": 2, "threshold": math.log(2e9), "judged": 2, "found": 1,
+    "nearest": 3.0, "spent": [],
+}  # fmt: skip
+WEIGHED = {
+    "leaf": 1, "digest": bytes(32), "verdict": VERDICT, "others": np.array([3.0]), "accused": [EXPORTED],
+    "excluded": [{"export": EXPORTED, "at": 1, "outside": 0}], "why_none": "", "persons": 1, "sure": 1, "counts": [1],
+    "in_accused": 5,
+}  # fmt: skip
+ORIGIN = {"export": EXPORTED, "verified": 1, "tried": 2, "log_e": 60.0, "chance": 1e-20}
+VERSIONS = {
+    "keys": {"c": np.zeros((2, 32), np.uint8)}, "missing": np.array([1]), "born": np.zeros(2, np.uint64),
+    "minted": np.ones(2), "since": 1.0, "leaf": 1, "persons": 1, "left_out": 0,
+}  # fmt: skip
+TRACED = {
+    "traces.look_up": ({"tokens": TOKENS, "there": np.ones(2, np.bool_)}, [{"there": np.ones(3, np.bool_)}, {"tokens": ENTRIES}]),
+    "traces.open_hits": (
+        {"subjects": TOKENS, "rows": np.array([0, 1])},
+        [{"rows": np.array([0, 2])}, {"rows": np.array([-1, 1])}, {"rows": np.array([1, 0])}, {"subjects": TOKENS[:1]}],
+    ),
+    "traces.try_formed": (
+        {"lookups": 4, "asked": np.arange(32, dtype=np.uint8).reshape(2, 16)},
+        [{"asked": TOKENS}, {"lookups": 1}, {"lookups": 1 << 40}, {"asked": ENTRIES}],
+    ),
+    "traces.weigh": (
+        WEIGHED,
+        [
+            {"excluded": [{"export": EXPORTED, "at": 2, "outside": 0}]},
+            {"excluded": [{"export": EXPORTED, "at": -1, "outside": 0}]},
+            {"excluded": [{"export": {**EXPORTED, "id": "<b>"}, "at": 1, "outside": 0}]},
+            {"accused": [{**EXPORTED, "id": "0b" * 16}]},
+            {"accused": [], "verdict": None},
+            {"digest": b"short"}, {"counts": [1, 1]}, {"persons": 3}, {"sure": 2}, {"others": np.array([np.nan])},
+            {"others": np.array([99.0])}, {"persons": 2},
+            *(
+                {"verdict": {**VERDICT, **lie}}
+                for lie in (
+                    {"accused": [{**ACCUSED, "log_e": 21.0}]}, {"accused": [{**ACCUSED, "log_e": math.nan}]},
+                    {"threshold": 3.0}, {"epsilon": 0.5}, {"ever_issued": 1}, {"found": 2}, {"nearest": 4.0},
+                    {"accused": [ACCUSED, ACCUSED]}, {"judged": 3},
+                )
+            ),
+        ],
+    ),
+    "traces.versions": (
+        VERSIONS,
+        [
+            {"keys": {"c": np.zeros((1, 32), np.uint8)}}, {"missing": np.array([2])}, {"born": np.zeros(1, np.uint64)},
+            {"minted": np.array([1.0, np.inf])}, {"minted": np.array([1.0, np.nan])}, {"since": math.inf}, {"persons": 3},
+        ],
+    ),
+}  # fmt: skip
+"""What is true of each call of a trace, and lies that contradict it or the question."""
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_trace_s_answer_that_contradicts_itself_or_the_question_is_refused(name):
+    """Nobody is accused below the bound, or without a name; no place, key or time is one that cannot be."""
+    hostile = Hostile()
+    true, lies = TRACED[name]
+    hostile.data = pack(Said(1, true))
+    METHODS[name](hostile.keys)
+    for lie in lies:
+        hostile.data = pack(Said(1, {**true, **lie}))
+        with pytest.raises(IntegrityError, match="does not fit"):
+            METHODS[name](hostile.keys)
+
+
+@pytest.mark.parametrize("name", ["traces.name_tokens", "traces.name_formed"])
+def test_tokens_name_no_export_without_evidence(name):
+    """Of a chance above the bound, of none that verifies, twice, or of one that has no id."""
+    hostile = Hostile()
+    hostile.data = pack(Said(1, [ORIGIN]))
+    assert METHODS[name](hostile.keys)[0].export.id == "0a" * 16
+    for lie in ({"chance": 1e-3}, {"chance": math.nan}, {"verified": 0}, {"verified": 3}, {"export": {**EXPORTED, "id": "x"}}):
+        hostile.data = pack(Said(1, [{**ORIGIN, **lie}]))
+        with pytest.raises(IntegrityError, match="does not fit"):
+            METHODS[name](hostile.keys)
+    hostile.data = pack(Said(1, [ORIGIN, ORIGIN]))
     with pytest.raises(IntegrityError, match="does not fit"):
         METHODS[name](hostile.keys)
 

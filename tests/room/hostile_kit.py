@@ -17,14 +17,15 @@ SHAPES = st.one_of(
     st.sampled_from(((0, 16), (1, 16), (2, 16), (1, 32), (2, 32), (0,), (1,), (2,), (3,), (1, 44), (2, 44), (4, 4))),
     st.lists(NUMBERS, max_size=3).map(tuple),
 )
-NAMES = ("|u1", "<u4", "<u8", "|b1", "<f8", "(", "|O")
+KINDS = ("|u1", "<u4", "<u8", "|b1", "<i8", "<f8")
+NAMES = (*KINDS, "<f4", "(", "|O")
 
 
 @st.composite
 def arrays(draw):
     """An array as it goes over the wire, mostly one that can be read."""
     name, shape = draw(st.sampled_from(NAMES)), draw(SHAPES)
-    good = name in NAMES[:4] and all(0 <= n < 100 for n in shape)
+    good = name in KINDS and all(0 <= n < 100 for n in shape)
     size = int(np.prod(shape)) * np.dtype(name).itemsize if good else draw(st.integers(0, 64))
     return (name, shape, bytes([draw(st.sampled_from((0, 1, 255)))]) * size)
 

@@ -322,19 +322,6 @@ def test_a_trace_takes_a_purpose_an_agreement_and_look_ups(room, tmp_path):
     assert len(entry["extras"]["finds"]) == 64
 
 
-def test_behind_a_server_it_is_refused_before_anything_is_read(room, tmp_path):
-    """A keymaster on another host does not trace: said so, with what to do; no reading is opened."""
-    from served_room import Served
-
-    from strongroom.errors import UsageError
-
-    sample = write(tmp_path / "s.csv", [person(1)])
-    with Served(room.keymaster()) as served:
-        with served.connect(served.credential("ines", server=True)) as keys, opened(room, keys) as own:
-            with pytest.raises(UsageError, match="where the keymaster's folder is"):
-                own.trace(sample, purpose="incident", reason="incident 7", approval=None)
-
-
 def test_a_field_that_the_purpose_does_not_show_is_not_looked_for_and_named(room, tmp_path):
     """The ethnic group is sensitive and not the purpose's: no look-up, no count, a line that says so."""
     rows = [{"mobile": person(n)["mobile"], "ethnicity": "汉族"} for n in range(40)]

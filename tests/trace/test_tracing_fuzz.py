@@ -154,14 +154,18 @@ FIELDS = st.sampled_from(["mobile", "person_id", "name", "ethnicity", "charge", 
 
 
 @settings(max_examples=60)
-@given(table=NAMES, name=FIELDS, count=BYTES, width=st.sampled_from([16, 15, 44]), data=st.binary(min_size=1, max_size=40))
-def test_only_errors_of_this_library_come_out(asked, table, name, count, width, data):
+@given(
+    table=NAMES, name=FIELDS, count=BYTES, width=st.sampled_from([16, 15, 44]), data=st.binary(min_size=1, max_size=40),
+    kind=st.sampled_from([pa.string(), pa.large_string(), pa.binary(), pa.int64(), pa.null()]), held=st.integers(-2, 1 << 60),
+)
+def test_only_errors_of_this_library_come_out(asked, table, name, count, width, data, kind, held):
     """Of every call, whatever tables, fields, shapes and bytes are asked for; no value is in an error."""
     _room, keys, reading = asked
     tokens = np.resize(np.frombuffer(data, np.uint8), (count, width))
     entries = np.resize(np.frombuffer(data, np.uint8), (count, 44))
     batches = np.resize(np.frombuffer(data, np.uint8), (count, 16))
-    text = pa.array([data.hex()] * count, pa.string())
+    one = {pa.int64(): len(data), pa.null(): None, pa.binary(): data}.get(kind, data.hex())
+    text = pa.array([one] * count, kind)
     traces = keys.traces
     sample = SampleFound(
         tokens, np.zeros(count, np.bool_), np.zeros(count, np.uint64), [(table, name)], data[:32], count, 0.5
@@ -170,6 +174,8 @@ def test_only_errors_of_this_library_come_out(asked, table, name, count, width, 
         lambda: traces.look_up(reading, table, name, text, 3),
         lambda: traces.open_hits(reading, table, name, tokens, entries),
         lambda: traces.name_tokens(reading, table, name, text),
+        lambda: traces.try_formed(reading, table, name, text, held=held, snapshot=3),
+        lambda: traces.name_formed(reading, tokens, entries),
         lambda: traces.behind_tokens(reading, data.hex(), table, name, text, 3),
         lambda: traces.weigh(reading, sample),
         lambda: traces.versions(reading, table, [name], tokens, batches),

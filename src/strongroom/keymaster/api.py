@@ -26,6 +26,7 @@ from strongroom.keymaster.exports.api import Exports
 from strongroom.keymaster.log.api import Logs
 from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.tailapi import Tails
+from strongroom.keymaster.tracing.api import Traces
 from strongroom.purpose.model import FieldView
 from strongroom.purpose.sealed import SealedRule
 
@@ -182,6 +183,7 @@ class Keymaster(Protocol):
     persons: Persons
     exports: Exports
     canaries: Canaries
+    traces: Traces
 
     @property
     def credentials(self) -> OwnCredential:
@@ -240,8 +242,7 @@ class Keymaster(Protocol):
     def seal_subjects(self, lease: Lease, batch: bytes, identifiers: pa.Array) -> SealingKeys:
         """Tokens and batch keys for the rows of a batch; makes secrets for subjects not seen before.
 
-        Raises ConflictError when the batch is not of this lease or the lease has ended, BudgetError when the
-        put budget is spent.
+        Raises ConflictError when the batch is not of this running lease, BudgetError when the put budget is spent.
         """
 
     def seal_index(
@@ -376,7 +377,6 @@ class Keymaster(Protocol):
         """Recompute tiles and roots from entries, check signatures, known checkpoints, and that every day was closed.
 
         With `maps` the map of each day is made again from its entries' lists of labels.
-
         Raises IntegrityError that names the first entry, tile or day at fault.
         """
 

@@ -74,6 +74,7 @@ from strongroom.keymaster.serving import Serving
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.stepping import Stepping
+from strongroom.keymaster.tracing.api import Traces
 from strongroom.keymaster.tracing.tracing import EmbeddedTraces
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keys.hierarchy import KeyRing
@@ -118,7 +119,7 @@ class EmbeddedKeymaster(Closing):
         behind = Behind(core)
         self._canaries = canaries = CanaryRegister(core)
         self.canaries: Canaries = EmbeddedCanaries(core, self._readings, self._lookups, canaries)
-        self.traces = EmbeddedTraces(core, self._readings, behind, canaries)
+        self.traces: Traces = EmbeddedTraces(core, self._readings, behind, canaries)
         self._releasing = Releasing(core, self._readings, behind, canaries)
         self.exports: Exports = EmbeddedExports(core, self._readings, behind, canaries, self.approvals)
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
@@ -134,9 +135,8 @@ class EmbeddedKeymaster(Closing):
         self.credentials = Credentials(core, self.approvals)
         self._readings.in_force = self.credentials.in_force
         self.identities = Identities(core, self.approvals)
-        self.notices = Notices(core)
         self.logs: Logs = EmbeddedLogs(core)
-        self._days = Days(core)
+        self.notices, self._days = Notices(core), Days(core)
         publishing.before = self._days.close_due
         self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days, canaries)
 

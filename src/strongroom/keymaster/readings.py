@@ -117,8 +117,15 @@ class Readings:
         """Forget readings that nobody ended, once in a while."""
         if now - self._pruned > PRUNE_SECONDS:
             self._pruned = now
-            self._open = {ident: one for ident, one in list(self._open.items()) if one.expires > now}
+            self.drop_expired()
             self._core.tidy()
+
+    def drop_expired(self) -> None:
+        """Forget readings whose time is over, and what they hold."""
+        now = self._core.clock()
+        for ident, one in list(self._open.items()):
+            if one.expires <= now:
+                self._open.pop(ident, None)
 
     # -- opening and closing --------------------------------------------------------------------
     def beginning(

@@ -45,6 +45,7 @@ from strongroom.keymaster.log.personapi import DayTold, EntryTold, PersonAsked
 from strongroom.keymaster.log.tailapi import CaughtUp, Gap, Piece
 from strongroom.keymaster.reviews import Review
 from strongroom.keymaster.serving import Granted
+from strongroom.keymaster.tracing.api import FormTried, Looked, Origin, SampleFound, TraceHits, Versions, Weighed
 from strongroom.keymaster.wanted import Wanted, WantedIdentity
 from strongroom.keyserver.frames import Unpacker
 
@@ -59,7 +60,7 @@ U32 = npt.NDArray[np.uint32]
 BOOLS = npt.NDArray[np.bool_]
 
 
-_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes], list[NewPool])
+_LARGE = (U8, U32, BOOLS, pa.Array, Ask, list[bytes], dict[str, bytes], list[NewPool], SampleFound)
 
 
 class LeaseSaid(msgspec.Struct, frozen=True):
@@ -221,6 +222,21 @@ _ALL = (
     _call("canaries.is_canary", READING, BOOLS, table=str, identifiers=list[str]),
     _call("canaries.trial", READING, bytes, table=str),
     _call("canaries.heard", READING, Heard),
+    # published samples
+    _call("traces.look_up", READING, Looked, table=str, field_name=str, values=pa.Array, snapshot=int),
+    _call("traces.open_hits", READING, TraceHits, table=str, field_name=str, value_tokens=U8, entries=U8),
+    _call("traces.name_tokens", READING, tuple[Origin, ...], table=str, field_name=str, tokens=pa.Array),
+    _call(
+        "traces.try_formed", READING, FormTried,
+        table=str, field_name=str, tokens=pa.Array, held=int, snapshot=int,
+    ),
+    _call("traces.name_formed", READING, tuple[Origin, ...], value_tokens=U8, entries=U8),
+    _call(
+        "traces.behind_tokens", READING, Looked,
+        export_id=str, table=str, field_name=str, tokens=pa.Array, snapshot=int,
+    ),
+    _call("traces.weigh", READING, Weighed, sample=SampleFound),
+    _call("traces.versions", READING, Versions, table=str, fields=list[str], tokens=U8, batches=U8),
     # log
     _call("publish", ANYBODY, str),
     _call("is_checkpoint", ANYBODY, bool, text=str),

@@ -30,6 +30,7 @@ from strongroom.keymaster.exports.api import Exports
 from strongroom.keymaster.log.api import Logs
 from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.tailapi import Tails
+from strongroom.keymaster.tracing.api import Traces
 from strongroom.keyserver.asking import Asking
 from strongroom.keyserver.calls import LOG_ENTRIES_AT_ONCE, LeaseSaid
 from strongroom.keyserver.client_canaries import RemoteCanaries
@@ -42,6 +43,7 @@ from strongroom.keyserver.client_parts import (
     RemotePersons,
     RemoteTails,
 )
+from strongroom.keyserver.client_traces import RemoteTraces
 from strongroom.keyserver.client_twos import RemoteApprovals, RemoteFreezing, RemoteReviews
 from strongroom.purpose.model import Policy
 from strongroom.schema.model import Schema
@@ -77,10 +79,10 @@ class RemoteKeymaster(Closing):
         self.persons: Persons = RemotePersons(self._ask)
         self.exports: Exports = RemoteExports(self._ask)
         self.canaries: Canaries = RemoteCanaries(self._ask)
+        self.traces: Traces = RemoteTraces(self._ask)
         self.credentials = RemoteCredentials(self._ask)
         self.identities = RemoteIdentities(self._ask)
-        self.approvals = RemoteApprovals(self._ask)
-        self.freezing = RemoteFreezing(self._ask)
+        self.approvals, self.freezing = RemoteApprovals(self._ask), RemoteFreezing(self._ask)
         self.reviews = RemoteReviews(self._ask)
         self.logs: Logs = RemoteLogs(self._ask)
 

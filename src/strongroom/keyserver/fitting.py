@@ -14,6 +14,7 @@ import numpy as np
 from strongroom.errors import IntegrityError
 from strongroom.keymaster.erasures.api import Buried
 from strongroom.keymaster.log.api import TouchedPersons
+from strongroom.keyserver import fitting_traces
 
 TOKEN_BYTES = ID_BYTES = 16
 KEY_BYTES = 32
@@ -175,4 +176,5 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "served.release": _released,
     "served.proofs": _as_many_as("leaves"),
     "tails.chosen": _among("pieces"),
+    **fitting_traces.RULES,
 }

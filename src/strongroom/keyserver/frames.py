@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from strongroom.errors import InputError
 
-_NAMED = {name: np.dtype(name) for name in ("|u1", "<u4", "<u8", "|b1")}
+_NAMED = {name: np.dtype(name) for name in ("|u1", "<u4", "<u8", "|b1", "<i8", "<f8")}
 _DTYPES = {dtype: name for name, dtype in _NAMED.items()}
 
 # fields of the tables Message and RecordBatch of Arrow's Message.fbs

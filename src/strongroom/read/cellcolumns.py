@@ -110,6 +110,8 @@ class CellColumns:
             if wanted:
                 data, offsets = _together(entries.payload, starts[number], lengths[number])
                 if klass != OPEN:
+                    if klass not in keys:
+                        raise IntegrityError(f"the keymaster gave no keys of class {klass} of table {now.name}")
                     data, offsets = self._open(sealed_under, klass, keys[klass], ordinals, data, offsets)
                 plain = unpack_cells(sealed_under, klass, data, offsets, list(wanted))
                 found |= {wanted[name]: array for name, array in plain.items()}

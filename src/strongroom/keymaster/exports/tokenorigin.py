@@ -108,9 +108,38 @@ def names_export(
         for name, domain, hit in zip(some, domains, hits.tolist(), strict=True):
             verified = int((~domain.text.open(*texts)[2]).sum()) if len(texts[0]) else 0
             log_e = _text_nats(verified, len(texts[1]) - 1) + _form_nats(hit, formed, share or 0.5)
-            chance = min(1.0, len(exports) * math.exp(min(700.0, -log_e)))
-            found.append(Origin(name, verified, len(texts[1]) - 1, hit, formed, log_e, chance))
+            found.append(Origin(name, verified, len(texts[1]) - 1, hit, formed, log_e, _chance(log_e, len(exports))))
     return sorted(found, key=lambda origin: -origin.log_e)
+
+
+def formed_values(field: TokenField, tokens: pa.Array, exports: Mapping[str, ExportTokens]) -> pa.Array:
+    """The values behind tokens of a field's form (`formed_tokens`) under the key of each export, export by export.
+
+    Returns:
+        Strings, as many of each export: those that `names_export` asks `known` about.
+    """
+    return _values([one.of(field) for one in exports.values()], _parts(field, tokens))
+
+
+def names_by_hits(exports: Sequence[str], hits: npt.NDArray[np.int64], formed: int, share: float) -> list[Origin]:
+    """What `names_export` says where another looked which of `formed_values` are known, the most likely origin first.
+
+    Args:
+        exports: Ids of all that could be accused.
+        hits: How many values of each are known, i64[exports].
+        formed: How many values there are of each.
+        share: See `names_export`.
+    """
+    found: list[Origin] = []
+    for name, hit in zip(exports, hits.tolist(), strict=True):
+        log_e = _form_nats(hit, formed, share)
+        found.append(Origin(name, 0, 0, hit, formed, log_e, _chance(log_e, len(exports))))
+    return sorted(found, key=lambda origin: -origin.log_e)
+
+
+def _chance(log_e: float, exports: int) -> float:
+    """Bound on the probability that any of so many exports reaches an e-value."""
+    return min(1.0, exports * math.exp(min(700.0, -log_e)))
 
 
 def formed_tokens(field: TokenField, tokens: pa.Array, held: int, most: int = TOKENS_MAX) -> tuple[pa.Array, float]:
@@ -201,11 +230,16 @@ def _parts(field: TokenField, texts: pa.Array) -> Sequence[Part]:
 
 def _hits(domains: Sequence[DomainTokens], parts: Sequence[Part], known: Known) -> npt.NDArray[np.int64]:
     """How many values behind the tokens are known, under the keys of each domain: one look-up for all."""
-    import pyarrow as pa
-
-    values = [part.write(domain.permute(part, backwards=True)) for domain in domains for part in parts]
-    said = np.asarray(known(pa.concat_arrays(values)), np.bool_)
-    if said.shape != (sum(len(some) for some in values),):
+    values = _values(domains, parts)
+    said = np.asarray(known(values), np.bool_)
+    if said.shape != (len(values),):
         raise UsageError("what is known is said of each value: bool[n]")
     hits: npt.NDArray[np.int64] = said.reshape(len(domains), -1).sum(axis=1)
     return hits
+
+
+def _values(domains: Sequence[DomainTokens], parts: Sequence[Part]) -> pa.Array:
+    """The values behind the tokens, under the keys of each domain."""
+    import pyarrow as pa
+
+    return pa.concat_arrays([part.write(domain.permute(part, backwards=True)) for domain in domains for part in parts])

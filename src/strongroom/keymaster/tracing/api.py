@@ -4,11 +4,11 @@ The order, and what holds after each step:
 
 1. `look_up` turns values into tokens, many at once, each a look-up that is spent and noted first. `open_hits` opens
    the index entries under them: the persons of the sample, as tokens.
-2. `name_tokens` says which export made text tokens that stand in the sample, `name_formed` of which a handful of
-   tokens are that keep the form of a value; `behind_tokens` turns them into what `look_up` gives.
+2. `name_tokens` says which export made text tokens that stand in the sample; `try_formed`, then `name_formed`, of which
+   a handful of tokens are that keep the form of a value; `behind_tokens` turns them into what `look_up` gives.
 3. `weigh` finds the canaries among the persons, notes the digest of the finds, and only then throws the coins of all
    exports. It names whom the evidence accuses, and exports that cannot be the only source. Shares of the sample that
-   are in an export are told of none.
+   are in an export are told of none. It does so once: other finds take another trace.
 4. `versions` releases the versions of some persons' records, to see of when the sample is: charged and told to them.
 
 The exact sets of persons, and who is a canary, stay with the keymaster.
@@ -16,18 +16,20 @@ The exact sets of persons, and who is a canary, stay with the keymaster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from strongroom.evidence.verdict import Verdict
+from strongroom.keymaster.exports.api import ExportRecord
+
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pyarrow as pa
 
-    from strongroom.evidence.verdict import Verdict
-    from strongroom.keymaster.api import Bytes2D
-    from strongroom.keymaster.exports.api import ExportRecord
+Bytes2D = npt.NDArray[np.uint8]
 
 TRACE = "trace"
 VALUES_AT_ONCE_MAX = 200_000
@@ -35,12 +37,15 @@ HITS_AT_ONCE_MAX = 1_000_000
 VERSIONS_MAX = 1_000_000
 """Versions of records that one call releases: more are asked for of fewer persons."""
 VALUES_HELD_MAX = 8_000_000
-"""Tokens of values that a trace's hits may be opened under: the newest, of each field."""
+"""Tokens of values that a trace's hits may be opened under: the newest, 16 B each, of all fields together."""
 FORM_TRIES_MAX = 16
 """Columns of one trace whose tokens of a form are tried: the bound of naming anybody is over all of them."""
 FORM_LOOKUPS_MAX = 200_000
 """Values that are looked up behind the tokens of a form of one column, over the keys of all exports."""
 PERSONS_MAX = 50_000_000
+"""Persons that a trace finds, 16 B each."""
+PERSONS_SERVED_MAX = 8_000_000
+"""Persons that a trace through a keymaster's server finds: they go over the wire in one call to be weighed."""
 FIELDS_MAX = 64
 EXCLUDING_PERSONS_MIN = 20
 """Below so many persons no export is excluded: a sample made for it would say in which exports somebody is."""
@@ -117,11 +122,17 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Formed:
-    """The exports that a handful of tokens of a form names, and how many look-ups were spent: 0 if none was tried."""
+class FormTried:
+    """What was tried of tokens of a form.
 
-    named: tuple[Origin, ...]
+    Args:
+        lookups: How many look-ups were spent: 0 if none was tried.
+        asked: Index tokens to look for, u8[n,16], each once, ascending, so that they tell no key from another. None of
+            subjects, which the keymaster knows.
+    """
+
     lookups: int
+    asked: Bytes2D = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -180,10 +191,6 @@ class Versions:
     left_out: int
 
 
-EntriesUnder = Callable[["Bytes2D"], "tuple[Bytes2D, Bytes2D]"]
-"""Reads an index under distinct tokens u8[n,16]: the token u8[k,16] and the bytes u8[k,44] of each entry there is."""
-
-
 class Traces(Protocol):
     """The tracing of one keymaster, under purposes with the verb `trace`. See the module's order."""
 
@@ -193,7 +200,7 @@ class Traces(Protocol):
         Raises:
             DeniedError: The purpose does not trace by this field, or needs another person's agreement.
             BudgetError: No look-ups are left.
-            UsageError: No values, or more than `VALUES_AT_ONCE_MAX`.
+            UsageError: No values, more than `VALUES_AT_ONCE_MAX`, or more persons than a trace finds.
         """
 
     def open_hits(
@@ -202,41 +209,48 @@ class Traces(Protocol):
         """Whose the index entries u8[n,44] under tokens u8[n,16] are; those of the dead are left out.
 
         Raises:
-            DeniedError: This trace did not look up such a value.
+            DeniedError: This trace did not look up such a value, or the purpose does not trace by this field.
             IntegrityError: An entry does not open.
+            UsageError: More persons than a trace finds.
         """
 
     def name_tokens(self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array) -> tuple[Origin, ...]:
         """The exports that made text tokens of a field, named only where the evidence reaches the bound."""
 
-    def name_formed(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        tokens: pa.Array,
-        *,
-        held: int,
-        snapshot: int,
-        index: EntriesUnder,
-    ) -> Formed:
-        """The exports that made a handful of tokens of a field's form, named only where the evidence reaches the bound.
+    def try_formed(
+        self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array, *, held: int, snapshot: int
+    ) -> FormTried:
+        """Try a handful of tokens of a field's form with the keys of all exports that hold the field.
 
-        What is behind each under the key of each export that holds the field is a look-up, spent and noted first.
-        Nothing is spent where there are fewer tokens than could name anybody, or after `FORM_TRIES_MAX` tries.
+        What is behind each token under each key is a look-up, spent and noted first. Nothing is spent where there are
+        fewer tokens than could name anybody, or after `FORM_TRIES_MAX` tries. `name_formed` answers the newest try.
 
         Args:
             reading_id: The reading.
             table: Table of the field.
             field_name: The field.
             tokens: Strings, at most `VALUES_AT_ONCE_MAX`.
-            held: Distinct values of the field that the room has, at most.
-            snapshot: Number of the snapshot that `index` reads.
-            index: Reads the field's index under tokens; not called for subjects.
+            held: Distinct values of the field that the room has, at most. Whoever asks from outside the keymaster's
+                process is not believed that there are fewer than persons.
+            snapshot: Number of the snapshot whose index is read.
 
         Raises:
-            DeniedError: The purpose refuses, or `index` gave an entry that was not asked for.
+            DeniedError: The purpose refuses.
             BudgetError: No look-ups are left.
+        """
+
+    def name_formed(self, reading_id: bytes, value_tokens: Bytes2D, entries: Bytes2D) -> tuple[Origin, ...]:
+        """The exports that made the handful tried last, named only where the evidence reaches the bound.
+
+        A try is answered once, whatever is answered: which of the values the room has would tell whose keys gave them.
+
+        Args:
+            reading_id: The reading.
+            value_tokens: Of those asked for, which are in the index: u8[k,16], one for each entry.
+            entries: The entries under them, u8[k,44].
+
+        Raises:
+            DeniedError: Nothing was tried, it was answered, or an entry was not asked for.
             IntegrityError: An entry does not open.
         """
 
@@ -246,10 +260,10 @@ class Traces(Protocol):
         """What `look_up` gives, for the values behind tokens of an export that `name_tokens` named in this trace."""
 
     def weigh(self, reading_id: bytes, sample: SampleFound) -> Weighed:
-        """What the persons of a sample say: see the module's order.
+        """What the persons of a sample say, once for each reading: see the module's order.
 
         Raises:
-            DeniedError: One of them was not found by this trace, or the purpose refuses.
+            DeniedError: One of them was not found by this trace, it was weighed before, or the purpose refuses.
         """
 
     def versions(
@@ -260,7 +274,8 @@ class Traces(Protocol):
         Of more persons than budgets and the agreement hold, as many as these hold are charged and released.
 
         Raises:
-            DeniedError: One of them was not found by this trace, or the purpose does not show a field.
+            DeniedError: One of them was not found by this trace, or the purpose does not show a field; to whom is not
+                trusted to mask: another field of its class.
             BudgetError: Not one more person is left; nobody is released.
             UsageError: There are more than `VERSIONS_MAX`.
         """
@@ -271,11 +286,12 @@ __all__ = [
     "FIELDS_MAX",
     "FORM_LOOKUPS_MAX",
     "FORM_TRIES_MAX",
+    "PERSONS_MAX",
+    "PERSONS_SERVED_MAX",
     "TRACE",
     "VERSIONS_MAX",
-    "EntriesUnder",
     "Excluded",
-    "Formed",
+    "FormTried",
     "Looked",
     "Origin",
     "SampleFound",

@@ -14,6 +14,8 @@ from strongroom.seal.tokens import ENTRY_BYTES
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Bytes2D
 
+ROWS_MAX = 1 << 48
+
 
 def check_rows(rows: Bytes2D, width: int, most: int) -> None:
     """See that rows are u8[n,width], and at most so many."""
@@ -33,9 +35,11 @@ def check_sample(sample: SampleFound) -> None:
     """See that what was found of a sample fits together."""
     check_rows(sample.persons, 16, PERSONS_MAX)
     size = len(sample.persons)
-    alone = size if sample.alone is None else len(sample.alone)
-    if not len(sample.sure) == len(sample.fields) == alone == size:
+    alone = (size,) if sample.alone is None else sample.alone.shape
+    if not sample.sure.shape == sample.fields.shape == alone == (size,):
         raise UsageError("of each person stands what was found")
+    if not 0 <= sample.tested <= ROWS_MAX:
+        raise UsageError(f"a sample has at most {ROWS_MAX:,} rows")
     if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
         raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
     if len(np.unique(token_text(sample.persons))) != size:

@@ -102,10 +102,12 @@ def _beyond_chance(tested: int, chance: float, exports: int) -> int:
     if chance >= 1.0:
         return tested + 1
     mean, allowed = tested * chance, -math.log(EPSILON / max(exports, 1))
-    count = max(1, math.ceil(mean))
-    while count <= tested:
-        exponent = count * math.log(count / mean) - count + mean if mean > 0 else math.inf
-        if exponent >= allowed:
-            return count
-        count += 1
-    return tested + 1
+
+    def beyond(count: int) -> bool:
+        return mean <= 0 or count * math.log(count / mean) - count + mean >= allowed
+
+    low, high = max(1, math.ceil(mean)), tested + 1  # it grows with the count, from the mean on
+    while low < high:
+        half = (low + high) // 2
+        low, high = (low, half) if beyond(half) else (half + 1, high)
+    return high

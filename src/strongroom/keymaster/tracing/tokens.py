@@ -23,8 +23,15 @@ from strongroom.keymaster.core import Core
 from strongroom.keymaster.exports import tokenorigin
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.exports.tokenising import ExportTokens
-from strongroom.keymaster.exports.tokenorigin import Known, formed_tokens, names_export, tokens_needed
+from strongroom.keymaster.exports.tokenorigin import (
+    formed_tokens,
+    formed_values,
+    names_by_hits,
+    names_export,
+    tokens_needed,
+)
 from strongroom.keymaster.tracing.api import FORM_LOOKUPS_MAX, FORM_TRIES_MAX, Origin
+from strongroom.keymaster.tracing.state import FormTry
 from strongroom.schema.model import Schema, Table
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField, token_field
@@ -91,17 +98,16 @@ class TraceTokens:
             return None
         return Handful(own, some, self._keys(idents), share)
 
-    def named_by_form(self, handful: Handful, known: Known) -> tuple[Origin, ...]:
-        """Exports whose keys made a handful of tokens of a form, the strongest evidence first.
+    def values_of(self, handful: Handful) -> pa.Array:
+        """The values behind a handful under the key of each export, export by export: as many of each."""
+        return formed_values(handful.what, handful.tokens, handful.exports)
 
-        Args:
-            handful: What is tried.
-            known: Which values the room has.
-        """
-        found = names_export(handful.what, handful.tokens, handful.exports, known=known, share=handful.share)
-        bounds = [(one, min(1.0, one.chance * FORM_TRIES_MAX)) for one in found]
+    def named_by_hits(self, one: FormTry, hits: npt.NDArray[np.int64]) -> tuple[Origin, ...]:
+        """Exports whose keys made a handful that was tried, the strongest evidence first; `hits` i64[exports]."""
+        found = names_by_hits(one.exports, hits, one.formed, one.share)
+        bounds = [(own, min(1.0, own.chance * FORM_TRIES_MAX)) for own in found]
         return tuple(
-            self._named(one, one.known, one.formed, chance) for one, chance in bounds if one.known and chance <= EPSILON
+            self._named(own, own.known, own.formed, chance) for own, chance in bounds if own.known and chance <= EPSILON
         )
 
     def behind(self, model: Table, name: str, export: str, tokens: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:

@@ -3,10 +3,12 @@
 Rules it keeps:
 
 1. A look-up is spent and noted before its token goes out; index entries open under tokens that this trace was given;
-   only persons whom it found are weighed, or released.
+   only persons whom it found are weighed, once, or released.
 2. The digest of the finds is in the log before a coin is thrown for them; N counts every export ever issued.
 3. Nothing goes out about an export but that the evidence accuses it, or that it cannot be the only source.
 4. Canaries are no persons: they are in no count of persons, exclude no export, and their records are not released.
+5. Nobody traces in a caller's name. To whoever asks through a server and is not trusted to mask, versions are released
+   only where all of their classes show plain.
 
 What excludes an export is in `outside`, whose tokens are in a sample in `tokenorigin`, what finds prove in `evidence`.
 """
@@ -21,23 +23,22 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap64
 
-from strongroom.errors import DeniedError, IntegrityError, UsageError
+from strongroom.errors import DeniedError, UsageError
 from strongroom.evidence.code import Found, count_held, found
 from strongroom.evidence.verdict import Verdict, log_e, unopened, weigh
 from strongroom.keymaster.behind import Behind, PersonsBehind, check_nobody_erased, settling
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
 from strongroom.keymaster.exports.ledger import ExportLedger
 from strongroom.keymaster.readings import Reading, Readings
-from strongroom.keymaster.releasing import agreed, keys_of, told
+from strongroom.keymaster.releasing import agreed, keys_of, told, whole_only
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.tracing.api import (
-    FORM_TRIES_MAX,
+    PERSONS_MAX,
+    PERSONS_SERVED_MAX,
     TRACE,
     VALUES_AT_ONCE_MAX,
     VERSIONS_MAX,
-    EntriesUnder,
-    Formed,
+    FormTried,
     Looked,
     Origin,
     SampleFound,
@@ -46,16 +47,17 @@ from strongroom.keymaster.tracing.api import (
     Weighed,
 )
 from strongroom.keymaster.tracing.checking import check_entries, check_rows, check_sample
+from strongroom.keymaster.tracing.entries import living
 from strongroom.keymaster.tracing.fitting import first_of, fitting
+from strongroom.keymaster.tracing.forms import Forms
 from strongroom.keymaster.tracing.outside import Outside
-from strongroom.keymaster.tracing.state import Codes, Tracing
+from strongroom.keymaster.tracing.state import FOREIGN_HITS, Codes, Tracing
 from strongroom.keymaster.tracing.tokens import TraceTokens
 from strongroom.keymaster.warrant import BEYOND
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import OPEN, Table
-from strongroom.seal.columns import token_text
-from strongroom.seal.tokens import open_index_entries, tokens
+from strongroom.seal.tokens import tokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,8 +65,6 @@ if TYPE_CHECKING:
     from strongroom.keymaster.api import Bytes2D
     from strongroom.keymaster.canaries.register import CanaryRegister
 
-Bool = npt.NDArray[np.bool_]
-FOREIGN_HITS = "room.hits-of-own-lookups"
 
 
 class EmbeddedTraces:
@@ -87,13 +87,17 @@ class EmbeddedTraces:
         self._ledger = ledger
         self._outside = Outside(core, ledger)
         self._tokens = TraceTokens(core, ledger)
+        self._forms = Forms(core, self._tokens)
 
     def _of(self, reading_id: bytes) -> tuple[Reading, Tracing]:
         reading = self._readings.get(reading_id)
-        if reading.warrant is not None or reading.holder.direct:
-            raise DeniedError("a sample is traced where the keymaster is open", rule=BEYOND)
+        if reading.warrant is not None:
+            raise DeniedError("nobody traces a sample through a server in a caller's name", rule=BEYOND)
+        if reading.tracing is None:
+            self._readings.drop_expired()  # and what they hold of traces that nobody ended
         with reading.lock:
-            found = reading.tracing = reading.tracing or Tracing()
+            most = PERSONS_SERVED_MAX if reading.holder.credential else PERSONS_MAX
+            found = reading.tracing = reading.tracing or Tracing(most)
         return reading, found
 
     # -- values to persons ----------------------------------------------------------------------
@@ -107,6 +111,12 @@ class EmbeddedTraces:
     def _allowed(self, reading: Reading, table: str, field_name: str, size: int) -> Table:
         if not 0 < size <= VALUES_AT_ONCE_MAX:
             raise UsageError(f"look up 1 to {VALUES_AT_ONCE_MAX:,} values at once")
+        return self._decided(reading, table, field_name)
+
+    def _decided(self, reading: Reading, table: str, field_name: str) -> Table:
+        """The table, if the purpose traces by a field that there is: no other word is kept with a decision."""
+        self._core.standing.refresh()
+        self._core.standing.schema.table(table).field(field_name)
         return self._readings.decide(reading, (TRACE,), table, (), (field_name,))
 
     def _looked(self, trace: Tracing, model: Table, name: str, values: pa.Array, snapshot: int) -> Looked:
@@ -114,13 +124,13 @@ class EmbeddedTraces:
         if name == model.subject:
             made = tokens(core.subject.inner, core.subject.outer, values)
             there = core.keys.lookup(made).found
-            trace.persons.add(made[there])
+            trace.found(made[there])
             return Looked(made, there)
         if not model.field(name).find:
             raise UsageError(f"field {name} of table {model.name} has no index")
         keys = core.standing.value_keys(model.field(name).id, snapshot)
         made = tokens(keys.inner, keys.outer, values)
-        trace.given(model.name, name).add(made)
+        trace.looked_up(model.name, name, made)
         return Looked(made, np.ones(len(made), np.bool_))
 
     def _spend(self, reading: Reading, model: Table, name: str, count: int, **extras: int | str) -> None:
@@ -148,30 +158,14 @@ class EmbeddedTraces:
         self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
     ) -> TraceHits:
         """See `Traces.open_hits`."""
-        _reading, trace = self._of(reading_id)
+        reading, trace = self._of(reading_id)
         check_entries(value_tokens, entries)
-        model = self._core.standing.schema.table(table)
-        if not trace.given(table, field_name).all_of(value_tokens):
+        model = self._decided(reading, table, field_name)
+        if not trace.was_given(table, field_name, value_tokens):
             raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
-        hits = self._living(model, field_name, value_tokens, entries)
-        trace.persons.add(hits.subjects)
+        hits = living(self._core, model, field_name, value_tokens, entries)
+        trace.found(hits.subjects)
         return hits
-
-    def _living(self, model: Table, name: str, value_tokens: Bytes2D, entries: Bytes2D) -> TraceHits:
-        """The persons of those index entries under tokens that live."""
-        core, ident = self._core, model.field(name).id
-        siv = core.standing.field(ident).siv
-        subjects, sequences, _ordinals, bad = open_index_entries(siv, ident, value_tokens, entries)
-        if bad.any():
-            raise IntegrityError(
-                f"an index entry of table {model.name}, field {name}, does not open",
-                hint="the index was changed or swapped: run `strongroom check`",
-            )
-        rows = np.arange(len(subjects), dtype=np.int64)
-        state = core.state.read()
-        if len(subjects) and (model.retention is not None or any_buried(state)):
-            rows = np.flatnonzero(sequences > buried_of(state, model, subjects, core.clock()).of(subjects))
-        return TraceHits(np.ascontiguousarray(subjects[rows]), rows)
 
     # -- tokens ---------------------------------------------------------------------------------
     def name_tokens(self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array) -> tuple[Origin, ...]:
@@ -183,40 +177,28 @@ class EmbeddedTraces:
         trace.named |= {one.export.id for one in named}
         return named
 
-    def name_formed(
-        self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array, *, held: int, snapshot: int,
-        index: EntriesUnder,
-    ) -> Formed:  # fmt: skip
-        """See `Traces.name_formed`."""
+    def try_formed(
+        self, reading_id: bytes, table: str, field_name: str, tokens: pa.Array, *, held: int, snapshot: int
+    ) -> FormTried:
+        """See `Traces.try_formed`."""
         reading, trace = self._of(reading_id)
         model = self._allowed(reading, table, field_name, len(tokens))
-        handful = self._tokens.handful(self._core.standing.schema, model, field_name, tokens, held)
-        with reading.lock:
-            if handful is None or trace.formed >= FORM_TRIES_MAX:
-                return Formed((), 0)
-            trace.formed += 1
+        handful = self._forms.handful(model, field_name, tokens, held, believed=not reading.holder.direct)
+        if handful is None or not trace.tries():
+            return FormTried(0, np.empty((0, 16), np.uint8))
         self._spend(reading, model, field_name, handful.lookups, about="tokens")
-        named = self._tokens.named_by_form(
-            handful, lambda values: self._known(model, field_name, values, snapshot, index)
-        )
-        trace.named |= {one.export.id for one in named}
-        return Formed(named, handful.lookups)
+        one = self._forms.tried(handful, model, field_name, snapshot)
+        trace.tried(one)
+        return FormTried(handful.lookups, np.ascontiguousarray(one.asked).view(np.uint8).reshape(-1, 16))
 
-    def _known(self, model: Table, name: str, values: pa.Array, snapshot: int, index: EntriesUnder) -> Bool:
-        """Which values the room has. The index is read for all together, in an order that tells nothing of keys."""
-        core = self._core
-        if name == model.subject:
-            return core.keys.lookup(tokens(core.subject.inner, core.subject.outer, values)).found
-        keys = core.standing.value_keys(model.field(name).id, snapshot)
-        made = token_text(tokens(keys.inner, keys.outer, values))
-        asked = np.unique(made)
-        under, entries = index(asked.view(np.uint8).reshape(-1, 16))
-        check_entries(under, entries)
-        own = token_text(under)
-        if not np.isin(own, asked).all():
-            raise DeniedError("this trace did not look up that value", rule=FOREIGN_HITS)
-        found: Bool = np.isin(made, own[self._living(model, name, under, entries).rows])
-        return found
+    def name_formed(self, reading_id: bytes, value_tokens: Bytes2D, entries: Bytes2D) -> tuple[Origin, ...]:
+        """See `Traces.name_formed`."""
+        reading, trace = self._of(reading_id)
+        one = trace.answer()
+        model = self._decided(reading, one.table, one.name)
+        named = self._forms.named(one, model, value_tokens, entries)
+        trace.named |= {own.export.id for own in named}
+        return named
 
     def behind_tokens(
         self, reading_id: bytes, export_id: str, table: str, field_name: str, tokens: pa.Array, snapshot: int
@@ -242,11 +224,13 @@ class EmbeddedTraces:
         check_sample(sample)
         core = self._core
         core.standing.refresh()
-        if not trace.persons.all_of(sample.persons):
-            raise DeniedError("this trace did not find that person", rule="room.persons-of-own-lookups")
+        for table, name in sample.names:
+            core.standing.schema.table(table).field(name)
+        trace.check_found(sample.persons)
         which = self._register.which(sample.persons)
         finds = found(which.pool[which.found], which.number[which.found])
-        leaf = self._note(reading, sample, finds)
+        with trace.weighing():
+            leaf = self._note(reading, sample, finds)
         # From here on coins are thrown: what was found stands in the log.
         verdict, others = self._verdict(finds)
         records = tuple(
@@ -307,8 +291,9 @@ class EmbeddedTraces:
         check_rows(batches, 16, VERSIONS_MAX)
         if len(tokens) != len(batches) or not len(tokens) or not fields:
             raise UsageError("there is a batch for every token, a row and a field at least")
-        if not trace.persons.all_of(tokens):
-            raise DeniedError("this trace did not find that person", rule="room.persons-of-own-lookups")
+        trace.check_found(tokens)
+        for name in set(fields):
+            core.standing.schema.table(table).field(name)
         model = self._readings.decide(reading, (TRACE,), table, tuple(fields))
         klasses = frozenset(model.field(name).klass for name in fields)
         shown = klasses - {OPEN}
@@ -348,6 +333,9 @@ class EmbeddedTraces:
                 f"purpose {purpose} does not show fields {', '.join(hidden)} of table {model.name} plain",
                 rule=f"purposes.{purpose}.tables.{model.name}",
             )
+        if reading.holder.direct:
+            sealed = frozenset(model.field(name).klass for name in fields)
+            whole_only(reading, sealed | ({OPEN} if model.open_fields else set()), model)
         self._behind.check_batches(rows, batches, model)
         check_nobody_erased(rows, persons.removals)
         klasses = tuple(sorted({model.field(name).klass for name in fields}))

@@ -114,18 +114,20 @@ class FormColumns:
             return
         held, snapshot = self._matcher.held(looked.table, looked.name), self._matcher.snapshot
         try:
-            formed = self._traces.name_formed(
+            tried = self._traces.try_formed(
                 self._reading, looked.table, looked.name, some.slice(0, 4 * TOKENS_TRIED),
-                held=held, snapshot=snapshot, index=lambda tokens: self._matcher.entries(looked, tokens),
+                held=held, snapshot=snapshot,
             )  # fmt: skip
         except BudgetError as error:
             column.tried = True
             self.untried = f"look-ups were refused: {error}"
             return
-        self._tries += bool(formed.lookups)
-        self._matcher.costs.lookups += formed.lookups
-        column.tried = bool(formed.lookups) or len(some) >= TOKENS_TRIED
-        column.named = {one.export.id: one for one in formed.named}
+        self._tries += bool(tried.lookups)
+        self._matcher.costs.lookups += tried.lookups
+        column.tried = bool(tried.lookups) or len(some) >= TOKENS_TRIED
+        if tried.lookups:
+            named = self._traces.name_formed(self._reading, *self._matcher.entries(looked, tried.asked))
+            column.named = {one.export.id: one for one in named}
 
     def named(self) -> list[tuple[Origin, str, str, int]]:
         """Each export that tokens named, once: with the field, and the rows of the columns that named it."""

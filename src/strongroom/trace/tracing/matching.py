@@ -167,9 +167,11 @@ class Matcher:
 
     def entries(self, looked: Looked, tokens: U8) -> tuple[U8, U8]:
         """The index entries of a field under distinct tokens u8[n,16]: the token of each, and its bytes u8[k,44]."""
+        under, found = [np.empty((0, 16), np.uint8)], [np.empty((0, INDEX_ENTRY_BYTES), np.uint8)]
+        if not len(tokens):
+            return under[0], found[0]
         model = self._schema.table(looked.table)
         ordered, _ = Sorted.of(tokens)
-        under, found = [np.empty((0, 16), np.uint8)], [np.empty((0, INDEX_ENTRY_BYTES), np.uint8)]
         runs = self._finder.runs(model.id, KIND_INDEX, model.field(looked.name).id)
         for hits in entries_under(runs, ordered, self.costs.reads):
             if len(hits.places):

@@ -37,7 +37,6 @@ from strongroom.trace.tracing.window import Names, Persons, RowsFound, Window
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, ReadingGrant
-    from strongroom.keymaster.tracing.api import Traces
     from strongroom.read.session import Session
     from strongroom.schema.model import Field, Schema, Table
     from strongroom.trace.leak.sample import Candidate, LeakBatch
@@ -64,13 +63,12 @@ class TraceRequest:
 def trace(session: Session, request: TraceRequest, progress: Progress | None = None) -> Traced:
     """Trace a sample; see `Room.trace`."""
     keymaster = session.keymaster
-    traces = traces_of(keymaster)
     _check_spaces(request.spaces, keymaster.schema())
     grant = keymaster.begin_reading(
         actor=session.actor, purpose=request.purpose, reason=request.reason, approval=request.approval
     )
     try:
-        return _Tracing(session, traces, grant, request, progress).run()
+        return _Tracing(session, grant, request, progress).run()
     finally:
         keymaster.end_reading(grant.reading_id)
 
@@ -84,32 +82,18 @@ def _check_spaces(spaces: Mapping[str, float], schema: Schema) -> None:
             raise UsageError(f"there are 1 or more values of field {name}")
 
 
-def traces_of(keymaster: Keymaster) -> Traces:
-    """The tracing of a keymaster that is open here.
-
-    Raises:
-        UsageError: It is behind a server.
-    """
-    found: Traces | None = getattr(keymaster, "traces", None)
-    if found is None:
-        hint = "run it on the keymaster's own host"
-        raise UsageError("a sample is traced where the keymaster's folder is", hint=hint)
-    return found
-
-
 class _Tracing:
     """One trace under way."""
 
     def __init__(
         self,
         session: Session,
-        traces: Traces,
         grant: ReadingGrant,
         request: TraceRequest,
         progress: Progress | None,
     ) -> None:
         self._session = session
-        self._traces = traces
+        self._traces = traces = session.keymaster.traces
         self._request = request
         self._progress = progress
         self._keymaster: Keymaster = session.keymaster
