@@ -8,7 +8,8 @@ from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put
 
 from strongroom.audit.entry import Entry
 from strongroom.errors import DeniedError
-from strongroom.keymaster.log.search import search_log
+from strongroom.keymaster.log.api import Which
+from strongroom.keymaster.log.search import entries
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_names_that_look_like_others_and_names_elsewhere_are_left_out(master):
     assert json.loads(entry)["extras"]["actor"] == "ada"
     with master._core.state.write() as inside:
         inside.execute("INSERT INTO leaf VALUES (?, ?, ?)", (number, int(2e12), entry))
-        found = search_log(inside, 0, None, "ada", None, None, 100, whole=True)
+        found = entries(inside, Which("ada", None, None, None), 0, None, 100, whole=True)
         assert number not in {e["leaf"] for e in found}
-        assert [e["leaf"] for e in search_log(inside, number, None, "kit", None, None, 100, whole=True)] == [number]
-        assert len(search_log(inside, 0, None, None, None, None, 3, whole=True)) == 3
+        assert [e["leaf"] for e in entries(inside, Which("kit", None, None, None), number, None, 100, whole=True)] == [number]
+        assert len(entries(inside, Which(None, None, None, None), 0, None, 3, whole=True)) == 3
         inside.execute("DELETE FROM leaf WHERE number = ?", (number,))

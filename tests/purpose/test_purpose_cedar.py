@@ -198,3 +198,15 @@ def test_decisions_are_remembered_for_one_policy():
     for _ in range(1000):
         assert decider.decide_read("ada", "delivery", "get", "persons", ("mobile", "name")) is first
     assert time.process_time() - start < 0.5
+
+
+def test_refusals_of_long_names_are_not_kept():
+    """Names that nobody has are refused each time alike; the long ones do not fill the memory."""
+    decider = Decider(policy(), SCHEMA)
+    for long in ({"table": "x" * 10_000}, {"fields": ("x" * 10_000,)}):
+        asked = {"actor": "ada", "purpose": "delivery", "verb": "get", "table": "persons", "fields": None} | long
+        assert not decider.decide_read(**asked).allowed
+        assert not decider.decide_read(**asked).allowed
+    assert decider._remembered == {}
+    decider.decide_read("ada", "delivery", "get", "nothing")
+    assert len(decider._remembered) == 1

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from strongroom.audit.note import verifier_key
 from strongroom.closing import Closing
-from strongroom.errors import DeniedError
 from strongroom.keymaster.api import (
     Ask,
     BucketCopy,
@@ -39,7 +38,7 @@ from strongroom.keymaster.canaries.api import Canaries
 from strongroom.keymaster.canaries.asking import EmbeddedCanaries
 from strongroom.keymaster.canaries.register import CanaryRegister
 from strongroom.keymaster.changes import Changes
-from strongroom.keymaster.core import Answer, Core, note_own
+from strongroom.keymaster.core import Core, note_own
 from strongroom.keymaster.credentials import Credentials
 from strongroom.keymaster.erasures.api import Erasures
 from strongroom.keymaster.erasures.erasures import EmbeddedErasures
@@ -52,7 +51,7 @@ from strongroom.keymaster.identities import Identities
 from strongroom.keymaster.keycopies import KeyCopies
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.log.answers import EmbeddedLogs
-from strongroom.keymaster.log.api import Logs
+from strongroom.keymaster.log.api import Logs, Which
 from strongroom.keymaster.log.catchup import EmbeddedTails
 from strongroom.keymaster.log.daychecks import check_chain, check_maps
 from strongroom.keymaster.log.days import Days
@@ -60,7 +59,6 @@ from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.persons import EmbeddedPersons
 from strongroom.keymaster.log.publishing import Publishing
 from strongroom.keymaster.log.resigning import Resigning
-from strongroom.keymaster.log.search import search_log
 from strongroom.keymaster.log.tailapi import Tails
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.notices import Notices
@@ -78,7 +76,6 @@ from strongroom.keymaster.tracing.api import Traces
 from strongroom.keymaster.tracing.tracing import EmbeddedTraces
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keys.hierarchy import KeyRing
-from strongroom.keys.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,8 +132,10 @@ class EmbeddedKeymaster(Closing):
         self.credentials = Credentials(core, self.approvals)
         self._readings.in_force = self.credentials.in_force
         self.identities = Identities(core, self.approvals)
-        self.logs: Logs = EmbeddedLogs(core)
-        self.notices, self._days = Notices(core), Days(core)
+        self._logs = logs = EmbeddedLogs(core)
+        self.logs: Logs = logs
+        self.notices = Notices(core)
+        self._days = Days(core)
         publishing.before = self._days.close_due
         self.persons: Persons = EmbeddedPersons(core, self._readings, self._lookups, publishing, self._days, canaries)
 
@@ -382,16 +381,7 @@ class EmbeddedKeymaster(Closing):
         most: int = 1 << 62,
     ) -> list[dict[str, object]]:
         """See `Keymaster.log_entries`; `most` of them."""
-        core = self._core
-        core.standing.refresh()
-        decision = core.standing.decider.decide_act(actor, "log")
-        if not decision.allowed and of != actor:
-
-            def refuse(_rows: Rows) -> Answer:
-                raise DeniedError(decision.reason, rule=decision.rule)
-
-            core.act("log", actor, refuse)
-        return search_log(core.state.read(), start, stop, of, since, until, most, whole=decision.allowed)
+        return self._logs.entries(actor, Which(of, None, since, until), start, stop, most)
 
     def verify_log(self, *, known: Sequence[str] = (), maps: bool = False) -> dict[str, object]:
         """See `Keymaster.verify_log`."""

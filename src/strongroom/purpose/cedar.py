@@ -35,6 +35,8 @@ READS = (
     *TWO_PERSONS,
 )  # fmt: skip
 DECISIONS_REMEMBERED_MAX = 4096
+REFUSED_KEY_MAX = 4096
+"""Characters of a question whose refusal is remembered: names that nobody has can be as long as a call may be."""
 PARSED_KEPT = 8
 _SPACE = "Strongroom"
 
@@ -171,9 +173,10 @@ class Decider:
         return None if found is None else Decision(False, *found)
 
     def _remember(self, key: tuple[object, ...], decision: Decision) -> Decision:
-        if len(self._remembered) >= DECISIONS_REMEMBERED_MAX:
-            self._remembered.clear()
-        self._remembered[key] = decision
+        if decision.allowed or len(str(key)) <= REFUSED_KEY_MAX:
+            if len(self._remembered) >= DECISIONS_REMEMBERED_MAX:
+                self._remembered.clear()
+            self._remembered[key] = decision
         return decision
 
     def _read(

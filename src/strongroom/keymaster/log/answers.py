@@ -79,6 +79,11 @@ class EmbeddedLogs:
         core.act("log", actor, refuse)
         return False
 
+    def entries(self, actor: str, which: Which, start: int, stop: int | None, most: int) -> list[dict[str, object]]:
+        """See `Keymaster.log_entries`; `most` of them."""
+        whole = self._may(actor, which)
+        return logsearch.entries(self._core.state.read(), which, start, stop, most, whole=whole)
+
     def newest(self, actor: str, which: Which, most: int) -> list[dict[str, Any]]:
         """See `Logs.newest`."""
         whole = self._may(actor, which)

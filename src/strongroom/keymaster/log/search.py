@@ -43,19 +43,10 @@ class Line(msgspec.Struct):
 read_line = msgspec.json.Decoder(Line).decode
 
 
-def search_log(
-    rows: Rows,
-    start: int,
-    stop: int | None,
-    of: str | None,
-    since: float | None,
-    until: float | None,
-    most: int,
-    *,
-    whole: bool,
+def entries(
+    rows: Rows, which: Which, start: int, stop: int | None, most: int, *, whole: bool
 ) -> list[dict[str, object]]:
     """See `Keymaster.log_entries`; `most` of them, whole or as their own actor sees them."""
-    which = Which(of, None, since, until)
     first, last = span(rows, which)
     found = leaves(rows, which, max(first, start), last if stop is None else min(last, stop), most=most)
     shown = [_shown(leaf) for leaf in islice(found, most)]
