@@ -45,7 +45,7 @@ class PersonsBehind:
     @cached_property
     def everybody(self) -> bool:
         """Whether every row was found."""
-        return np.count_nonzero(self.found) == len(self.found)
+        return int(np.count_nonzero(self.found)) == len(self.found)
 
     @cached_property
     def ordinals(self) -> list[int]:
