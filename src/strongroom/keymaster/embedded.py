@@ -156,7 +156,6 @@ class EmbeddedKeymaster(Closing):
             self._publishing.stop()
         finally:
             self._readings.forget()
-            self._unlocking.forget()
             self._canaries.forget()
             core.close()
 

@@ -18,7 +18,7 @@ from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import FieldView, ReadingGrant
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.filekeys import StoredFileKey
+from strongroom.keymaster.filekeys import FileKeys, StoredFileKey
 from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave, carried
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
@@ -90,6 +90,8 @@ class Readings:
         self._approvals = approvals
         self._reviews = reviews
         self._open: dict[bytes, Reading] = {}
+        self.file_keys = FileKeys()
+        """Those that readings asked for."""
         self._pruned = core.clock()
         self.in_force: Callable[[str], None] = lambda _credential: None
         """Raises unless a credential may be used; whoever keeps credentials sets it."""
@@ -98,6 +100,7 @@ class Readings:
     def forget(self) -> None:
         """Drop every reading and the file keys it holds."""
         self._open.clear()
+        self.file_keys.forget()
 
     def get(self, reading_id: bytes) -> Reading:
         """The reading of an id.
@@ -229,7 +232,7 @@ class Readings:
         if reading is None:
             return
         yield carried(lambda rows: self.end_with(rows, reading))
-        self._core.noted.set()
+        self._core.tell()
 
     def end_with(self, rows: Rows, reading: Reading) -> None:
         """End a reading in a transaction under way; `drop` it when that is durable."""

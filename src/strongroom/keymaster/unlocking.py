@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.keymaster.core import Core
-from strongroom.keymaster.filekeys import FILE_KEYS_KEPT_MAX, FileKeys, StoredFileKey, no_file_key
+from strongroom.keymaster.filekeys import FILE_KEYS_KEPT_MAX, StoredFileKey, no_file_key
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tracing.api import TRACE
 from strongroom.keys.rows import Rows
@@ -53,11 +53,6 @@ class Unlocking:
     def __init__(self, core: Core, readings: Readings) -> None:
         self._core = core
         self._readings = readings
-        self._keys = FileKeys()
-
-    def forget(self) -> None:
-        """Drop the file keys that are kept."""
-        self._keys.forget()
 
     def block_keys(
         self, reading_id: bytes, key_id: bytes, kind: int, numbers: Sequence[int], table: str | None
@@ -118,7 +113,7 @@ class Unlocking:
     def _file_keys(self, reading: Reading, key_ids: Sequence[bytes]) -> dict[bytes, StoredFileKey]:
         """The file keys of some ids that are in a snapshot, kept for the reading."""
         core = self._core
-        found = {} if not key_ids else self._keys.of(core.ring, core.state.read(), key_ids)
+        found = {} if not key_ids else self._readings.file_keys.of(core.ring, core.state.read(), key_ids)
         committed = {key_id: stored for key_id, stored in found.items() if stored.state != "pending"}
         if len(reading.file_keys) + len(committed) > FILE_KEYS_KEPT_MAX:
             reading.file_keys.clear()
