@@ -5,8 +5,8 @@ Rules it keeps:
 1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows, or adds up
    (`aggregating`).
 2. Persons are counted by ordinal, each once, in every scope and window, before any key is derived.
-3. The same request id is charged once and gets the same answer; its keys are derived again. Of a request that ends its
-   reading there is no other: the reading is gone.
+3. The same request id is charged once and gets the same answer; its keys are derived again. Nothing is remembered of a
+   request that is to end its reading: there is none for a repeat, and a refusal is decided anew.
 4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros. So is a
    row of somebody who was erased after it was put, or whose retention has ended: it costs nothing.
 """
