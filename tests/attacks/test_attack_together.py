@@ -102,7 +102,7 @@ def test_each_call_is_noted_under_its_own_credential(thief):
 
 
 def closed(thief):
-    """How often a reading that was ended three times in one message gave back the look-ups that it had not used."""
+    """How often a reading that was ended twice in one message gave back the look-ups that it had not used."""
     keys = thief.api.keys
     with keys.connect(keys.credential("ada", server=True)) as own:
         reading_id = own.begin_reading(actor="ada", purpose="case-work", reason="r").reading_id
@@ -114,7 +114,8 @@ def closed(thief):
             for _ in range(2)
         ]
         before = len(keys.log_entries("kit"))
-        assert [code for code, _ in sent(own.asking, [*calls, ("end_reading", {"reading": reading_id})])[1]] == [200] * 3
+        codes = [code for code, _ in sent(own.asking, [*calls, ("end_reading", {"reading": reading_id})])[1]]
+        assert codes == [200, 404, 200]  # what the first release ended, another does not find
         return len([e for e in keys.log_entries("kit")[before:] if e["act"] == "close"])
 
 
@@ -133,7 +134,7 @@ def test_control_where_a_reading_keeps_what_it_gave_back_it_gives_it_again(thief
         reading.left = left
 
     monkeypatch.setattr(Readings, "end_with", keeping)
-    assert closed(thief) == 3
+    assert closed(thief) == 2
 
 
 def commit_that_fails(monkeypatch):

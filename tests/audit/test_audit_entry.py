@@ -261,3 +261,29 @@ def test_any_bytes_are_an_entry_of_two_lines_or_refused(data):
     """Whatever follows the first line: only IntegrityError comes out."""
     with contextlib.suppress(IntegrityError):
         parse_entry(logged(TWO.to_bytes()) + b"\n" + data)
+
+
+WHOLE = {
+    "v": 1, "time": 5, "act": "find", "actor": "ada", "decision": "allowed", "policy": 3, "purpose": "case-work",
+    "legal_basis": "law", "reason": "ab" * 32, "labels": "cd" * 32, "request": "0f" * 16, "classes": ["a", "b"],
+    "fields": ["f"], "count": 1, "remaining": {"a": 1}, "extras": {"records": 1, "verb": "find"}, "role": "clerk",
+    "rule": "q", "table": "persons", "credential": "c", "recipient": "r", "disclosed": 2, "shown": "00" * 32,
+}  # fmt: skip
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=3),
+    st.sampled_from([INTEGER_MAX, INTEGER_MAX + 1, 1.0, "AB" * 32, "ab" * 32, "ab" * 16, "ab" * 31 + "a\n", ("x",)]),
+    st.lists(st.one_of(st.text(max_size=2), st.integers()), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.one_of(st.integers(), st.text(max_size=2), st.booleans(), st.floats())),
+)  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(st.sampled_from([*WHOLE, "kept", "unknown"]), ODD, st.sampled_from([*WHOLE, None]))
+def test_the_quick_look_at_an_entry_finds_what_the_close_one_does(key, item, left_out):
+    """Both take and refuse the same entries, whatever stands in one of their places, or is left out."""
+    value = {**WHOLE, key: item}
+    value.pop(left_out, None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(entry_module, "_is_sound", lambda _value: False)
+        close = entry_module._problem(value, alone=False)
+    assert entry_module._is_sound(value) == (close is None)

@@ -48,7 +48,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import numpy as np
@@ -230,6 +230,8 @@ def _encode(value: Mapping[str, object]) -> bytes | None:
 
 def _problem(value: Mapping[str, object], *, alone: bool) -> str | None:
     """What is wrong with a dictionary as an entry, or as a first line alone; None for nothing."""
+    if not alone and _is_sound(value):
+        return None
     missing = _REQUIRED - value.keys() - (_KEPT if alone else frozenset())
     if missing:
         return f"it lacks {', '.join(sorted(missing))}"
@@ -284,6 +286,40 @@ _FORMS: Mapping[str, Callable[[object], bool]] = {
     "extras": _further,
 }
 """How the value of a key looks; whole numbers where it is not said."""
+
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
+_KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(_TEXTS, _Text),
+    "decision": Literal[DECISIONS],
+    **{key: Annotated[str, msgspec.Meta(min_length=digits, max_length=digits)] for key, digits in _HEX.items()},
+    **dict.fromkeys(_NUMBERS, _Whole),
+    **dict.fromkeys(_LISTS, Annotated[list[str], msgspec.Meta(min_length=1)]),
+    "remaining": Annotated[dict[str, _Whole], msgspec.Meta(min_length=1)],
+    "extras": Annotated[dict[str, _Whole | str], msgspec.Meta(min_length=1)],
+    "v": Literal[VERSION],
+}
+_FORM = msgspec.defstruct(
+    "_FORM",
+    [
+        (key, kind) if key in _REQUIRED else (key, kind | msgspec.UnsetType, msgspec.UNSET)
+        for key, kind in sorted(_KINDS.items(), key=lambda pair: pair[0] not in _REQUIRED)
+    ],
+    forbid_unknown_fields=True,
+)
+"""An entry as msgspec checks it, at once and without words for what is wrong; but for what hex digits are."""
+
+
+def _is_sound(value: Mapping[str, object]) -> bool:
+    """Whether nothing is wrong with a dictionary as an entry; where this is False, `_problem` looks closer."""
+    try:
+        msgspec.convert(value, _FORM)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    digits = [value[key] for key in _HEX if key in value]
+    lists = [value[key] for key in _LISTS if key in value]
+    return all(_HEX_DIGITS.fullmatch(str(item)) for item in digits) and all(isinstance(item, list) for item in lists)
 
 
 def labels_root(labels: npt.NDArray[np.uint8]) -> bytes:

@@ -20,6 +20,8 @@ from strongroom.errors import IntegrityError, NotFoundError
 from strongroom.keymaster.api import Head
 from strongroom.store.base import Store, object_name
 
+FOUND_KEPT_MAX = 1_000
+
 
 class Catalog:
     """The objects of one snapshot. Immutable; manifests are opened when first asked for.
@@ -49,11 +51,17 @@ class Catalog:
         self.snapshot: Snapshot = previous.snapshot if same and previous is not None else self._load(head)
         named = {reference.object_id for reference in self.snapshot.manifests}
         self._opened = {key: value for key, value in self._opened.items() if key in named}
+        self._found: dict[tuple[bytes | None, int | None, bytes | None], list[ObjectEntry]] = {}
+        if same and previous is not None:
+            self._found = previous._found  # noqa: SLF001
 
     def objects(
         self, table: bytes | None = None, kind: int | None = None, field: bytes | None = None
     ) -> list[ObjectEntry]:
         """The objects of a table, kind and field (None: of any), in commit order, then by first token."""
+        known = self._found.get((table, kind, field))
+        if known is not None:
+            return known.copy()
         found = [
             entry
             for reference in self.snapshot.manifests
@@ -64,6 +72,8 @@ class Catalog:
             and (field is None or entry.field == field)
         ]
         found.sort(key=lambda entry: (entry.commit, entry.lo, entry.object_id))
+        if len(self._found) < FOUND_KEPT_MAX:
+            self._found[table, kind, field] = found.copy()
         return found
 
     def manifest(self, reference: ManifestRef) -> list[ObjectEntry]:

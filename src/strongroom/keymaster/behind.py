@@ -43,6 +43,11 @@ class PersonsBehind:
     row_ordinals: npt.NDArray[np.uint64] = field(repr=False)
 
     @cached_property
+    def everybody(self) -> bool:
+        """Whether every row was found."""
+        return int(np.count_nonzero(self.found)) == len(self.found)
+
+    @cached_property
     def ordinals(self) -> list[int]:
         """The distinct ordinals as numbers."""
         found: list[int] = self.distinct.tolist()

@@ -181,10 +181,15 @@ class Core:
             return answer
 
         answer: Answer = yield carried(job)
-        self.noted.set()
+        self.tell()
         if "refused" in answer:
             raise _refused(answer)
         return answer
+
+    def tell(self) -> None:
+        """Tell whoever publishes that something was noted; who was told and has not begun yet is not told again."""
+        if not self.noted.is_set():
+            self.noted.set()
 
     def head(self, rows: Rows | None = None) -> Head:
         """The newest snapshot; number 0 for an empty room."""

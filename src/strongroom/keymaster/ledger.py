@@ -24,7 +24,7 @@ from pyroaring import BitMap64
 from strongroom.keymaster.database.state import State
 from strongroom.keymaster.seenmaps import SLOT_SECONDS, SeenMaps, bitmap, last_seen
 from strongroom.keys.rows import Rows, counter, put
-from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, window_limit
+from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, spent, window_limit
 
 ASKED_ONE_BY_ONE_MAX = 32
 ROWS_MOST = 4096
@@ -116,13 +116,14 @@ class Ledger:
                 if last != slot:
                     deltas[last] = deltas.get(last, 0) - persons
         new = size - inside
-        if new:
+        left = limit.limit - spent(limit, plan.now, counts)
+        if new > left:
             check_fits(limit, plan.now, counts, new)
         moved = new - sum(deltas.values())
         if moved:
             deltas[slot] = deltas.get(slot, 0) + moved
         plan.deltas.append((limit, deltas))
-        plan.remaining[limit.rule] = max(0, remaining(limit, plan.now, counts) - new)
+        plan.remaining[limit.rule] = max(0, left - new)
 
     def plan_count(self, rows: Rows, limits: Sequence[Limit], count: int, now: float) -> Plan:
         """Plan to charge a number of look-ups or records; BudgetError if they do not fit."""
@@ -130,10 +131,11 @@ class Ledger:
         plan = Plan(int(now))
         for limit in limits:
             counts = self._count(rows, limit)
-            if count:
+            left = limit.limit - spent(limit, plan.now, counts)
+            if count > left:
                 check_fits(limit, plan.now, counts, count)
             plan.deltas.append((limit, {limit.slot(plan.now): count}))
-            plan.remaining[limit.rule] = max(0, remaining(limit, plan.now, counts) - count)
+            plan.remaining[limit.rule] = max(0, left - count)
         return plan
 
     def plan_return(self, rows: Rows, limits: Sequence[Limit], count: int, spent_at: float) -> Plan:

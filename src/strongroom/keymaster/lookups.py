@@ -19,7 +19,7 @@ from strongroom.errors import DeniedError, IntegrityError, UsageError
 from strongroom.keymaster.api import Hits
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.api import Buried
-from strongroom.keymaster.erasures.tombstones import any_buried, buried_of
+from strongroom.keymaster.erasures.tombstones import buried_of
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keys.hierarchy import TokenKeys
 from strongroom.keys.rows import Rows
@@ -105,7 +105,7 @@ class Lookups:
             raise DeniedError("this reading did not look up that value", rule="room.hits-of-own-lookups")
         field_id = model.field(field_name).id
         subjects, sequences, ordinals, bad = self._core.standing.opener(field_id).open(value_tokens, entries)
-        if bad.any():
+        if np.count_nonzero(bad):
             # left out, it would make a person look absent
             raise IntegrityError(
                 f"an index entry of table {table}, field {field_name}, does not open",
@@ -126,10 +126,10 @@ class Lookups:
 
     def _buried(self, model: Table, subjects: npt.NDArray[np.uint8]) -> Buried | None:
         """What is dead of some persons; None where nobody was ever erased and nothing expires."""
-        rows = self._core.state.read()
-        if model.retention is None and not any_buried(rows):
+        state = self._core.state
+        if model.retention is None and not state.recent_counter("removals"):
             return None
-        return buried_of(rows, model, subjects, self._core.clock())
+        return buried_of(state.read(), model, subjects, self._core.clock())
 
     def _spend(self, reading: Reading, table: str, fields: tuple[str, ...], count: int) -> None:
         if not 0 < count <= LOOKUPS_AT_ONCE_MAX:

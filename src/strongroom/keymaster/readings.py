@@ -18,7 +18,7 @@ from strongroom.errors import DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import FieldView, ReadingGrant
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.filekeys import StoredFileKey
+from strongroom.keymaster.filekeys import FileKeys, StoredFileKey
 from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave, carried
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
@@ -57,12 +57,12 @@ class Reading:
     values: set[bytes] = field(default_factory=set, repr=False)
     noted: set[tuple[str, int]] = field(default_factory=set)
     file_keys: dict[bytes, StoredFileKey] = field(default_factory=dict, repr=False)
-    shown: dict[tuple[str, tuple[str, ...] | None], tuple[Table, frozenset[str]]] = field(default_factory=dict)
     warrant: Warrant | None = None
     planned: dict[bytes, Planned] = field(default_factory=dict, repr=False)
     tracing: Tracing | None = field(default=None, repr=False)
     trials: set[bytes] = field(default_factory=set, repr=False)
     alarms: list[int] = field(default_factory=list)
+    ended: bool = False
 
     @property
     def through(self) -> Holder:
@@ -90,6 +90,8 @@ class Readings:
         self._approvals = approvals
         self._reviews = reviews
         self._open: dict[bytes, Reading] = {}
+        self.file_keys = FileKeys()
+        """Those that readings asked for."""
         self._pruned = core.clock()
         self.in_force: Callable[[str], None] = lambda _credential: None
         """Raises unless a credential may be used; whoever keeps credentials sets it."""
@@ -98,6 +100,7 @@ class Readings:
     def forget(self) -> None:
         """Drop every reading and the file keys it holds."""
         self._open.clear()
+        self.file_keys.forget()
 
     def get(self, reading_id: bytes) -> Reading:
         """The reading of an id.
@@ -108,7 +111,7 @@ class Readings:
         """
         reading = self._open.get(reading_id)
         if reading is None or reading.expires <= self._core.clock():
-            raise NotFoundError("the reading is closed or has expired", hint="open another with read()")
+            raise _closed()
         if reading.warrant is not None:
             self.in_force(reading.warrant.signer.credential)
         return reading
@@ -162,8 +165,6 @@ class Readings:
             if warrant is not None:
                 said |= self._spend_warrant(rows, warrant, actor, purpose, extras)
             expires = core.journal.now(rows) + READING_SECONDS
-            sql = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
-            rows.execute(sql, (ident, actor, purpose, core.head(rows).number, expires))
             leaf, digest = core.journal.note_because(rows, act, actor, reason, **said, extras=extras)
             if break_glass:
                 self._reviews.open(rows, ident[:8].hex(), actor, purpose, reason, leaf)
@@ -231,12 +232,12 @@ class Readings:
         if reading is None:
             return
         yield carried(lambda rows: self.end_with(rows, reading))
-        self._core.noted.set()
+        self._core.tell()
 
     def end_with(self, rows: Rows, reading: Reading) -> None:
         """End a reading in a transaction under way; `drop` it when that is durable."""
         core = self._core
-        rows.execute("DELETE FROM reading WHERE id = ?", (reading.id,))
+        reading.ended = True
         left, reading.left = reading.left, 0  # given back once, however many end it, and used by nobody meanwhile
         if left:
             plan = core.ledger.plan_return(rows, reading.lookup_limits(core), left, reading.reserved_at)
@@ -248,6 +249,11 @@ class Readings:
     def drop(self, reading: Reading) -> None:
         """Forget a reading that was ended."""
         self._open.pop(reading.id, None)
+
+    def check_open(self, reading: Reading) -> None:
+        """Raise NotFoundError if another request has ended a reading meanwhile; within a transaction."""
+        if reading.ended:
+            raise _closed()
 
     def within(self, reading: Reading, act: str, table: str, check: Callable[[Warrant], None]) -> None:
         """Check what a server asks under a warrant; a refusal is noted."""
@@ -299,3 +305,7 @@ class Readings:
 
         self._core.act(act, reading.actor, work, **reading.said(), table=table)
         raise DeniedError(why, rule=SERVER_ONLY)
+
+
+def _closed() -> NotFoundError:
+    return NotFoundError("the reading is closed or has expired", hint="open another with read()")

@@ -5,7 +5,8 @@ Rules it keeps:
 1. Keys go out for committed batches of the table that was asked for, and for classes that the purpose shows, or adds up
    (`aggregating`).
 2. Persons are counted by ordinal, each once, in every scope and window, before any key is derived.
-3. The same request id is charged once and gets the same answer; its keys are derived again.
+3. The same request id is charged once and gets the same answer; its keys are derived again. Nothing is remembered of a
+   request that is to end its reading: there is none for a repeat, and a refusal is decided anew.
 4. A person whose secret is gone is not found: the row is named in `Released.missing`, its keys are zeros. So is a
    row of somebody who was erased after it was put, or whose retention has ended: it costs nothing.
 """
@@ -41,6 +42,7 @@ from strongroom.keymaster.steps import Steps
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
 from strongroom.purpose.cedar import Decision
+from strongroom.purpose.policy import TableRule
 from strongroom.schema.model import OPEN, Table
 from strongroom.seal.cells import batch_keys, batch_keys_of
 
@@ -59,6 +61,7 @@ class Releasing:
         self._behind = behind
         self._canaries = canaries
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
+        self._shows: dict[tuple[int, int, tuple[str, ...] | None], tuple[TableRule, Table, frozenset[str]]] = {}
 
     def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
         """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
@@ -69,21 +72,24 @@ class Releasing:
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
         def acting(persons: PersonsBehind) -> Steps[Answer]:
+            ends = last and persons.everybody
+
             def work(rows: Rows) -> Answer:
+                self._readings.check_open(reading)
                 answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
-                if last and persons.found.all():
+                if ends:
                     self._readings.end_with(rows, reading)
                 return answer
 
-            # whoever was stopped meanwhile has no remembered answer either
-            stopped = core.standing.decider.stopped(reading.actor, reading.purpose.name)
-            return core.acting(ask.verb, reading.actor, work, once=None if stopped else _request(reading, ask), **said)
+            # whoever was stopped meanwhile has no remembered answer either, nor has a reading that this ends
+            alone = ends or core.standing.decider.stopped(reading.actor, reading.purpose.name)
+            return core.acting(ask.verb, reading.actor, work, once=None if alone else _request(reading, ask), **said)
 
         persons, answer = yield from settling(partial(self._persons, ask, model), acting)
         if ALARM in answer:
             reading.alarms.append(answer["leaf"])
         keys = self._keys(reading, ask, model, persons)
-        missing = () if persons.found.all() else tuple(np.flatnonzero(~persons.found).tolist())
+        missing = () if persons.everybody else tuple(np.flatnonzero(~persons.found).tolist())
         if last and not missing:
             self._readings.drop(reading)
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
@@ -107,9 +113,9 @@ class Releasing:
         if verb == AGGREGATE:
             check_aggregate(reading, ask, len(persons.ordinals))
         elif reading.holder.direct:
-            whole_only(reading, _shown(reading, ask, model), model)
+            whole_only(reading, self._shown(reading, ask, model), model)
         check_nobody_erased(rows, persons.removals)
-        limits = (*self._limits(reading), *agreed(rows, core, reading, _shown(reading, ask, model)))
+        limits = (*self._limits(reading), *agreed(rows, core, reading, self._shown(reading, ask, model)))
         plan = planned(core, rows, limits, persons.ordinals)
         rule = core.standing.policy.purposes[purpose]
         labels = core.journal.labels(rows, persons.tokens, rule.delay_days)
@@ -141,11 +147,30 @@ class Releasing:
             known[key] = limits(self._core.standing.policy, *key, "persons")
         return (*reading.through.limits("persons"), *known[key])
 
+    def _shown(self, reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
+        """The sealed classes that the purpose shows of the fields asked for; kept as long as rule and table stand."""
+        if ask.verb == "sql":
+            return classes_of(ask, model)
+        rule = reading.purpose.tables[ask.table]
+        key = (id(rule), id(model), ask.fields)
+        kept = self._shows.get(key)
+        if kept is None:
+            wanted = None if ask.fields is None else set(ask.fields)
+            shown = frozenset(
+                view.klass
+                for view in rule.views(model).values()
+                if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
+            )
+            if len(self._shows) >= SHOWN_KEPT_MAX:
+                self._shows.clear()
+            kept = self._shows[key] = (rule, model, shown)  # as long as both are kept nothing else has their ids
+        return kept[2]
+
     # -- keys -----------------------------------------------------------------------------------
     def _keys(
         self, reading: Reading, ask: Ask, model: Table, persons: PersonsBehind
     ) -> dict[str, npt.NDArray[np.uint8]]:
-        return keys_of(persons, _shown(reading, ask, model), model, ask.batches) if len(ask.tokens) else {}
+        return keys_of(persons, self._shown(reading, ask, model), model, ask.batches) if len(ask.tokens) else {}
 
     # -- aggregates -----------------------------------------------------------------------------
     def note_sql(
@@ -209,12 +234,12 @@ def keys_of(
     persons: PersonsBehind, shown: frozenset[str], model: Table, batches: npt.NDArray[np.uint8]
 ) -> dict[str, npt.NDArray[np.uint8]]:
     """Batch keys of rows in the classes shown, by class: u8[n,32], zeros for those who were not found."""
-    gone = ~persons.found
+    gone = None if persons.everybody else ~persons.found
     classes = [klass for klass in model.classes if klass in shown]
     compartments = [model.compartments[klass] for klass in classes]
     keys = {}
     for klass, found in zip(classes, _batch_keys(persons.secrets, compartments, batches), strict=True):
-        if gone.any():
+        if gone is not None:
             found[gone] = 0
         keys[klass] = found
     return keys
@@ -228,26 +253,6 @@ def _batch_keys(
     if size > SMALL or sets < 2:
         return [batch_keys(secrets, compartment, batches) for compartment in compartments]
     return batch_keys_of(secrets, compartments, batches)
-
-
-def _shown(reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
-    """The sealed classes that the purpose shows of the fields asked for; kept while the table's model is the same."""
-    if ask.verb == "sql":
-        return classes_of(ask, model)
-    kept = reading.shown.get((ask.table, ask.fields))
-    if kept is not None and kept[0] is model:
-        return kept[1]
-    views = reading.purpose.tables[ask.table].views(model)
-    wanted = None if ask.fields is None else set(ask.fields)
-    shown = frozenset(
-        view.klass
-        for view in views.values()
-        if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
-    )
-    if len(reading.shown) >= SHOWN_KEPT_MAX:
-        reading.shown.clear()
-    reading.shown[ask.table, ask.fields] = (model, shown)
-    return shown
 
 
 def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str]) -> tuple[Limit, ...]:

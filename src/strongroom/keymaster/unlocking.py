@@ -10,11 +10,10 @@ Rules it keeps:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
-from strongroom.errors import DeniedError, NotFoundError, UsageError
+from strongroom.errors import DeniedError, UsageError
 from strongroom.keymaster.core import Core
-from strongroom.keymaster.filekeys import StoredFileKey, open_file_key
+from strongroom.keymaster.filekeys import FILE_KEYS_KEPT_MAX, StoredFileKey, no_file_key
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.tracing.api import TRACE
 from strongroom.keys.rows import Rows
@@ -34,7 +33,6 @@ from strongroom.seal.blocks import (
 )
 
 BLOCKS_AT_ONCE_MAX = 100_000
-FILE_KEYS_KEPT_MAX = 4096
 FILE_KEYS_AT_ONCE_MAX = 64
 
 # Which verbs of a purpose read an object of each kind; a snapshot, manifest or tombstone list names no field.
@@ -97,10 +95,7 @@ class Unlocking:
         if warrant is None or warrant.table is None or len(key_ids) > FILE_KEYS_AT_ONCE_MAX:
             return {}
         table = self._core.standing.schema.table(warrant.table).id
-        stored: dict[bytes, StoredFileKey] = {}
-        for key_id in key_ids:
-            with suppress(NotFoundError):  # of an older snapshot: whoever needs it is told then
-                stored[key_id] = self._file_key(reading, key_id)
+        stored = self._file_keys(reading, key_ids)  # one of an older snapshot: whoever needs it is told then
         return {
             key_id: one.key
             for key_id, one in stored.items()
@@ -110,13 +105,20 @@ class Unlocking:
     def _file_key(self, reading: Reading, key_id: bytes) -> StoredFileKey:
         stored = reading.file_keys.get(key_id)
         if stored is None:
-            stored = open_file_key(self._core.ring, self._core.state.read(), key_id)
-            if stored.state == "pending":
-                raise NotFoundError("the object is in no snapshot")
-            if len(reading.file_keys) >= FILE_KEYS_KEPT_MAX:
-                reading.file_keys.clear()
-            reading.file_keys[key_id] = stored
+            stored = self._file_keys(reading, [key_id]).get(key_id)
+        if stored is None:
+            raise no_file_key()
         return stored
+
+    def _file_keys(self, reading: Reading, key_ids: Sequence[bytes]) -> dict[bytes, StoredFileKey]:
+        """The file keys of some ids that are in a snapshot, kept for the reading."""
+        core = self._core
+        found = {} if not key_ids else self._readings.file_keys.of(core.ring, core.state.read(), key_ids)
+        committed = {key_id: stored for key_id, stored in found.items() if stored.state != "pending"}
+        if len(reading.file_keys) + len(committed) > FILE_KEYS_KEPT_MAX:
+            reading.file_keys.clear()
+        reading.file_keys.update(committed)
+        return committed
 
     def _note_keys(self, reading: Reading, table: str, kind: int) -> None:
         if (table, kind) in reading.noted:

@@ -33,6 +33,7 @@ from strongroom.schema.normalise import normalise_one
 BEYOND = "warrant.beyond"
 """The rule that refuses a server what its caller did not ask."""
 ONCE = "credential.once"
+TIME_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ class Signer:
         credential: str,
         through: str,
         nonce: str,
+        created: int,
         idempotency: str,
         own: OwnBudgets = NO_OWN,
         digest: bytes = bytes(32),
     ) -> Signer:
-        """Name a request by its credential and nonce."""
+        """Name a request by the time that it was signed at, its credential and its nonce.
+
+        The time comes first, so that names that are kept together are written together: a page of the database for
+        many of them, and not one for each.
+        """
         again = _named("again", credential, idempotency) if idempotency else None
-        return cls(actor, credential, through, _named("request", credential, nonce), again, own, digest)
+        name = created.to_bytes(TIME_BYTES, "big") + _named("request", credential, f"{created}\0{nonce}")
+        return cls(actor, credential, through, name[:REQUEST_ID_BYTES], again, own, digest)
 
     @property
     def act(self) -> bytes:

@@ -12,6 +12,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 HOP_SECONDS = 600
@@ -19,7 +20,7 @@ HOP_SECONDS = 600
 
 def hop_key(secret: bytes, credential: str, until: int) -> bytes:
     """The key (32 B) of a server's credential until a time: HMAC-SHA-256 under the process's secret (32 B)."""
-    return hmac.digest(secret, f"strongroom hop\0{credential}\0{until}".encode(), "sha256")
+    return hmac.new(secret, f"strongroom hop\0{credential}\0{until}".encode(), hashlib.sha256).digest()
 
 
 def hop_id(credential: str, until: int) -> str:

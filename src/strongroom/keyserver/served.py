@@ -166,7 +166,7 @@ class Served:
         if isinstance(said, asked.Read) and not caller.allows(said.purpose):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
         same = hashlib.sha256(request.path.encode() + b"\0" + signed.digest + signed.plan.encode()).digest()
-        names = (signed.nonce, signed.idempotency, caller.budgets, same)
+        names = (signed.nonce, signed.created, signed.idempotency, caller.budgets, same)
         return Signer.of(caller.actor, caller.id, server.actor, *names), verb, said
 
     def _forms(self, subjects: list[str]) -> frozenset[str]:

@@ -208,7 +208,7 @@ def charge_persons(limit: Limit, now: float, last_seen: npt.NDArray[np.int64]) -
 def spent(limit: Limit, now: float, counts: Mapping[int, int]) -> int:
     """What the window holds now, from the count of each slot."""
     first = limit.first_slot(now)
-    return sum(count for slot, count in counts.items() if slot >= first)
+    return sum([count for slot, count in counts.items() if slot >= first])
 
 
 def remaining(limit: Limit, now: float, counts: Mapping[int, int]) -> int:

@@ -28,10 +28,16 @@ class Metrics:
             "strongroom_request_seconds", "Time to the answer.", ("verb",), registry=self.registry, buckets=_SECONDS
         )
 
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # verbs and statuses are few
+
     def answered(self, verb: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(verb, str(status)).inc()
-        self._seconds.labels(verb).observe(max(0.0, seconds))
+        known = self._known.get((verb, status))
+        if known is None:
+            known = (self._requests.labels(verb, str(status)), self._seconds.labels(verb))
+            self._known[verb, status] = known
+        known[0].inc()
+        known[1].observe(max(0.0, seconds))
 
 
 class _Quiet(WSGIRequestHandler):

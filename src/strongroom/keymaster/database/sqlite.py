@@ -26,7 +26,8 @@ from strongroom.turns import aside
 
 BUSY_SECONDS = 30.0
 STATEMENTS_KEPT = 256
-CHECKPOINT_PAGES = 4000
+CHECKPOINT_PAGES = 16_000
+"""Of the write-ahead log, 64 MiB: whoever commits then waits until they are in the file, and so does everybody."""
 _COPY = "`strongroom keys restore --from COPY` makes a keymaster from a copy of it"
 
 

@@ -148,6 +148,8 @@ class State(ABC):
                     self._changes += 1
                     self.epoch += 1
                 self._committed = self.counters_for(rows)
+                if self._committed is not None:
+                    self._recent = (time.monotonic(), self._changes, self._committed)
                 if self.guard is not None:
                     self.guard(rows)
                 yield rows
