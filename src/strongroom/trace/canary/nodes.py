@@ -46,6 +46,7 @@ class Node:
         donors: Rows it may be drawn from, bool[n]; None for every row that has it.
         smooth: Whether a new value near the one drawn is made, so that none is copied.
         parents: What it depends on, strongest first: a part's name and the level of its view.
+        sampled: Share of the room's persons in the sample.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Node:
     apart: frozenset[str] = frozenset()
     smooth: bool = False
     parents: list[tuple[str, int]] = field(default_factory=list)
+    sampled: float = 1.0
 
     def view(self, level: int, codes: Ints) -> Ints:
         """Codes as seen at a level: -1 is the part itself, 0 and up are its coarser views."""
@@ -73,8 +75,10 @@ class Node:
     @cached_property
     def weights(self) -> Floats | None:
         """How likely each row of the sample is drawn beside the others, None for all alike; asked for when learnt."""
-        found = row_weights(self.codes)
-        return None if (found[self.codes >= 0] == 1).all() else found
+        views = [self.view(level, self.codes) for level in self.levels if level >= 0]
+        views.sort(key=lambda view: -int(view.max(initial=0)))
+        found = row_weights(self.codes, self.sampled, self.donors, views)
+        return None if np.allclose(found[self.codes >= 0], 1) else found
 
     def size(self) -> int:
         """How many codes there are."""
