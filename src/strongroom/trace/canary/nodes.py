@@ -237,10 +237,9 @@ def _surely(
     Where a view of many codes hides it in noise, the next coarser is asked: a group comes from some provinces, though
     hardly two of the sample come from one place.
     """
-    for finer, view in enumerate(child):
+    for view in child:
         told = ask(rng, view, given, more)
-        noise = _noise(view, more) if not finer else _noise_given(view, given, more)
-        if told > max(_GAIN_MIN, noise):
+        if told > max(_GAIN_MIN, _noise(view, more)) and told > _noise_given(view, given, more):
             return told
     return 0.0
 
