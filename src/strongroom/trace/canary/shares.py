@@ -23,7 +23,8 @@ _LEAST = 0.05
 _GRID_STEP = 0.2
 _STEPS = 400
 _SAMPLED_MIN = 0.01
-_FITTED_MAX = 200  # counts in the sample up to this one have weights that are fitted; those of others are what they say
+_FITTED_MAX = 40  # counts in the sample up to this one have shares that are fitted; others have what is expected
+_FITTED_TIMES = 3.0  # so many times what is expected a share is at most, and a part of it at least: few values say little
 _BESIDE = 60  # counts above those, which values have as often in the room as some of those
 _ROOM_POINTS = 400
 _FIT_STEPS = 200
@@ -188,6 +189,7 @@ def _fitted(room: _Room, able: Floats, start: Floats) -> Floats:
     for _ in range(_FIT_STEPS):
         has = parts @ share
         share[free] *= (np.where(has > 0, wanted / np.maximum(has, _TINY), 0) @ weight) / total
+        share[free] = share[free].clip(start[free] / _FITTED_TIMES, start[free] * _FITTED_TIMES)
     return share
 
 
