@@ -1,13 +1,17 @@
 """How often values stand in people and canaries together tells nothing, and rare groups keep what goes with them."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.trace.canary.draw import Likeness, draw, draw_nodes
-from strongroom.trace.canary.nodes import Node
-from strongroom.trace.canary.shares import expected, row_weights
+from strongroom.trace.canary.kinds import check_characters
+from strongroom.trace.canary.nodes import Node, learn_parents
+from strongroom.trace.canary.numbers import of_matrix
+from strongroom.trace.canary.resident import ResidentModel, area_years
+from strongroom.trace.canary.shares import expected, row_weights, shares
 
 VALUES, PEOPLE, CANARIES = 3000, 30_000, 3000
 
@@ -50,20 +54,99 @@ def test_what_is_expected_is_what_another_sample_has():
     assert share.sum() + 20_000 * 1.5 * np.exp(-1.5) == pytest.approx(one.sum(), rel=0.02)
 
 
-@given(st.lists(st.integers(-1, 400) | st.integers(0, 3), max_size=300))
-def test_weights_are_there_where_values_are(codes):
+@given(st.lists(st.integers(-1, 400) | st.integers(0, 3), max_size=300), st.sampled_from([1.0, 0.999, 0.3, 1e-6]))
+def test_weights_are_there_where_values_are(codes, sampled):
     """Whatever the codes: no weight without a value, some weight with one, and the same for the same value."""
     codes = np.array(codes, np.int64)
-    weights = row_weights(codes)
+    weights = row_weights(codes, sampled)
     assert np.isfinite(weights).all()
     assert ((weights > 0) == (codes >= 0)).all()
     assert all(len(set(weights[codes == code])) == 1 for code in set(codes.tolist()))
-    assert (row_weights(codes) == weights).all()
+    assert (row_weights(codes, sampled) == weights).all()
 
 
 def test_few_values_keep_their_shares():
     """A category of few values is drawn as often as it stands in the sample."""
     assert (row_weights(np.array([0, 0, 0, 1, 1, 2])) == 1).all()
+
+
+def given_to_rare_values(share_of):
+    """Of what is expected of values that ten of the room have, the part they are given; others have sixty."""
+    rng = np.random.default_rng(3)
+    rates = np.repeat([10.0, 60.0], [6000, 1500])
+    room = rng.poisson(rates)
+    sample = rng.binomial(room, 0.2)
+    seen = sample > 0
+    share = share_of(sample[seen], sample[seen] >= 2)
+    rare = rates[seen] == 10
+    total = share[sample[seen] >= 2].sum()
+    return share[(sample[seen] >= 2) & rare].sum() / total / (room[:6000].sum() / room.sum())
+
+
+def test_values_too_few_of_the_sample_have_are_made_up_for_by_their_like():
+    """Two in five of the values that ten have are had by none or one of a fifth: the others of ten stand for them."""
+    assert given_to_rare_values(lambda counts, drawn: shares(counts, 0.2, drawn)) == pytest.approx(1, abs=0.03)
+
+
+def test_what_the_sample_lets_expect_alone_gives_rare_values_too_little():
+    """The control: shares that only say what is expected of each value."""
+    assert given_to_rare_values(lambda counts, _: expected(counts)) < 0.85
+
+
+def test_of_a_whole_room_what_is_expected_is_given():
+    """Where the sample is the room, values get what is expected of them; of those nobody has, the rarest do."""
+    counts = np.random.default_rng(6).poisson(4.0, 5000)
+    counts = counts[counts > 0]
+    share, plain = shares(counts, 1.0, np.ones(len(counts), np.bool_)), expected(counts)
+    assert (share[counts > 1] == plain[counts > 1]).all()
+    assert share.sum() == pytest.approx(counts.sum(), rel=0.02)
+
+
+def test_sparse_and_dense_groups_of_rare_values_keep_their_shares():
+    """In a province of few people hardly two of the sample are of one place; it gets as many canaries all the same."""
+    rng = np.random.default_rng(4)
+    codes = np.concatenate([rng.integers(0, 2000, 400), 2000 + rng.integers(0, 2000, 8000)])
+    drawable = np.bincount(codes)[codes] >= 2
+    with_view, without = (row_weights(codes, 0.1, drawable, views) * drawable for views in ([codes // 2000], []))
+    assert with_view[:400].sum() / with_view.sum() == pytest.approx(400 / 8400, rel=0.03)
+    assert without[:400].sum() / without.sum() < 0.7 * 400 / 8400
+
+
+def test_a_dependency_of_groups_of_values_is_found_and_no_other():
+    """Two thousand places in twenty regions: a group that comes from one region is seen, chance is not."""
+    rng = np.random.default_rng(8)
+    count = 6000
+    place = rng.integers(0, 2000, count)
+    group = np.where((place < 100) & (rng.random(count) < 0.8), 1, 0)
+    there = Node("there", np.ones(count, np.int64))
+    others = [Node(f"other {k}", rng.integers(0, k, count)) for k in (2, 3, 8, 40)]
+    years = Node("year", rng.integers(0, 70, count))
+    where = Node("place", place, ("there", 1), ("there", "year"), (np.arange(2000) // 100,))
+    found = learn_parents([there, years, Node("group", group), *others, where], [])
+    parents = next(node for node in found if node.name == "place").parents
+    assert parents == [("there", -1), ("year", -1), ("group", -1)]
+
+
+def test_places_that_few_were_born_in_are_not_exchanged_for_frequent_ones():
+    """Of a city with two large districts and many small ones, each gets its share."""
+    rng = np.random.default_rng(2)
+    codes, first, last = area_years()
+    city = codes[(codes // 100 == 5101) & (first < 1985) & (last > 2005)]
+    large, small = city[:2], city[2:]
+    area = np.concatenate([rng.choice(large, 3000), rng.choice(small, 60 * len(small))])
+    block = np.empty((len(area), 18), np.uint8)
+    text = [f"{a}19900101{n:03d}0" for a, n in zip(area, rng.integers(1, 1000, len(area)), strict=True)]
+    block[:] = np.frombuffer("".join(text).encode(), np.uint8).reshape(-1, 18)
+    block[:, 17] = check_characters(block)
+    born = pa.array(np.full(len(area), 7305, np.int32), pa.int32()).cast(pa.date32())
+    model = ResidentModel.learn("id", of_matrix(block), {"born": born}, void=False)
+    year = Node("born.year", np.zeros(len(area), np.int64))
+    nodes = learn_parents([model.there, year, model.area, model.serial], [])
+    drawn = draw_nodes(rng, nodes, {}, 4000)
+    made = model.make(rng, drawn, {"born": pa.repeat(born[0], 4000)})
+    areas = np.array([int(text[:6]) for text in made.to_pylist()])
+    assert np.isin(areas, large).mean() == pytest.approx(np.isin(area, large).mean(), abs=0.025)
+    assert set(areas) - set(area) <= set(codes)
 
 
 def test_a_rare_group_keeps_its_places():

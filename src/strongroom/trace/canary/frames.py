@@ -181,6 +181,8 @@ class FrameLearner:
         """
         nodes = [*more, *(node for plan in self.plans.values() for node in plan.model.nodes)]
         ordered = learn_parents(nodes, context, first)
+        for node in nodes:
+            node.sampled = self._sampled
         plans: dict[str, FieldPlan] = {}
         while len(plans) < len(self.plans):
             plans |= {n: p for n, p in self.plans.items() if n not in plans and set(p.needs) <= plans.keys()}

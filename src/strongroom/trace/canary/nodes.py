@@ -8,7 +8,7 @@ information above that of a shuffled column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -46,6 +46,7 @@ class Node:
         donors: Rows it may be drawn from, bool[n]; None for every row that has it.
         smooth: Whether a new value near the one drawn is made, so that none is copied.
         parents: What it depends on, strongest first: a part's name and the level of its view.
+        sampled: Share of the room's persons in the sample.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Node:
     apart: frozenset[str] = frozenset()
     smooth: bool = False
     parents: list[tuple[str, int]] = field(default_factory=list)
+    sampled: float = 1.0
 
     def view(self, level: int, codes: Ints) -> Ints:
         """Codes as seen at a level: -1 is the part itself, 0 and up are its coarser views."""
@@ -73,8 +75,10 @@ class Node:
     @cached_property
     def weights(self) -> Floats | None:
         """How likely each row of the sample is drawn beside the others, None for all alike; asked for when learnt."""
-        found = row_weights(self.codes)
-        return None if (found[self.codes >= 0] == 1).all() else found
+        views = [self.view(level, self.codes) for level in self.levels if level >= 0]
+        views.sort(key=lambda view: -int(view.max(initial=0)))
+        found = row_weights(self.codes, self.sampled, self.donors, views)
+        return None if np.allclose(found[self.codes >= 0], 1) else found
 
     def size(self) -> int:
         """How many codes there are."""
@@ -158,6 +162,16 @@ def _noise(child: Ints, more: Ints) -> float:
     return _SIGMAS * float(np.sqrt(2 * cells)) / (2 * len(child))
 
 
+def _noise_given(child: Ints, given: Ints, more: Ints) -> float:
+    """The same of chi-squared with the degrees of freedom that are left given others (Wilson and Hilferty 1931).
+
+    Twice, as what shuffled values tell is chance too.
+    """
+    freedom = max(1.0, 2 * len(child) * _told(child, given, more)[1])
+    reached = freedom * (1 - 2 / (9 * freedom) + _SIGMAS * float(np.sqrt(2 / (9 * freedom)))) ** 3
+    return float(np.sqrt(2)) * (reached - freedom) / (2 * len(child))
+
+
 def learn_parents(nodes: Sequence[Node], context: Sequence[Node], first: Sequence[Node] = ()) -> list[Node]:
     """Put the parts into an order and choose what each depends on.
 
@@ -195,8 +209,8 @@ def _ordered(nodes: Sequence[Node]) -> list[Node]:
     return list(done.values())
 
 
-def _learnt(rng: np.random.Generator, node: Node) -> tuple[Ints, Ints]:
-    """Rows to learn from, and the part at them, no finer than so many rows can tell."""
+def _learnt(rng: np.random.Generator, node: Node) -> tuple[Ints, list[Ints]]:
+    """Rows to learn from, and views of the part at them, the finest that so many rows can tell and those coarser."""
     has = node.codes >= 0
     if node.donors is not None:
         has &= node.donors
@@ -204,17 +218,37 @@ def _learnt(rng: np.random.Generator, node: Node) -> tuple[Ints, Ints]:
     if len(rows) > _ROWS_LEARNT:
         rows = np.sort(rng.permutation(rows)[:_ROWS_LEARNT])
     if not len(rows):
-        return rows, rows
+        return rows, [rows]
     views = [compact(node.view(level, node.codes[rows])) for level in node.levels]
     fine = [v for v in views if int(v.max()) < max(2, len(rows) // _ROWS_PER_CODE)]
-    return rows, max(fine, key=lambda v: int(v.max())) if fine else views[0]
+    fine.sort(key=lambda v: -int(v.max()))
+    return rows, [fine[0], *(v for v in fine[1:] if 1 <= int(v.max()) < int(fine[0].max()))] if fine else views[:1]
+
+
+def _surely(
+    ask: Callable[[np.random.Generator, Ints, Ints, Ints], float],
+    rng: np.random.Generator,
+    child: Sequence[Ints],
+    given: Ints,
+    more: Ints,
+) -> float:
+    """What a part tells about another beyond chance, in nats, as `ask` has it; 0 where that may be chance.
+
+    Where a view of many codes hides it in noise, the next coarser is asked: a group comes from some provinces, though
+    hardly two of the sample come from one place.
+    """
+    for view in child:
+        told = ask(rng, view, given, more)
+        if told > max(_GAIN_MIN, _noise(view, more)) and told > _noise_given(view, given, more):
+            return told
+    return 0.0
 
 
 def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> list[tuple[str, int]]:
     by_name = {n.name: n for n in before}
     chosen: list[tuple[str, int]] = [(name, -1) for name in node.forced if name in by_name]
     rows, child = _learnt(rng, node)
-    if len(rows) < 8 * LIKE_MIN or int(child.max()) < 1:
+    if len(rows) < 8 * LIKE_MIN or int(child[0].max()) < 1:
         return chosen
     given = np.zeros(len(rows), np.int64)
     for name, _ in chosen:
@@ -228,14 +262,10 @@ def _parents(rng: np.random.Generator, node: Node, before: Sequence[Node]) -> li
                 views[other.name, level] = compact(other.view(level, codes))
     views = {k: v for k, v in views.items() if 1 < int(v.max()) + 1 <= len(rows) // LIKE_MIN}
     while views and len(chosen) < PARENTS_MAX + len(node.forced):
-        gains = {}
-        for key, codes in views.items():
-            more = _quick_gain(rng, child, given, codes)
-            if more > max(_GAIN_MIN, _noise(child, codes)):
-                gains[key] = more
-        ranked = sorted(gains, key=lambda key: -gains[key])[:_CANDIDATES]
-        sure = {k: gain(rng, child, given, views[k]) for k in ranked}
-        sure = {k: g for k, g in sure.items() if g > max(_GAIN_MIN, _noise(child, views[k]))}
+        gains = {key: _surely(_quick_gain, rng, child, given, codes) for key, codes in views.items()}
+        ranked = sorted((k for k, g in gains.items() if g), key=lambda key: -gains[key])[:_CANDIDATES]
+        sure = {k: _surely(gain, rng, child, given, views[k]) for k in ranked}
+        sure = {k: g for k, g in sure.items() if g}
         if not sure:
             break
         # Of those that tell as much, the one of fewest codes: its classes are the largest.

@@ -75,7 +75,7 @@ class ResidentModel:
         born: The field that has the date of birth, "table.field"; None if `dates`.
         areas: Area codes by code of `area`.
         seen: What areas were seen with which years of birth, where nearly all were in force; else None.
-        rare: Which areas few were born in, by code: another of the same city takes their place.
+        rare: Which areas few were born in, by code: another such of the same city takes their place.
         void: Whether areas are chosen that were not there at the time of birth.
     """
 
@@ -139,7 +139,8 @@ class ResidentModel:
             area = void_areas(rng, area, year)
         elif self.seen is not None:
             rare = np.flatnonzero(self.rare[drawn.codes[self.area.name][rows]])
-            area[rare] = _areas_where(rng, area[rare], year[rare], _in_force)
+            often = self.areas[~self.rare]
+            area[rare] = _areas_where(rng, area[rare], year[rare], lambda a, y: _in_force(a, y) & ~np.isin(a, often))
             wrong = np.flatnonzero(cannot_begin(area, year))
             area[wrong] = self.seen.like(rng, area[wrong], year[wrong])
         serial = drawn.codes[self.serial.name][rows]
