@@ -121,6 +121,7 @@ class Readings:
         if now - self._pruned > PRUNE_SECONDS:
             self._pruned = now
             self.drop_expired()
+            self.file_keys.forget()  # nobody may ask again for one that was destroyed: it goes with its hour
             self._core.tidy()
 
     def drop_expired(self) -> None:

@@ -61,7 +61,7 @@ class Releasing:
         self._behind = behind
         self._canaries = canaries
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
-        self._shows: dict[tuple[int, int, tuple[str, ...] | None], tuple[TableRule, Table, frozenset[str]]] = {}
+        self._shows: dict[tuple[int, int, frozenset[str] | None], tuple[TableRule, Table, frozenset[str]]] = {}
 
     def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
         """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
@@ -152,10 +152,10 @@ class Releasing:
         if ask.verb == "sql":
             return classes_of(ask, model)
         rule = reading.purpose.tables[ask.table]
-        key = (id(rule), id(model), ask.fields)
+        wanted = None if ask.fields is None else frozenset(ask.fields)  # a name is kept once, however often it is said
+        key = (id(rule), id(model), wanted)
         kept = self._shows.get(key)
         if kept is None:
-            wanted = None if ask.fields is None else set(ask.fields)
             shown = frozenset(
                 view.klass
                 for view in rule.views(model).values()
