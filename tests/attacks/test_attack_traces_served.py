@@ -154,6 +154,7 @@ def test_attack_arrays_and_numbers_of_any_size(served, keys):
         lambda: keys.traces.weigh(reading, sample_of(tokens, tested=1 << 60)),
         lambda: keys.traces.weigh(reading, sample_of(tokens, chance=float("nan"))),
         lambda: keys.traces.weigh(reading, sample_of(np.repeat(tokens, 2, axis=0))),
+        lambda: keys.traces.weigh(reading, sample_of(tokens, names=[("persons", "mobile")] * 2)),
         lambda: keys.traces.versions(reading, "persons", [], tokens, tokens),
         lambda: keys.traces.versions(reading, "persons", ["mobile"], np.zeros((1_000_001, 16), np.uint8), tokens),
     ):
