@@ -19,7 +19,6 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.keymaster.create import open_keymaster
-from strongroom.keymaster.readings import PRUNE_SECONDS
 from strongroom.seal.blocks import block_key
 from strongroom.seal.cells import cell_ad, open_cell, seal_cell
 
@@ -208,28 +207,6 @@ def test_block_keys_go_out_for_the_own_kind_and_table(master):
     assert [e["act"] for e in master.log_entries(actor="kit")].count("keys") == 1
 
 
-def test_a_file_key_is_kept_unwrapped_for_an_hour(master, clock):
-    """A key that was destroyed, and that nobody asks for again, does not stay with a process that runs for months."""
-    lease = master.begin_put(actor="kit", table="persons", request_id=os.urandom(16))
-    key = master.mint_file_key(lease, 1, os.urandom(16), "persons")
-    finish(master, lease)
-    reading = master.begin_reading(actor="ada", purpose="bulk", reason="t").reading_id
-    assert master.block_keys(reading, key.key_id, 1, [0], "persons")
-    assert list(master._readings.file_keys._known) == [key.key_id]
-    clock.now += PRUNE_SECONDS + 1
-    master.begin_reading(actor="ada", purpose="bulk", reason="t")
-    assert not master._readings.file_keys._known
-
-
-def test_a_field_that_is_asked_for_many_times_is_kept_once(master):
-    """What is kept of a release is as large as its table, however much its caller says."""
-    batch, sealing = put(master, identifiers(1))
-    reading = master.begin_reading(actor="ada", purpose="bulk", reason="t").reading_id
-    for many in (1, 2, 500):
-        master.release(reading, ask(sealing.tokens, batch, fields=("mobile",) * many))
-    assert [names for _, _, names in master._releasing._shows] == [{"mobile"}]
-
-
 def test_put_budget_and_put_rights(master):
     """A put beyond the actor's budget makes no person and is noted; an actor without the right gets no lease."""
     lease = master.begin_put(actor="tom", table="persons", request_id=os.urandom(16))
@@ -259,22 +236,6 @@ def test_look_ups_are_reserved_and_come_back(master):
     master.subject_tokens(third, "persons", [f"p-{i}" for i in range(96)])
     with pytest.raises(BudgetError):
         master.subject_tokens(third, "persons", ["p-1"])
-
-
-def test_a_reading_that_was_ended_meanwhile_reserves_nothing(master, monkeypatch):
-    """A look-up that was decided while another call ended its reading is refused: nobody would give back the rest."""
-    reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
-    master.subject_tokens(reading, "persons", ["p-1"])
-    real = master._readings.decide
-
-    def ending(*args):
-        master.end_reading(reading)
-        return real(*args)
-
-    monkeypatch.setattr(master._readings, "decide", ending)
-    with pytest.raises(NotFoundError, match="closed"):
-        master.subject_tokens(reading, "persons", ["p-1", "p-2", "p-3"])
-    assert [e["extras"]["reserved"] for e in master.log_entries(actor="kit") if e["act"] == "lookup"] == [1]
 
 
 def test_large_releases_are_counted_exactly(master):
