@@ -1,6 +1,7 @@
 """Readings that are open while something else changes: a policy, an end, an hour, a caller who says much."""
 
 import os
+import threading
 
 import pytest
 from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, put
@@ -8,6 +9,7 @@ from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, pu
 from strongroom.errors import DeniedError, NotFoundError
 from strongroom.keymaster.holder import Holder
 from strongroom.keymaster.readings import PRUNE_SECONDS
+from strongroom.purpose.policy import Policy
 
 
 @pytest.fixture
@@ -107,3 +109,27 @@ def test_a_reading_that_was_ended_meanwhile_reserves_nothing(master, monkeypatch
     with pytest.raises(NotFoundError, match="closed"):
         master.subject_tokens(reading, "persons", ["p-1", "p-2", "p-3"])
     assert [e["extras"]["reserved"] for e in master.log_entries(actor="kit") if e["act"] == "lookup"] == [1]
+
+
+def test_a_policy_that_was_read_before_a_change_does_not_come_after_it(master, monkeypatch):
+    """A thread that is held up while it reads the policy puts nothing old in the place of a newer one."""
+    standing, real = master._core.standing, Policy.from_json
+    began, go_on = threading.Event(), threading.Event()
+
+    def held_up(stored):
+        found = real(stored)
+        if threading.current_thread() is late:
+            began.set()
+            go_on.wait(0.5)
+        return found
+
+    monkeypatch.setattr(Policy, "from_json", held_up)
+    late = threading.Thread(target=standing.refresh)
+    standing.number = -1
+    late.start()
+    assert began.wait(5)
+    changed(master, POLICY.replace(BULK, BULK.replace(', contact = "plain"', "")))
+    standing.refresh()
+    go_on.set()
+    late.join()
+    assert standing.policy.purposes["bulk"].tables["persons"].shows.keys() == {"identity"}
