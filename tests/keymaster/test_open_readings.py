@@ -133,3 +133,22 @@ def test_a_policy_that_was_read_before_a_change_does_not_come_after_it(master, m
     go_on.set()
     late.join()
     assert standing.policy.purposes["bulk"].tables["persons"].shows.keys() == {"identity"}
+
+
+def test_whoever_writes_and_whoever_reads_for_the_first_time_do_not_wait_for_each_other(master):
+    """A thread without rows of its own asks for them before it holds up who has a transaction open."""
+    core, done = master._core, []
+
+    def writing():
+        with core.state.write() as rows:
+            core.standing.number = -1
+            reading.start()
+            reading.join(0.3)  # it waits for the transaction
+            done.append(core.standing.refresh(rows))
+
+    reading = threading.Thread(target=lambda: done.append(core.standing.refresh()), daemon=True)
+    writer = threading.Thread(target=writing, daemon=True)
+    writer.start()
+    writer.join(5)
+    reading.join(5)
+    assert len(done) == 2

@@ -76,8 +76,8 @@ class Standing:
         number = self._state.recent_counter("standing") if rows is None else counter(rows, "standing")
         if number == self.number:
             return number
+        source = rows or self._state.read()  # whoever writes may hold up a thread's first read, and waits below
         with self._lock:  # one after the other: what somebody read before another change is not put in its place
-            source = rows or self._state.read()
             number = counter(source, "standing")
             if number == self.number:
                 return number
