@@ -14,9 +14,11 @@ from tracing_room import agreed, canary, plant
 
 from strongroom.errors import DeniedError, NotFoundError, StrongroomError, UsageError
 from strongroom.evidence.code import RARE
+from strongroom.keymaster import unlocking
 from strongroom.keymaster.tracing import state, tracing
 from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.keymaster.tracing.state import Tracing
+from strongroom.seal.blocks import KIND_RECORDS
 
 NAMES = [person(n)["person_id"] for n in range(30)]
 
@@ -152,6 +154,7 @@ def test_attack_arrays_and_numbers_of_any_size(served, keys):
         lambda: keys.traces.weigh(reading, sample_of(tokens, tested=1 << 60)),
         lambda: keys.traces.weigh(reading, sample_of(tokens, chance=float("nan"))),
         lambda: keys.traces.weigh(reading, sample_of(np.repeat(tokens, 2, axis=0))),
+        lambda: keys.traces.weigh(reading, sample_of(tokens, names=[("persons", "mobile")] * 2)),
         lambda: keys.traces.versions(reading, "persons", [], tokens, tokens),
         lambda: keys.traces.versions(reading, "persons", ["mobile"], np.zeros((1_000_001, 16), np.uint8), tokens),
     ):
@@ -185,3 +188,28 @@ def test_what_a_trace_holds_is_bounded_and_goes_with_its_reading(served, keys, m
     another = begun(served, keys)
     looked(keys, another)
     assert set(served._readings._open) == {another}
+
+
+def open_columns(served, keys, approval=None):
+    """The key of a block of records, which hold the open columns of everybody."""
+    reading = keys.begin_reading(actor="ines", purpose="incident", reason="r", approval=approval).reading_id
+    sql = "SELECT id FROM file_key WHERE kind = ? AND state = 'live' AND table_id = ?"
+    core = served.keymaster._core
+    row = core.state.read().execute(sql, (KIND_RECORDS, core.standing.schema.table("persons").id)).fetchone()
+    return keys.block_keys(reading, row[0], KIND_RECORDS, [0], "persons")
+
+
+def test_attack_blocks_of_records_without_agreement(served, keys):
+    """Nobody agreed: no key of a block, and the refusal is noted; the control has it once somebody did."""
+    with pytest.raises(DeniedError) as refused:
+        open_columns(served, keys)
+    assert refused.value.rule == "approval.needed"
+    noted = served.log_entries("kit")[-1]
+    assert (noted["act"], noted["actor"], noted["decision"], noted["rule"]) == ("keys", "ines", "refused", "approval.needed")
+    assert len(open_columns(served, keys, agreed(served.keymaster))) == 1
+
+
+def test_control_without_the_check_blocks_of_records_go_to_one_alone(served, keys, monkeypatch):
+    """With it off, whoever may trace reads the open columns of the room alone."""
+    monkeypatch.setattr(unlocking, "agreed", lambda *_: ())
+    assert len(open_columns(served, keys)) == 1

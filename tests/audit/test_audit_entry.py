@@ -271,7 +271,7 @@ WHOLE = {
 }  # fmt: skip
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=3),
-    st.sampled_from([INTEGER_MAX, INTEGER_MAX + 1, 1.0, "AB" * 32, "ab" * 32, "ab" * 16, "ab" * 31 + "a\n", ("x",)]),
+    st.sampled_from([INTEGER_MAX, INTEGER_MAX + 1, 1.0, "AB" * 32, "ab" * 32, "ab" * 16, "ab" * 31 + "a\n", ("x",), "\ud800"]),
     st.lists(st.one_of(st.text(max_size=2), st.integers()), max_size=2),
     st.dictionaries(st.text(max_size=2), st.one_of(st.integers(), st.text(max_size=2), st.booleans(), st.floats())),
 )  # fmt: skip

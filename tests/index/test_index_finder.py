@@ -28,7 +28,7 @@ from strongroom.index.runreader import RunReader
 from strongroom.index.scan import scan
 from strongroom.index.sums import run_sum
 from strongroom.seal.blocks import KIND_OPEN_COLUMNS, block_key
-from strongroom.seal.run import Shape
+from strongroom.seal.run import Block, Shape
 from strongroom.store.memory import MemoryStore
 
 FIELD = b"f" * 16
@@ -89,6 +89,22 @@ def test_finder_records(records):
     for token, entries in zip(asked, found, strict=True):
         assert [(e.batch, e.ordinal, e.cells) for e in entries] == bench.expected(token, records)
         assert finder.records(table(records), token) == entries
+
+
+def test_many_tokens_are_looked_up_one_block_after_the_other(monkeypatch):
+    """However many blocks hold them, the plain bytes of one are there at a time."""
+    bench, steps = Bench(runs=1), []
+    (run,) = bench.catalog.objects(TABLE, 1)
+    reader = RunReader(bench.store, run, ROOM, bench.block_keys)
+    opened, find = RunReader._open, Block.find
+    monkeypatch.setattr(RunReader, "_open", lambda self, number, *args: steps.append(number) or opened(self, number, *args))
+    monkeypatch.setattr(Block, "find", lambda self, token: steps.append("find") or find(self, token))
+    tokens = sorted({row[0] for row in bench.rows})
+    found = reader.lookup(tokens)
+    assert [len(some) for some in found] == [sum(row[0] == token for row in bench.rows) for token in tokens]
+    places = [at for at, step in enumerate(steps) if step != "find"]
+    assert len(places) == run.blocks > 3
+    assert all(steps[at + 1] == "find" for at in places)
 
 
 def test_finder_live_masks():

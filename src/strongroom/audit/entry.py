@@ -315,7 +315,7 @@ def _is_sound(value: Mapping[str, object]) -> bool:
     """Whether nothing is wrong with a dictionary as an entry; where this is False, `_problem` looks closer."""
     try:
         msgspec.convert(value, _FORM)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, UnicodeError, RecursionError):
         return False
     digits = [value[key] for key in _HEX if key in value]
     lists = [value[key] for key in _LISTS if key in value]

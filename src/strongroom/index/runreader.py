@@ -113,7 +113,8 @@ class RunReader:
                 for number in tail.blocks_of(token):
                     wanted.setdefault(number, []).append(position)
         found: list[list[bytes]] = [[] for _ in tokens]
-        for number, block in self.some_blocks(sorted(wanted)):
+        numbers = sorted(wanted)
+        for number, (block, _) in zip(numbers, self.stretches(numbers), strict=True):  # one after the other
             for position in wanted[number]:
                 found[position] += block.find(tokens[position])
         return found

@@ -147,6 +147,7 @@ class Lookups:
         said: dict[str, Any] = {**reading.said(), "table": table, "fields": fields}
 
         def work(rows: Rows) -> Answer:
+            self._readings.check_open(reading)  # what is reserved by one that has ended is given back by nobody
             rule = reading.lookup_limits(core)
             now = core.journal.now(rows)
             left = core.ledger.left(rows, rule, now)

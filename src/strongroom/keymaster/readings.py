@@ -28,7 +28,7 @@ from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.exports import export_verbs
-from strongroom.purpose.policy import Purpose
+from strongroom.purpose.policy import Purpose, TableRule
 from strongroom.schema.model import Table
 
 if TYPE_CHECKING:
@@ -73,6 +73,21 @@ class Reading:
         """What every entry of this reading says."""
         named = {"purpose": self.purpose.name, "legal_basis": self.purpose.legal_basis, "reason": self.reason}
         return {**named, "credential": self.through.credential or None}
+
+    def rules(self, core: Core, table: str) -> tuple[TableRule, TableRule]:
+        """What its purpose says of a table: when the reading was opened, and now. Both must show what is released.
+
+        Raises:
+            DeniedError: One of them says nothing.
+        """
+        now = core.standing.policy.purposes.get(self.purpose.name)
+        if now is None or table not in self.purpose.tables or table not in now.tables:
+            raise DeniedError(
+                f"purpose {self.purpose.name} did not show table {table} when the reading was opened, or does not now",
+                rule=f"purposes.{self.purpose.name}",
+                hint="open another with read()",
+            )
+        return self.purpose.tables[table], now.tables[table]
 
     def lookup_limits(self, core: Core) -> tuple[Limit, ...]:
         """What its look-ups are counted against."""
@@ -121,6 +136,7 @@ class Readings:
         if now - self._pruned > PRUNE_SECONDS:
             self._pruned = now
             self.drop_expired()
+            self.file_keys.forget()  # nobody may ask again for one that was destroyed: it goes with its hour
             self._core.tidy()
 
     def drop_expired(self) -> None:

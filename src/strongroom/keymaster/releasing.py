@@ -51,6 +51,8 @@ SHOWN_KEPT_MAX = 64
 PLANT = "plant"
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
 
+_Rules = tuple[int, int, int, frozenset[str] | None]
+
 
 class Releasing:
     """Answers the read requests of one keymaster."""
@@ -61,7 +63,7 @@ class Releasing:
         self._behind = behind
         self._canaries = canaries
         self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
-        self._shows: dict[tuple[int, int, tuple[str, ...] | None], tuple[TableRule, Table, frozenset[str]]] = {}
+        self._shows: dict[_Rules, tuple[TableRule, TableRule, Table, frozenset[str]]] = {}
 
     def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
         """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
@@ -113,7 +115,7 @@ class Releasing:
         if verb == AGGREGATE:
             check_aggregate(reading, ask, len(persons.ordinals))
         elif reading.holder.direct:
-            whole_only(reading, self._shown(reading, ask, model), model)
+            whole_only(core, reading, self._shown(reading, ask, model), model)
         check_nobody_erased(rows, persons.removals)
         limits = (*self._limits(reading), *agreed(rows, core, reading, self._shown(reading, ask, model)))
         plan = planned(core, rows, limits, persons.ordinals)
@@ -148,23 +150,19 @@ class Releasing:
         return (*reading.through.limits("persons"), *known[key])
 
     def _shown(self, reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
-        """The sealed classes that the purpose shows of the fields asked for; kept as long as rule and table stand."""
+        """The sealed classes that the purpose shows of the fields asked for; kept while rules and table stand."""
         if ask.verb == "sql":
             return classes_of(ask, model)
-        rule = reading.purpose.tables[ask.table]
-        key = (id(rule), id(model), ask.fields)
+        began, now = reading.rules(self._core, ask.table)
+        wanted = None if ask.fields is None else frozenset(ask.fields)  # a name is kept once, however often it is said
+        key = (id(began), id(now), id(model), wanted)
         kept = self._shows.get(key)
         if kept is None:
-            wanted = None if ask.fields is None else set(ask.fields)
-            shown = frozenset(
-                view.klass
-                for view in rule.views(model).values()
-                if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
-            )
+            shown = _sealed_shown(began, model, wanted) & _sealed_shown(now, model, wanted)
             if len(self._shows) >= SHOWN_KEPT_MAX:
                 self._shows.clear()
-            kept = self._shows[key] = (rule, model, shown)  # as long as both are kept nothing else has their ids
-        return kept[2]
+            kept = self._shows[key] = (began, now, model, shown)  # while they are kept nothing else has their ids
+        return kept[3]
 
     # -- keys -----------------------------------------------------------------------------------
     def _keys(
@@ -203,6 +201,14 @@ class Releasing:
         if sealed:
             keep_plan(reading, request_id, table, fields, persons)
         return leaf
+
+
+def _sealed_shown(rule: TableRule, model: Table, wanted: frozenset[str] | None) -> frozenset[str]:
+    return frozenset(
+        view.klass
+        for view in rule.views(model).values()
+        if view.show != "withheld" and view.klass != OPEN and (wanted is None or view.name in wanted)
+    )
 
 
 def told(core: Core, reading: Reading, labels: Labels, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -296,14 +302,14 @@ def _unapproved(reading: Reading) -> DeniedError:
     return DeniedError(told, rule="approval.needed", hint=_ASK)
 
 
-def whole_only(reading: Reading, shown: frozenset[str], model: Table) -> None:
+def whole_only(core: Core, reading: Reading, shown: frozenset[str], model: Table) -> None:
     """A class goes whole: what else its key opens must be the caller's to read too, where no server masks.
 
     Raises:
         DeniedError: The purpose masks, replaces or withholds a field of a class that is asked for.
     """
-    views = reading.purpose.tables[model.name].views(model)
-    hidden = sorted({view.klass for view in views.values() if view.klass in shown and view.show != "plain"})
+    views = [view for rule in reading.rules(core, model.name) for view in rule.views(model).values()]
+    hidden = sorted({view.klass for view in views if view.klass in shown and view.show != "plain"})
     if hidden:
         raise DeniedError(
             f"the purpose hides or masks fields of {', '.join(hidden)}: only a server is released these classes",

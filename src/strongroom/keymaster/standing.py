@@ -4,11 +4,13 @@ Rules it keeps:
 
 1. A policy always fits the schema in force; a change that breaks that is refused.
 2. Versions are kept for ever: a record opens under the table version it was sealed under.
-3. `number` counts every change; a decision made under another number is made again inside the transaction.
+3. `number` counts every change; a decision made under another number is made again inside the transaction. What stands
+   is at least as new as its number says.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
@@ -33,6 +35,7 @@ class Standing:
         self._state = state
         self._ring = ring
         self._entropy = entropy
+        self._lock = threading.Lock()
         self.number = -1
         self.schema = Schema({}, {}, 0)
         self.policy_number = 0
@@ -71,8 +74,13 @@ class Standing:
             rows: A transaction, which sees every change. Without one this is a first look (`State.recent_counter`).
         """
         number = self._state.recent_counter("standing") if rows is None else counter(rows, "standing")
-        if number != self.number:
-            source = rows or self._state.read()
+        if number == self.number:
+            return number
+        source = rows or self._state.read()  # whoever writes may hold up a thread's first read, and waits below
+        with self._lock:  # one after the other: what somebody read before another change is not put in its place
+            number = counter(source, "standing")
+            if number == self.number:
+                return number
             row = source.execute("SELECT stored FROM schema_version ORDER BY number DESC LIMIT 1").fetchone()
             schema = Schema.from_json(row[0])
             sql = "SELECT number, stored FROM policy_version ORDER BY number DESC LIMIT 1"

@@ -3,7 +3,8 @@
 Rules it keeps:
 
 1. Block keys of an object go out for the object's own kind and table, if the purpose reads that way; the first of
-   each table and kind is noted.
+   each table and kind is noted. Blocks of records hold open columns: where the purpose always needs another person's
+   agreement, a caller without a server has them with it, and not before.
 2. A file key goes to a server only, of the table and kinds that its caller's signed request reads.
 """
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.errors import DeniedError, UsageError
-from strongroom.keymaster.core import Core
+from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.filekeys import FILE_KEYS_KEPT_MAX, StoredFileKey, no_file_key
 from strongroom.keymaster.readings import Reading, Readings
+from strongroom.keymaster.releasing import agreed
 from strongroom.keymaster.tracing.api import TRACE
 from strongroom.keys.rows import Rows
 from strongroom.purpose.exports import NAMED, STATUTORY, VERB
@@ -73,8 +75,11 @@ class Unlocking:
                 self._readings.within(reading, "keys", table, lambda warrant: warrant.check_verb(_VERBS[base][0]))
             if reading.warrant is not None:
                 self._readings.within(reading, "keys", table, lambda warrant: warrant.check_table(table))
-            if base == KIND_RECORDS and reading.holder.direct and not _may_read_blocks(reading.purpose, model):
+            purpose = self._core.standing.policy.purposes.get(reading.purpose.name)  # as it is now
+            if base == KIND_RECORDS and reading.holder.direct and not _may_read_blocks(purpose, model):
                 self._readings.refuse(reading, "sql", table, "blocks of records hold open columns: a server reads them")
+            if base == KIND_RECORDS and reading.holder.direct:
+                self._check_agreed(reading, table)
             if base == KIND_OPEN_COLUMNS and reading.holder.direct:
                 self._readings.refuse(reading, "sql", table, "the rows of open columns are added up by a server only")
             if base == KIND_REJECTS and reading.holder.direct:
@@ -120,6 +125,19 @@ class Unlocking:
         reading.file_keys.update(committed)
         return committed
 
+    def _check_agreed(self, reading: Reading, table: str) -> None:
+        """See that what a reading needs of another's agreement is there and has not ended; a refusal is noted."""
+        core = self._core
+        try:
+            agreed(core.state.read(), core, reading, frozenset())
+        except DeniedError as error:
+            refused = error
+
+            def work(_rows: Rows) -> Answer:
+                raise refused
+
+            core.act("keys", reading.actor, work, **reading.said(), table=table)
+
     def _note_keys(self, reading: Reading, table: str, kind: int) -> None:
         if (table, kind) in reading.noted:
             return
@@ -135,11 +153,13 @@ class Unlocking:
         reading.noted.add((table, kind))
 
 
-def _may_read_blocks(purpose: Purpose, model: Table) -> bool:
+def _may_read_blocks(purpose: Purpose | None, model: Table) -> bool:
     """Whether blocks of records go to a caller without a server: to look persons up, or with all open fields plain.
 
     An export, or the versions that a trace compares, take them from the records.
     """
+    if purpose is None:
+        return False
     if {"get", "find", "plant"} & set(purpose.verbs):
         return True
     rule = purpose.tables.get(model.name)

@@ -67,7 +67,7 @@ def decide_export(core: Core, reading: Reading, plan: ExportPlan) -> AllowedExpo
         words.append(word)
         decided_by = decided_by or decision.rule
         if reading.holder.direct:
-            whole_only(reading, classes[name] | ({OPEN} if model.open_fields else set()), model)
+            whole_only(core, reading, classes[name] | ({OPEN} if model.open_fields else set()), model)
     if rule is None:
         raise DeniedError(f"purpose {purpose} does not allow export", rule=f"purposes.{purpose}.verbs")
     if plan.recipient not in rule.recipients:

@@ -42,5 +42,7 @@ def check_sample(sample: SampleFound) -> None:
         raise UsageError(f"a sample has at most {ROWS_MAX:,} rows")
     if len(sample.names) > FIELDS_MAX or len(sample.digest) != 32 or not 0.0 <= sample.chance <= 1.0:
         raise UsageError(f"a sample has at most {FIELDS_MAX} fields, a digest of 32 bytes, and a chance from 0 to 1")
+    if len(set(sample.names)) != len(sample.names):  # counts of one under many names would tell persons apart
+        raise UsageError("each field of a sample is named once")
     if len(np.unique(token_text(sample.persons))) != size:
         raise UsageError("each person of a sample is named once")

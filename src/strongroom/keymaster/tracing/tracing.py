@@ -335,7 +335,7 @@ class EmbeddedTraces:
             )
         if reading.holder.direct:
             sealed = frozenset(model.field(name).klass for name in fields)
-            whole_only(reading, sealed | ({OPEN} if model.open_fields else set()), model)
+            whole_only(core, reading, sealed | ({OPEN} if model.open_fields else set()), model)
         self._behind.check_batches(rows, batches, model)
         check_nobody_erased(rows, persons.removals)
         klasses = tuple(sorted({model.field(name).klass for name in fields}))
