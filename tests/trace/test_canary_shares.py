@@ -11,7 +11,7 @@ from strongroom.trace.canary.kinds import check_characters
 from strongroom.trace.canary.nodes import Node, learn_parents
 from strongroom.trace.canary.numbers import of_matrix
 from strongroom.trace.canary.resident import ResidentModel, area_years
-from strongroom.trace.canary.shares import expected, row_weights, shares
+from strongroom.trace.canary.shares import row_weights, shares
 
 VALUES, PEOPLE, CANARIES = 3000, 30_000, 3000
 
@@ -22,6 +22,11 @@ def area_under(score, canary):
     rank = (np.cumsum(counts) - (counts - 1) / 2)[which]
     positive = canary.sum()
     return (rank[canary].sum() - positive * (positive + 1) / 2) / (positive * (len(canary) - positive))
+
+
+def expected(counts):
+    """What another sample of the same size lets expect of each value: where none may be drawn, nothing else is given."""
+    return shares(counts, 1.0, np.zeros(len(counts), np.bool_))
 
 
 def told_by_counts(weighted, seed):

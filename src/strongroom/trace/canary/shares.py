@@ -31,31 +31,13 @@ _FIT_STEPS = 200
 _TINY = 1e-12
 
 
-def expected(counts: Ints) -> Floats:
-    """How many rows each value is expected to have in another sample of the same size, f64[values].
-
-    The rates of all values are taken as drawn from one distribution, the likeliest there is for these counts
-    (Kiefer and Wolfowitz 1956), found by expectation maximisation on a grid; a value's share is the mean of what rates
-    it may have. That a value was seen at all is conditioned on.
-
-    Args:
-        counts: Rows of each value, i64[values], each at least 1.
-    """
-    found = counts.astype(np.float64)
-    small = counts <= _ROWS_MAX
-    if int(small.sum()) < _VALUES_MIN:
-        return found
-    seen, which, of_each = np.unique(counts[small], return_inverse=True, return_counts=True)
-    found[small] = _Rates.of(seen, of_each).mean(seen)[which]
-    return found
-
-
 def shares(counts: Ints, sampled: float, drawn: Mask) -> Floats:
     """How many rows each value is to be given in a sample of the same size, f64[values].
 
-    Where the sample is the room, what is expected of it. Where it is part of the room, nobody knows how many rows of
-    the room have a value; the shares are those with which values of n rows of the room come out as often as expected,
-    for every n (`_fitted`). What is expected of values that nobody in the room has is given to the rarest.
+    Where the sample is the room, what is expected of it: the mean of what rates it may have. Where it is part of the
+    room, nobody knows how many rows of the room have a value; the shares are those with which values of n rows of the
+    room come out as often as expected, for every n (`_fitted`). What is expected of values that nobody in the room has
+    is given to the rarest.
 
     Args:
         counts: Rows of each value in the sample, i64[values], each at least 1.
@@ -87,6 +69,9 @@ def shares(counts: Ints, sampled: float, drawn: Mask) -> Floats:
 
 class _Rates(NamedTuple):
     """What rates values of the sample have that were seen at all.
+
+    The rates of all values are taken as drawn from one distribution, the likeliest there is for their counts (Kiefer
+    and Wolfowitz 1956), found by expectation maximisation on a grid.
 
     Args:
         roots: Square roots of rates, in rows of the sample, evenly spaced; f64[r].
