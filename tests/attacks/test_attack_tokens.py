@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from token_tries import names_by_form
 
 from strongroom.demo.identity import mobile_numbers, resident_ids
 from strongroom.keymaster.exports.tokenising import ExportTokens
-from strongroom.keymaster.exports.tokenorigin import names_export
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField
 from strongroom.seal.derive import derive
@@ -84,11 +84,11 @@ def test_no_innocent_export_is_named_by_chance():
         return np.asarray(pc.is_in(values, value_set=people))
 
     leaked = _export(1).tokenize(MOBILE, people[:4])
-    found = names_export(MOBILE, leaked, innocent, known=known, share=share)
+    found = names_by_form(MOBILE, leaked, innocent, known, share)
     assert max(one.known for one in found) <= 1
     assert all(one.chance > 1e-9 for one in found)
     # Control: with the culprit among them it is named, and nobody else.
-    found = names_export(MOBILE, leaked, {**innocent, "culprit": _export(1)}, known=known, share=share)
+    found = names_by_form(MOBILE, leaked, {**innocent, "culprit": _export(1)}, known, share)
     assert [one.export for one in found if one.chance <= 1e-9] == ["culprit"]
     # Control: who took a single known number for proof would accuse innocents.
     assert sum(one.known > 0 for one in found if one.export != "culprit") >= 1

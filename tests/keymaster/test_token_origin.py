@@ -8,11 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from token_tries import names_by_form
 
 from strongroom.demo.identity import mobile_numbers
 from strongroom.errors import UsageError
 from strongroom.keymaster.exports.tokenising import ExportTokens
-from strongroom.keymaster.exports.tokenorigin import TOKENS_MAX, formed_tokens, names_export, tokens_needed
+from strongroom.keymaster.exports.tokenorigin import (
+    TOKENS_MAX,
+    formed_tokens,
+    formed_values,
+    names_by_hits,
+    names_export,
+    tokens_needed,
+)
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import TokenField
 
@@ -52,11 +60,11 @@ def test_the_stated_handful_of_phone_tokens_names_its_export(mobiles, in_room):
     need = tokens_needed(SHARE, len(EXPORTS))
     assert need == 3
     leaked = EXPORTS["export-3"].tokenize(MOBILE, mobiles[:need])
-    first, second, *_ = names_export(MOBILE, leaked, EXPORTS, known=in_room, share=SHARE)
+    first, second, *_ = names_by_form(MOBILE, leaked, EXPORTS, in_room, SHARE)
     assert (first.export, first.known, first.formed) == ("export-3", need, need)
     assert first.log_e >= wanted
     assert second.log_e < 0
-    fewer = names_export(MOBILE, leaked[: need - 1], EXPORTS, known=in_room, share=SHARE)[0]
+    fewer = names_by_form(MOBILE, leaked[: need - 1], EXPORTS, in_room, SHARE)[0]
     assert fewer.log_e < wanted
 
 
@@ -66,19 +74,21 @@ def test_rows_of_others_take_nothing_from_it(mobiles, in_room):
     theirs = EXPORTS["export-4"].tokenize(MOBILE, mobiles[200:206])
     noise = mobile_numbers(10**9, 100, 5).cast(pa.string())
     leaked = pa.concat_arrays([noise, ours, pa.array(["none", None, ""]), theirs, ours])
-    found = names_export(MOBILE, leaked, EXPORTS, known=in_room, share=SHARE)
+    found = names_by_form(MOBILE, leaked, EXPORTS, in_room, SHARE)
     assert [(one.export, one.known, one.formed) for one in found[:2]] == [("export-3", 12, 118), ("export-4", 6, 118)]
     assert all(one.log_e > math.log(len(EXPORTS) / 1e-9) for one in found[:2])
     assert all(one.chance == 1 for one in found[2:])
 
 
-def test_text_tokens_beside_those_of_a_form(mobiles, in_room):
-    """A dirty value has a text token in the same column, and it alone names the export."""
+def test_text_tokens_beside_those_of_a_form():
+    """A dirty value has a text token in the same column, and it alone names the export; one of a form is tried apart."""
     leaked = EXPORTS["export-9"].tokenize(MOBILE, pa.array(["010-62345678", "13800138000"]))
     first = names_export(MOBILE, leaked, EXPORTS)[0]
     assert (first.export, first.verified, first.texts, first.formed) == ("export-9", 1, 1, 0)
-    first = names_export(MOBILE, leaked, EXPORTS, known=in_room, share=SHARE)[0]
-    assert (first.export, first.verified, first.texts, first.formed) == ("export-9", 1, 1, 1)
+    mine = pa.array(["+8613800138000"])
+    first, second, *_ = names_by_form(MOBILE, leaked, EXPORTS, lambda values: pc.is_in(values, value_set=mine), SHARE)
+    assert (first.export, first.texts, first.known, first.formed) == ("export-9", 0, 1, 1)
+    assert (second.texts, second.known, second.formed) == (0, 0, 1)
 
 
 def test_digits_of_several_lengths():
@@ -98,7 +108,7 @@ def test_digits_of_several_lengths():
 
     need = tokens_needed(0.1, len(EXPORTS))
     assert need < len(cards)
-    first, second, *_ = names_export(CARD, leaked, EXPORTS, known=valid, share=0.1)
+    first, second, *_ = names_by_form(CARD, leaked, EXPORTS, valid, 0.1)
     assert (first.export, first.known) == ("export-5", 40)
     assert first.chance < 1e-9
     assert second.chance == 1
@@ -134,20 +144,24 @@ def test_at_most_so_many_tokens_are_tried(mobiles):
     assert first.verified == first.texts == TOKENS_MAX
 
 
-def test_misuse_is_refused(mobiles, in_room):
-    """A share without known values, out of range, no exports, or an answer of another length is refused."""
+def test_misuse_is_refused(mobiles):
+    """A share out of range, no exports, hits of others than the exports, or of more values than there are."""
     leaked = EXPORTS["export-1"].tokenize(MOBILE, mobiles[:2])
+    ids, none = list(EXPORTS), np.zeros(len(EXPORTS), np.int64)
     for call in (
-        lambda: names_export(MOBILE, leaked, EXPORTS, share=0.5),
-        lambda: names_export(MOBILE, leaked, EXPORTS, known=in_room),
-        lambda: names_export(MOBILE, leaked, EXPORTS, known=in_room, share=0.0),
-        lambda: names_export(MOBILE, leaked, EXPORTS, known=in_room, share=1.0),
+        lambda: names_by_hits(ids, none, 2, 0.0),
+        lambda: names_by_hits(ids, none, 2, 1.0),
         lambda: names_export(MOBILE, leaked, {}),
-        lambda: names_export(MOBILE, leaked, EXPORTS, known=lambda values: np.zeros(1, bool), share=0.5),
+        lambda: names_by_hits([], none[:0], 2, 0.5),
+        lambda: names_by_hits(ids, none[:1], 2, 0.5),
+        lambda: names_by_hits(ids, none + 3, 2, 0.5),
+        lambda: names_by_hits(ids, none - 1, 2, 0.5),
     ):
         with pytest.raises(UsageError):
             call()
+    assert all(one.log_e == 0 for one in names_by_hits(ids, none, 0, 0.5))
     assert all(one.log_e == 0 for one in names_export(MOBILE, pa.array([], pa.string()), EXPORTS))
+    assert formed_values(MOBILE, pa.array([], pa.string()), EXPORTS).to_pylist() == []
 
 
 def test_only_tokens_that_can_prove_something_are_taken(mobiles):

@@ -4,7 +4,7 @@ Rules:
 
 1. An export is named by evidence against one hypothesis: its key had no part in these tokens. Then a text token
    verifies with probability 2^-128, and a token of a form decrypts to any value of the form alike, which is one of the
-   `known` values no more often than their `share` of the form.
+   known values (in the room, say, or in use at all) no more often than their `share` of the form.
 2. `log_e` is the logarithm of an e-value: under that hypothesis its mean is at most 1, whatever the tokens are. Over K
    exports none that is innocent reaches E with probability above K / E (Markov, Boole).
 3. Tokens count once each; that decrypted values differ makes chance less likely still (Hoeffding 1963, section 6).
@@ -16,7 +16,7 @@ It tells where tokens were made, not who published them: whoever holds an export
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.errors import UsageError
-from strongroom.keymaster.exports.tokenising import DomainTokens, ExportTokens
+from strongroom.keymaster.exports.tokenising import ExportTokens
 from strongroom.schema.normalise import normalise
 from strongroom.schema.tokenform import Part, TokenField, form_of
 from strongroom.schema.tokentext import read_tokens
@@ -35,17 +35,11 @@ if TYPE_CHECKING:
 TOKENS_MAX = 256
 """So many distinct tokens are tried; a handful is enough."""
 
-VALUES_AT_ONCE = 1 << 20
-"""Decrypted values, over all exports, that are looked up in one call."""
-
 SHARE_MAX = 0.25
 """Where more of a form's values than this are known, a handful proves nothing and none is taken."""
 
 _RATES = (0.999, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02)
 _TAG_NATS = 128 * math.log(2)
-
-Bool = npt.NDArray[np.bool_]
-Known = Callable[["pa.Array"], Bool]
 
 
 @dataclass(frozen=True)
@@ -71,44 +65,26 @@ class Origin:
     chance: float
 
 
-def names_export(
-    field: TokenField,
-    tokens: pa.Array,
-    exports: Mapping[str, ExportTokens],
-    *,
-    known: Known | None = None,
-    share: float | None = None,
-) -> list[Origin]:
-    """What leaked tokens of a field say of each export, the most likely origin first.
+def names_export(field: TokenField, tokens: pa.Array, exports: Mapping[str, ExportTokens]) -> list[Origin]:
+    """What leaked text tokens of a field say of each export, the most likely origin first.
 
     Args:
         field: Whose tokens they are.
-        tokens: Strings; the first `TOKENS_MAX` distinct ones that are tokens are tried.
+        tokens: Strings; the first `TOKENS_MAX` distinct ones that are text tokens are tried, others say nothing.
         exports: All that could be accused, by id.
-        known: Says of values of the form, normalised, which are known: in the room, say, or in use at all. What it says
-            does not depend on any export's key. Without it tokens of a form say nothing.
-        share: Upper bound on which part of all values of the form is known, above 0 and below 1; for digits: of all
-            digit strings of any one length.
 
     Raises:
         InputError: The column is not text.
-        UsageError: `known` and `share` do not come together, the share is out of range, or there are no exports.
+        UsageError: There are no exports.
     """
-    if (known is None) != (share is None) or not 0 < (0.5 if share is None else share) < 1 or not exports:
-        raise UsageError("known values come with their share of all, above 0 and below 1, and with exports to try")
-    texts, left = _texts(field, tokens)
-    parts = _parts(field, left) if known else []
-    formed = sum(len(part.numbers) for part in parts)
+    _some(exports)
+    texts = _texts(field, tokens)
+    tried = len(texts[1]) - 1
     found: list[Origin] = []
-    ids, step = list(exports), max(1, VALUES_AT_ONCE // max(formed, 1))
-    for start in range(0, len(ids), step):
-        some = ids[start : start + step]
-        domains = [exports[name].of(field) for name in some]
-        hits = _hits(domains, parts, known) if known and formed else np.zeros(len(some), np.int64)
-        for name, domain, hit in zip(some, domains, hits.tolist(), strict=True):
-            verified = int((~domain.text.open(*texts)[2]).sum()) if len(texts[0]) else 0
-            log_e = _text_nats(verified, len(texts[1]) - 1) + _form_nats(hit, formed, share or 0.5)
-            found.append(Origin(name, verified, len(texts[1]) - 1, hit, formed, log_e, _chance(log_e, len(exports))))
+    for name, export in exports.items():
+        verified = int((~export.of(field).text.open(*texts)[2]).sum()) if tried else 0
+        log_e = _text_nats(verified, tried)
+        found.append(Origin(name, verified, tried, 0, 0, log_e, _chance(log_e, len(exports))))
     return sorted(found, key=lambda origin: -origin.log_e)
 
 
@@ -116,25 +92,47 @@ def formed_values(field: TokenField, tokens: pa.Array, exports: Mapping[str, Exp
     """The values behind tokens of a field's form (`formed_tokens`) under the key of each export, export by export.
 
     Returns:
-        Strings, as many of each export: those that `names_export` asks `known` about.
+        Strings, as many of each export, normalised: what is looked for among the known ones, for `names_by_hits`.
     """
-    return _values([one.of(field) for one in exports.values()], _parts(field, tokens))
+    import pyarrow as pa
+
+    parts, domains = _parts(field, tokens), [one.of(field) for one in exports.values()]
+    values = [part.write(domain.permute(part, backwards=True)) for domain in domains for part in parts]
+    return pa.concat_arrays([pa.array([], pa.string()), *values])
 
 
 def names_by_hits(exports: Sequence[str], hits: npt.NDArray[np.int64], formed: int, share: float) -> list[Origin]:
-    """What `names_export` says where another looked which of `formed_values` are known, the most likely origin first.
+    """What tokens of a form say of each export, once it is known which of `formed_values` are known.
 
     Args:
         exports: Ids of all that could be accused.
-        hits: How many values of each are known, i64[exports].
+        hits: How many values of each are known, i64[exports]: by a rule that does not depend on any export's key.
         formed: How many values there are of each.
-        share: See `names_export`.
+        share: Upper bound on which part of all values of the form is known, above 0 and below 1; for digits: of all
+            digit strings of any one length.
+
+    Returns:
+        The most likely origin first.
+
+    Raises:
+        UsageError: The share is out of range, there are no exports, or hits are not of each, at most `formed`.
     """
+    _some(exports)
+    if not 0 < share < 1:
+        raise UsageError("the share of the form's values that is known is above 0 and below 1")
+    if hits.shape != (len(exports),) or ((hits < 0) | (hits > formed)).any():
+        raise UsageError("hits are said of each export, of as many values as it has: i64[exports]")
     found: list[Origin] = []
     for name, hit in zip(exports, hits.tolist(), strict=True):
         log_e = _form_nats(hit, formed, share)
         found.append(Origin(name, 0, 0, hit, formed, log_e, _chance(log_e, len(exports))))
     return sorted(found, key=lambda origin: -origin.log_e)
+
+
+def _some(exports: Collection[str]) -> None:
+    """Refuse to say whose tokens they are where nobody's could be."""
+    if not exports:
+        raise UsageError("there are no exports whose tokens they could be")
 
 
 def _chance(log_e: float, exports: int) -> float:
@@ -203,14 +201,12 @@ def _form_nats(hits: int, tried: int, share: float) -> float:
     return float(np.logaddexp.reduce(nats)) - math.log(len(rates))
 
 
-def _texts(field: TokenField, tokens: pa.Array) -> tuple[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], pa.Array]:
-    """The distinct text tokens, and the other texts."""
-    import pyarrow as pa
-
+def _texts(field: TokenField, tokens: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The distinct text tokens, at most `TOKENS_MAX`: their blocks, and where each starts and ends."""
     given = normalise(tokens, ("trim",), name=field.name).drop_null().unique()
-    marked, blocks, starts = read_tokens(given)
+    _, blocks, starts = read_tokens(given)
     rows = min(len(starts) - 1, TOKENS_MAX)
-    return (blocks[: starts[rows]], starts[: rows + 1]), given.filter(pa.array(~marked))
+    return blocks[: starts[rows]], starts[: rows + 1]
 
 
 def _parts(field: TokenField, texts: pa.Array) -> Sequence[Part]:
@@ -226,20 +222,3 @@ def _parts(field: TokenField, texts: pa.Array) -> Sequence[Part]:
         if len(numbers):
             found.append(Part(part.rows, part.size, numbers, part.write))
     return found
-
-
-def _hits(domains: Sequence[DomainTokens], parts: Sequence[Part], known: Known) -> npt.NDArray[np.int64]:
-    """How many values behind the tokens are known, under the keys of each domain: one look-up for all."""
-    values = _values(domains, parts)
-    said = np.asarray(known(values), np.bool_)
-    if said.shape != (len(values),):
-        raise UsageError("what is known is said of each value: bool[n]")
-    hits: npt.NDArray[np.int64] = said.reshape(len(domains), -1).sum(axis=1)
-    return hits
-
-
-def _values(domains: Sequence[DomainTokens], parts: Sequence[Part]) -> pa.Array:
-    """The values behind the tokens, under the keys of each domain."""
-    import pyarrow as pa
-
-    return pa.concat_arrays([part.write(domain.permute(part, backwards=True)) for domain in domains for part in parts])
