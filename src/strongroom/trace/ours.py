@@ -138,7 +138,7 @@ def judge(
     Raises:
         UsageError: The arrays differ in length, or counts make no sense.
     """
-    matched, tested = np.asarray(matched, np.int64), np.asarray(tested, np.int64)
+    matched, tested = np.asarray(matched), np.asarray(tested)
     if len(matched) != len(tested) or (same is not None and len(same) != len(tested)):
         raise UsageError("counts must be given for each row")
     if np.any(matched > tested) or np.any(matched < 0):
@@ -150,16 +150,19 @@ def judge(
     repeated = rows - len(tested)
     untested = int(np.count_nonzero(tested == 0))
     matched, tested = matched[tested > 0], tested[tested > 0]
-    one = 1.0 - (1.0 - chance) ** tested
+    rows_of = np.bincount(tested.astype(np.int64, copy=False))
+    fields = np.arange(len(rows_of))
+    one = 1.0 - (1.0 - chance) ** fields
     # Two fields of a foreign row point to one person by chance only if the second hits that one person.
-    two = np.minimum(tested * (tested - 1) / 2.0 * chance * chance, 1.0)
+    two = np.minimum(fields * (fields - 1) / 2.0 * chance * chance, 1.0)
     levels = [
-        share_of(len(tested), int(np.count_nonzero(matched >= least)), _mean(rates), error=error)
+        share_of(len(tested), int(np.count_nonzero(matched >= least)), _mean(rates, rows_of), error=error)
         for least, rates in ((1, one), (2, two))
     ]
     by_column = {name: share_of(*counts, error=error) for name, counts in (columns or {}).items()}
     return Ours(rows, repeated, untested, levels[0], levels[1], by_column)
 
 
-def _mean(rates: npt.NDArray[Any]) -> float:
-    return float(min(rates.mean(), 1.0)) if len(rates) else 0.0
+def _mean(rates: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> float:
+    """The mean of rates, each of so many rows."""
+    return float(min(np.average(rates, weights=rows), 1.0)) if rows.any() else 0.0

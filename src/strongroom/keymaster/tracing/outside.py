@@ -91,7 +91,7 @@ def _missing(ordinals: npt.NDArray[np.uint64], persons: BitMap64, least: int) ->
     size = min(len(ordinals), FIRST_LOOK) if least == 1 else len(ordinals)
     for start, stop in ((0, size), (size, len(ordinals))):
         some = ordinals[start:stop]
-        away = bitmap(some.tolist()) - persons if len(some) else BitMap64()
+        away = bitmap(some) - persons if len(some) else BitMap64()
         if away:
             return start + np.flatnonzero(np.isin(some, np.asarray(away.to_array(), np.uint64)))
     return np.empty(0, np.int64)
