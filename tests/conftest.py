@@ -149,6 +149,23 @@ def survey(survey_template, tmp_path: Path):
     return survey_template.copy_to(tmp_path / "room")
 
 
+@pytest.fixture
+def clock():
+    """A clock that the test sets."""
+    import keymaster_fixtures
+
+    return keymaster_fixtures.Clock()
+
+
+@pytest.fixture
+def master(tmp_path: Path, clock):
+    """A small keymaster of the test's own, which goes by that clock."""
+    import keymaster_fixtures
+
+    with keymaster_fixtures.make(tmp_path / "keys", clock) as made:
+        yield made
+
+
 @pytest.fixture(params=["embedded", "postgres", "served"])
 def either_keymaster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The keymaster of a test's room with a file, with PostgreSQL, and behind its server: a room notices no difference."""

@@ -5,7 +5,7 @@ import os
 import attack_kit
 import numpy as np
 import pytest
-from keymaster_fixtures import Clock, ask, finish, identifiers, make, put
+from keymaster_fixtures import ask, finish, identifiers, put
 
 from strongroom.errors import ConflictError, DeniedError, IntegrityError
 from strongroom.keymaster import releasing, sealing
@@ -15,17 +15,6 @@ from strongroom.seal.blocks import block_key, seal_block
 from strongroom.seal.cells import batch_keys, cell_ad, open_cell, seal_cell
 
 assert attack_kit
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def master(tmp_path, clock):
-    with make(tmp_path / "keys", clock) as made:
-        yield made
 
 
 def lease_of(master, actor, table="persons"):

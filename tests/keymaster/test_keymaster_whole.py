@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from keymaster_fixtures import PASSPHRASE, Clock, ask, finish, identifiers, make, new_head, put, reopen
+from keymaster_fixtures import PASSPHRASE, Clock, ask, finish, identifiers, new_head, put, reopen
 
 from strongroom.errors import (
     BudgetError,
@@ -21,17 +21,6 @@ from strongroom.errors import (
 from strongroom.keymaster.create import open_keymaster
 from strongroom.seal.blocks import block_key
 from strongroom.seal.cells import cell_ad, open_cell, seal_cell
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def master(tmp_path, clock):
-    with make(tmp_path / "keys", clock) as made:
-        yield made
 
 
 def test_what_a_put_seals_a_reading_opens(master):

@@ -4,17 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from keymaster_fixtures import POLICY, Clock, ask, identifiers, make, put
+from keymaster_fixtures import POLICY, ask, identifiers, make, put
 
 from strongroom.audit.entry import Entry
 from strongroom.errors import DeniedError
 from strongroom.keymaster.log.api import Which
 from strongroom.keymaster.log.search import entries
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture
@@ -64,11 +59,10 @@ def test_names_that_look_like_others_and_names_elsewhere_are_left_out(master):
     """A name within another, a name in another part of an entry, a pattern: only the actor counts."""
     for name in ("b", "o_b", 'b-o_b"', "%", "b-o%", "adaa", "ad"):
         assert master.log_entries("kit", of=name) == []
-    rows = master._core.state.read()
-    number = rows.execute("SELECT max(number) FROM leaf").fetchone()[0] + 1
     entry = Entry(int(2e12), "x", "kit", "allowed", extras={"note": '"actor":"ada"', "actor": "ada"}).to_bytes()
     assert json.loads(entry)["extras"]["actor"] == "ada"
     with master._core.state.write() as inside:
+        number = inside.execute("SELECT max(number) FROM leaf").fetchone()[0] + 1
         inside.execute("INSERT INTO leaf VALUES (?, ?, ?)", (number, int(2e12), entry))
         found = entries(inside, Which("ada", None, None, None), 0, None, 100, whole=True)
         assert number not in {e["leaf"] for e in found}

@@ -19,11 +19,6 @@ DAY = 86_400
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
 def master(tmp_path, clock):
     with make(tmp_path / "keys", clock) as made:
         made.batch, made.sealing = put(made, identifiers(300))

@@ -4,23 +4,12 @@ import os
 import threading
 
 import pytest
-from keymaster_fixtures import POLICY, Clock, ask, finish, identifiers, make, put
+from keymaster_fixtures import POLICY, ask, finish, identifiers, put
 
 from strongroom.errors import DeniedError, NotFoundError
 from strongroom.keymaster.holder import Holder
 from strongroom.keymaster.readings import PRUNE_SECONDS
 from strongroom.purpose.policy import Policy
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def master(tmp_path, clock):
-    with make(tmp_path / "keys", clock) as made:
-        yield made
 
 
 def changed(master, policy):

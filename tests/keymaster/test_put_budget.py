@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from keymaster_fixtures import POLICY, Clock, finish, identifiers, make, new_head, put, reopen
+from keymaster_fixtures import POLICY, finish, identifiers, make, new_head, put, reopen
 
 from strongroom.errors import BudgetError, ConflictError
 from strongroom.keymaster.holder import Holder, asked_through
@@ -13,11 +13,6 @@ from strongroom.purpose.model import Budget
 
 MOST = 100
 """The trainee's put budget of a day."""
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

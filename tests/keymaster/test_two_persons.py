@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from keymaster_fixtures import POLICY, SCHEMA, Clock, ask, identifiers, make, put, reopen
+from keymaster_fixtures import POLICY, SCHEMA, ask, identifiers, make, put, reopen
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, PolicyError, UsageError
 from strongroom.keymaster.approvals import WAITS_SECONDS
@@ -39,11 +39,6 @@ tables.persons = { name = "plain", mobile = "plain" }
 budget = { day = 100 }
 approval = { roles = ["chief"], classes = ["contact"] }
 """
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture
