@@ -5,7 +5,9 @@ import threading
 
 import numpy as np
 
+from strongroom.errors import IntegrityError
 from strongroom.keymaster.api import FileKey
+from strongroom.seal.blocks import block_key
 from strongroom.seal.columns import Columns
 
 ROOM = b"r" * 16
@@ -24,6 +26,17 @@ class Keys(dict):
         with self._lock:
             self[made.key_id] = made.key
         return made
+
+
+def keys_of_files(file_keys):
+    """Block keys derived from file keys at hand, by key id."""
+
+    def block_keys(key_id, kind, numbers, _table):
+        if key_id not in file_keys:
+            raise IntegrityError(f"file key {key_id.hex()} is not among those given")
+        return [block_key(file_keys[key_id], kind, number) for number in numbers]
+
+    return block_keys
 
 
 def columns(pairs):

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
-from catalog_kit import ROOM, TABLE, Keys, columns, pairs
+from catalog_kit import ROOM, TABLE, Keys, columns, keys_of_files, pairs
 
 from strongroom.catalog.collector import CollectorLimits, SortedRuns
-from strongroom.catalog.entries import keys_of_files
-from strongroom.catalog.openfile import open_dataset, write_open_file
+from strongroom.catalog.openfile import open_parquet, write_open_file
 from strongroom.catalog.runs import RunPlan
 from strongroom.catalog.spill import SpillFile
 from strongroom.errors import IntegrityError
@@ -77,7 +76,7 @@ def test_collector_same_entries(tmp_path, name):
     for run, file in zip(runs, files, strict=True):
         reader = RunReader(store, run, ROOM, keys_of_files(keys))
         here = [pair for group in scan([reader]) for pair in pairs(group.columns())]
-        table = open_dataset(store, [(file, block_key(keys[file.key_id], KIND_OPEN_COLUMNS, 0))]).to_table()
+        table = open_parquet(store, file, block_key(keys[file.key_id], KIND_OPEN_COLUMNS, 0)).read()
         ranks = {token: rank for rank, token in enumerate(dict.fromkeys(token for token, _ in here))}
         assert file.open_of == run.object_id
         assert table["_person"].to_pylist() == [ranks[token] for token, _ in here]
@@ -134,7 +133,7 @@ def test_openfile_sealed(tmp_path):
     assert b"PLAIN" not in data
     assert b"_person" not in data
     with pytest.raises(IntegrityError):
-        open_dataset(store, [(file, os.urandom(32))])
+        open_parquet(store, file, os.urandom(32))
     store.replace(object_name(file.object_id), data[:-1])
     with pytest.raises(IntegrityError):
-        open_dataset(store, [(file, block_key(keys[file.key_id], KIND_OPEN_COLUMNS, 0))])
+        open_parquet(store, file, block_key(keys[file.key_id], KIND_OPEN_COLUMNS, 0))

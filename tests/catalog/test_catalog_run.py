@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from catalog_kit import ROOM, TABLE, Keys, columns, pairs
+from catalog_kit import ROOM, TABLE, Keys, columns, keys_of_files, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongroom.catalog.entries import keys_of_files
 from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.errors import IntegrityError, StrongroomError, UsageError
 from strongroom.index.runreader import RunReader

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "catalog"))
 
-from catalog_kit import ROOM, TABLE, Keys, columns
+from catalog_kit import ROOM, TABLE, Keys, columns, keys_of_files
 
 from strongroom.catalog.catalog import EMPTY_HEAD, Catalog
 from strongroom.catalog.commit import CommitBuilder
-from strongroom.catalog.entries import keys_of_files
 from strongroom.catalog.runs import RunPlan, store_run
 from strongroom.errors import IntegrityError
 from strongroom.index import bulk

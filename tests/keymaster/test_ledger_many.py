@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from counting_model import NEVER, charge_persons
 from keymaster_fixtures import Clock, make
 
 from strongroom.errors import BudgetError, UnavailableError
 from strongroom.keymaster import ledger as module
-from strongroom.purpose.budget import NEVER, charge_persons, limits, remaining
+from strongroom.purpose.budget import limits, remaining
 
 
 @pytest.fixture

@@ -2,19 +2,17 @@
 
 import numpy as np
 import pytest
+from counting_model import NEVER, charge_persons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from purpose_fixtures import policy
 
 from strongroom.errors import BudgetError
 from strongroom.purpose.budget import (
-    NEVER,
     Limit,
-    charge_persons,
     check_fits,
     limits,
     most_in_a_day,
-    not_before,
     remaining,
     resets_at,
     spent,
@@ -105,12 +103,6 @@ def test_more_than_a_budget_ever_holds_is_said_so():
     assert caught.value.resets_at is None
     assert "ask for fewer" in caught.value.hint
     assert caught.value.remaining == 10
-
-
-def test_time_never_goes_below_the_last_logged_time():
-    """A clock set back gives nothing back."""
-    assert not_before(10.0, 12.0) == 12.0
-    assert not_before(13.0, 12.0) == 13.0
 
 
 def test_the_most_in_a_day_is_the_tightest_of_the_windows():

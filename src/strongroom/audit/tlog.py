@@ -129,24 +129,6 @@ def pack_bundle(entries: Sequence[bytes]) -> bytes:
         raise UsageError(f"a log entry is longer than {ENTRY_BYTES_MAX} bytes") from None
 
 
-def unpack_bundle(data: bytes, width: int) -> list[bytes]:
-    """The entries of a bundle.
-
-    Raises:
-        IntegrityError: The bytes are not exactly `width` entries.
-    """
-    entries, at = [], 0
-    while at < len(data):
-        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if at + 2 > len(data) or end > len(data):
-            raise IntegrityError("an entry bundle ends in the middle of an entry")
-        entries.append(data[at + 2 : end])
-        at = end
-    if len(entries) != width:
-        raise IntegrityError(f"an entry bundle holds {len(entries)} entries instead of {width}")
-    return entries
-
-
 # -- hashes and proofs out of tiles -------------------------------------------------------------------
 
 

@@ -63,13 +63,6 @@ class CommitBuilder:
         """Remove an object from the next snapshot; its bytes stay until no snapshot names it."""
         self._removed[entry.object_id] = entry
 
-    def rebased(self, base: Catalog) -> CommitBuilder:
-        """The same changes on another base."""
-        builder = CommitBuilder(base, random_bytes=self._random)
-        builder._added = list(self._added)
-        builder._removed = dict(self._removed)
-        return builder
-
     def write(
         self,
         *,

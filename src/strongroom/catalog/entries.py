@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from strongroom.errors import IntegrityError
 from strongroom.keymaster.api import FileKey, Head
-from strongroom.seal.blocks import block_key
 
 BlockKeys = Callable[[bytes, int, Sequence[int], "bytes | None"], "list[bytes]"]
 """(key id, kind, block numbers, table id or None) -> one block key per number, in order."""
@@ -108,21 +106,3 @@ class Snapshot:
     stats: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     tombstones: ObjectRef | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
-
-
-def keys_of_files(file_keys: Mapping[bytes, bytes]) -> BlockKeys:
-    """Block keys derived here from file keys at hand, for writers and maintenance.
-
-    Args:
-        file_keys: Key id to file key (32 B).
-    """
-
-    def block_keys(key_id: bytes, kind: int, numbers: Sequence[int], table: bytes | None) -> list[bytes]:
-        del table
-        try:
-            file_key = file_keys[key_id]
-        except KeyError:
-            raise IntegrityError(f"file key {key_id.hex()} is not among those given") from None
-        return [block_key(file_key, kind, number) for number in numbers]
-
-    return block_keys

@@ -6,7 +6,7 @@ the file's own file key; rows stand in the order of the run; no token and no bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -133,32 +133,6 @@ def write_open_file(
     return writer.entry(run)
 
 
-def open_dataset(store: Store, files: Sequence[tuple[ObjectEntry, bytes]], schema: pa.Schema | None = None) -> Any:
-    """One pyarrow dataset over open-columns files, which DuckDB and others scan.
-
-    Args:
-        store: The bucket.
-        files: Entry and block key number 0 of each file, at least one.
-        schema: Columns and types to show; files without a column show nulls. Default: those of the files.
-
-    Returns:
-        pyarrow.dataset.Dataset: the rows of all files, in the order given.
-
-    Raises:
-        IntegrityError: A file does not open under its key.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    children = [_child(store, entry, key, schema) for entry, key in files]
-    if len(children) == 1:
-        return children[0]
-    if schema is None:
-        schema = pa.unify_schemas([child.schema for child in children], promote_options="permissive")
-        children = [child.replace_schema(schema) for child in children]
-    return ds.dataset(children, schema=schema)
-
-
 def open_parquet(store: Store, entry: ObjectEntry, key: bytes) -> Any:
     """One file as a pyarrow ParquetFile; IntegrityError if it does not open under its key."""
     import pyarrow as pa
@@ -167,22 +141,6 @@ def open_parquet(store: Store, entry: ObjectEntry, key: bytes) -> Any:
 
     try:
         return pq.ParquetFile(_source(store, entry), decryption_properties=pe.create_decryption_properties(key))
-    except (pa.ArrowException, OSError):
-        raise _broken(entry) from None
-
-
-def _child(store: Store, entry: ObjectEntry, key: bytes, schema: pa.Schema | None) -> Any:
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-    import pyarrow.parquet.encryption as pe
-    from pyarrow.fs import LocalFileSystem
-
-    options = ds.ParquetFragmentScanOptions(decryption_properties=pe.create_decryption_properties(key))
-    layout = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    try:
-        source = _source(store, entry)
-        fragment = layout.make_fragment(source, LocalFileSystem() if isinstance(source, str) else None)
-        return ds.FileSystemDataset([fragment], schema or fragment.physical_schema, layout)
     except (pa.ArrowException, OSError):
         raise _broken(entry) from None
 

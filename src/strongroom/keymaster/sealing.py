@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_RECORDS_MAX = 1 << 24
-BATCH_ID_BYTES = 16
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,6 @@ class Standing:
             known = self._tables[table_id, version] = table_from_json(row[0])
         return known
 
-    def table_of(self, table_id: bytes) -> Table | None:
-        """The table in force that has an id."""
-        return next((table for table in self.schema.tables.values() if table.id == table_id), None)
-
     # -- changing -------------------------------------------------------------------------------
     def check_text(self, rows: Rows, kind: str, text: str) -> None:
         """Raise what keeping a text as the new policy or schema would raise; nothing changes."""

@@ -6,11 +6,11 @@ Rules it keeps:
    under way counts besides the full ones, so what was spent comes back up to one slot late, never early.
 2. A person counts once in a window, in the slot last seen; seen again, the person moves to the slot under
    way.
-3. Time never goes below the last logged time: `not_before` is applied by the caller to every reading of the
-   clock.
+3. Time never goes below the last logged time: the caller sees to it at every reading of the clock
+   (`keymaster.log.journal.Journal.now`).
 
-Pure functions. The caller keeps, per scope and window, the last slot of each person and the count of each
-slot, and writes what `charge_persons` says in the transaction that notes the request.
+Pure functions. The caller (`keymaster.ledger`) keeps, per scope, when each person was last seen, and per window the
+count of each slot, and writes both in the transaction that notes the request.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from strongroom.errors import BudgetError
 from strongroom.purpose.model import WINDOWS, Budget, Policy, Purpose
@@ -33,7 +30,6 @@ DAY_SECONDS = 24 * HOUR_SECONDS
 MONTH_SECONDS = 30 * DAY_SECONDS
 SLOT_SECONDS: Mapping[str, int] = {"hour": 300, "day": HOUR_SECONDS, "month": DAY_SECONDS}
 WINDOW_SECONDS: Mapping[str, int] = {"hour": HOUR_SECONDS, "day": DAY_SECONDS, "month": MONTH_SECONDS}
-NEVER = -1
 UNAPPROVED = "unapproved"
 UNLIMITED = Budget()
 
@@ -68,26 +64,6 @@ class Limit:
     def first_slot(self, now: float) -> int:
         """The oldest slot that still counts; anything older may be forgotten."""
         return self.slot(now) - self.slots + 1
-
-
-@dataclass(frozen=True)
-class Charge:
-    """What charging persons changes in one scope and window.
-
-    Args:
-        new: Persons who were not in the window yet.
-        slot: The slot that every charged person is now last seen in.
-        deltas: Slot to change of its count; slots that no longer count are left out.
-    """
-
-    new: int
-    slot: int
-    deltas: Mapping[int, int]
-
-
-def not_before(now: float, last_logged: float) -> float:
-    """The time to count with: the clock's, but never below the last logged time."""
-    return max(now, last_logged)
 
 
 def limits(policy: Policy, actor: str, purpose: str | None, kind: Kind) -> tuple[Limit, ...]:
@@ -186,23 +162,6 @@ def _put_budget(policy: Policy, actor: str) -> Budget:
     for budget in budgets[1:]:
         widest = widest.widest(budget)
     return widest
-
-
-def charge_persons(limit: Limit, now: float, last_seen: npt.NDArray[np.int64]) -> Charge:
-    """What to change when these distinct persons are charged now.
-
-    Args:
-        limit: Scope and window.
-        now: Seconds since 1970, already not below the last logged time.
-        last_seen: Per person the slot last seen in this scope and window, i64[n]; NEVER if not seen.
-    """
-    slot, first = limit.slot(now), limit.first_slot(now)
-    inside = last_seen[last_seen >= max(first, 0)]
-    new = int(last_seen.size - inside.size)
-    slots, counts = np.unique(inside, return_counts=True)
-    deltas = {int(s): -int(c) for s, c in zip(slots, counts, strict=True)}
-    deltas[slot] = deltas.get(slot, 0) + int(last_seen.size)
-    return Charge(new, slot, {s: d for s, d in deltas.items() if d})
 
 
 def spent(limit: Limit, now: float, counts: Mapping[int, int]) -> int:

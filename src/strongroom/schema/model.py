@@ -128,11 +128,6 @@ class Table:
         return self.fields_of(OPEN)
 
     @cached_property
-    def find_fields(self) -> tuple[Field, ...]:
-        """Fields with a blind index, in schema order."""
-        return tuple(f for f in self.fields if f.find)
-
-    @cached_property
     def subject_field(self) -> Field:
         """The field that says whom a record is about."""
         return self.field(self.subject)

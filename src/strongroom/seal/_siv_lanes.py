@@ -14,7 +14,6 @@ from numba import njit
 
 from strongroom.seal._run_lanes import copy_bytes
 
-_FIRST_BIT = np.uint64(0x7FFFFFFF)
 _HALF = np.uint64(32)
 
 

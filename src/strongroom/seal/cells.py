@@ -24,7 +24,6 @@ from strongroom.seal import _hazmat
 
 SUITE = 1
 TAG_BYTES = 16
-AD_BYTES = 53
 LANES_ROWS_MIN = 20_000  # loading the kernels costs as much as this many rows of library calls
 LANES_ROWS_MIN_LOADED = 48  # from here on the kernels seal and open faster, once they are loaded
 DERIVE_ROWS_MIN_LOADED = 1  # and derive faster

@@ -45,18 +45,8 @@ U64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
 
-def token_one(inner: bytes, outer: bytes, value: bytes) -> bytes:
-    """The token (16 B) of one normalised value under its inner and outer key (32 B each).
-
-    Raises:
-        UsageError: A key has not 32 bytes.
-    """
-    _key32(inner, outer)
-    return _hazmat.AesBlocks(outer).one(_hazmat.aes_cmac(inner, value))
-
-
 class Tokens:
-    """Makes tokens one at a time: what `token_one` gives, with the key schedules made once. Threads may share it.
+    """Makes tokens one at a time, with the key schedules made once. Threads may share it.
 
     Args:
         inner: CMAC key, 32 B.

@@ -12,7 +12,6 @@ from prometheus_client.exposition import make_wsgi_app
 
 from strongroom.errors import StrongroomError, UnavailableError
 
-METRICS_PORT = 9447
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 

@@ -28,7 +28,6 @@ from strongroom.errors import InputError, UsageError
 from strongroom.write.sources_arrow import ArrowPart, DictPart, ParquetPart
 from strongroom.write.sources_base import (
     BAD_ENCODING,
-    LINE_REASONS,
     NESTED_VALUE,
     NOT_JSON,
     ROWS_PER_BATCH,
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAD_ENCODING",
-    "LINE_REASONS",
     "NESTED_VALUE",
     "NOT_JSON",
     "ROWS_PER_BATCH",

@@ -40,8 +40,6 @@ WRONG_FIELD_COUNT = "wrong number of fields"
 BAD_ENCODING = "not valid in its encoding"
 NOT_JSON = "not a JSON object"
 NESTED_VALUE = "nested value"
-LINE_REASONS = frozenset({WRONG_FIELD_COUNT, BAD_ENCODING, NOT_JSON, NESTED_VALUE})
-"""Reasons of rows that could not be read; their raw bytes are the line as it came, not a JSON object."""
 
 
 @dataclass(frozen=True)

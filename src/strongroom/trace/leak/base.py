@@ -28,13 +28,11 @@ COLUMNS_MAX = 1_000
 
 CUT_SHORT = "the compressed data is damaged or cut short"
 LOCKED = "encrypted, or packed in a way that cannot be read"
-BAD_BYTES = "bytes that are no text in any encoding tried"
 LONG_LINE = "lines that were cut because they are too long"
 ODD_FIELDS = "another number of fields"
 OPEN_QUOTE = "a quote that is opened and not closed"
 NOT_JSON = "no JSON object"
 MANY_NAMES = "too many different names"
-ODD_TUPLE = "values of a statement that do not fit its columns"
 LOST_SQL = "statements that cannot be followed"
 BAD_GROUP = "damaged row groups"
 NO_ROWS = "statements that hold no rows"

@@ -33,14 +33,12 @@ class Tuples:
         ends: The place after each closes, i64[n].
         breaks: Those before which there is more than a comma.
         done: Up to where all is understood: the end of the last tuple or statement.
-        unclosed: Whether a parenthesis or a string is open at the end.
     """
 
     starts: Int64s = field(repr=False)
     ends: Int64s = field(repr=False)
     breaks: Int64s = field(repr=False)
     done: int
-    unclosed: bool
 
 
 def tuples_of(text: bytes) -> Tuples:
@@ -60,14 +58,14 @@ def tuples_of(text: bytes) -> Tuples:
         depth = depth - np.minimum(np.minimum.accumulate(depth), 0)
     opening = np.flatnonzero((step == 1) & (depth == 1))
     closing = np.flatnonzero((step == -1) & (depth == 0))
-    opening, closing, rest = paired(opening, closing)
+    opening, closing, _ = paired(opening, closing)
     starts, ends = marks[opening], marks[closing] + 1
     ending = marks[(kinds == ord(";")) & outside & (depth == 0)]
     done = max(int(ends[-1]) if len(ends) else 0, int(ending[-1]) + 1 if len(ending) else 0)
     other = np.concatenate([np.zeros(1, np.int32), np.cumsum(~_JOINING[data], dtype=np.int32)])
     before = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(starts)]
     breaks = np.flatnonzero(other[starts] > other[before]).astype(np.int64)
-    return Tuples(starts, ends, breaks, done, unclosed=bool(rest) or bool(np.count_nonzero(quote) & 1))
+    return Tuples(starts, ends, breaks, done)
 
 
 def rows_as_csv(text: bytes, starts: Int64s, ends: Int64s) -> bytes:
