@@ -101,7 +101,7 @@ def find_key(keys: KeySet, algorithm: str, key_id: str | None) -> RSAKey | ECKey
 
 
 def verify_token(token: str, key: RSAKey | ECKey | OKPKey, *, issuer: str, nonce: str, now: float) -> dict[str, Any]:
-    """The claims of a token that its issuer has signed for one key pair, lately; `check_audience` is left to do.
+    """The claims of a token that its issuer has signed for one key pair, lately; `is_for` is left to ask.
 
     Args:
         token: As it came.

@@ -4,7 +4,7 @@ Rules it keeps, besides those of `state`:
 
 1. A transaction has the write lock from its start (BEGIN IMMEDIATE) and is on disk when it is left (synchronous=FULL).
 2. Deleted rows are overwritten (secure_delete).
-3. Only this file, and `state_postgres`, know which database it is.
+3. Only this file, and `postgres`, know which database it is.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class _Labels:
 
 
 class EmbeddedLogs:
-    """See `logapi.Logs`.
+    """See `log.api.Logs`.
 
     Args:
         core: Keys and state.
