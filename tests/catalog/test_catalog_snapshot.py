@@ -15,7 +15,7 @@ from strongroom.catalog.commit import CommitBuilder
 from strongroom.catalog.entries import ObjectEntry, Snapshot
 from strongroom.catalog.manifest import pack_manifest, parse_manifest
 from strongroom.catalog.snapshot import pack_snapshot, parse_snapshot
-from strongroom.errors import ConflictError, IntegrityError, NotFoundError, StrongroomError
+from strongroom.errors import ConflictError, IntegrityError, NotFoundError, StrongroomError, UsageError
 from strongroom.store.base import object_name
 from strongroom.store.memory import MemoryStore
 
@@ -32,8 +32,8 @@ class Bench:
         self.store, self.keys = MemoryStore(), Keys()
         self.catalog = Catalog(self.store, ROOM, EMPTY_HEAD, keys_of_files(self.keys))
 
-    def open(self, head, room=ROOM):
-        return Catalog(self.store, room, head, keys_of_files(self.keys))
+    def open(self, head, room=ROOM, previous=None):
+        return Catalog(self.store, room, head, keys_of_files(self.keys), previous=previous)
 
     def commit(self, added=(), removed=(), **more):
         builder = CommitBuilder(self.catalog)
@@ -109,6 +109,23 @@ def test_commit_reuses_full_manifests(monkeypatch):
     after = {item.object_id: item.entries for item in bench.catalog.snapshot.manifests}
     assert sorted(after.values()) == [3, 4]
     assert {key for key, count in before.items() if count == 4} <= set(after)
+
+
+def test_a_catalogue_that_is_kept_asks_for_no_key(monkeypatch):
+    """It tells of manifests that were opened, also later, by whoever has keys; what it does not know it does not remember."""
+    monkeypatch.setattr(commit_module, "MANIFEST_ENTRIES_MAX", 1)
+    bench = Bench()
+    bench.commit([entry() for _ in range(3)])
+    catalog = bench.open(bench.catalog.head)
+    kept, references = catalog.kept(), catalog.snapshot.manifests
+    assert (kept.head, kept.objects()) == (catalog.head, [])
+    first = catalog.manifest(references[0])
+    assert kept.objects() == first
+    with pytest.raises(UsageError, match="opens nothing further"):
+        kept.manifest(references[1])
+    assert len(catalog.objects()) == 3
+    assert kept.objects() == catalog.objects()
+    assert len(bench.open(kept.head, previous=kept).objects()) == 3
 
 
 def test_commit_after_a_lost_race():

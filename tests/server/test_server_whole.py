@@ -7,9 +7,10 @@ import urllib.request
 import pytest
 from person_kit import PERSON_POLICY
 from room_api import Api
-from small_room import person
+from small_room import SmallRoom, fill, person
 
 import strongroom
+from strongroom.catalog import commit
 from strongroom.errors import (
     BudgetError,
     ConflictError,
@@ -272,6 +273,19 @@ def test_the_newest_snapshot_is_read_after_a_put(api, room):
     with api.of("ada").read(purpose="case-work", reason="case 1") as desk:
         (found,) = desk.find("persons", {"mobile": person(9000)["mobile"]})
         assert dict(found) == person(9000)
+
+
+def test_what_one_caller_opened_of_the_room_is_no_limit_to_the_next(tmp_path, monkeypatch):
+    """Many manifests, and a second caller asks for a table of which the first one's reading, long over, opened none."""
+    monkeypatch.setattr(commit, "MANIFEST_ENTRIES_MAX", 1)
+    room = SmallRoom(tmp_path / "room")
+    room.create()
+    fill(room)
+    with Api(room) as made:
+        with made.of("ada").read(purpose="case-work", reason="case 1") as desk:
+            assert dict(desk.get("persons", "P-000007")) == person(7)
+        with made.of("mei").read(purpose="delivery", reason="r") as desk:
+            assert len(desk.records("parcels", "P-000007")) == 2
 
 
 def test_stand_ins_come_through_the_server(api):

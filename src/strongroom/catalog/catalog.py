@@ -8,15 +8,18 @@ Rules it keeps (DESIGN section 5):
    snapshot from the head: nothing from an object itself.
 3. A snapshot or manifest that the head leads to and the store lacks is an IntegrityError, not an absence.
 
-It leaves releasing keys to the callable it is given, and never keeps one.
+It leaves releasing keys to the callable it is given, and never keeps one; what outlives a reading (`kept`) has no such
+callable either, for behind it stand whoever read, what they asked for, and keys that were released to them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from strongroom.catalog.entries import BlockKeys, ManifestRef, ObjectEntry, Snapshot
 from strongroom.catalog.manifest import open_manifest
 from strongroom.catalog.snapshot import open_snapshot
-from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.errors import IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import Head
 from strongroom.store.base import Store, object_name
 
@@ -62,17 +65,18 @@ class Catalog:
         known = self._found.get((table, kind, field))
         if known is not None:
             return known.copy()
+        wanted = [one for one in self.snapshot.manifests if table is None or table in one.tables]
+        opened = [one for one in wanted if self._block_keys is not _none or one.object_id in self._opened]
         found = [
             entry
-            for reference in self.snapshot.manifests
-            if table is None or table in reference.tables
+            for reference in opened
             for entry in self.manifest(reference)
             if (table is None or entry.table == table)
             and (kind is None or entry.kind == kind)
             and (field is None or entry.field == field)
         ]
         found.sort(key=lambda entry: (entry.commit, entry.lo, entry.object_id))
-        if len(self._found) < FOUND_KEPT_MAX:
+        if len(opened) == len(wanted) and len(self._found) < FOUND_KEPT_MAX:
             self._found[table, kind, field] = found.copy()
         return found
 
@@ -84,6 +88,13 @@ class Catalog:
             entries = open_manifest(data, reference, self.room, self._block_keys)
             self._opened[reference.object_id] = entries
         return entries
+
+    def kept(self) -> Catalog:
+        """What may be kept of it once a reading is over: it has no way to keys, and tells of opened manifests alone."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._block_keys = _none
+        return made
 
     def at(self, number: int) -> Catalog:
         """The catalogue of an older snapshot, reached through the chain of parents.
@@ -140,3 +151,7 @@ class Catalog:
 
 EMPTY_HEAD = Head(number=0, object_id=b"", sha256=b"", length=0, key_id=b"")
 """The head row of a room in which nothing was committed."""
+
+
+def _none(_key_id: bytes, _kind: int, _numbers: Sequence[int], _table: bytes | None) -> list[bytes]:
+    raise UsageError("a catalogue that was kept opens nothing further")

@@ -156,7 +156,7 @@ class _Connection:
             parser.feed_data(data)
             if self._length > _RECEIVED and not self._done:
                 return parser.get_status_code(), self._whole()
-        parts = self._parts
+        parts, self._parts = self._parts, []  # keys are in it: an idle connection has none
         return parser.get_status_code(), parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _whole(self) -> bytes:
@@ -168,6 +168,7 @@ class _Connection:
         for part in self._parts:
             view[got : got + len(part)] = part
             got += len(part)
+        self._parts = []
         while got < self._length:
             with aside():
                 count = self._socket.recv_into(view[got:])

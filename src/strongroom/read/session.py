@@ -1,6 +1,7 @@
 """What the readings of a room share: the catalogue of the newest snapshot and opened tails of runs.
 
-Nothing kept here opens a cell: tails hold tokens and places, catalogues hold names and counts.
+Nothing kept here opens a cell: tails hold tokens and places, catalogues hold names and counts. Nor does it lead to
+whoever read before: what they asked, and keys of theirs, go with their reading.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Session:
 
     @property
     def newest(self) -> Catalog | None:
-        """The newest catalogue that somebody opened; there may be a newer snapshot."""
+        """The newest catalogue that somebody opened, as far as it was; there may be a newer snapshot."""
         with self._lock:
             return self._newest[0] if self._newest else None
 
@@ -68,7 +69,7 @@ class Session:
         if newer and catalog.snapshot.checkpoint:
             self.keymaster.check_checkpoint(catalog.snapshot.checkpoint)
         with self._lock:
-            self._newest[:] = [catalog]
+            self._newest[:] = [catalog.kept()]
         return catalog if snapshot is None else catalog.at(snapshot)
 
     def finder(self, catalog: Catalog, block_keys: BlockKeys) -> Finder:
