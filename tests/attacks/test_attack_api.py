@@ -238,8 +238,11 @@ def test_a_server_releases_no_more_persons_than_were_signed_for(thief):
 def test_a_server_cannot_swap_values_or_hits(thief):
     """Under a captured signature another value is refused, and an entry of another value does not open."""
     three = thief.opened(*thief.request("ada", "find", find(3)))
-    with pytest.raises(DeniedError, match="did not name"):
-        thief.keys.value_tokens(three.grant.reading_id, "persons", "mobile", [person(4)["mobile"]])
+    for value in (canonical(4), person(4)["mobile"]):
+        with pytest.raises(DeniedError, match="did not name"):
+            thief.keys.value_tokens(three.grant.reading_id, "persons", "mobile", [value])
+    own = thief.keys.value_tokens(three.grant.reading_id, "persons", "mobile", [canonical(3)])  # control: the signed one
+    assert own[0].tobytes() in three.tokens["mobile"].values()
     four = thief.opened(*thief.request("ada", "find", find(4)))
     mine, theirs = entries_under(thief, three), entries_under(thief, four)
     with pytest.raises(IntegrityError, match="does not open"):
@@ -248,6 +251,17 @@ def test_a_server_cannot_swap_values_or_hits(thief):
         thief.keys.open_hits(three.grant.reading_id, "persons", "mobile", *theirs)
     # control: each opens under the value that was signed for it
     assert len(thief.keys.open_hits(three.grant.reading_id, "persons", "mobile", *mine).subject_tokens) == 1
+
+
+def test_control_without_the_comparison_another_value_is_looked_up(thief, monkeypatch):
+    """Control: a keymaster that does not compare values with the signed ones gives the token of any, which finds a person."""
+    monkeypatch.setattr(warrant.Warrant, "check_values", lambda *_: None)
+    reading = thief.opened(*thief.request("ada", "find", find(3))).grant.reading_id
+    swapped = thief.keys.value_tokens(reading, "persons", "mobile", [canonical(4)])
+    four = thief.opened(*thief.request("ada", "find", find(4)))
+    assert swapped[0].tobytes() in four.tokens["mobile"].values()
+    hits = thief.keys.open_hits(reading, "persons", "mobile", *entries_under(thief, four))
+    assert hits.subject_tokens[0].tobytes() == token_of(thief, "P-000004")
 
 
 def test_a_server_alone_has_nothing(thief):
@@ -369,6 +383,11 @@ def test_many_open_connections_and_slow_ones_leave_the_server_up(thief):
 
 
 # -- what a thief knows -------------------------------------------------------------------------
+
+
+def canonical(number):
+    """A person's mobile number as the index has it."""
+    return f"+86{person(number)['mobile']}"
 
 
 def rows(token):

@@ -115,16 +115,16 @@ def race(folder, batch, tokens, checked, processes=8):
     return sum(counts)
 
 
-def test_attack_a_budget_is_raced_by_eight_processes(tmp_path):
+def test_attack_a_budget_is_raced_by_eight_processes(tmp_path, either_database):
     """Eight processes spend one budget at once: decision and spend are one transaction, twenty persons leave in all."""
-    with make(tmp_path / "keys") as master:
+    with make(tmp_path / "keys", **either_database) as master:
         batch, sealing = put(master, identifiers(160))
     assert race(tmp_path / "keys", batch, sealing.tokens, checked=True) == 20
 
 
-def test_control_without_the_check_the_racers_take_more(tmp_path):
+def test_control_without_the_check_the_racers_take_more(tmp_path, either_database):
     """Control: with the ledger's check patched out in each process, two of them take all that they ask for."""
-    with make(tmp_path / "keys") as master:
+    with make(tmp_path / "keys", **either_database) as master:
         batch, sealing = put(master, identifiers(40))
     assert race(tmp_path / "keys", batch, sealing.tokens, checked=False, processes=2) == 40
 

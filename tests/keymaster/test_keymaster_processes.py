@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from keymaster_fixtures import ask, identifiers, make, put, reopen
+from keymaster_fixtures import POLICY, ask, identifiers, make, put, reopen
 
-from strongroom.errors import BudgetError
+from strongroom.errors import BudgetError, DeniedError
 
 CONTEXT = multiprocessing.get_context("forkserver")  # each opens the keymaster itself, and none of them loads it anew
 CONTEXT.set_forkserver_preload(["pytest", "strongroom"])
@@ -48,6 +48,30 @@ def _dier(folder, path):
         reading = master.begin_reading(actor="bob", purpose="support", reason="t").reading_id
         master.subject_tokens(reading, "persons", ["p-1"])
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+AGREED = POLICY.replace("[actors.bob]\nroles = [", '[roles.chief]\n[actors.bob]\nroles = ["chief", ') + """
+[purposes.careful]
+legal_basis = "statute"
+roles = ["reader"]
+verbs = ["get"]
+tables.persons = { name = "plain" }
+budget = { day = 100 }
+approval = { roles = ["chief"], always = true }
+"""
+
+
+def _agreed_to(folder, path, tokens, batch, said):
+    """Asks, is agreed to, and reads one person after the other until it is killed; says what was answered."""
+    sys.path.insert(0, path)
+    master = reopen(folder)
+    asked = master.approvals.ask_read("ada", "careful", 30, "case 1")
+    master.approvals.decide("bob", asked.id, agree=True)
+    said.send(asked.id)
+    reading = master.begin_reading(actor="ada", purpose="careful", reason="r", approval=asked.id).reading_id
+    for at in range(100):
+        master.release(reading, ask(tokens[at : at + 1], batch, fields=("name",)))
+        said.send(at + 1)
 
 
 @pytest.fixture
@@ -124,3 +148,38 @@ def test_threads_share_commits_and_never_overspend(folder):
         for thread in threads:
             thread.join()
         assert (len(released), len(refused)) == (20, 44)
+
+
+def test_another_process_takes_over_from_a_killed_one(tmp_path, either_database):
+    """Kill -9 while it answers: agreement, spends and entries of all that it answered are there, and go on being counted."""
+    with make(tmp_path / "keys", policy=AGREED, **either_database) as master:
+        batch, sealing = put(master, identifiers(100))
+    told, said = CONTEXT.Pipe(duplex=False)
+    words = (tmp_path / "keys", str(Path(__file__).parent), sealing.tokens, batch, said)
+    with reopen(tmp_path / "keys") as standby:
+        worker = CONTEXT.Process(target=_agreed_to, args=words)
+        worker.start()
+        said.close()
+        approval, answered = told.recv(), 0
+        while answered < 7:
+            answered = told.recv()
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(60)
+        try:
+            while True:
+                answered = told.recv()
+        except EOFError:
+            pass
+        assert worker.exitcode == -signal.SIGKILL
+        entries = [e for e in standby.log_entries("kit") if e["act"] == "get" and e["decision"] == "allowed"]
+        assert answered <= len(entries) <= answered + 1 < 30  # of the last one nobody may have heard
+        assert [(e["act"], e["actor"]) for e in standby.log_entries("kit") if e["act"] == "approve"] == [("approve", "bob")]
+        reading = standby.begin_reading(actor="ada", purpose="careful", reason="r", approval=approval).reading_id
+        left = np.ascontiguousarray(sealing.tokens[: 30 + 1])
+        with pytest.raises(DeniedError):
+            standby.release(reading, ask(left, batch, fields=("name",)))
+        released = standby.release(reading, ask(left[:30], batch, fields=("name",)))
+        assert (released.persons, released.remaining[f"persons/approval/{approval}/month"]) == (30, 0)
+        assert released.remaining["persons/actor/ada/purpose/careful/day"] == 70
+        standby.publish()
+        assert standby.verify_log()["size"] >= len(entries)

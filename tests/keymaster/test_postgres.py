@@ -223,6 +223,41 @@ def test_a_server_that_goes_away_and_comes_back(folder, postgres_server):
         postgres_server.start()
 
 
+@pytest.mark.parametrize("when", ["before it commits", "after it committed"])
+def test_a_server_that_goes_away_in_the_middle_of_a_request(folder, postgres_server, monkeypatch, when):
+    """Decided, spent and noted, and then the database is gone: no key; the same request again is answered, and counted once."""
+    with reopen(folder) as master:
+        tokens, batch = people(folder)
+        one = ask(np.ascontiguousarray(tokens[:12]), batch, fields=("name",))
+        reading = master.begin_reading(actor="ada", purpose="support", reason="r").reading_id
+        real, gone, late = PostgresState._commit, [], when == "after it committed"
+
+        def going(self):
+            if late:
+                real(self)
+            if not gone:
+                gone.append(postgres_server.stop())
+            self._writer.execute("SELECT 1") if late else real(self)  # neither is answered
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PostgresState, "_commit", going)
+            try:
+                with pytest.raises(UnavailableError):
+                    master.release(reading, one)
+            finally:
+                postgres_server.start()
+        assert gone
+        noted = [e for e in master.log_entries("kit") if e["act"] == "get"]
+        assert len(noted) == late
+        again = master.release(reading, one)
+        assert (again.persons, again.remaining["persons/actor/ada/purpose/support/hour"]) == (12, 8)
+        assert all(keys.any(axis=1).all() for keys in again.keys.values())
+        assert [e["count"] for e in master.log_entries("kit") if e["act"] == "get"] == [12]
+        with pytest.raises(BudgetError):
+            released(master, folder, 100, 109, "support")
+        assert master.verify_log()["entries"] > 3
+
+
 def test_killed_in_the_middle_of_a_transaction_nothing_of_it_is_there(folder):
     """The connection dies with the process: the server undoes what was not committed, and the lock is free."""
     code = RACER.replace("got = 0", "import os, signal\ngot = 0").replace(
