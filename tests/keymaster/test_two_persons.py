@@ -201,16 +201,16 @@ def test_what_was_agreed_to_is_there_after_reopening(tmp_path, clock):
 
 def test_broken_glass_reads_at_once_and_is_reviewed_by_another(master):
     """No agreement needed; all other budgets hold; it is told, listed, and closed by somebody else with a text."""
-    told = []
-    master.reviews.notify = told.append
+    master.notices.begin()
     released = read(master, 0, 50, break_glass=True)
     assert released.persons == 50
     assert released.remaining["persons/actor/ada/purpose/careful/hour"] == 150
-    (event,) = told
-    assert (event["event"], event["actor"], event["purpose"]) == ("break-glass", "ada", "careful")
-    assert "r" not in event.values()
-    assert len(said(master, "break-glass")) == 1
+    (notice,) = master.notices.next()
+    assert (notice.event, notice.actor, notice.purpose) == ("break-glass", "ada", "careful")
+    assert "r" not in notice.to_dict(master.room_id).values()  # the reason
+    (entry,) = said(master, "break-glass")
     (review,) = master.reviews.all("bob")
+    assert (notice.leaf, review.leaf) == (entry["leaf"], entry["leaf"])
     assert (review.actor, review.closed, review.reason) == ("ada", 0.0, "r")
     assert [one.id for one in master.reviews.all("ada")] == [review.id]
     assert master.reviews.all("tom") == []

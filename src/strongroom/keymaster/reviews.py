@@ -2,14 +2,14 @@
 
 Rules it keeps:
 
-1. Only where the purpose names a role for it. Its entry in the log is an act of its own, `break-glass`.
+1. Only where the purpose names a role for it. Its entry in the log is an act of its own, `break-glass`, of which
+   `notices` tells.
 2. It lifts the need for another person's agreement, and nothing else: fields, budgets and freezes hold.
 3. A review is closed by somebody else, with a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,8 +19,6 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.reason import check_reason
 from strongroom.keys.rows import Rows
 from strongroom.purpose.cedar import Decision
-
-Notify = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,6 @@ class Reviews:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.notify: Notify | None = None
-        """Told of every break of the glass, once it is in the log; what it raises stops nothing."""
 
     def may_break(self, actor: str, purpose: str) -> Decision:
         """Whether a purpose lets an actor break the glass."""
@@ -69,11 +65,6 @@ class Reviews:
         sealed = core.journal.seal_text(rows, reason, b"review" + ident.encode())
         row = (ident, actor, purpose, leaf, core.journal.now(rows), *sealed)
         rows.execute("INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)", row)
-
-    def tell(self, ident: str, actor: str, purpose: str, leaf: int) -> None:
-        """Tell whoever is to know, after the commit."""
-        if self.notify is not None:
-            self.notify({"event": "break-glass", "review": ident, "actor": actor, "purpose": purpose, "leaf": leaf})
 
     def all(self, actor: str) -> list[Review]:
         """Every review that the actor may close, and their own; open ones first, then the newest."""
