@@ -1,6 +1,7 @@
 """A keymaster behind its server: requests that are stolen, replayed, altered or made up, and listeners that are pressed."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -9,8 +10,10 @@ import pytest
 import urllib3
 from served_room import Served
 from small_room import POLICY, SCHEMA, person
+from tls_kit import certificate
 
 import strongroom
+from strongroom.cli.app import main
 from strongroom.errors import DeniedError, NotFoundError
 from strongroom.identity.credential import new_credential
 from strongroom.identity.signing import sign_request
@@ -20,7 +23,7 @@ from strongroom.keyserver import callers, service
 from strongroom.keyserver.calls import CALLS, read_trouble
 from strongroom.keyserver.frames import pack
 from strongroom.listener import connection
-from strongroom.listener.address import parse_listen
+from strongroom.listener.address import Listen, parse_listen
 from strongroom.purpose.budget import OwnBudgets
 from strongroom.purpose.model import Budget
 
@@ -393,11 +396,35 @@ def test_no_call_says_anything_without_a_credential(served):
     assert read_trouble(body).message == "not signed in"
 
 
-def test_no_setting_listens_elsewhere_without_a_certificate():
-    """Whatever address is written, plain http stays on loopback."""
-    for text in ("0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[2001:db8::1]:1", "169.254.1.1:1", "[::ffff:10.0.0.1]:1"):
+ELSEWHERE = ("0.0.0.0", "::", "192.168.0.1", "2001:db8::1", "169.254.1.1", "::ffff:10.0.0.1", "", "localhost", "example.org")
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_no_setting_listens_elsewhere_without_a_certificate(host, monkeypatch, capsys, tmp_path):
+    """Whatever address is written, on any of the three servers' command lines or in a program: plain http stays on loopback."""
+    bound, text = [], f"[{host}]:1" if ":" in host else f"{host}:1"
+    monkeypatch.setattr(socket.socket, "bind", lambda _self, at: bound.append(at))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strongroom.toml").write_text('room = "r"\nkeys = "http://127.0.0.1:1"\n')
+    for words in (["keymaster", "serve", "--keys", "k"], ["serve"], ["witness", "serve", "folder", "--log", "l"]):
+        with pytest.raises(SystemExit) as told:
+            main([*words, "--listen", text])
+        assert told.value.code == 2
+        assert re.search("only loopback is listened on|listen on an address and a port", capsys.readouterr().err)
+    for attempt in (lambda: parse_listen(text), lambda: Listen(host, 1)):
         with pytest.raises(strongroom.UsageError):
-            parse_listen(text)
+            attempt()
+    assert bound == []
+
+
+def test_control_with_a_certificate_it_listens_there_and_strangers_are_refused_all_the_same(room, tmp_path):
+    """Control: on every address of the machine, over TLS; who has a credential is answered, nobody else."""
+    pem, key = certificate(tmp_path)
+    with Served(room.keymaster(), parse_listen("0.0.0.0:0", pem, key), pem) as served:
+        assert served.of("ada").head().number > 0
+        pool = urllib3.PoolManager(retries=False, timeout=20, ca_certs=str(pem))
+        for path in ("/", f"/v1/{served.room_id.hex()}/hello", "/metrics"):
+            assert pool.urlopen("POST", served.url + path, body=b"").status == 401
 
 
 def pressed(served, count, send):

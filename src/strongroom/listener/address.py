@@ -11,16 +11,31 @@ from pathlib import Path
 from strongroom.errors import UnavailableError, UsageError
 
 BACKLOG = 4096
+_FORM = "listen on an address and a port, as 127.0.0.1:8446 or [::1]:8446"
 
 
 @dataclass(frozen=True)
 class Listen:
-    """Where to listen, and with which certificate and key (PEM files); None for plain http on loopback."""
+    """Where to listen, and with which certificate and key (PEM files); None for plain http on loopback.
+
+    Raises:
+        UsageError: The host is no address; or it is not loopback, and there is no certificate.
+    """
 
     host: str
     port: int
     certificate: Path | None = None
     key: Path | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            raise UsageError(_FORM) from None
+        if self.certificate is None and not loopback:
+            raise UsageError(
+                "without a certificate only loopback is listened on", hint="--certificate FILE and --key FILE"
+            )
 
 
 def parse_listen(text: str, certificate: Path | None = None, key: Path | None = None) -> Listen:
@@ -32,19 +47,17 @@ def parse_listen(text: str, certificate: Path | None = None, key: Path | None = 
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
-        address = ipaddress.ip_address(host)
+        ipaddress.ip_address(host)
         number = int(port)
         if not 0 <= number < 65_536:
             raise ValueError
     except ValueError:
-        raise UsageError("listen on an address and a port, as 127.0.0.1:8446 or [::1]:8446") from None
+        raise UsageError(_FORM) from None
     if (certificate is None) != (key is None):
         raise UsageError("a certificate and its key go together")
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise UsageError(f"there is no file {path}")
-    if certificate is None and not address.is_loopback:
-        raise UsageError("without a certificate only loopback is listened on", hint="--certificate FILE and --key FILE")
     return Listen(host, number, certificate, key)
 
 
