@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import weakref
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
+from strongroom.trace.exporting import choosing
 from strongroom.trace.exporting import export as module
 from strongroom.trace.exporting.rowroots import RowRoot
 
@@ -95,6 +97,42 @@ def test_a_condition_chooses_persons_and_a_second_table_follows_them(sending, ei
     assert found == sorted(p["tracking"] for p in parcels(600, 300).to_pylist() if p["person_id"] in wanted)
     assert report.persons == len(wanted)
     assert report.records == {"persons": len(wanted), "parcels": 2 * len(wanted)}
+
+
+def alive_at_once(tracing_template, tmp_path, monkeypatch):
+    """How many batches of an export there are, and how many of them at the same time at the most."""
+    room, alive, most = tracing_template.copy_to(tmp_path / "many"), weakref.WeakSet(), [0, 0]
+    monkeypatch.setattr(choosing, "GROUP_BYTES", 1)
+    monkeypatch.setattr(choosing, "BLOCKS_AT_ONCE", 1)
+
+    class Counted(choosing.Batch):
+        def __init__(self, *parts):
+            super().__init__(*parts)
+            alive.add(self)
+            most[:] = most[0] + 1, max(most[1], len(alive))
+
+    Counted.__hash__ = object.__hash__
+    monkeypatch.setattr(choosing, "Batch", Counted)
+    with room.keymaster() as keys:
+        with opened(room, keys, "kit") as own:
+            own.put("persons", persons(4_000, 300))
+        with opened(room, keys) as own:
+            assert own.export("persons", to=str(tmp_path / "many.csv"), **EXTRACT).persons == 4_300
+    return most
+
+
+def test_an_export_is_a_few_batches_at_a_time(tracing_template, tmp_path, monkeypatch):
+    """However many persons go out: of a batch that was written nothing is held."""
+    made, most = alive_at_once(tracing_template, tmp_path, monkeypatch)
+    assert made > 20
+    assert most <= 2 * (module.AHEAD + 3)
+
+
+def test_control_held_together_they_are_all_there(tracing_template, tmp_path, monkeypatch):
+    """Control: the same count, of an export that makes all of them before it writes the first."""
+    monkeypatch.setattr(module, "ahead", list)
+    made, most = alive_at_once(tracing_template, tmp_path, monkeypatch)
+    assert most >= made // 2
 
 
 def test_named_subjects_are_found_by_their_blocks_and_the_absent_are_counted(sending, either_keymaster, tmp_path):
