@@ -49,6 +49,30 @@ def test_from_a_stolen_credential_to_whom_to_tell(room, either_keymaster):
             assert desk.of_tokens("cases", [bytes(16)]) == [[]]
 
 
+def test_what_a_stolen_credential_exported_and_whose(sending, either_keymaster, tmp_path):
+    """Which export to whom, its fields, and each of its persons, whom a purpose then names; under another name nobody."""
+    out = {"recipient": "uni-north", "purpose": "extract", "reason": "r"}
+    with sending.keymaster() as keymaster:
+        with strongroom.open(str(sending.bucket), keys=keymaster, actor="ana") as thief:
+            made = thief.export("persons", to=str(tmp_path / "x.csv"), where="birth_year >= 2000", **out)
+        wanted = {f"P-{n:06d}" for n in range(300) if person(n)["birth_year"] >= 2000}
+        with strongroom.open(str(sending.bucket), keys=keymaster, actor="kit") as opened:
+            which = Which(of="ana")
+            (one,) = [t for t in opened.logs.touched(which) if t.act == "export"]
+            assert (one.table, one.persons, one.purpose) == ("persons", len(wanted), "extract")
+            assert "mobile" in one.fields
+            (entry,) = [e for e in keymaster.log_entries("kit", of="ana") if e["act"] == "export"]
+            assert (entry["extras"]["export"], entry["recipient"]) == (made.export_id, "uni-north")
+            found = opened.logs.persons(which, "incident 9")
+            assert (len(found), found.unknown, found.lost) == (len(wanted), 0, [])
+            assert {"export"} == {act for one in found.each() for act in one.to_dict()["acts"]}
+            assert len(opened.logs.persons(Which(of="mei"), "incident 9")) == 0
+        with strongroom.open(str(sending.bucket), keys=keymaster, actor="ada") as opened:
+            with opened.read(purpose="case-work", reason="incident 9") as desk:
+                records = [record for _, mine in named(desk, found, "persons") for record in mine]
+        assert {record["person_id"] for record in records} == wanted
+
+
 def test_names_cost_a_purpose_s_budget(room):
     """Beyond it nobody of the rest is opened; who has no purpose opens nobody."""
     narrow = RESPONDER.replace("budget = { hour = 1000, day = 2000 }", "budget = { hour = 3, day = 3 }")
