@@ -20,11 +20,12 @@ Mask = npt.NDArray[np.bool_]
 _VALUES_MIN = 20
 _ROWS_MAX = 2_500  # of a value: what one row more is of so many nobody counts
 _LEAST = 0.05
-_GRID_STEP = 0.2
-_STEPS = 400
+_GRID_STEP = 0.1
+_STEPS = 1_000
+_GAP = 0.5
 _SAMPLED_MIN = 0.01
 _FITTED_MAX = 40  # counts in the sample up to this one have shares that are fitted; others have what is expected
-_FITTED_TIMES = 3.0  # no fitted share is more times what is expected, or a smaller part of it: few values say little
+_HELD = 5.0  # no fitted share is more times what is expected, or a smaller part of it: few values say little
 _BESIDE = 60  # counts above those, which values have as often in the room as some of those
 _ROOM_POINTS = 400
 _FIT_STEPS = 200
@@ -61,7 +62,8 @@ def shares(counts: Ints, sampled: float, drawn: Mask) -> Floats:
             # Of counts that no value happens to have, those above the rarest could be drawn.
             may = (every >= seen[rarest]).astype(np.float64)
             may[seen[:among] - 1] = able[:among]
-            share[:among] = _fitted(room, may, rates.mean(every))[seen[:among] - 1]
+            fitted = _fitted(room, may, rates.mean(every), len(which))
+            share[:among] = fitted[seen[:among] - 1]
         share[rarest] += room.unseen() * len(which) / (able[rarest] * of_each[rarest])
     found[small] = share[which]
     return found
@@ -86,10 +88,7 @@ class _Rates(NamedTuple):
         """The likeliest for so many values of each count."""
         roots = np.arange(np.sqrt(_LEAST), np.sqrt(float(seen[-1])) + 2, _GRID_STEP)
         chance = _chance(seen, roots**2)
-        share = np.full(len(roots), 1 / len(roots))
-        for _ in range(_STEPS):
-            share *= (of_each / (chance @ share)) @ chance / of_each.sum()
-        return cls(roots, share)
+        return cls(roots, _likeliest(chance, of_each))
 
     def mean(self, seen: Ints) -> Floats:
         """Mean rate of values of each count, f64[k]."""
@@ -105,6 +104,34 @@ class _Rates(NamedTuple):
         beside = (np.arange(parts) - (parts - 1) / 2) * _GRID_STEP / parts
         rates = (self.roots[:, None] + beside).ravel().clip(_GRID_STEP) ** 2
         return _Room(rates / sampled, np.repeat(self.share / parts, parts) / -np.expm1(-rates), sampled)
+
+
+def _likeliest(chance: Floats, of_each: Ints) -> Floats:
+    """Shares of the grid's points with which counts are likeliest, f64[r]; by expectation maximisation."""
+    weight = of_each / of_each.sum()
+
+    def better(share: Floats) -> Floats:
+        found: Floats = share * ((weight / np.maximum(chance @ share, _TINY)) @ chance)
+        return found
+
+    def likely(share: Floats) -> float:
+        return float(weight @ np.log(np.maximum(chance @ share, _TINY)))
+
+    share = np.full(chance.shape[1], 1 / chance.shape[1])
+    for step in range(_STEPS):
+        one = better(share)
+        two = better(one)
+        first, second = one - share, two - 2 * one + share
+        size = float(np.sqrt((second**2).sum()))
+        length = max(1.0, float(np.sqrt((first**2).sum())) / size) if size > 0 else 1.0
+        far = np.maximum(share + 2 * length * first + length**2 * second, two * 1e-3)
+        far /= far.sum()
+        share = better(far) if likely(far) > likely(two) else two
+        if step % 10 == 9:
+            rise = (weight / np.maximum(chance @ share, _TINY)) @ chance
+            if of_each.sum() * (rise.max() - 1) < _GAP:
+                break
+    return share
 
 
 def _chance(seen: Ints, rates: Floats) -> Floats:
@@ -147,7 +174,7 @@ class _Room(NamedTuple):
         return float((self.weight * np.exp(-self.rates) * self.rates).sum() * self.sampled)
 
 
-def _fitted(room: _Room, able: Floats, start: Floats) -> Floats:
+def _fitted(room: _Room, able: Floats, start: Floats, values: int) -> Floats:
     """Shares by count in the sample with which values come out as expected by their count in the room.
 
     Whoever counts has the room before him: of values that n rows have, canaries are to have as many as n lets expect,
@@ -169,12 +196,13 @@ def _fitted(room: _Room, able: Floats, start: Floats) -> Floats:
     parts = _binomial(rows, seen, room.sampled) * able
     share = start.copy()
     free = (seen <= _FITTED_MAX) & (able > 0)
-    weight = often[:, None] * parts[:, free]
-    total = np.maximum(weight.sum(axis=0), _TINY)
+    weight = often[:, None] * parts[:, free] * values
+    held = _HELD * start[free]
+    total = weight.sum(axis=0) + _HELD
     for _ in range(_FIT_STEPS):
         has = parts @ share
-        share[free] *= (np.where(has > 0, wanted / np.maximum(has, _TINY), 0) @ weight) / total
-        share[free] = share[free].clip(start[free] / _FITTED_TIMES, start[free] * _FITTED_TIMES)
+        share[free] *= np.where(has > 0, wanted / np.maximum(has, _TINY), 0) @ weight
+        share[free] = (share[free] + held) / total
     return share
 
 

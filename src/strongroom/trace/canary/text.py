@@ -42,6 +42,7 @@ TOGETHER_SHARE = 0.5
 _NAMES_TOGETHER = 0.75
 _NUMBER_DIGITS_MAX = 18
 _CUTS_MAX = 2
+_OFTEN = 10  # a part that so many times more persons share than must is no matter of luck, and kept whole
 _TIED = 0.02  # nats
 _SEED = 11
 _NAMES_MIN = 100
@@ -189,8 +190,8 @@ class _Cutter:
         both = joint([left.node.codes[self._rows], right.node.codes[self._rows]])
         return bool(common(both, self._who, self._least).mean() < COMMON_SHARE)
 
-    def _common(self, column: pa.Array) -> float:
-        return float(common(encode(column)[0], self._who, self._least).mean())
+    def _common(self, column: pa.Array, times: int = 1) -> float:
+        return float(common(encode(column)[0], self._who, times * self._least).mean())
 
     def _smaller(self, columns: list[pa.Array], kinds: list[int]) -> tuple[list[pa.Array], list[int]]:
         """Cut letters that few persons share, where both halves are frequent."""
@@ -208,9 +209,9 @@ class _Cutter:
         return out, out_kinds
 
     def _halved(self, piece: pa.Array) -> list[pa.Array]:
-        whole = self._common(piece)
-        if whole >= COMMON_SHARE:
+        if self._common(piece, _OFTEN) >= COMMON_SHARE:
             return [piece]
+        whole = self._common(piece)
         two = list(halves(piece, best_cut(piece)))
         better = min(self._common(half) for half in two) > whole
         return two if better else [piece]
