@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.trace.canary import nodes
 from strongroom.trace.canary.draw import Likeness, draw, draw_nodes
 from strongroom.trace.canary.kinds import check_characters
 from strongroom.trace.canary.nodes import Node, learn_parents
@@ -98,6 +99,31 @@ def test_what_the_sample_lets_expect_alone_gives_rare_values_too_little():
     assert given_to_rare_values(lambda counts, _: expected(counts)) < 0.85
 
 
+def told_by_the_room(share_of):
+    """What the room's count of a street tells, where each has about eleven people and a fifth of them is learnt from."""
+    rng = np.random.default_rng(9)
+    room = rng.poisson(10.6, 94_000)
+    sample = rng.binomial(room, 0.2)
+    able = sample >= 2
+    share = np.zeros(len(room))
+    share[sample > 0] = share_of(sample[sample > 0], able[sample > 0])
+    share *= able
+    drawn = rng.choice(len(room), 20_000, p=share / share.sum())
+    people = np.repeat(room, room)
+    both = np.append(people, room[drawn] + 1)
+    return area_under(both, np.arange(len(both)) >= len(people))
+
+
+def test_streets_that_the_sample_has_a_few_of_are_not_those_the_room_has_most_of():
+    """A street that three of the sample live in has more people than most; those of two are drawn in its place."""
+    assert told_by_the_room(lambda counts, drawn: shares(counts, 0.2, drawn)) == pytest.approx(0.5, abs=0.02)
+
+
+def test_streets_of_the_sample_drawn_alike_are_those_the_room_has_most_of():
+    """The control: what each street is expected to have, which is the same for all."""
+    assert told_by_the_room(lambda counts, _: expected(counts)) > 0.55
+
+
 def test_of_a_whole_room_what_is_expected_is_given():
     """Where the sample is the room, values get what is expected of them; of those nobody has, the rarest do."""
     counts = np.random.default_rng(6).poisson(4.0, 5000)
@@ -130,6 +156,27 @@ def test_a_dependency_of_groups_of_values_is_found_and_no_other():
     found = learn_parents([there, years, Node("group", group), *others, where], [])
     parents = next(node for node in found if node.name == "place").parents
     assert parents == [("there", -1), ("year", -1), ("group", -1)]
+
+
+def places_by_group(cells_share, monkeypatch):
+    """What a place of birth is found to depend on beside the year, among twelve parts that it does not depend on."""
+    monkeypatch.setattr(nodes, "_CELLS_SHARE", cells_share)
+    rng = np.random.default_rng(3)
+    count = 20_000
+    place = np.where(rng.random(count) < 0.6, rng.integers(0, 20, count), rng.integers(0, 3400, count))
+    group = np.where((place // 100 == 30) & (rng.random(count) < 0.6), 1, 0)
+    others = [Node(f"other {k}", rng.integers(0, 3 + k % 6, count)) for k in range(12)]
+    year = Node("year", rng.integers(0, 74, count))
+    there = Node("there", np.ones(count, np.int64))
+    where = Node("place", place, ("there", 1), ("there", "year"), (np.arange(3400) // 100,))
+    found = learn_parents([there, year, Node("group", group), *others, where], [])
+    return next(node for node in found if node.name == "place").parents
+
+
+def test_what_seems_to_tell_in_a_sparse_table_does_not_hide_what_tells(monkeypatch):
+    """Twelve parts seem to tell of a place only because each place has few rows: the group that does tell is found."""
+    assert places_by_group(nodes._CELLS_SHARE, monkeypatch) == [("there", -1), ("year", -1), ("group", -1)]
+    assert ("group", -1) not in places_by_group(1.0, monkeypatch)
 
 
 def test_places_that_few_were_born_in_are_not_exchanged_for_frequent_ones():

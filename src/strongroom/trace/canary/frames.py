@@ -49,6 +49,7 @@ Ints = npt.NDArray[np.int64]
 _UNIQUE_SHARE = 0.98
 _ALWAYS = 0.999
 _TIGHTER = 0.5
+_OFTEN = 10
 
 
 @dataclass
@@ -153,6 +154,7 @@ class FrameLearner:
         self._person = person
         # So many persons of the sample stand for `LIKE_MIN` of the room.
         self._least = max(2, math.ceil(LIKE_MIN * sampled))
+        self._often = self._least if sampled == 1 else _OFTEN * self._least
         self.plans: dict[str, FieldPlan] = {}
         self.unmade: list[str] = []
         self._columns: dict[str, pa.Array] = {}
@@ -254,7 +256,13 @@ class FrameLearner:
     def _text(self, of: Field, name: str, kind: str, column: pa.Array) -> Any:
         marked, meaning = mark_mentions(column, self._known) if self._known else (column, {})
         model: Any = learn_text(
-            name, marked, self._who, least=self._least, rare_parts=kind == NAME, link_of=lambda c: meaning.get(c, "")
+            name,
+            marked,
+            self._who,
+            least=self._least,
+            often=self._often,
+            rare_parts=kind == NAME,
+            link_of=lambda c: meaning.get(c, ""),
         )
         if model is None and kind == CODE:
             model = CharactersModel.learn(name, column)

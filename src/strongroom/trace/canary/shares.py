@@ -22,10 +22,12 @@ _ROWS_MAX = 2_500  # of a value: what one row more is of so many nobody counts
 _LEAST = 0.05
 _GRID_STEP = 0.1
 _STEPS = 1_000
-_GAP = 0.5
+_STEPS_BETWEEN = 10
+_LOGARITHM_LEFT = 0.5  # of the likelihood, so near to the likeliest distribution
+_KEPT = 1e-3
 _SAMPLED_MIN = 0.01
 _FITTED_MAX = 40  # counts in the sample up to this one have shares that are fitted; others have what is expected
-_HELD = 5.0  # no fitted share is more times what is expected, or a smaller part of it: few values say little
+_VALUES_HELD = 5.0  # a fitted share is that of as many values as have the count, and of so many with what is expected
 _BESIDE = 60  # counts above those, which values have as often in the room as some of those
 _ROOM_POINTS = 400
 _FIT_STEPS = 200
@@ -73,7 +75,7 @@ class _Rates(NamedTuple):
     """What rates values of the sample have that were seen at all.
 
     The rates of all values are taken as drawn from one distribution, the likeliest there is for their counts (Kiefer
-    and Wolfowitz 1956), found by expectation maximisation on a grid.
+    and Wolfowitz 1956), on a grid.
 
     Args:
         roots: Square roots of rates, in rows of the sample, evenly spaced; f64[r].
@@ -107,29 +109,33 @@ class _Rates(NamedTuple):
 
 
 def _likeliest(chance: Floats, of_each: Ints) -> Floats:
-    """Shares of the grid's points with which counts are likeliest, f64[r]; by expectation maximisation."""
+    """Shares of the grid's points with which so many values of each count are likeliest, f64[r].
+
+    Expectation maximisation, whose steps are drawn out where they go one way (SQUAREM, Varadhan and Roland 2008). It
+    ends where no distribution can be likelier by more than `_LOGARITHM_LEFT`: the likelihood is concave in the shares.
+    """
     weight = of_each / of_each.sum()
 
-    def better(share: Floats) -> Floats:
-        found: Floats = share * ((weight / np.maximum(chance @ share, _TINY)) @ chance)
+    def likely(share: Floats) -> Floats:
+        found: Floats = np.maximum(chance @ share, _TINY)
         return found
 
-    def likely(share: Floats) -> float:
-        return float(weight @ np.log(np.maximum(chance @ share, _TINY)))
+    def better(share: Floats) -> Floats:
+        found: Floats = share * ((weight / likely(share)) @ chance)
+        return found
 
-    share = np.full(chance.shape[1], 1 / chance.shape[1])
-    for step in range(_STEPS):
+    share: Floats = np.full(chance.shape[1], 1 / chance.shape[1])
+    for step in range(1, _STEPS + 1):
         one = better(share)
         two = better(one)
         first, second = one - share, two - 2 * one + share
-        size = float(np.sqrt((second**2).sum()))
-        length = max(1.0, float(np.sqrt((first**2).sum())) / size) if size > 0 else 1.0
-        far = np.maximum(share + 2 * length * first + length**2 * second, two * 1e-3)
+        length = max(1.0, float(np.linalg.norm(first) / max(float(np.linalg.norm(second)), _TINY)))
+        far = np.maximum(share + 2 * length * first + length**2 * second, _KEPT * two)
         far /= far.sum()
-        share = better(far) if likely(far) > likely(two) else two
-        if step % 10 == 9:
-            rise = (weight / np.maximum(chance @ share, _TINY)) @ chance
-            if of_each.sum() * (rise.max() - 1) < _GAP:
+        share = better(far) if weight @ np.log(likely(far)) > weight @ np.log(likely(two)) else two
+        if step % _STEPS_BETWEEN == 0:
+            rise = ((weight / likely(share)) @ chance).max() - 1
+            if rise * of_each.sum() < _LOGARITHM_LEFT:
                 break
     return share
 
@@ -180,12 +186,14 @@ def _fitted(room: _Room, able: Floats, start: Floats, values: int) -> Floats:
     Whoever counts has the room before him: of values that n rows have, canaries are to have as many as n lets expect,
     whatever the sample has of each. Values of n rows have k rows in the sample by the binomial distribution; shares
     by k are found by the multiplicative steps of Richardson (1972) and Lucy (1974), which keep them positive and
-    bring both distributions over n as close as can be (Kullback and Leibler).
+    bring both distributions over n as close as can be (Kullback and Leibler). A count that few values have says little:
+    its share stays near what is expected, as if `_VALUES_HELD` more values had that.
 
     Args:
         room: What is known of the room.
         able: Share of the values of 1, 2, … rows of the sample that may be drawn, f64[k].
-        start: Shares to begin with, and those of counts above `_FITTED_MAX`, f64[k].
+        start: What is expected, f64[k]; counts above `_FITTED_MAX` keep it.
+        values: How many values were seen.
     """
     seen = np.arange(1, len(able) + 1)
     rows = np.unique(np.rint(np.geomspace(1, max(2.0, seen[-1] / room.sampled), _ROOM_POINTS)).astype(np.int64))
@@ -197,8 +205,8 @@ def _fitted(room: _Room, able: Floats, start: Floats, values: int) -> Floats:
     share = start.copy()
     free = (seen <= _FITTED_MAX) & (able > 0)
     weight = often[:, None] * parts[:, free] * values
-    held = _HELD * start[free]
-    total = weight.sum(axis=0) + _HELD
+    held = _VALUES_HELD * start[free]
+    total = weight.sum(axis=0) + _VALUES_HELD
     for _ in range(_FIT_STEPS):
         has = parts @ share
         share[free] *= np.where(has > 0, wanted / np.maximum(has, _TINY), 0) @ weight

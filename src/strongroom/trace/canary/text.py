@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,6 @@ TOGETHER_SHARE = 0.5
 _NAMES_TOGETHER = 0.75
 _NUMBER_DIGITS_MAX = 18
 _CUTS_MAX = 2
-_OFTEN = 10  # a part that so many times more persons share than must is no matter of luck, and kept whole
 _TIED = 0.02  # nats
 _SEED = 11
 _NAMES_MIN = 100
@@ -128,7 +128,14 @@ def _column(
 
 
 def learn_text(
-    name: str, column: pa.Array, who: Ints, *, least: int, rare_parts: bool, link_of: Callable[[str], str]
+    name: str,
+    column: pa.Array,
+    who: Ints,
+    *,
+    least: int,
+    often: int,
+    rare_parts: bool,
+    link_of: Callable[[str], str],
 ) -> TextModel | None:
     """Learn how the text of a field is made; None where its texts have nothing in common.
 
@@ -137,6 +144,8 @@ def learn_text(
         column: The sample's texts, string[n], null where there is none.
         who: Whose row it is, i64[n].
         least: How many persons of the sample are many.
+        often: How many persons of the sample say how often a part stands in the room: such as fewer share is cut once
+            more, and put together again where its halves depend on each other.
         rare_parts: Whether a part that few persons share may be drawn (names).
         link_of: Name of the other field that a character of the private use area stands for.
     """
@@ -159,17 +168,27 @@ def learn_text(
         count = int(tokens.first[local[0] + 1] - first[0])
         columns = [tokens.text.take(pa.array(first + j)) for j in range(count)]
         kinds = [int(tokens.kinds[first[0] + j]) for j in range(count)]
-        parts = _Cutter(f"{name}/{code}", (name, int(code)), there[local], len(column), who, least, rare_parts)
+        among = _Sharing(who[there[local]], least, often)
+        parts = _Cutter(f"{name}/{code}", (name, int(code)), there[local], len(column), among, rare_parts)
         model.parts[int(code)] = parts.cut(columns, kinds, link_of)
     return model
+
+
+class _Sharing(NamedTuple):
+    """Whose rows they are, i64[rows], and how many persons are many, and often."""
+
+    who: Ints
+    least: int
+    often: int
 
 
 class _Cutter:
     """Cuts the rows of one shape into parts."""
 
-    def __init__(self, name: str, when: tuple[str, int], rows: Ints, n: int, who: Ints, least: int, rare: bool) -> None:
+    def __init__(self, name: str, when: tuple[str, int], rows: Ints, n: int, among: _Sharing, rare: bool) -> None:
         self._name, self._when, self._rows, self._n = name, when, rows, n
-        self._who, self._least, self._rare = who[rows], least, rare
+        self._who, self._least, self._often = among
+        self._rare = rare
         self._made = 0
         self._kept: list[pa.Array] = []  # so that no two columns ever have the same id()
 
@@ -190,8 +209,8 @@ class _Cutter:
         both = joint([left.node.codes[self._rows], right.node.codes[self._rows]])
         return bool(common(both, self._who, self._least).mean() < COMMON_SHARE)
 
-    def _common(self, column: pa.Array, times: int = 1) -> float:
-        return float(common(encode(column)[0], self._who, times * self._least).mean())
+    def _common(self, column: pa.Array) -> float:
+        return float(common(encode(column)[0], self._who, self._least).mean())
 
     def _smaller(self, columns: list[pa.Array], kinds: list[int]) -> tuple[list[pa.Array], list[int]]:
         """Cut letters that few persons share, where both halves are frequent."""
@@ -209,7 +228,7 @@ class _Cutter:
         return out, out_kinds
 
     def _halved(self, piece: pa.Array) -> list[pa.Array]:
-        if self._common(piece, _OFTEN) >= COMMON_SHARE:
+        if common(encode(piece)[0], self._who, self._often).mean() >= COMMON_SHARE:
             return [piece]
         whole = self._common(piece)
         two = list(halves(piece, best_cut(piece)))
