@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VERB = "plant"
 PERSONS_MAX = 200_000
-"""So many persons with their records, and what is learnt from them, fit in some 1.5 GB."""
+"""So many persons with their records, and what is learnt from them, fit in some 1.6 GiB."""
 PERSONS = 20_000
 """How many are learnt from where nobody says: each is charged, and told."""
 RECORDS_MAX = 4_000_000
