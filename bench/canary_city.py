@@ -14,13 +14,13 @@ import pyarrow.csv as pv
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
+from bench.canary_numbers import numbered
 from strongroom.demo.city import make_city
 from strongroom.demo.identity import mobile_numbers
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.model import Schema
 from strongroom.schema.parse import parse_schema
 from strongroom.seal.entropy import random_bytes
-from strongroom.trace.canary.ids import Collides
 from strongroom.trace.canary.making import learn
 from strongroom.trace.canary.policy import CanaryPolicy, Source
 
@@ -28,8 +28,11 @@ SEED = 7
 ENTROPY = b"canaries of the bench, always the same"
 
 
-def city(persons: int, seed: int = SEED) -> tuple[Schema, dict[str, pa.Table]]:
-    """The schema and the tables of a city of so many persons; another seed is another city."""
+def city(persons: int, seed: int = SEED, numbers: str = "any") -> tuple[Schema, dict[str, pa.Table]]:
+    """The schema and the tables of a city of so many persons; another seed is another city.
+
+    Numbers of reports and cases are as the city has them, "any" and each once; or those of another habit.
+    """
     text = resources.files("strongroom.demo").joinpath("schema.toml").read_text("utf-8")
     schema = parse_schema(text, None, random_bytes)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +43,7 @@ def city(persons: int, seed: int = SEED) -> tuple[Schema, dict[str, pa.Table]]:
             "police_reports": pj.read_json(files.police_reports),
             "criminal_cases": pq.read_table(files.criminal_cases),
         }
-    return schema, {name: _typed(schema, name, rows) for name, rows in read.items()}
+    return schema, numbered({name: _typed(schema, name, rows) for name, rows in read.items()}, numbers, seed)
 
 
 def _csv(path: Path) -> pa.Table:
@@ -59,7 +62,13 @@ def _typed(schema: Schema, name: str, rows: pa.Table) -> pa.Table:
 
 
 def made(
-    setting: str, schema: Schema, tables: dict[str, pa.Table], count: int, share: float, seed: int = SEED
+    setting: str,
+    schema: Schema,
+    tables: dict[str, pa.Table],
+    count: int,
+    share: float,
+    seed: int = SEED,
+    asked: str = "every",
 ) -> tuple[dict[str, pa.Table], str]:
     """Canaries for a setting, learnt from a share of the persons of the city of a seed, and what they cost."""
     persons = len(tables["persons"])
@@ -76,8 +85,10 @@ def made(
     )
     model = learn(schema, sampled(tables, share, seed), policy, sampled=share)
     learnt = time.process_time()
-    canaries = model.make(count, ENTROPY + bytes([seed % 256]), _index(tables))
-    return canaries.tables, f"learnt in {learnt - began:.1f} s, made in {time.process_time() - learnt:.1f} s of CPU"
+    index = Index(schema, tables, asked)
+    canaries = model.make(count, ENTROPY + bytes([seed % 256]), index)
+    cost = f"learnt in {learnt - began:.1f} s, made in {time.process_time() - learnt:.1f} s of CPU"
+    return canaries.tables, f"{cost}, asked about {index.told}; dense {list(canaries.dense)}"
 
 
 def sampled(tables: dict[str, pa.Table], share: float, seed: int = SEED) -> dict[str, pa.Table]:
@@ -89,13 +100,31 @@ def sampled(tables: dict[str, pa.Table], share: float, seed: int = SEED) -> dict
     return {name: rows.filter(pc.is_in(rows["person_id"], some)) for name, rows in tables.items()}
 
 
-def _index(tables: dict[str, pa.Table]) -> Collides:
-    """What the room's blind index does: says which values somebody has."""
+class Index:
+    """What the room's blind index does: says which values somebody has, and counts what it was asked about.
 
-    def collides(table: str, field: str, values: pa.Array) -> np.ndarray:
-        return pc.is_in(values, tables[table][field].combine_chunks()).to_numpy(zero_copy_only=False)
+    Args:
+        schema: The city's.
+        tables: Everybody.
+        asked: "every" identifier, or what is "indexed" in the schema, and subjects.
+    """
 
-    return collides
+    def __init__(self, schema: Schema, tables: dict[str, pa.Table], asked: str) -> None:
+        self._schema, self._tables, self._asked = schema, tables, asked
+        self._known: dict[str, pa.Array] = {}
+
+    def __call__(self, table: str, field: str, values: pa.Array) -> np.ndarray:
+        of = self._schema.table(table)
+        if self._asked == "indexed" and field != of.subject and not of.field(field).find:
+            return np.zeros(len(values), bool)
+        before = self._known.get(f"{table}.{field}", values.slice(0, 0))
+        self._known[f"{table}.{field}"] = pa.concat_arrays([before, values]).unique()
+        return pc.is_in(values, self._tables[table][field].combine_chunks()).to_numpy(zero_copy_only=False)
+
+    @property
+    def told(self) -> str:
+        """How many distinct values were asked about, by field."""
+        return ", ".join(f"{len(values):,} {name}" for name, values in self._known.items())
 
 
 def naive(tables: dict[str, pa.Table], count: int) -> dict[str, pa.Table]:

@@ -34,6 +34,19 @@ def gaps(values: np.ndarray) -> list[np.ndarray]:
     return [rank, np.log1p(below), np.log1p(above)]
 
 
+def in_order(number: np.ndarray, moment: pa.ChunkedArray) -> list[np.ndarray]:
+    """How far numbers are from where their dates would have them, and the dates of their neighbours in number."""
+    ticks = moment.cast(pa.timestamp("us")).cast(pa.int64()).fill_null(-1).to_numpy()
+    low, high = (np.searchsorted(np.sort(ticks), ticks, side=side) for side in ("left", "right"))
+    order = np.argsort(number, kind="stable")
+    rank, below, above = (np.empty(len(number)) for _ in range(3))
+    rank[order] = np.arange(len(number))
+    step = np.diff(ticks[order].astype(float))
+    below[order], above[order] = np.append(np.nan, step), np.append(step, np.nan)
+    signed = [np.sign(x) * np.log1p(np.abs(x)) for x in (below, above)]
+    return [rank - (low + high - 1) / 2, np.maximum(0, np.maximum(low - rank, rank - high + 1)), *signed]
+
+
 def number(column: pa.ChunkedArray, start: int, stop: int) -> np.ndarray:
     """The digits at some places as a number; what is no digit is left out."""
     part = pc.replace_substring_regex(pc.utf8_slice_codeunits(column, start, stop), "[^0-9]", "")
@@ -133,6 +146,7 @@ def reports_own(rows: pa.Table, person: np.ndarray, persons: pa.Table) -> list[n
     columns += [*gaps(number(number_of, 1, 14)), codes(shape), pc.utf8_length(text).to_numpy()]
     columns += [holds(rows["station"], persons["district"].take(at)), holds(text, persons["mobile"].take(at))]
     columns += moments(rows["reported_at"])
+    columns += [often(pc.utf8_slice_codeunits(number_of, 5)), *in_order(number(number_of, 1, 14), rows["reported_at"])]
     return [np.asarray(c, np.float32) for c in columns]
 
 
@@ -145,6 +159,8 @@ def cases_own(rows: pa.Table, person: np.ndarray, persons: pa.Table) -> list[np.
     columns += [number(rows["case_no"], 1, 5) == year, often(rows["case_no"]), year - born, born]
     columns += gaps(number(rows["case_no"], 11, 17)) + moments(rows["opened_on"])
     columns += [holds(rows["court"], persons["district"].take(at))]
+    whole = number(rows["case_no"], 1, 5) * 10**6 + number(rows["case_no"], 11, 17)
+    columns += [often(pc.utf8_slice_codeunits(rows["case_no"], 11)), *in_order(whole, rows["opened_on"])]
     return [np.asarray(c, np.float32) for c in columns]
 
 

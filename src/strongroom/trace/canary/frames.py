@@ -40,7 +40,8 @@ from strongroom.trace.canary.policy import (
     CanaryPolicy,
 )  # fmt: skip
 from strongroom.trace.canary.resident import ResidentModel
-from strongroom.trace.canary.text import learn_text
+from strongroom.trace.canary.serials import Elsewhere, Serials
+from strongroom.trace.canary.text import TextModel, learn_text
 from strongroom.trace.canary.tokens import encode
 from strongroom.trace.canary.values import BytesModel, CategoryModel, DateModel, LagModel, NumberModel, is_category
 
@@ -66,6 +67,7 @@ class FieldPlan:
         checks: Its check digits.
         taken: Values of the sample.
         needs: Fields of the same row that are made before.
+        serials: Where a serial stands in its values, if under several leads.
     """
 
     name: str
@@ -77,6 +79,7 @@ class FieldPlan:
     checks: Checks = field(default_factory=lambda: Checks({}))
     taken: pa.Array | None = None
     needs: tuple[str, ...] = ()
+    serials: Serials | None = None
 
 
 @dataclass
@@ -110,8 +113,9 @@ class Frame:
             if not plan.distinct:
                 made[name] = plan.model.make(rng, drawn, made)
                 continue
-            fresh = partial(self._fresh, plan, rng, drawn, made)
-            column, beyond = make_distinct(name, fresh, drawn, plan.checks, partial(_taken, plan, collides))
+            fresh, taken = partial(self._fresh, plan, rng, drawn, made), partial(_taken, plan, collides)
+            elsewhere = Elsewhere(plan.serials, rng, drawn, plan.checks, taken) if plan.serials else None
+            column, beyond = make_distinct(name, fresh, drawn, plan.checks, taken, elsewhere)
             made[name] = column
             dense += [name] if beyond and not isinstance(plan.model, PoolModel) else []
         return {name: made[name] for name in self.plans}, dense
@@ -290,7 +294,13 @@ class FrameLearner:
         distinct = alone >= _UNIQUE_SHARE or self._person
         checks = learn_checks(values) if of.type == "string" else Checks({})
         shared = 1 - alone if self._person and len(values) else 0.0
-        return FieldPlan(name, of, kind, model, distinct, shared, checks, values.unique())
+        plan = FieldPlan(name, of, kind, model, distinct, shared, checks, values.unique())
+        if not distinct or not isinstance(model, TextModel):
+            return plan
+        here = name.partition(".")[0]
+        dates = {n: c for n, c in self._columns.items() if pa.types.is_temporal(c.type) and n.startswith(f"{here}.")}
+        model.run(dates, self._sampled)
+        return replace(plan, needs=model.dates, serials=Serials.learn(model, column))
 
     def _outside(self, of: Field, name: str, kind: str, column: pa.Array, node: str | None = None) -> FieldPlan:
         """An identifier that reaches somebody in the world."""

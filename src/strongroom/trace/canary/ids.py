@@ -170,7 +170,12 @@ class CharactersModel:
 
 
 def make_distinct(
-    field: str, make: Callable[[Ints], pa.Array], drawn: Drawn, checks: Checks, taken: Callable[[pa.Array], Mask]
+    field: str,
+    make: Callable[[Ints], pa.Array],
+    drawn: Drawn,
+    checks: Checks,
+    taken: Callable[[pa.Array], Mask],
+    elsewhere: Callable[[Ints, pa.Array], Mask] | None = None,
 ) -> tuple[pa.Array, bool]:
     """Identifiers that keep their check digits, no two equal and none taken; and whether numbers ran out.
 
@@ -180,6 +185,7 @@ def make_distinct(
         drawn: What they are made from; `beyond` is set while numbers above the sample's are wanted.
         checks: The check digits of the column.
         taken: Which values somebody has.
+        elsewhere: Which of some rows have a serial that is somebody's under another lead, and may not.
 
     Raises:
         UsageError: There are none left.
@@ -198,6 +204,9 @@ def make_distinct(
         bad = np.zeros(count, np.bool_)
         bad[left] = ~kept | taken(fresh)
         bad |= _repeated(column)
+        if elsewhere is not None and not drawn.beyond:
+            free = left[~bad[left]]
+            bad[free] = elsewhere(free, column)
         left = np.flatnonzero(bad)
         if not len(left):
             beyond, drawn.beyond = drawn.beyond > 0, 0

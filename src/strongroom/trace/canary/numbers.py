@@ -91,16 +91,24 @@ class Spread:
         return new
 
     @cached_property
+    def _unpadded(self) -> bool:
+        """Whether numbers of several lengths are written, none with leading zeros."""
+        there = np.flatnonzero(self.codes >= 0)
+        if self.widths is None or not len(there):
+            return False
+        width = self.widths[there]
+        return bool((width != width[0]).any() and (width == _digits(self.values[self.codes[there]])).all())
+
+    @cached_property
     def _windows(self) -> tuple[Ints, Ints]:
         """For each value the first number near it, and how many steps the last one is away.
 
         Near are the numbers up to some neighbours away on each side, without those beyond a gap that is no chance, and
         without those that begin differently.
         """
-        gaps = np.diff(self.values) // self.step
-        apart = gaps > max(1, int(np.median(gaps))) * _GAP_MEDIANS_MAX if len(gaps) else np.zeros(0, np.bool_)
+        apart = self._gaps
         if self.head:
-            apart |= np.diff(self.values // self.head) != 0
+            apart = apart | (np.diff(self.values // self.head) != 0)
         run = np.concatenate([np.zeros(1, np.int64), np.cumsum(apart)])
         at = np.arange(len(self.values))
         first, last = np.searchsorted(run, run), np.searchsorted(run, run, side="right") - 1
@@ -117,17 +125,34 @@ class Spread:
         below, above = np.maximum(below, 0), np.maximum(above, 0)
         return self.values - below * self.step, below + above
 
-    def text(self, rng: np.random.Generator, rows: Ints, *, beyond: int = 0) -> pa.Array:
-        """The same, written with as many digits as the row's number."""
-        new = self.near(rng, rows, beyond=beyond)
+    def stretches(self, codes: Ints) -> Ints:
+        """Which stretch of numbers without a large gap some values lie in: those of one year, say; i64[len(codes)]."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self._gaps)])[codes]
+
+    @cached_property
+    def _gaps(self) -> npt.NDArray[np.bool_]:
+        """Between which values there is a gap that is no chance, bool[v - 1]."""
+        gaps = np.diff(self.values) // self.step
+        return gaps > max(1, int(np.median(gaps))) * _GAP_MEDIANS_MAX if len(gaps) else np.zeros(0, np.bool_)
+
+    def written(self, new: Ints, rows: Ints, *, beyond: int = 0, running: bool = False) -> pa.Array:
+        """New numbers with as many digits as the number of the row drawn, or with those they need."""
         assert self.widths is not None
         width = self.widths[rows]
         if beyond:
             return padded(new, width)
+        if running and self._unpadded:
+            return padded(new, np.zeros(len(new), np.int64))
         ends = np.power(10, np.minimum(width, 18))
-        low = np.where(width == (self.values[self.codes[rows]] >= ends // 10) * width, ends // 10, 0)
+        low = np.where(width == (self.values[self.codes[rows]] >= ends // 10) * width, ends // 10, 0) * (not running)
         new = np.where((new < ends) & (new >= low), new, self.values[self.codes[rows]])
         return padded(new, width)
+
+
+def _digits(numbers: Ints) -> Ints:
+    """How many digits a number has that is written without leading zeros."""
+    found: Ints = np.searchsorted(10 ** np.arange(1, 19), numbers, side="right") + 1
+    return found
 
 
 def _head(numbers: Ints, widths: Ints) -> int:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from strongroom.trace.canary.draw import Drawn
 from strongroom.trace.canary.nodes import Node, compact, gain, joint
 from strongroom.trace.canary.numbers import Spread
+from strongroom.trace.canary.running import Running, in_time
 from strongroom.trace.canary.tokens import (
     DIGITS,
     LETTERS,
@@ -59,6 +60,8 @@ class Part:
         words: Distinct texts by code; for a fixed part its one text.
         spread: For numbers: draws a new one near a row's.
         link: Which other field of the person stands here.
+        running: For numbers that go up with a date of the record: gives a new one by that date.
+        among: Names of the parts that such numbers stand among.
     """
 
     kind: int
@@ -66,6 +69,8 @@ class Part:
     words: pa.Array
     spread: Spread | None = None
     link: str = ""
+    running: Running | None = None
+    among: tuple[str, ...] = ()
 
 
 @dataclass
@@ -86,6 +91,26 @@ class TextModel:
     def nodes(self) -> list[Node]:
         """What is to be drawn."""
         return [self.shape, *(p.node for parts in self.parts.values() for p in parts if p.node is not None)]
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The fields that have to be made before, as numbers run with them."""
+        return tuple({p.running.link: None for parts in self.parts.values() for p in parts if p.running})
+
+    def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
+        """Learn which numbers go up with a date of their record; `dates` are columns of the sample by "table.field"."""
+        for parts in self.parts.values():
+            for part in parts:
+                if part.spread is None or part.node is None:
+                    continue
+                rows = np.flatnonzero(part.node.codes >= 0)
+                others = [p.node for p in parts if p is not part and p.node is not None and p.spread is None]
+                codes = part.node.codes[rows]
+                group = joint([*(node.codes[rows] for node in others), part.spread.stretches(codes)])
+                numbers, step = part.spread.values[codes], part.spread.step
+                begins = joint([group, numbers // part.spread.head if part.spread.head else np.zeros_like(group)])
+                part.running = in_time(dates, rows, group, begins, numbers, step, sampled)
+                part.among = tuple(node.name for node in others)
 
     def make(
         self, rng: np.random.Generator, drawn: Drawn, links: Mapping[str, pa.Array], *, again: Ints | None = None
@@ -123,7 +148,13 @@ def _column(
     if part.node is None:
         return pa.scalar(part.words[0].as_py(), pa.large_string())
     if part.spread is not None:
-        return part.spread.text(rng, drawn.rows[part.node.name][rows], beyond=drawn.beyond)
+        donors = drawn.rows[part.node.name][rows]
+        new = part.spread.near(rng, donors, beyond=drawn.beyond)
+        if part.running is not None and not drawn.beyond:
+            stretch = part.spread.stretches(part.spread.codes[donors])
+            group = joint([*(drawn.codes[n][rows] for n in part.among), stretch])
+            new = part.running.instead(rng, new, group, links[part.running.link].take(pa.array(rows)))
+        return part.spread.written(new, donors, beyond=drawn.beyond, running=part.running is not None)
     return part.words.take(pa.array(drawn.codes[part.node.name][rows])).cast(pa.large_string())
 
 

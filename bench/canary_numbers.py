@@ -1,0 +1,63 @@
+"""Numbers of reports and cases as registries give them: once over all years, running in time, or anew each year.
+
+As many of all numbers are used in each habit, with gaps between: others' records have those.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from strongroom.demo.columns import digits, join, strings
+
+HABITS = ("any", "running", "yearly")
+_OF = {"police_reports": ("report_no", "reported_at", 9), "criminal_cases": ("case_no", "opened_on", 6)}
+
+
+def numbered(tables: dict[str, pa.Table], habit: str, seed: int) -> dict[str, pa.Table]:
+    """The tables with numbers of a habit: "any" is the city's own, each serial once and in no order."""
+    if habit == "any":
+        return tables
+    rng = np.random.default_rng(seed)
+    out = dict(tables)
+    for name, (field, date, width) in _OF.items():
+        rows = tables[name]
+        year = pc.year(rows[date]).to_numpy().astype(np.int64)
+        group = year if habit == "yearly" else np.zeros(len(rows), np.int64)
+        serial = np.empty(len(rows), np.int64)
+        for each in np.unique(group):
+            here = np.flatnonzero(group == each)
+            most = 10**width * len(here) // len(rows)
+            free = np.sort(rng.choice(most - 1, len(here), replace=False)) + 1
+            kept = rows[date].take(pa.array(here)).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+            serial[here[np.lexsort((rng.random(len(here)), kept))]] = free
+        text, years = strings(digits(serial, width)), strings(digits(year, 4))
+        found = join("A", years, text) if field == "report_no" else join("(", years, ")川01刑初", text, "号")
+        out[name] = rows.set_column(rows.column_names.index(field), field, found)
+    return out
+
+
+def elsewhere(tables: dict[str, pa.Table], canaries: dict[str, pa.Table]) -> str:
+    """Which share of canaries' records has a serial that is somebody's of another year, and which share of people's."""
+    told = []
+    for name, (field, _, width) in _OF.items():
+        if name not in canaries:
+            continue
+        numbers = [t[name][field].combine_chunks() for t in (tables, canaries)]
+        year, serial = zip(*(_cut(column, width) for column in numbers), strict=True)
+        whole = [y * 10**width + s for y, s in zip(year, serial, strict=True)]
+        many = np.bincount(serial[0], minlength=10**width).astype(np.int32)
+        same = np.isin(whole[1], whole[0])
+        told.append(
+            f"{field} elsewhere: people {(many[serial[0]] > 1).mean():.4f}, "
+            f"canaries {(many[serial[1]] - same > 0).mean():.4f}, whole {same.mean():.4f}"
+        )
+    return "; ".join(told)
+
+
+def _cut(column: pa.Array, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Year and serial."""
+    start = 5 if width == 9 else 11
+    cut = [pc.utf8_slice_codeunits(column, *at) for at in ((1, 5), (start, start + width))]
+    return tuple(part.cast(pa.int64()).to_numpy(zero_copy_only=False) for part in cut)  # type: ignore[return-value]
