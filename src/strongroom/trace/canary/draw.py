@@ -74,12 +74,14 @@ class Drawn:
         rows: Row of the sample per new row, by part; -1 where the new row has no such part.
         codes: Code per new row, by part; below 0 where it has none.
         beyond: Among so many numbers above those of the sample new ones are drawn, because between them none is free.
+        tries: How often new ones were taken before.
         used: How many of a field's own identifiers were given out, and `pools`: in which order they are.
     """
 
     rows: dict[str, Ints]
     codes: dict[str, Ints]
     beyond: int = 0
+    tries: int = 0
     used: dict[str, int] = field(default_factory=dict)
     pools: dict[str, Ints] = field(default_factory=dict)
 

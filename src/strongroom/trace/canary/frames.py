@@ -295,12 +295,13 @@ class FrameLearner:
         checks = learn_checks(values) if of.type == "string" else Checks({})
         shared = 1 - alone if self._person and len(values) else 0.0
         plan = FieldPlan(name, of, kind, model, distinct, shared, checks, values.unique())
-        if not distinct or not isinstance(model, TextModel):
+        if not distinct or not isinstance(model, (TextModel, NumberModel)):
             return plan
         here = name.partition(".")[0]
         dates = {n: c for n, c in self._columns.items() if pa.types.is_temporal(c.type) and n.startswith(f"{here}.")}
         model.run(dates, self._sampled)
-        return replace(plan, needs=model.dates, serials=Serials.learn(model, column))
+        serials = Serials.learn(model, column, dates) if isinstance(model, TextModel) else None
+        return replace(plan, needs=model.dates, serials=serials)
 
     def _outside(self, of: Field, name: str, kind: str, column: pa.Array, node: str | None = None) -> FieldPlan:
         """An identifier that reaches somebody in the world."""

@@ -195,7 +195,7 @@ def make_distinct(
     left = np.arange(count)
     drawn.beyond = 0
     for attempt in range(_TRIES + _TRIES_BEYOND):
-        drawn.beyond = 4 * count + 16 if attempt >= _TRIES else 0
+        drawn.beyond, drawn.tries = 4 * count + 16 if attempt >= _TRIES else 0, attempt
         fresh = make(left)
         kept = np.ones(len(fresh), np.bool_)
         if pa.types.is_string(fresh.type):

@@ -8,7 +8,7 @@ that runs over all years is no other year's, and one that restarts has every yea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from strongroom.trace.canary.nodes import joint
+from strongroom.trace.canary.numbers import Spread
+
 Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _GROUP_MIN = 12
 _COVERED = 0.8
@@ -83,29 +85,50 @@ class Running:
         follows = (which[1:] == which[:-1]) & (place[1:] != place[:-1])
         strict = bool((numbers[1:] < numbers[:-1])[follows].mean() < _STRICT) if follows.any() else False
         span = np.maximum.reduceat(numbers, start[:-1]) - np.minimum.reduceat(numbers, start[:-1])
-        near = np.maximum(1, np.rint(_NEAR_GAPS * span * sampled / step / np.diff(start))).astype(np.int64)
+        gaps = _NEAR_GAPS / 2 if strict else _NEAR_GAPS
+        near = np.maximum(1, np.rint(gaps * span * sampled / step / np.diff(start))).astype(np.int64)
         return cls(link, groups, start, times, place, numbers, step, near, strict, tightness)
 
-    def instead(self, rng: np.random.Generator, numbers: Ints, group: Ints, date: pa.Array) -> Ints:
-        """The numbers for new rows: by their dates, or those given where there is no date or no such group; i64[n]."""
+    def instead(
+        self,
+        rng: np.random.Generator,
+        numbers: Ints,
+        spread: Spread,
+        donors: Ints,
+        among: Sequence[Ints],
+        date: pa.Array,
+        *,
+        tries: int = 0,
+    ) -> Ints:
+        """Numbers for new rows by their dates, or those given where there is no date or nobody of about that date.
+
+        Args:
+            rng: Where chance comes from.
+            numbers: Numbers near those of the rows drawn, i64[n].
+            spread: As `in_time` had it.
+            donors: Rows of the sample that were drawn, i64[n].
+            among: Codes of what the new numbers stand among, i64[n] each.
+            date: Dates of the new rows.
+            tries: How often numbers were taken before: then they lie farther off.
+        """
+        group = joint([*among, spread.stretches(spread.codes[donors])])
         at = np.minimum(np.searchsorted(self.groups, group), len(self.groups) - 1)
         rows = np.flatnonzero((self.groups[at] == group) & date.is_valid().to_numpy(zero_copy_only=False))
         ticks = ticks_of(date.take(pa.array(rows)))
         early, late = (self._time[edge[at[rows]]] for edge in (self.start[:-1], self.start[1:] - 1))
         margin = _MARGIN * (late - early) // np.diff(self.start)[at[rows]]
-        among = (ticks >= early - margin) & (ticks <= late + margin)
-        rows, ticks = rows[among], ticks[among]
+        about = (ticks >= early - margin) & (ticks <= late + margin)
+        rows, ticks = rows[about], ticks[about]
         out = numbers.copy()
-        out[rows] = self._numbers(rng, at[rows], ticks)
+        out[rows] = self._numbers(rng, at[rows], ticks, self.near[at[rows]] << tries // 2)
         return out
 
-    def _numbers(self, rng: np.random.Generator, at: Ints, ticks: Ints) -> Ints:
+    def _numbers(self, rng: np.random.Generator, at: Ints, ticks: Ints, near: Ints) -> Ints:
         first, after = self.start[at], self.start[at + 1]
         base = at * (len(self.times) + 1)
         low = np.searchsorted(self.place, base + np.searchsorted(self.times, ticks, side="left"))
         high = np.searchsorted(self.place, base + np.searchsorted(self.times, ticks, side="right"))
         many = high - low
-        near = self.near[at]
         shift = np.rint((2 * rng.random(len(at)) - 1) * near).astype(np.int64)
         donor = np.where(many > 0, low + (rng.random(len(at)) * many).astype(np.int64), 0)
         same = self.numbers[donor] // self.step + shift
@@ -148,7 +171,7 @@ class Running:
 
 
 def in_time(
-    dates: Mapping[str, pa.Array], rows: Ints, group: Ints, begins: Ints, numbers: Ints, step: int, sampled: float
+    dates: Mapping[str, pa.Array], rows: Ints, spread: Spread, among: Sequence[Ints], sampled: float
 ) -> Running | None:
     """How numbers of some rows of the sample run with the date that they follow most closely; None for none.
 
@@ -157,12 +180,13 @@ def in_time(
     Args:
         dates: Columns of dates or moments of the same records, by "table.field".
         rows: Which rows have the numbers, i64[n].
-        group: Equal for numbers that stand in one stretch, i64[n].
-        begins: Equal for those of them that begin alike, i64[n].
-        numbers: i64[n].
-        step: The grid they lie on.
+        spread: The numbers.
+        among: Codes of what they stand among, i64[n] each.
         sampled: Share of the room's persons in the sample.
     """
+    codes = spread.codes[rows]
+    numbers, group = spread.values[codes], joint([*among, spread.stretches(codes)])
+    begins = joint([group, numbers // spread.head]) if spread.head else group
     found = []
     for link, column in dates.items():
         date = column.take(pa.array(rows))
@@ -170,7 +194,7 @@ def in_time(
         if len(there) < _COVERED * len(rows):
             continue
         ticks = ticks_of(date.take(pa.array(there)))
-        run = Running.learn(link, group[there], ticks, numbers[there], step, sampled)
+        run = Running.learn(link, group[there], ticks, numbers[there], spread.step, sampled)
         if run is not None and _follow(begins[there], ticks, numbers[there], _ALIKE_MIN)[0] >= _FOLLOW:
             found.append(run)
     return max(found, key=lambda run: run.tightness, default=None)

@@ -9,7 +9,7 @@ somebody's elsewhere are given up until canaries share as much as people do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from strongroom.trace.canary.tokens import encode, halves
 
 if TYPE_CHECKING:
     from strongroom.trace.canary.checks import Checks
+    from strongroom.trace.canary.numbers import Spread
     from strongroom.trace.canary.text import Part, TextModel
 
 Ints = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ LEADS_MAX = 16
 """A field whose serials stand under more leads is not looked after: each new one would be asked about so often."""
 PROBES = 1_000
 _SIGMAS = 2.0
+_NEARLY_ALL = 0.95
 _BETWEEN = "\x1f"
 
 
@@ -43,7 +45,7 @@ class Form:
     Args:
         before: Characters before it, for each part there: one number, or one for each code of a part by its name.
         behind: The same after it.
-        head: Digits of the serial's own number that belong to the lead, and of how many digits it is.
+        head: So many first digits of its number belong to the lead: those of the year, say.
         leads: What stands before and after it in the sample, by lead: two texts each.
         lead: Which lead each row of the sample has, -1 where hardly any has it; i64[m].
         serials: The serial of each of these rows, string[m].
@@ -65,28 +67,33 @@ class Serials:
     forms: dict[int, Form]
 
     @classmethod
-    def learn(cls, model: TextModel, column: pa.Array) -> Serials | None:
-        """Learn from a column of the sample; None where no serial stands under several leads, or under too many."""
+    def learn(cls, model: TextModel, column: pa.Array, dates: Mapping[str, pa.Array]) -> Serials | None:
+        """Learn from a column of the sample; None where no serial stands under several leads, or under too many.
+
+        Args:
+            model: How the column is made.
+            column: Its texts.
+            dates: Dates and moments of the same records.
+        """
         sample = Drawn({}, {node.name: node.codes for node in model.nodes})
+        years = [pc.year(date).fill_null(0).to_numpy(zero_copy_only=False) for date in dates.values()]
         forms = {}
         for code, parts in model.parts.items():
             rows = np.flatnonzero(model.shape.codes == code)
-            form = _form(parts, sample, rows, column.take(pa.array(rows)))
+            form = _form(parts, sample, rows, column.take(pa.array(rows)), [year[rows] for year in years])
             if form is not None:
                 forms[code] = form
         return cls(model.name, forms) if forms else None
 
 
-def _form(parts: list[Part], sample: Drawn, rows: Ints, texts: pa.Array) -> Form | None:
+def _form(parts: list[Part], sample: Drawn, rows: Ints, texts: pa.Array, years: list[Ints]) -> Form | None:
     at = [i for i, part in enumerate(parts) if part.spread is not None]
     if len(at) != 1 or parts[at[0]].running is not None or any(part.link for part in parts):
         return None
     spread = parts[at[0]].spread
     assert spread is not None
-    head = 0
-    if spread.head and spread.widths is not None:
-        head = int(spread.widths.max()) - (len(str(spread.head)) - 1)
     before, behind = ([_lengths(p) for p in some] for some in (parts[: at[0]], parts[at[0] + 1 :]))
+    head = _head(spread, rows, years)
     plain = Form(before, behind, head, (texts, texts), rows, texts)
     start, serials, tail = _split(plain, sample, rows, texts)
     codes, words = encode(pc.binary_join_element_wise(start, tail, pa.scalar(_BETWEEN, pa.large_string())))
@@ -98,6 +105,31 @@ def _form(parts: list[Part], sample: Drawn, rows: Ints, texts: pa.Array) -> Form
     number = np.full(len(words), -1, np.int64)
     number[often] = np.arange(len(often))
     return Form(before, behind, head, leads, number[codes], serials)
+
+
+def _head(spread: Spread, rows: Ints, years: list[Ints]) -> int:
+    """How many first digits of a number are those of the year of a date; or all that are not any, if none is."""
+    assert spread.widths is not None
+    width = int(spread.widths[rows].max())
+    if not spread.head or (spread.widths[rows] != width).any():
+        return 0
+    numbers, found = spread.values[spread.codes[rows]], 0
+    for length in range(1, min(width, 18)):
+        begins = numbers // 10 ** (width - length)
+        if not any(_said(begins, year) for year in years):
+            break
+        found = length
+    all_of_it = width - (len(str(spread.head)) - 1)
+    return found if found or years else all_of_it
+
+
+def _said(begins: Ints, year: Ints) -> bool:
+    """Whether numbers of one year begin alike, nearly all."""
+    both, sizes = np.unique(np.column_stack([year, begins]), axis=0, return_counts=True)
+    most = np.zeros(len(sizes), np.int64)
+    at = np.unique(both[:, 0], return_inverse=True)[1]
+    np.maximum.at(most, at, sizes)
+    return bool(most.sum() >= _NEARLY_ALL * len(begins))
 
 
 def _lengths(part: Part) -> tuple[str, Ints]:

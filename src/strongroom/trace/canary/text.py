@@ -98,18 +98,14 @@ class TextModel:
         return tuple({p.running.link: None for parts in self.parts.values() for p in parts if p.running})
 
     def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
-        """Learn which numbers go up with a date of their record; `dates` are columns of the sample by "table.field"."""
+        """Learn which numbers go up with a date of their record; `dates` has columns of the sample by "table.field"."""
         for parts in self.parts.values():
             for part in parts:
                 if part.spread is None or part.node is None:
                     continue
                 rows = np.flatnonzero(part.node.codes >= 0)
                 others = [p.node for p in parts if p is not part and p.node is not None and p.spread is None]
-                codes = part.node.codes[rows]
-                group = joint([*(node.codes[rows] for node in others), part.spread.stretches(codes)])
-                numbers, step = part.spread.values[codes], part.spread.step
-                begins = joint([group, numbers // part.spread.head if part.spread.head else np.zeros_like(group)])
-                part.running = in_time(dates, rows, group, begins, numbers, step, sampled)
+                part.running = in_time(dates, rows, part.spread, [node.codes[rows] for node in others], sampled)
                 part.among = tuple(node.name for node in others)
 
     def make(
@@ -151,9 +147,8 @@ def _column(
         donors = drawn.rows[part.node.name][rows]
         new = part.spread.near(rng, donors, beyond=drawn.beyond)
         if part.running is not None and not drawn.beyond:
-            stretch = part.spread.stretches(part.spread.codes[donors])
-            group = joint([*(drawn.codes[n][rows] for n in part.among), stretch])
-            new = part.running.instead(rng, new, group, links[part.running.link].take(pa.array(rows)))
+            among, date = [drawn.codes[n][rows] for n in part.among], links[part.running.link].take(pa.array(rows))
+            new = part.running.instead(rng, new, part.spread, donors, among, date, tries=drawn.tries)
         return part.spread.written(new, donors, beyond=drawn.beyond, running=part.running is not None)
     return part.words.take(pa.array(drawn.codes[part.node.name][rows])).cast(pa.large_string())
 

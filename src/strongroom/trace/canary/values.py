@@ -17,6 +17,7 @@ from strongroom.schema.columns import arrow_type
 from strongroom.trace.canary.draw import Drawn
 from strongroom.trace.canary.nodes import LIKE_MIN, Node, compact
 from strongroom.trace.canary.numbers import Spread
+from strongroom.trace.canary.running import Running, in_time
 from strongroom.trace.canary.tokens import common, encode
 
 Ints = npt.NDArray[np.int64]
@@ -94,6 +95,7 @@ class NumberModel:
     spread: Spread
     scale: int
     type: pa.DataType
+    running: Running | None = None
 
     @classmethod
     def learn(cls, name: str, column: pa.Array) -> NumberModel:
@@ -112,16 +114,28 @@ class NumberModel:
         """What is to be drawn."""
         return [self.there, self.node]
 
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The field that has to be made before, as numbers run with it."""
+        return (self.running.link,) if self.running else ()
+
+    def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
+        """Learn whether numbers go up with a date of their record; see `TextModel.run`."""
+        self.running = in_time(dates, np.flatnonzero(self.spread.codes >= 0), self.spread, [], sampled)
+
     def make(
         self, rng: np.random.Generator, drawn: Drawn, links: Mapping[str, pa.Array], *, again: Ints | None = None
     ) -> pa.Array:
         """The values of the new rows, or of some of them."""
-        del links
         rows = drawn.rows[self.node.name]
-        rows = rows if again is None else rows[again]
+        chosen = np.arange(len(rows)) if again is None else again
+        rows = rows[chosen]
         has = rows >= 0
         out = np.zeros(len(rows), np.int64)
         out[has] = self.spread.near(rng, rows[has], beyond=drawn.beyond)
+        if self.running is not None and not drawn.beyond:
+            date = links[self.running.link].take(pa.array(chosen[has]))
+            out[has] = self.running.instead(rng, out[has], self.spread, rows[has], [], date, tries=drawn.tries)
         values = out if pa.types.is_integer(self.type) else out / self.scale
         return pa.array(values, self.type, mask=~has)
 
