@@ -1,6 +1,7 @@
-"""Numbers of reports and cases as registries give them: once over all years, running in time, or anew each year.
+"""Numbers of reports and cases as registries give them: in no order, running in time, or anew each year.
 
-As many of all numbers are used in each habit, with gaps between: others' records have those.
+As many of all numbers are used in each habit, with gaps between: others' records have those. "running" and "yearly" are
+in the exact order of the dates; "entered" runs in the order in which records were entered, some hours or days later.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import pyarrow.compute as pc
 
 from strongroom.demo.columns import digits, join, strings
 
-HABITS = ("any", "running", "yearly")
+HABITS = ("any", "running", "yearly", "entered")
 _OF = {"police_reports": ("report_no", "reported_at", 9), "criminal_cases": ("case_no", "opened_on", 6)}
+_HOURS_LATER = {"police_reports": 6, "criminal_cases": 72}
+_HOUR = 3_600_000_000
 
 
 def numbered(tables: dict[str, pa.Table], habit: str, seed: int) -> dict[str, pa.Table]:
@@ -31,6 +34,8 @@ def numbered(tables: dict[str, pa.Table], habit: str, seed: int) -> dict[str, pa
             most = 10**width * len(here) // len(rows)
             free = np.sort(rng.choice(most - 1, len(here), replace=False)) + 1
             kept = rows[date].take(pa.array(here)).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+            if habit == "entered":
+                kept = kept + (rng.exponential(_HOURS_LATER[name], len(here)) * _HOUR).astype(np.int64)
             serial[here[np.lexsort((rng.random(len(here)), kept))]] = free
         text, years = strings(digits(serial, width)), strings(digits(year, 4))
         found = join("A", years, text) if field == "report_no" else join("(", years, ")川01刑初", text, "号")

@@ -74,14 +74,14 @@ def test_plant_and_list(empty):
     assert empty.run("canaries", "list", "--actor", "ana").code == 3
     with empty.room.keymaster() as keys, strongroom.open(str(empty.room.bucket), keys=keys, actor="kit") as room:
         lines = room.explain("persons", actor="sam", purpose="extract").lines
-        assert "  person_id shows whom canaries are: their values are the last, export it as a token" in lines
+        assert "  person_id shows whom canaries are: export it as a token" in lines
         assert keys.canaries.dense("kit") == ["persons.person_id"]
         assert keys.canaries.dense("sam") == keys.canaries.dense("mei") == []
 
 
 def test_a_policy_that_exports_plain_what_tells_canaries_is_warned_of(shell):
     """When it is printed, tried or kept, to whoever may change it; none where the field is a token."""
-    told = "warning: purpose extract exports plain whose last values are canaries': export it as a token (persons.person_id)"
+    told = "warning: purpose extract exports plain what tells canaries from people: export it as a token (persons.person_id)"
     assert told in shell.run("policy", "--actor", "kit").err
     mended = planted_city.POLICY.replace(
         'verbs = ["export"]\ntables.persons = { identity = "plain",',

@@ -88,7 +88,7 @@ def explain(
         field: Field name; None for the whole table.
         decider: The decider in use, so that it need not be made again.
         own: The credential that the actor signs with: what limits it besides the policy is explained too.
-        dense: Fields, as "table.field", whose last values are canary persons': said where an export shows them plain.
+        dense: Fields, as "table.field", by which canary persons are told: said where an export shows them plain.
     """
     judge = decider or Decider(policy, schema)
     names = sorted(policy.purposes) if purpose is None else [purpose]

@@ -126,10 +126,10 @@ def export_lines(purpose: Purpose) -> Iterator[str]:
 
 
 def dense_lines(purpose: Purpose, table: str, decision: Decision, dense: Collection[str]) -> Iterator[str]:
-    """What `explain` says of fields whose last values are canaries', where exports with canaries show them plain."""
+    """What `explain` says of fields by which canaries are told, where exports with canaries show them plain."""
     if purpose.export is None or purpose.export.canaries is None:
         return
     for view in decision.views.values():
         if view.show == "plain" and f"{table}.{view.name}" in dense:
-            told = "shows whom canaries are: their values are the last, export it as a token"
+            told = "shows whom canaries are: export it as a token"
             yield f"  {view.name} {told}"

@@ -186,7 +186,7 @@ class TraceVerbs:
 
         schema = keymaster.schema()
         rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
-        told = "exports plain whose last values are canaries': export it as a token"
+        told = "exports plain what tells canaries from people: export it as a token"
         found = plain_in_exports(rules, schema, dense).items()
         return [f"purpose {purpose} {told} ({name})" for name, own in found for purpose in own]
 

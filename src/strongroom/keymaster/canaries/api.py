@@ -144,7 +144,7 @@ class Canaries(Protocol):
         Args:
             reading_id: Of a purpose with the verb `plant`.
             pools: Their numbers.
-            dense: Fields, as "table.field", whose last values are the canaries'.
+            dense: Fields, as "table.field", by whose values canaries are told: the last are theirs, say.
 
         Raises:
             UsageError: No pool, one twice, or a field that is not in the schema.
@@ -152,7 +152,7 @@ class Canaries(Protocol):
         """
 
     def dense(self, actor: str) -> list[str]:
-        """Fields, as "table.field", whose last values are canaries' in this room: exports show them as tokens.
+        """Fields, as "table.field", by whose values canaries are told in this room: exports show them as tokens.
 
         Told to whoever may read the log or change the policy; to anybody else none: it says where canaries are.
         """

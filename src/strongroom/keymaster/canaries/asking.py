@@ -145,7 +145,7 @@ class EmbeddedCanaries:
             raise UsageError("say which pools were planted, each once, and few fields")
         tables = core.standing.schema.tables.values()
         if not {f"{table.name}.{field.name}" for table in tables for field in table.fields}.issuperset(dense):
-            raise UsageError("a field whose last values are canaries' is not in the schema")
+            raise UsageError("a field by whose values canaries are told is not in the schema")
         extras: dict[str, int | str] = {"pools": ",".join(map(str, pools))}
         if dense:
             extras["dense"] = ",".join(dense)

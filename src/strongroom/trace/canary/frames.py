@@ -51,6 +51,7 @@ _UNIQUE_SHARE = 0.98
 _ALWAYS = 0.999
 _TIGHTER = 0.5
 _OFTEN = 10
+_NUMBERED = (TextModel, NumberModel)
 
 
 @dataclass
@@ -119,6 +120,12 @@ class Frame:
             made[name] = column
             dense += [name] if beyond and not isinstance(plan.model, PoolModel) else []
         return {name: made[name] for name in self.plans}, dense
+
+    @property
+    def ordered(self) -> list[str]:
+        """Fields whose numbers are in so exact an order of time that new ones are seen to be out of it."""
+        models = {n: p.model for n, p in self.plans.items() if p.distinct and isinstance(p.model, _NUMBERED)}
+        return [name for name, model in models.items() if model.exact]
 
     def _fresh(
         self, plan: FieldPlan, rng: np.random.Generator, drawn: Drawn, made: Mapping[str, pa.Array], rows: Ints
@@ -295,7 +302,7 @@ class FrameLearner:
         checks = learn_checks(values) if of.type == "string" else Checks({})
         shared = 1 - alone if self._person and len(values) else 0.0
         plan = FieldPlan(name, of, kind, model, distinct, shared, checks, values.unique())
-        if not distinct or not isinstance(model, (TextModel, NumberModel)):
+        if not distinct or not isinstance(model, _NUMBERED):
             return plan
         here = name.partition(".")[0]
         dates = {n: c for n, c in self._columns.items() if pa.types.is_temporal(c.type) and n.startswith(f"{here}.")}

@@ -53,6 +53,7 @@ class Canaries:
         owner: By table: which canary each row is about, i64[rows], 0 to the number of canaries - 1.
         unit: Which unit each canary belongs to, i64[canaries]; a unit goes into an export whole.
         dense: Fields whose numbers lie so close that canaries have higher ones: export these as tokens.
+        ordered: Fields whose numbers are in the exact order of moments, but canaries' only nearly: these too.
         unmade: Fields that are null because no text could be made.
         thin: Partitions by open columns with fewer than `HITS_PER_PARTITION` canaries, and how many they have.
     """
@@ -61,6 +62,7 @@ class Canaries:
     owner: dict[str, Ints]
     unit: Ints
     dense: tuple[str, ...]
+    ordered: tuple[str, ...]
     unmade: tuple[str, ...]
     thin: dict[str, int]
 
@@ -114,7 +116,8 @@ class CanaryModel:
             tables[name] = self._table(name, made, values[self.subject], np.arange(len(rows)), rows)
         ordered = {name: tables[name] for name in self.tables}
         thin = self._thin(drawn)
-        return Canaries(ordered, {n: owner[n] for n in ordered}, unit, tuple(dense), self.unmade, thin)
+        late = tuple(name for frame in (self.persons, *self.children.values()) for name in frame.ordered)
+        return Canaries(ordered, {n: owner[n] for n in ordered}, unit, tuple(dense), late, self.unmade, thin)
 
     def _child(
         self,

@@ -80,7 +80,7 @@ class PlantReport:
         records: Their records by table.
         learnt_from: How many persons were read.
         looked_up: How many identifiers the room was asked for.
-        dense: Fields whose last values are canaries': export these as tokens.
+        dense: Fields by whose values canaries are told, as the notes say: export these as tokens.
         unmade: Fields that canaries lack.
         unasked: Identifiers that the room could not be asked for, as they have no index.
         notes: What whoever plants should know.
@@ -183,7 +183,7 @@ class _Planting:
         self._tell("registered", 0, persons)
         try:
             records = self._put(canaries)
-            leaf = keymaster.canaries.planted(self._reading, numbers, canaries.dense)
+            leaf = keymaster.canaries.planted(self._reading, numbers, _telling(canaries))
         except StrongroomError as error:
             told = (
                 f"{_listed(numbers)} registered and lack records: no false person is there; run it again once this is"
@@ -197,7 +197,7 @@ class _Planting:
         of_pools = {n: len(pool.salts) for n, pool in zip(numbers, pools, strict=True)}
         return PlantReport(
             of_pools, sum(of_pools.values()), persons, records, sample.persons,
-            ask.looked_up, canaries.dense, canaries.unmade, tuple(sorted(ask.unasked)), tuple(self._notes),
+            ask.looked_up, _telling(canaries), canaries.unmade, tuple(sorted(ask.unasked)), tuple(self._notes),
         )  # fmt: skip
 
     def _counts(self, persons: int) -> dict[int, int]:
@@ -258,16 +258,22 @@ class _Planting:
         return done
 
     def _warn(self, canaries: Canaries, ask: RoomValues) -> None:
-        plain = plain_in_exports(self._keymaster.policy(), self._keymaster.schema(), canaries.dense)
-        for name in canaries.dense:
+        plain = plain_in_exports(self._keymaster.policy(), self._keymaster.schema(), _telling(canaries))
+        for name in _telling(canaries):
             seen = ", ".join(plain.get(name, ()))
             more = f"; plain now under {seen}" if seen else ""
-            self._notes.append(f"{name}: the last numbers are canaries', export it as a token{more}")
+            why = "the last numbers are canaries'" if name in canaries.dense else "only people's are in order of time"
+            self._notes.append(f"{name}: {why}, export it as a token{more}")
         self._notes += [f"{name}: canaries have none" for name in canaries.unmade]
         self._notes += [f"{name} has no index: nobody could be asked who has it" for name in sorted(ask.unasked)]
         for name, parts in Counter(part.partition("=")[0] for part in canaries.thin).items():
             told = f"fewer than {HITS_PER_PARTITION} canaries in {parts} of its parts, too few to name a source by"
             self._notes.append(f"{name}: {told} one part alone")
+
+
+def _telling(canaries: Canaries) -> tuple[str, ...]:
+    """Fields by whose values canaries are told."""
+    return tuple(dict.fromkeys([*canaries.dense, *canaries.ordered]))
 
 
 def _listed(numbers: Sequence[int]) -> str:

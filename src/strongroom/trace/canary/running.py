@@ -28,8 +28,10 @@ _FOLLOW = 0.3
 _ALIKE_MIN = 4
 _STRICT = 0.02
 _SLOPE_ROWS = 16
-_NEAR_GAPS = 2.0
+_NEAR_GAPS = (8.0, 1.0)
 _MARGIN = 8
+_WHOLE = 0.9
+_PER_DATE = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Running:
         step: The grid they lie on.
         near: By group how far from where it belongs a new number may lie, i64[g].
         strict: Whether hardly any number is lower than one of an earlier date.
+        tightness: Rank correlation with the date, up to 1.
+        exact: Whether whoever has everybody's sees that new numbers are out of order: dates are as fine as the numbers,
+            and only some were learnt from.
     """
 
     link: str
@@ -58,6 +63,7 @@ class Running:
     near: Ints
     strict: bool
     tightness: float
+    exact: bool
 
     @classmethod
     def learn(
@@ -85,9 +91,10 @@ class Running:
         follows = (which[1:] == which[:-1]) & (place[1:] != place[:-1])
         strict = bool((numbers[1:] < numbers[:-1])[follows].mean() < _STRICT) if follows.any() else False
         span = np.maximum.reduceat(numbers, start[:-1]) - np.minimum.reduceat(numbers, start[:-1])
-        gaps = _NEAR_GAPS / 2 if strict else _NEAR_GAPS
-        near = np.maximum(1, np.rint(gaps * span * sampled / step / np.diff(start))).astype(np.int64)
-        return cls(link, groups, start, times, place, numbers, step, near, strict, tightness)
+        near = np.maximum(1, np.rint(_NEAR_GAPS[strict] * span * sampled / step / np.diff(start))).astype(np.int64)
+        dates = (times[-1] - times[0]) // max(1, int(np.gcd.reduce(np.diff(times)))) + 1 if len(times) > 1 else 1
+        exact = strict and sampled < _WHOLE and len(numbers) / sampled < _PER_DATE * dates
+        return cls(link, groups, start, times, place, numbers, step, near, strict, tightness, exact)
 
     def instead(
         self,
@@ -133,14 +140,14 @@ class Running:
         donor = np.where(many > 0, low + (rng.random(len(at)) * many).astype(np.int64), 0)
         same = self.numbers[donor] // self.step + shift
         if self.strict:
-            # Among those of the same day: nobody of another day has a number there.
-            least, most = self.numbers[np.minimum(low, after - 1)], self.numbers[np.maximum(high - 1, first)]
-            wide = (most - least) // self.step
-            between = least // self.step + (rng.random(len(at)) * (wide + 1)).astype(np.int64)
-            same = np.where((many > 1) & (wide > near), between, same)
+            # Beside the first or last of its date only towards the others: beyond may be those of another date.
+            inwards = np.where(donor == low, np.abs(shift), np.where(donor == high - 1, -np.abs(shift), shift))
+            same += np.where(many > 1, inwards - shift, 0)
         found = np.where(many > 0, same, self._between(ticks, low, first, after) + shift)
-        ends = self._ends
-        inside = np.clip(found, ends[0][at] // self.step, ends[1][at] // self.step)
+        # What lies outside of its kind is turned back: at the very ends there is no free number.
+        least, most = (ends[at] // self.step for ends in self._ends)
+        found = np.where(found > most, 2 * most - found, np.where(found < least, 2 * least - found, found))
+        inside = np.clip(found, least, most)
         rest: Ints = self.numbers[0] % self.step + inside * self.step
         return rest
 

@@ -68,7 +68,7 @@ def rules_of(policy: Policy, colluders: int | None, sample: float | None) -> lis
 
 
 def plain_in_exports(policy: Policy, schema: Schema, dense: Sequence[str]) -> dict[str, list[str]]:
-    """By field, as "table.field": purposes that export it plain with canary persons, whose values are the last."""
+    """By field, as "table.field": purposes that export it plain with canary persons, who are told by it."""
     found: dict[str, list[str]] = {}
     for purpose in policy.purposes.values():
         if purpose.export is None or purpose.export.canaries is None:

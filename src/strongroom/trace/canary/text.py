@@ -97,6 +97,11 @@ class TextModel:
         """The fields that have to be made before, as numbers run with them."""
         return tuple({p.running.link: None for parts in self.parts.values() for p in parts if p.running})
 
+    @property
+    def exact(self) -> bool:
+        """Whether numbers are in so exact an order that new ones are seen to be out of it."""
+        return any(p.running.exact for parts in self.parts.values() for p in parts if p.running)
+
     def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
         """Learn which numbers go up with a date of their record; `dates` has columns of the sample by "table.field"."""
         for parts in self.parts.values():

@@ -119,6 +119,11 @@ class NumberModel:
         """The field that has to be made before, as numbers run with it."""
         return (self.running.link,) if self.running else ()
 
+    @property
+    def exact(self) -> bool:
+        """See `TextModel.exact`."""
+        return self.running is not None and self.running.exact
+
     def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
         """Learn whether numbers go up with a date of their record; see `TextModel.run`."""
         self.running = in_time(dates, np.flatnonzero(self.spread.codes >= 0), self.spread, [], sampled)
