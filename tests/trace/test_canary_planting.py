@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from strongroom.keys.rows import counter
 from strongroom.seal.tokens import tokens
 from strongroom.trace.canary import planting, sampling
 from strongroom.trace.canary.contents import opening_of, unit_contents
+from strongroom.trace.canary.making import learn
 from strongroom.trace.canary.policy import CanaryPolicy, Source
 from strongroom.trace.canary.sizing import needed, tables_of
 
@@ -379,6 +381,25 @@ def test_a_keymaster_that_is_set_back_knows_who_was_planted_whole(city, tmp_path
         assert [pool.planted for pool in before] == [True, True]
         assert keys._canaries.all().tobytes() == tokens_before
         assert keys.canaries.dense("kit") == ["persons.person_id"]
+
+
+def test_fields_in_exact_order_of_time_are_named_like_those_with_last_numbers(city, monkeypatch):
+    """Where canaries' numbers are in order only nearly, the report says so, and exports that show them plain are told."""
+
+    class Ordered:
+        def __init__(self, *given, **more):
+            self._model = learn(*given, **more)
+
+        def make(self, *given):
+            return replace(self._model.make(*given), ordered=("police_reports.report_no",))
+
+    monkeypatch.setattr(planting, "learn", Ordered)
+    with city.keymaster() as keys:
+        report = plant(city, keys, learn_from=400)
+        assert report.dense == ("persons.person_id", "police_reports.report_no")
+        told = "police_reports.report_no: only people's are in order of time, export it as a token"
+        assert any(note.startswith(told) for note in report.notes)
+        assert keys.canaries.dense("kit") == list(report.dense)
 
 
 # -- through a served keymaster ----------------------------------------------------------------

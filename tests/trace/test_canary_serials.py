@@ -49,8 +49,11 @@ def luhn(number):
     return f"{number}{-sum(sum(divmod(2 * d, 10)) if i % 2 == 0 else d for i, d in enumerate(digits)) % 10}"
 
 
-def room(habit, form="{year}-{serial:05d}", used=0.2, check=str):
-    """People with a file each, numbered by a habit; of the numbers of a series some are others'."""
+def room(habit, form="{year}-{serial:05d}", used=0.2, check=str, late=0):
+    """People with a file each, numbered by a habit; of the numbers of a series some are others'.
+
+    Tickets run over all years, in the order of entry: some days `late` on average.
+    """
     rng = np.random.default_rng(5)
     opened = np.sort(np.datetime64("2021-01-01") + rng.integers(0, 365 * len(YEARS), PERSONS))
     year = opened.astype("datetime64[Y]").astype(int) + 1970
@@ -60,6 +63,8 @@ def room(habit, form="{year}-{serial:05d}", used=0.2, check=str):
         free = rng.choice(int(len(here) / used), len(here), replace=False) + 1
         serial[here] = free if habit.endswith("any") else np.sort(free)
     ticket = 10_000_000 + 7 * np.sort(rng.choice(10 * PERSONS, PERSONS, replace=False))
+    entered = opened.astype(int) + rng.exponential(late, PERSONS)
+    ticket = ticket[np.argsort(np.argsort(entered, kind="stable"))]
     order = rng.permutation(PERSONS)
     people = pa.array([f"P{n:09d}" for n in rng.choice(10**9, PERSONS, replace=False)])
     born = np.datetime64("1950-01-01") + rng.integers(0, 20_000, PERSONS)
@@ -119,6 +124,12 @@ def out_of_order(rows, field, tables):
         at, to = np.searchsorted(days, day), np.searchsorted(days, day, side="right")
         wrong.append(any(n > number for n in numbers[:at][-40:]) or any(n < number for n in numbers[to:][:40]))
     return np.mean(wrong)
+
+
+def early_by(rows, tables):
+    """How many people's numbers lie between each number and where its date would have it."""
+    numbers, opened = np.sort(tables["files"]["ticket"].to_numpy()), np.sort(tables["files"]["opened"].to_numpy())
+    return np.searchsorted(numbers, rows["ticket"].to_numpy()) - np.searchsorted(opened, rows["opened"].to_numpy())
 
 
 @pytest.fixture
@@ -184,6 +195,15 @@ def test_numbers_of_canaries_are_in_the_order_of_their_dates():
     assert out_of_order(rows, "ticket", tables) < 0.125
 
 
+def test_numbers_entered_days_later_are_as_far_from_their_dates_as_peoples():
+    """Where records are numbered in the order in which they were entered, canaries' are late as often and as much."""
+    tables = room("running", late=20)
+    rows, _ = planted(tables)
+    far = [np.abs(early_by(t, tables)) for t in (rows, tables["files"])]
+    for share in (25, 50, 75, 90):
+        assert np.percentile(far[0], share) == pytest.approx(np.percentile(far[1], share), rel=0.3)
+
+
 @pytest.mark.usefixtures("blind")
 def test_without_it_hardly_any_is():
     """The control: a number near one of the same month is mostly another day's."""
@@ -232,3 +252,33 @@ def test_a_year_before_a_serial_is_no_order():
     run = in_time(dates, np.arange(2000), Spread.of_digits(texts, np.arange(2000), 2000), [], 1.0)
     assert run is not None
     assert run.strict
+
+
+def test_an_exact_order_of_moments_is_named():
+    """Of a tenth of the room nobody knows between which two of it a new one falls; of days or of the whole one does."""
+    rng = np.random.default_rng(4)
+    moments = np.sort(rng.choice(10**9, 3000, replace=False)) * 1_000_000
+    numbers = Spread.of(np.sort(rng.choice(10**7, 3000, replace=False)), np.arange(3000), 3000)
+
+    def exact(ticks, kind, sampled):
+        run = in_time({"t.at": pa.array(ticks, kind)}, np.arange(3000), numbers, [], sampled)
+        assert run.strict
+        return run.exact
+
+    assert exact(moments, pa.timestamp("us"), 0.1)
+    assert not exact(moments, pa.timestamp("us"), 1.0)
+    assert not exact((moments // 86_400_000_000 // 10).astype(np.int32), pa.date32(), 0.1)
+
+
+def test_such_fields_are_named_by_the_canaries():
+    """In the room of the tests days have some six files, which is no exact order; minutes have one at most."""
+    tables = room("running")
+    some = {name: rows.slice(0, int(SHARE * PERSONS)) for name, rows in tables.items()}
+    assert learn(schema(), some, CanaryPolicy(unit=1), sampled=SHARE).make(100, ENTROPY).ordered == ()
+    at = tables["files"]["opened"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    number = tables["files"]["ticket"].to_numpy()
+    moments = np.sort(at + np.random.default_rng(3).integers(0, 86_399_999_999, PERSONS))[np.argsort(np.argsort(number))]
+    files = some["files"].set_column(3, "opened", pa.array(moments[: int(SHARE * PERSONS)], pa.timestamp("us", tz="UTC")))
+    text = ROOM.replace('opened    = { type = "date"', 'opened    = { type = "timestamp"')
+    model = learn(parse_schema(text, None, os.urandom), some | {"files": files}, CanaryPolicy(unit=1), sampled=SHARE)
+    assert set(model.make(100, ENTROPY).ordered) == {"files.file_no", "files.ticket"}
