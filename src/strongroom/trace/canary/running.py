@@ -28,7 +28,7 @@ _FOLLOW = 0.3
 _ALIKE_MIN = 4
 _STRICT = 0.02
 _SLOPE_ROWS = 16
-_NEAR_GAPS = (8.0, 1.0)
+_NEAR_GAPS = 8.0
 _MARGIN = 8
 _WHOLE = 0.9
 _PER_DATE = 4
@@ -91,8 +91,10 @@ class Running:
         follows = (which[1:] == which[:-1]) & (place[1:] != place[:-1])
         strict = bool((numbers[1:] < numbers[:-1])[follows].mean() < _STRICT) if follows.any() else False
         span = np.maximum.reduceat(numbers, start[:-1]) - np.minimum.reduceat(numbers, start[:-1])
-        near = np.maximum(1, np.rint(_NEAR_GAPS[strict] * span * sampled / step / np.diff(start))).astype(np.int64)
         dates = (times[-1] - times[0]) // max(1, int(np.gcd.reduce(np.diff(times)))) + 1 if len(times) > 1 else 1
+        # As wide as hides whose number it was taken beside, and no wider than an eighth of those of one date.
+        gaps = np.clip(len(numbers) / sampled / dates / 8, 1.0, _NEAR_GAPS) if strict else _NEAR_GAPS
+        near = np.maximum(1, np.rint(gaps * span * sampled / step / np.diff(start))).astype(np.int64)
         exact = strict and sampled < _WHOLE and len(numbers) / sampled < _PER_DATE * dates
         return cls(link, groups, start, times, place, numbers, step, near, strict, tightness, exact)
 
