@@ -71,7 +71,7 @@ class Asking:
         self._entropy = entropy
         self._wire = Wire(self._url, "keymaster", authorities)
         self._instance = ""
-        self._together = {sort: Together(self._call) for sort in GO_TOGETHER.values()}
+        self._together = Together(self._call)
         self._stands: tuple[int, float] = (-1, 0.0)
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class Asking:
     def _sent(self, name: str, body: Body) -> tuple[int, bytes]:
         """Send one call, together with others where it may go with them."""
         if self._hop is not None and name in GO_TOGETHER and isinstance(body, bytes) and len(body) <= CALL_BYTES_MOST:
-            return self._together[GO_TOGETHER[name]].ask(name, body)
+            return self._together.ask(name, body)
         return self._call(name, body)
 
     def _call(self, name: str, body: Body) -> tuple[int, bytes]:

@@ -5,7 +5,8 @@ way waits, and goes along in the next.
 
 Rules it keeps:
 
-1. Nothing waits while less than UNDER_WAY_MOST requests of its sort are under way: a call alone is sent alone.
+1. Nothing waits while no request is under way: a call alone is sent alone. Behind a request that takes long nobody
+   waits for longer than PATIENCE_SECONDS, as long as less than UNDER_WAY_MOST are under way.
 2. A call is answered as if it had been sent by itself: its error is its caller's, and nobody else's.
 3. Only a server's credential sends calls together, only those in GO_TOGETHER, each small: none of them takes long.
 """
@@ -13,7 +14,7 @@ Rules it keeps:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from strongroom.errors import DeniedError, InputError, IntegrityError, StrongroomError, UnavailableError
@@ -25,18 +26,11 @@ if TYPE_CHECKING:
     from strongroom.keymaster.credentials import CredentialState
 
 TOGETHER = "together"
-COMMITTING, QUICK = "committing", "quick"
-GO_TOGETHER: Mapping[str, str] = {
-    "served.read": COMMITTING,
-    "served.release": COMMITTING,
-    "release": COMMITTING,
-    "end_reading": COMMITTING,
-    "open_hits": QUICK,
-}
-"""Which calls go together, and with which: none that is quick waits for the disk with others."""
+GO_TOGETHER = frozenset({"served.read", "served.release", "release", "end_reading", "open_hits"})
 CALLS_MOST = 64
 CALL_BYTES_MOST = 1 << 15
-UNDER_WAY_MOST = 2
+UNDER_WAY_MOST = 4
+PATIENCE_SECONDS = 0.05
 
 _read_calls = Unpacker(list[tuple[str, bytes]])
 _read_replies = Unpacker(list[tuple[int, bytes]])
@@ -92,15 +86,16 @@ class Together:
         """Send one call, alone or with others; status and body of its answer, or what sending raised."""
         own = _Call(name, body)
         with self._lock:
-            if self._under_way < UNDER_WAY_MOST:
-                self._under_way += 1
-                own.leads = True
-            else:
+            if self._under_way:
                 self._waiting.append(own)
+            else:
+                self._under_way = 1
+                own.leads = True
         try:
             if not own.leads:
                 with aside():
-                    own.wake.acquire()
+                    while not own.wake.acquire(timeout=PATIENCE_SECONDS) and not self._goes_past(own):
+                        pass
             if own.leads:
                 self._go(own)
         except BaseException:
@@ -110,6 +105,15 @@ class Together:
             raise own.error
         assert own.answer is not None
         return own.answer
+
+    def _goes_past(self, own: _Call) -> bool:
+        """Whether a call that has waited long is sent beside what is under way."""
+        with self._lock:
+            if own in self._waiting and self._under_way < UNDER_WAY_MOST:
+                self._waiting.remove(own)
+                self._under_way += 1
+                own.leads = True
+            return own.leads
 
     def _go(self, own: _Call) -> None:
         """Send a call, and whatever came meanwhile; let everybody go on whose call was among them."""
@@ -126,19 +130,19 @@ class Together:
             self._end(calls, told)
 
     def _end(self, calls: list[_Call], told: BaseException) -> None:
-        """Calls are answered, or failed: the lead goes to the first who waits, and their callers go on."""
-        with self._lock:
-            if self._waiting:
-                first = self._waiting.pop(0)
-                first.leads = True
-                first.wake.release()
-            else:
-                self._under_way -= 1
+        """Calls are answered, or failed: their callers go on, and the lead goes to the first who waits."""
         for one in calls:
             if one.answer is None:
                 one.error = told
             if one is not calls[0]:  # whose caller is here
                 one.wake.release()
+        with self._lock:
+            if self._waiting and self._under_way == 1:
+                first = self._waiting.pop(0)
+                first.leads = True
+                first.wake.release()
+            else:
+                self._under_way -= 1
 
     def _leave(self, own: _Call) -> None:
         """Take an interrupted caller out; a lead that it was given goes to the next."""
