@@ -128,6 +128,17 @@ def test_a_catalogue_that_is_kept_asks_for_no_key(monkeypatch):
     assert len(bench.open(kept.head, previous=kept).objects()) == 3
 
 
+def test_catalogues_of_one_snapshot_know_what_either_opened():
+    """Made beside each other before anything was opened: what is kept of the second has all that the first one found."""
+    bench = Bench()
+    bench.commit([entry() for _ in range(3)])
+    first = bench.open(bench.catalog.head)
+    second = bench.open(first.head, previous=first.kept())
+    assert len(first.objects(TABLE, 1)) == 3
+    assert len(second.objects(TABLE, 1)) == 3
+    assert second.kept().objects(TABLE) == first.objects(TABLE)
+
+
 def test_commit_after_a_lost_race():
     """The loser of a race builds its changes on the newer snapshot; a removed object that is gone is a conflict."""
     bench = Bench()

@@ -47,16 +47,19 @@ class Catalog:
         self.room = room
         self.head = head
         self._block_keys = block_keys
-        self._opened: dict[bytes, list[ObjectEntry]] = {}
-        if previous is not None and previous.room == room:
-            self._opened.update(previous._opened)  # noqa: SLF001
-        same = previous is not None and previous.room == room and previous.head == head
-        self.snapshot: Snapshot = previous.snapshot if same and previous is not None else self._load(head)
+        known = previous if previous is not None and previous.room == room else None
+        self.snapshot: Snapshot
+        self._opened: dict[bytes, list[ObjectEntry]]
+        self._found: dict[tuple[bytes | None, int | None, bytes | None], list[ObjectEntry]]
+        if known is not None and known.head == head:
+            # one and the same: what either opens or finds, both tell of
+            self.snapshot, self._opened, self._found = known.snapshot, known._opened, known._found  # noqa: SLF001
+            return
+        self.snapshot = self._load(head)
+        before = {} if known is None else known._opened.copy()  # noqa: SLF001  others may be opening more
         named = {reference.object_id for reference in self.snapshot.manifests}
-        self._opened = {key: value for key, value in self._opened.items() if key in named}
-        self._found: dict[tuple[bytes | None, int | None, bytes | None], list[ObjectEntry]] = {}
-        if same and previous is not None:
-            self._found = previous._found  # noqa: SLF001
+        self._opened = {key: value for key, value in before.items() if key in named}
+        self._found = {}
 
     def objects(
         self, table: bytes | None = None, kind: int | None = None, field: bytes | None = None
