@@ -20,8 +20,9 @@ CALLS = Unpacker(list[tuple[str, bytes]])
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch):
-    """Whoever waits here waits for what the test lets go on, and not for a time."""
+    """Whoever waits here waits for what the test lets go on, and not for a time or for others."""
     monkeypatch.setattr(together, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(together, "COMPANY", 10_000)
 
 
 class Far:
@@ -102,6 +103,23 @@ def test_no_message_has_more_calls_than_it_may():
     found = held_up(far, Together(far), bodies)
     assert found == {body: (200, body) for body in bodies}
     assert max(map(len, far.seen)) == CALLS_MOST
+
+
+def test_a_second_request_goes_when_it_has_company(monkeypatch):
+    """One call is under way; three wait, the fourth takes them along, and the fifth waits for either."""
+    monkeypatch.setattr(together, "COMPANY", 4)
+    far = Far()
+    sender = Together(far)
+    threads, found = ask_all(sender, [b"%d" % number for number in range(6)])
+    for number, thread in enumerate(threads):
+        thread.start()
+        until(lambda number=number: len(far.seen) + len(sender._waiting) == (1, 2, 3, 4, 2, 3)[number])
+    assert list(map(len, far.seen)) == [1, 4]
+    far.go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert found == {b"%d" % number: (200, b"%d" % number) for number in range(6)}
+    assert (far.most, sender._under_way, sender._waiting) == (2, 0, [])
 
 
 def test_behind_a_request_that_takes_long_others_go_past(monkeypatch):

@@ -5,8 +5,9 @@ way waits, and goes along in the next.
 
 Rules it keeps:
 
-1. Nothing waits while no request is under way: a call alone is sent alone. Behind a request that takes long nobody
-   waits for longer than PATIENCE_SECONDS, as long as less than UNDER_WAY_MOST are under way.
+1. Nothing waits while no request is under way: a call alone is sent alone. A second request goes beside the first when
+   COMPANY calls wait. Behind requests that take long nobody waits for longer than PATIENCE_SECONDS, as long as less
+   than UNDER_WAY_MOST are under way.
 2. A call is answered as if it had been sent by itself: its error is its caller's, and nobody else's.
 3. Only a server's credential sends calls together, only those in GO_TOGETHER, each small: none of them takes long.
 """
@@ -31,6 +32,7 @@ CALLS_MOST = 64
 CALL_BYTES_MOST = 1 << 15
 UNDER_WAY_MOST = 4
 PATIENCE_SECONDS = 0.05
+COMPANY = 8
 
 _read_calls = Unpacker(list[tuple[str, bytes]])
 _read_replies = Unpacker(list[tuple[int, bytes]])
@@ -86,11 +88,11 @@ class Together:
         """Send one call, alone or with others; status and body of its answer, or what sending raised."""
         own = _Call(name, body)
         with self._lock:
-            if self._under_way:
-                self._waiting.append(own)
-            else:
-                self._under_way = 1
+            if not self._under_way or (self._under_way == 1 and len(self._waiting) + 1 >= COMPANY):
+                self._under_way += 1
                 own.leads = True
+            else:
+                self._waiting.append(own)
         try:
             if not own.leads:
                 with aside():
