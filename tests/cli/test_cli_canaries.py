@@ -10,6 +10,8 @@ from cli_kit import Shell
 from planted_city import PERSONS, SPARE, a_canary, small_sizes
 
 import strongroom
+from strongroom.errors import IntegrityError
+from strongroom.evidence.coderow import open_row
 from strongroom.keyserver import notifying
 from strongroom.keyserver.notifying import Notifier
 from strongroom.trace.canary import alarmtest
@@ -151,7 +153,11 @@ def test_two_people_open_the_code_row_of_an_export(shell):
     path = shell.folder / "row.json"
     assert path.stat().st_mode & 0o777 == 0o600
     (record,) = json.loads(shell.run("exports", "--actor", "max", "--json").out)
-    assert json.loads(path.read_text(encoding="utf-8"))["commitment"] == record["commitment"]
+    said = json.loads(path.read_text(encoding="utf-8"))
+    assert said["commitment"] == record["commitment"]
+    assert open_row(said["row"].encode(), bytes.fromhex(said["commitment"])).export.hex() == said["export"] == export
+    with pytest.raises(IntegrityError):
+        open_row(said["row"].encode(), bytes(32))
     again = shell.run(*opening, "--to", "row.json")
     assert (again.code, "row.json exists already" in again.err) == (7, True), again.err
 
