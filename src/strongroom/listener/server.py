@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from strongroom.listener.address import Listen, bound
@@ -65,7 +66,7 @@ class Listener:
         self._socket = bound(listen)
         self._listening = self._socket.fileno()
         self._connections: dict[int, Connection] = {}
-        self._stopped = threading.Event()
+        self._told: SimpleQueue[None] = SimpleQueue()
         self._ended = False
         self._full = False
         self._most = CONNECTIONS_MOST
@@ -91,14 +92,22 @@ class Listener:
                 thread.start()
             self.started = True
             try:
-                while not self._stopped.wait(TICK_SECONDS):
+                while not self._is_told():
                     self._sweep()
             finally:
                 self._end()
 
     def stop(self) -> None:
-        """Tell it to end; calls under way are answered."""
-        self._stopped.set()
+        """Tell it to end; calls under way are answered. A signal's handler may do so, whatever its thread is within."""
+        self._told.put(None)
+
+    def _is_told(self) -> bool:
+        """Wait for a moment; whether it is to end."""
+        try:
+            self._told.get(timeout=TICK_SECONDS)
+        except Empty:
+            return False
+        return True
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
