@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -284,3 +286,27 @@ def test_a_large_request_is_worked_on_without_a_turn():
         for size, turn in ((10, b"turn"), (70_000, b"none"), (10, b"turn")):
             one.sendall(request("/0", b"x" * size))
             assert answer(one)[1][:4] == turn
+
+
+STOPPED = """
+import random, signal, time
+from strongroom.listener import server
+from strongroom.listener.address import Listen
+
+server.TICK_SECONDS = 0.00002
+listener = server.Listener(None, Listen("127.0.0.1", 0), threads=1)
+signal.signal(signal.SIGALRM, lambda *_: listener.stop())
+chance, end, times = random.Random(5), time.monotonic() + 3, 0
+while time.monotonic() < end:
+    signal.setitimer(signal.ITIMER_REAL, 0.00002 + chance.random() * 0.0001)
+    while not listener._is_told():
+        pass
+    times += 1
+print(times)
+"""
+
+
+def test_a_signal_ends_it_whatever_its_thread_is_within():
+    """A signal comes at any moment of the wait for it, thousands of times: none is lost, and none waits for its own lock."""
+    done = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) > 1_000

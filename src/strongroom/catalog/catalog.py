@@ -94,10 +94,7 @@ class Catalog:
 
     def kept(self) -> Catalog:
         """What may be kept of it once a reading is over: it has no way to keys, and tells of opened manifests alone."""
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made._block_keys = _none
-        return made
+        return Catalog(self.store, self.room, self.head, _none, previous=self)
 
     def at(self, number: int) -> Catalog:
         """The catalogue of an older snapshot, reached through the chain of parents.

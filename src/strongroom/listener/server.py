@@ -24,7 +24,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from strongroom.listener.address import Listen, bound
@@ -66,7 +65,8 @@ class Listener:
         self._socket = bound(listen)
         self._listening = self._socket.fileno()
         self._connections: dict[int, Connection] = {}
-        self._told: SimpleQueue[None] = SimpleQueue()
+        self._told, self._tell = socket.socketpair()
+        self._tell.setblocking(False)
         self._ended = False
         self._full = False
         self._most = CONNECTIONS_MOST
@@ -98,14 +98,16 @@ class Listener:
                 self._end()
 
     def stop(self) -> None:
-        """Tell it to end; calls under way are answered. A signal's handler may do so, whatever its thread is within."""
-        self._told.put(None)
+        """Tell it to end; calls under way are answered. A signal's handler may do so: no lock is taken for it."""
+        with suppress(OSError):  # it was told, or has ended
+            self._tell.send(b"\0")
 
     def _is_told(self) -> bool:
         """Wait for a moment; whether it is to end."""
+        self._told.settimeout(TICK_SECONDS)
         try:
-            self._told.get(timeout=TICK_SECONDS)
-        except Empty:
+            self._told.recv(1)
+        except TimeoutError:
             return False
         return True
 
@@ -136,6 +138,7 @@ class Listener:
                 one.close()
                 one.lock.release()
         self._connections.clear()
+        self._told.close()
         self._app.close()
         if not any(thread.is_alive() for thread in self._threads):
             self._poller.close()
