@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import time
 
 import msgspec
@@ -355,31 +354,6 @@ def test_every_route_without_a_credential_answers_the_same(thief):
     assert len(said) == 1
     ((body, _),) = said
     assert json.loads(body)["detail"] == "not signed in"
-
-
-def test_many_open_connections_and_slow_ones_leave_the_server_up(thief):
-    """Thousands of connections that say nothing, or a byte at a time: others are answered meanwhile."""
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(10_000, (most - 1000) // 2)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    at = ("127.0.0.1", thief.api.server.port)
-    silent = []
-    try:
-        for number in range(count):
-            one = socket.create_connection(at, timeout=30)
-            if number % 2:
-                one.sendall(b"POST /v1/rooms/")
-            silent.append(one)
-        assert len(silent) == count
-        with thief.api.of("ada").read(purpose="case-work", reason="r") as desk:
-            assert dict(desk.get("persons", "P-000007")) == person(7)
-    finally:
-        for one in silent:
-            one.close()
-    with thief.api.of("ada").read(purpose="case-work", reason="r") as desk:
-        assert dict(desk.get("persons", "P-000008")) == person(8)
 
 
 # -- what a thief knows -------------------------------------------------------------------------
