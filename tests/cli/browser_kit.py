@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
+ANSWER_SECONDS = 60.0
 
 
 def missing():
@@ -36,7 +39,7 @@ def browser(mode, what):
 
 
 class Chromium:
-    """Headless Chromium, spoken to over a pipe (Chrome DevTools Protocol)."""
+    """Headless Chromium, spoken to over a pipe (Chrome DevTools Protocol). What it does not answer in time is an error."""
 
     def __init__(self):
         self._profile = tempfile.mkdtemp(prefix="chromium")
@@ -48,22 +51,29 @@ class Chromium:
             os.dup2(one, 3)
             os.dup2(two, 4)
 
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL) | {"start_new_session": True}
         self._process = subprocess.Popen(words, preexec_fn=stand, close_fds=False, **quiet)  # noqa: PLW1509  no threads here
         os.close(their_in)
         os.close(their_out)
         self._buffer, self._number, self._session = b"", 0, None
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        try:
+            target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, method, **params):
         self._number += 1
+        end = time.monotonic() + ANSWER_SECONDS
         said = {"id": self._number, "method": method, "params": params}
         if self._session:
             said["sessionId"] = self._session
         os.write(self._out, json.dumps(said).encode() + b"\0")
         while True:
             while b"\0" not in self._buffer:
+                if not select.select([self._in], [], [], max(0.0, end - time.monotonic()))[0]:
+                    raise TimeoutError(f"chromium did not answer {method} within {ANSWER_SECONDS:.0f} seconds")
                 part = os.read(self._in, 1 << 16)
                 if not part:
                     raise RuntimeError("chromium ended")
@@ -78,15 +88,29 @@ class Chromium:
     def evaluate(self, text):
         return self.ask("Runtime.evaluate", expression=text, returnByValue=True)["result"].get("value")
 
+    def until(self, text, done, seconds):
+        """What a script says, once it is as awaited or the time is over; between two pages it says nothing."""
+        end, told = time.monotonic() + seconds, None
+        while not done(told) and time.monotonic() < end:
+            time.sleep(0.05)
+            with contextlib.suppress(RuntimeError):
+                told = self.evaluate(text)
+        return told
+
     def close(self):
         with contextlib.suppress(Exception):
             self._session = None
             self.ask("Browser.close")
+            self._process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
+        os.close(self._in)
+        os.close(self._out)
         shutil.rmtree(self._profile, ignore_errors=True)
 
 
-def with_passkey(store, url, seconds=40):
+def with_passkey(store, url, seconds=60):
     """Open a page with the passkeys of a file, until it says that it is done; keeps them with their counters."""
     browser = Chromium()
     try:
@@ -99,10 +123,8 @@ def with_passkey(store, url, seconds=40):
         for known in json.loads(store.read_text()) if store.exists() else []:
             browser.ask("WebAuthn.addCredential", authenticatorId=own, credential=known)
         browser.ask("Page.navigate", url=url)
-        end, told = time.monotonic() + seconds, ""
-        while time.monotonic() < end and not re.search("close this page|did not work", told):
-            time.sleep(0.05)
-            told = browser.evaluate("document.getElementById('told')?.textContent") or ""
+        script = "document.getElementById('told')?.textContent"
+        told = browser.until(script, lambda told: re.search("close this page|did not work", told or ""), seconds) or ""
         where = browser.evaluate("location.href")
         found = browser.ask("WebAuthn.getCredentials", authenticatorId=own)["credentials"]
         store.write_text(json.dumps(found))

@@ -1,8 +1,12 @@
 """A shell in a folder with a small room, for tests of the command line."""
 
+import contextlib
 import io
 import os
+import random
+import select
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -98,6 +102,29 @@ def environment() -> dict[str, str]:
 
 
 def ended(process: subprocess.Popen, seconds: float = 120) -> Result:
-    """Wait for a process and take what it wrote."""
-    out, err = process.communicate(timeout=seconds)
+    """Wait for a process and take what it wrote; one that does not end is killed, and what it wrote is told."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as stood:
+        process.kill()
+        raise AssertionError(f"it stood for {seconds} seconds; it wrote: {stood.output}, {stood.stderr}") from None
     return Result(process.returncode, out.decode(), err.decode())
+
+
+def first_line(process: subprocess.Popen, seconds: float = 60) -> str:
+    """The first line that a process writes to stderr, without its end; one that writes none is killed."""
+    if not select.select([process.stderr], [], [], seconds)[0]:
+        process.kill()
+        raise AssertionError(f"it said nothing within {seconds} seconds")
+    return process.stderr.readline().decode().strip()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on, on either loopback address; none that the system gives by itself."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as one, socket.socket(socket.AF_INET6) as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            if socket.has_dualstack_ipv6():
+                other.bind(("::1", port))
+            return port
+    raise AssertionError("no port is free")

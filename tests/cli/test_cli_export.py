@@ -6,7 +6,7 @@ import time
 
 import export_room
 import pytest
-from cli_kit import Shell
+from cli_kit import Shell, first_line
 
 EXTRACT = ("--recipient", "uni-north", "--actor", "ana", "--purpose", "extract", "--reason", "study 9")
 
@@ -70,7 +70,7 @@ def test_mistakes_are_one_line_with_a_code_and_leave_no_file(sender, words, code
 def test_an_interrupted_export_leaves_nothing_and_goes_on_by_its_id(sender):
     """Ctrl-C after the persons were charged: the id stands on stderr."""
     process = sender.start("export", "persons", "--to", "p.csv", *EXTRACT)
-    line = process.stderr.readline().decode()
+    line = first_line(process)
     process.send_signal(signal.SIGINT)
     process.wait(60)
     rest = process.stderr.read().decode()

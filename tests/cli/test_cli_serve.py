@@ -5,7 +5,7 @@ import re
 import signal
 
 import pytest
-from cli_kit import CASE, KIT
+from cli_kit import CASE, KIT, first_line
 from small_room import person
 
 import strongroom
@@ -15,8 +15,8 @@ from strongroom.errors import DeniedError, UnavailableError
 def started(shell, *words):
     """A process that serves; its URL and itself."""
     process = shell.start(*words)
-    told = process.stderr.readline().decode()
-    found = re.match(r"room [0-9a-f]{32}: serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told.strip())
+    told = first_line(process)
+    found = re.match(r"room [0-9a-f]{32}: serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told)
     assert found, told
     return found[1], process
 

@@ -9,7 +9,7 @@ import sqlite3
 import time
 
 import pytest
-from cli_kit import CASE, KIT, ended
+from cli_kit import CASE, KIT, ended, first_line
 from small_room import person
 
 
@@ -17,8 +17,8 @@ from small_room import person
 def serving(shell):
     """A shell whose keymaster is served by a process of its own; its url and the room's id."""
     process = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0")
-    told = process.stderr.readline().decode()
-    found = re.match(r"room ([0-9a-f]{32}): serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told.strip())
+    told = first_line(process)
+    found = re.match(r"room ([0-9a-f]{32}): serving at (http://127\.0\.0\.1:[1-9][0-9]*)$", told)
     assert found, told
     yield shell, process, found[2], found[1]
     if process.poll() is None:
@@ -120,7 +120,7 @@ def test_a_server_that_cannot_listen_says_why(shell, tmp_path):
     assert result.code == 2
     assert "cannot be used" in result.err
     first = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0")
-    port = first.stderr.readline().decode().strip().rpartition(":")[2]
+    port = first_line(first).rpartition(":")[2]
     second = ended(shell.start("keymaster", "serve", "--listen", f"127.0.0.1:{port}"))
     assert second.code == 6
     assert "in use" in second.err
@@ -160,7 +160,7 @@ def test_a_freeze_from_another_process_is_told_by_the_server(shell, tmp_path):
     script.write_text(f"#!/bin/sh\ncat >> {tmp_path}/got\n")
     script.chmod(0o700)
     process = shell.start("keymaster", "serve", "--listen", "127.0.0.1:0", "--notify", str(script))
-    process.stderr.readline()
+    first_line(process)
     # what was noted before the first start is not told
     until(lambda: counter_of(shell.room.keys, "told") >= 0)
     assert shell.run("freeze", "actor", "mei", "--reason", "laptop", *KIT).code == 0

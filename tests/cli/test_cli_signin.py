@@ -14,7 +14,7 @@ from pathlib import Path
 
 import browser_kit
 import pytest
-from cli_kit import CASE, KIT, ended
+from cli_kit import CASE, KIT, ended, free_port
 from signin_kit import CLIENT, Issuer
 from test_cli_served import serving  # noqa: F401  a fixture
 
@@ -40,28 +40,35 @@ def desk(serving, monkeypatch):  # noqa: F811
     return shell
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def provider():
     """An OpenID provider in a process of its own (oidc-provider-mock); its URL."""
-    port = free_port()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, "-m", "oidc_provider_mock", "--port", str(port)], **quiet)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(400):
+    for _ in range(3):  # somebody else may be faster on a port that was free
+        port = free_port()
+        process = subprocess.Popen([sys.executable, "-m", "oidc_provider_mock", "--port", str(port)], **quiet)
+        url = f"http://127.0.0.1:{port}"
         try:
-            urllib.request.urlopen(f"{url}/.well-known/openid-configuration", timeout=2).close()
-            break
+            if answers(process, f"{url}/.well-known/openid-configuration"):
+                yield url
+                return
+        finally:
+            process.terminate()
+            process.wait(20)
+    pytest.fail("the provider does not answer")
+
+
+def answers(process, url, seconds=60.0):
+    """Whether a process answers there before it ends, or the time does."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait(20)
+        else:
+            return process.poll() is None
+    return False
 
 
 def credential_of(shell):
@@ -181,6 +188,12 @@ def test_wrong_ways_to_sign_in(desk, monkeypatch):
         taken.listen()
         port = str(taken.getsockname()[1])
         assert f"{port} of this machine is taken" in desk.run("actor", "passkey", "ada", "--port", port).err
+    with socket.socket(socket.AF_INET6) as taken:  # one of the two addresses only: said too, and not waited on
+        taken.bind(("::1", free_port()))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = ended(desk.start("actor", "passkey", "ada", "--port", port), 60)
+        assert (told.code, f"{port} of this machine is taken" in told.err) == (2, True)
     (desk.folder / "plain").write_text("not a credential")
     with Issuer() as issuer:
         for wrong, code in (("plain", 7), ("plain/below.credential", 2)):
@@ -201,10 +214,12 @@ def test_an_address_is_not_on_a_command_line(desk, monkeypatch, tmp_path):
     monkeypatch.setenv("BROWSER", f"{script} %s &")
     port = free_port()
     process = desk.start("actor", "passkey", "ada", "--port", str(port))
-    for _ in range(400):
-        if seen.exists():
-            break
+    end = time.monotonic() + 60
+    while not seen.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
+    if not seen.exists():
+        process.kill()
+        pytest.fail(f"no browser was opened: {ended(process).err}")
     url = seen.read_text().strip()
     assert url.startswith("file:///")
     path = Path(url.removeprefix("file://"))

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import time
 import zlib
 from base64 import b64decode
 from pathlib import Path
@@ -61,9 +60,8 @@ class Shown:
         path.write_text(text, encoding="utf-8")
         self.browser.ask("Emulation.setDeviceMetricsOverride", width=900, height=1200, deviceScaleFactor=1, mobile=False)
         self.browser.ask("Page.navigate", url=path.as_uri())
-        end = time.monotonic() + 20
-        while self.browser.evaluate("document.readyState + location.pathname") != f"complete{path}" and time.monotonic() < end:
-            time.sleep(0.05)
+        there = f"complete{path}"
+        assert self.browser.until("document.readyState + location.pathname", lambda told: told == there, 20) == there
         return lambda script: json.loads(self.browser.evaluate(script))
 
     def printed(self):

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
@@ -104,7 +104,8 @@ def redirected(is_answer: Any) -> Iterator[tuple[str, _Awaited]]:
             if not is_answer(said):
                 self.send(404, "")
                 return
-            self.send(200, _DONE)
+            with suppress(OSError):  # a browser that has gone has said it all the same
+                self.send(200, _DONE)
             awaited.give(said)
 
     with _served(("127.0.0.1",), 0, Handler) as port:
@@ -142,7 +143,8 @@ def passkey_page(port: int, options: Mapping[str, Any], secret: str) -> Iterator
                 self.send(200, json.dumps(options), "application/json")
             elif self.path == "/answer":
                 text = self.rfile.read(int(length)).decode(errors="replace")
-                self.send(200, "{}", "application/json")
+                with suppress(OSError):  # as above
+                    self.send(200, "{}", "application/json")
                 awaited.give(text)
             else:
                 self.send(404, "")
@@ -155,6 +157,7 @@ def passkey_page(port: int, options: Mapping[str, Any], secret: str) -> Iterator
 @contextmanager
 def _served(hosts: tuple[str, ...], port: int, handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     pages: list[_Page] = []
+    serving: list[_Page] = []
     try:
         for host in hosts:
             try:
@@ -165,10 +168,12 @@ def _served(hosts: tuple[str, ...], port: int, handler: type[BaseHTTPRequestHand
                 raise UsageError(f"port {port} of this machine is taken", hint="end what listens there") from None
         for page in pages:
             threading.Thread(target=page.serve_forever, daemon=True).start()
+            serving.append(page)
         yield pages[0].server_port
     finally:
+        for page in serving:
+            page.shutdown()  # of one that does not serve it would be waited for without end
         for page in pages:
-            page.shutdown()
             page.server_close()
 
 
