@@ -10,7 +10,7 @@ import time
 
 import pytest
 from cli_kit import CASE, KIT, ended, first_line
-from small_room import person
+from small_room import POLICY, person
 
 
 @pytest.fixture
@@ -79,6 +79,41 @@ def test_from_a_key_pair_to_a_record_and_to_its_end(serving):
     assert done.code == 0
     assert "stopped" in done.err
     assert secret not in done.err + done.out
+
+
+def test_a_policy_needs_no_bucket(serving):
+    """Printed, tried and asked for where only the keymaster is named, or the room behind its server besides."""
+    shell, _process, url, _ = serving
+    before = shell.run("policy", *KIT).out
+    assert shell.run("actor", "add", "kit", "--out", "kit.credential", *KIT).code == 0
+    (shell.folder / "new.toml").write_text(POLICY + "# another\n")
+    for room in ("", 'room = "https://room.example"\n'):
+        (shell.folder / "strongroom.toml").write_text(f'{room}keys = "{url}"\ncredential = "kit.credential"\n')
+        assert shell.run("policy", *KIT).out == before
+        assert "0 requests of the log" in shell.run("policy", "--test", "new.toml", *KIT).err
+        asked = shell.run("policy", "--set", "new.toml", *KIT)
+        assert (asked.code, asked.err[:21]) == (0, "asked: another person"), asked.err
+    (shell.folder / "strongroom.toml").write_text('room = "https://room.example"\ncredential = "kit.credential"\n')
+    alone = shell.run("policy", *KIT)
+    assert (alone.code, "asked of the keymaster itself" in alone.err) == (2, True)
+
+
+def test_a_policy_that_is_kept_without_a_bucket_says_so(shell):
+    """In the keymaster's own folder: in force at once, beside the objects by the next change that knows them."""
+    (shell.folder / "new.toml").write_text(POLICY + "# another\n")
+    notes = shell.room.bucket / "notes"
+    before, settings = len(list(notes.iterdir())), (shell.folder / "strongroom.toml").read_text()
+    (shell.folder / "strongroom.toml").write_text(f'keys = "{shell.room.keys}"\npassphrase_file = "passphrase"\n')
+    kept = shell.run("policy", "--set", "new.toml", *KIT)
+    assert kept.code == 0, kept.err
+    assert "no bucket is named" in kept.err
+    assert len(list(notes.iterdir())) == before
+    (shell.folder / "strongroom.toml").write_text(settings)
+    kept = shell.run("policy", "--set", "new.toml", *KIT)
+    assert (kept.code, "no bucket" in kept.err) == (0, False)
+    assert len(list(notes.iterdir())) > before
+    missing = shell.run("policy", "--set", "new.toml", *KIT, "--room", "elsewhere", "--passphrase-file", "nowhere")
+    assert (missing.code, "there is no room at elsewhere" in missing.err) == (5, True)
 
 
 def test_wrong_ways_to_a_served_keymaster(serving, monkeypatch):

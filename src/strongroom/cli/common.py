@@ -180,9 +180,9 @@ def ask_passphrase(prompt: str) -> str:
         raise UsageError("no passphrase was typed") from None
 
 
-def keys_only(keys: str | None, passphrase_file: Path | None) -> Where:
+def keys_only(keys: str | None, passphrase_file: Path | None, room: str | None = None) -> Where:
     """For verbs that need no room."""
-    return where(_config().get("room", NOWHERE), keys, passphrase_file)
+    return where(room or _config().get("room", NOWHERE), keys, passphrase_file)
 
 
 def where(room: str | None, keys: str | None, passphrase_file: Path | None) -> Where:
@@ -256,26 +256,29 @@ def open_room(place: Where, actor: str) -> Iterator[Room]:
     """The room, open for one command. What is not there is said before a passphrase is asked for, and never made."""
     import strongroom
 
+    check_bucket(place)
+    with open_keymaster(place, actor) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
+        yield room
+
+
+def check_bucket(place: Where) -> None:
+    """Raise unless a room's bucket is named, and there as far as can be seen from here."""
     if place.behind_server:
-        raise UsageError(
-            f"{_verb()} is done with the bucket and the keymaster, and the room is behind its server",
-            hint=f"name the bucket with --room, and the keymaster with --keys; {ASKED_OF_SERVERS}",
-        )
+        problem = f"{_verb()} is done with the bucket and the keymaster, and the room is behind its server"
+        hint = f"name the bucket with --room, and the keymaster with --keys; {ASKED_OF_SERVERS}"
+        raise UsageError(problem, hint=hint)
     folder = local_folder(place.room)
     if folder is not None and not folder.is_dir():
         raise NotFoundError(f"there is no room at {place.room}", hint="`strongroom create` makes one")
-    with open_keymaster(place, actor) as keymaster, strongroom.open(place.room, keys=keymaster, actor=actor) as room:
-        yield room
 
 
 @contextmanager
 def open_keymaster(place: Where, actor: str) -> Iterator[EmbeddedKeymaster | RemoteKeymaster]:
     """The keymaster, open for one command of an actor's: in a folder here, or behind its server."""
     if place.keys == NOWHERE:
-        raise UsageError(
-            f"{_verb()} is asked of the keymaster itself, and only the room's server is named",
-            hint=f'give --keys, or write keys = "https://…" into {CONFIG}; {ASKED_OF_SERVERS}',
-        )
+        problem = f"{_verb()} is asked of the keymaster itself, and only the room's server is named"
+        hint = f'give --keys, or write keys = "https://…" into {CONFIG}; {ASKED_OF_SERVERS}'
+        raise UsageError(problem, hint=hint)
     if place.served:
         with place.connect() as remote:
             if remote.actor != actor:  # what is asked is the credential's, whoever is named
@@ -290,13 +293,12 @@ def open_keymaster(place: Where, actor: str) -> Iterator[EmbeddedKeymaster | Rem
 def open_keys(place: Where) -> Iterator[tuple[EmbeddedKeymaster, Keeper]]:
     """The keymaster of a folder, open for one command, and the keeper that opened it."""
     import strongroom
+    from strongroom.keymaster.create import holds_keymaster
     from strongroom.keys.slot_passphrase import PassphraseKeeper
 
     if place.served:
         hint = "run it on the keymaster's own host"
         raise UsageError(f"{_verb()} is done where the keymaster's folder is", hint=hint)
-    from strongroom.keymaster.create import holds_keymaster
-
     if not holds_keymaster(Path(place.keys)):
         raise NotFoundError(f"there is no keymaster at {place.keys}", hint="`strongroom create` makes one")
     unlock = place.unlock()

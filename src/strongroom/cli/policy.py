@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strongroom.cli.common import (
+    NOWHERE,
     ActorOption,
     JsonOption,
     KeysOption,
@@ -16,16 +19,23 @@ from strongroom.cli.common import (
     RoomOption,
     SinceOption,
     UntilOption,
+    Where,
+    check_bucket,
     counted,
-    open_room,
+    keys_only,
+    open_keymaster,
     print_json,
     print_table,
     say,
     time_of,
-    where,
 )
 from strongroom.cli.create import read_text
 from strongroom.errors import UsageError
+
+if TYPE_CHECKING:
+    from strongroom.keymaster.api import Keymaster, Receipt
+    from strongroom.purpose.rehearse import WouldRefuse
+    from strongroom.room import Room
 
 HEADINGS = ("actor", "act", "purpose", "table", "rule", "reason", "requests", "first", "last")
 
@@ -44,30 +54,68 @@ def policy(
     as_json: JsonOption = False,
 ) -> None:
     """Print the Cedar rules made from the policy in force; with --set keep a new version, with --test try one."""
+    from strongroom.purpose.policy import parse_policy
+    from strongroom.purpose.rehearse import rehearse
+    from strongroom.trace.canary.sizing import canary_warnings
+
     if test is not None and file is not None:
         raise UsageError("a policy is tried or kept")
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with _opened(keys_only(keys, passphrase_file, room), actor) as (keymaster, opened):
         path = test or file
         text = None if path is None else read_text(path)  # once: it may be a pipe
-        for warning in opened.canary_warnings(text):
+        for warning in canary_warnings(keymaster, actor, text):
             say(f"warning: {warning}")
-        if text is not None and test is not None:
-            found = opened.rehearse_policy(text, since=time_of(since), until=time_of(until))
-            if as_json:
-                print_json([one.to_dict() for one in found])
-            else:
-                print_table(HEADINGS, [tuple(one.to_dict().values()) for one in found])
-            say(f"{counted(sum(one.requests for one in found), 'request')} of the log would have been refused")
-        elif text is not None:
-            receipt = opened.set_policy(text)
-            if receipt.asked:
-                say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")
-            else:
-                say(f"a new policy is in force, log entry {receipt.leaf}")
-        elif as_json:
-            print_json({"policy": json.loads(opened.policy.to_json()), "cedar": opened.cedar()})
+        if text is None:
+            _print(keymaster, as_json=as_json)
+        elif test is None:
+            _keep(keymaster.set_policy(actor, text) if opened is None else opened.set_policy(text), opened)
         else:
-            print(opened.cedar(), end="")
+            entries = keymaster.log_entries(actor, since=time_of(since), until=time_of(until))
+            schema = keymaster.schema()
+            _print_refused(rehearse(parse_policy(text, schema), schema, entries), as_json=as_json)
+
+
+@contextmanager
+def _opened(place: Where, actor: str) -> Iterator[tuple[Keymaster, Room | None]]:
+    """The keymaster, which keeps the policy, and the room where its bucket is named: changes are noted there too."""
+    import strongroom
+
+    bucket = place.room != NOWHERE and not place.behind_server
+    if bucket:
+        check_bucket(place)
+    with open_keymaster(place, actor) as keymaster:
+        if not bucket:
+            yield keymaster, None
+            return
+        with strongroom.open(place.room, keys=keymaster, actor=actor) as room:
+            yield keymaster, room
+
+
+def _print(keymaster: Keymaster, *, as_json: bool) -> None:
+    from strongroom.purpose.cedar import cedar_text
+
+    cedar = cedar_text(keymaster.policy(), keymaster.schema())
+    if as_json:
+        print_json({"policy": json.loads(keymaster.policy().to_json()), "cedar": cedar})
+    else:
+        print(cedar, end="")
+
+
+def _keep(receipt: Receipt, room: Room | None) -> None:
+    if receipt.asked:
+        say(f"asked: another person who may `policy` runs `strongroom approve {receipt.asked}`")
+        return
+    say(f"a new policy is in force, log entry {receipt.leaf}")
+    if room is None:
+        say("no bucket is named: the next put, erasure or change of the room notes it beside the objects")
+
+
+def _print_refused(found: list[WouldRefuse], *, as_json: bool) -> None:
+    if as_json:
+        print_json([one.to_dict() for one in found])
+    else:
+        print_table(HEADINGS, [tuple(one.to_dict().values()) for one in found])
+    say(f"{counted(sum(one.requests for one in found), 'request')} of the log would have been refused")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -177,18 +177,9 @@ class TraceVerbs:
         Args:
             policy: TOML text of a policy that is proposed; None for the one in force.
         """
-        keymaster = self._session.keymaster
-        dense = keymaster.canaries.dense(self._session.actor)
-        if not dense:
-            return []
-        from strongroom.purpose.policy import parse_policy
-        from strongroom.trace.canary.sizing import plain_in_exports
+        from strongroom.trace.canary.sizing import canary_warnings
 
-        schema = keymaster.schema()
-        rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
-        told = "exports plain what tells canaries from people: export it as a token"
-        found = plain_in_exports(rules, schema, dense).items()
-        return [f"purpose {purpose} {told} ({name})" for name, own in found for purpose in own]
+        return canary_warnings(self._session.keymaster, self._session.actor, policy)
 
     def are_canaries(
         self,

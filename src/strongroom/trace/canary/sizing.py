@@ -10,6 +10,7 @@ from strongroom.evidence.code import sizes
 from strongroom.trace.canary.policy import COMPLETE
 
 if TYPE_CHECKING:
+    from strongroom.keymaster.api import Keymaster
     from strongroom.purpose.policy import Policy
     from strongroom.schema.model import Schema, Table
     from strongroom.trace.canary.policy import CanaryPolicy
@@ -80,6 +81,20 @@ def plain_in_exports(policy: Policy, schema: Schema, dense: Sequence[str]) -> di
             if view is not None and view.show == "plain":
                 found.setdefault(name, []).append(purpose.name)
     return found
+
+
+def canary_warnings(keymaster: Keymaster, actor: str, policy: str | None = None) -> list[str]:
+    """See `Room.canary_warnings`."""
+    from strongroom.purpose.policy import parse_policy
+
+    dense = keymaster.canaries.dense(actor)
+    if not dense:
+        return []
+    schema = keymaster.schema()
+    rules = keymaster.policy() if policy is None else parse_policy(policy, schema)
+    told = "exports plain what tells canaries from people: export it as a token"
+    found = plain_in_exports(rules, schema, dense).items()
+    return [f"purpose {purpose} {told} ({name})" for name, own in found for purpose in own]
 
 
 def refuse_unput(policy: Policy, actor: str, tables: Sequence[Table]) -> None:
