@@ -190,6 +190,55 @@ def test_what_a_trace_holds_is_bounded_and_goes_with_its_reading(served, keys, m
     assert set(served._readings._open) == {another}
 
 
+def opened_traces(served, count):
+    """How many traces a thief of two of ines's credentials opens before one is refused; and the refusal."""
+    with served.connect(served.credential("ines")) as one, served.connect(served.credential("ines")) as other:
+        for at in range(count):
+            keys = (one, other)[at % 2]
+            try:
+                looked(keys, begun(served, keys))
+            except DeniedError as error:
+                return at, error
+        return count, None
+
+
+def test_attack_any_number_of_traces_is_opened_and_left(served):
+    """Each holds memory until its hour is over: the fifth of an actor is refused, and says what to do."""
+    opened, refused = opened_traces(served, 8)
+    assert (opened, refused.rule) == (4, "room.traces-open")
+    assert "ines has 4 traces open" in str(refused)
+    assert "the first in 60 minutes" in refused.hint
+    assert sum(one.tracing is not None for one in served._readings._open.values()) == 4
+
+
+def test_a_trace_that_ended_makes_room_for_another(served, keys):
+    """Ended by who opened it, or over with its hour; one that is open goes on meanwhile, and another's does not count."""
+    readings = [begun(served, keys) for _ in range(6)]
+    for reading in readings[:4]:
+        looked(keys, reading)
+    with pytest.raises(DeniedError, match="4 traces open"):
+        looked(keys, readings[4])
+    looked(keys, readings[0])
+    keys.end_reading(readings[1])
+    looked(keys, readings[4])
+    with pytest.raises(DeniedError, match="4 traces open"):
+        looked(keys, readings[5])
+    own = served._readings._open
+    own[readings[0]].actor = "ana"
+    assert len(looked(keys, readings[5])) == len(NAMES)
+    own[readings[2]].expires = served._core.clock()
+    assert len(looked(keys, begun(served, keys))) == len(NAMES)
+    assert readings[2] not in own
+
+
+def test_control_without_the_bound_any_number_is_held(served, monkeypatch):
+    """With it off, eight traces hold what they were given, and as many more as somebody opens."""
+    monkeypatch.setattr(tracing, "TRACES_OPEN_MAX", 1_000)
+    assert opened_traces(served, 8) == (8, None)
+    held = [one.tracing._persons.count for one in served._readings._open.values()]
+    assert held == [len(NAMES)] * 8
+
+
 def open_columns(served, keys, approval=None):
     """The key of a block of records, which hold the open columns of everybody."""
     reading = keys.begin_reading(actor="ines", purpose="incident", reason="r", approval=approval).reading_id

@@ -146,6 +146,10 @@ class Readings:
             if one.expires <= now:
                 self._open.pop(ident, None)
 
+    def of(self, actor: str) -> list[Reading]:
+        """The open readings of an actor."""
+        return [one for one in list(self._open.values()) if one.actor == actor]
+
     # -- opening and closing --------------------------------------------------------------------
     def beginning(
         self,

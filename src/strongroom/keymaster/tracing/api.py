@@ -46,6 +46,8 @@ PERSONS_MAX = 50_000_000
 """Persons that a trace finds, 16 B each."""
 PERSONS_SERVED_MAX = 8_000_000
 """Persons that a trace through a keymaster's server finds: they go over the wire in one call to be weighed."""
+TRACES_OPEN_MAX = 4
+"""Traces that an actor has open at once, through whatever credentials: each holds what it was given and found."""
 FIELDS_MAX = 64
 EXCLUDING_PERSONS_MIN = 20
 """Below so many persons no export is excluded: a sample made for it would say in which exports somebody is."""
@@ -198,7 +200,8 @@ class Traces(Protocol):
         """Tokens of normalised values of an indexed field, or of subjects; each value is a look-up.
 
         Raises:
-            DeniedError: The purpose does not trace by this field, or needs another person's agreement.
+            DeniedError: The purpose does not trace by this field, or needs another person's agreement; or the actor has
+                `TRACES_OPEN_MAX` other traces open.
             BudgetError: No look-ups are left.
             UsageError: No values, more than `VALUES_AT_ONCE_MAX`, or more persons than a trace finds.
         """
@@ -289,6 +292,7 @@ __all__ = [
     "PERSONS_MAX",
     "PERSONS_SERVED_MAX",
     "TRACE",
+    "TRACES_OPEN_MAX",
     "VERSIONS_MAX",
     "Excluded",
     "FormTried",

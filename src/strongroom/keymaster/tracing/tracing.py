@@ -7,7 +7,8 @@ Rules it keeps:
 2. The digest of the finds is in the log before a coin is thrown for them; N counts every export ever issued.
 3. Nothing goes out about an export but that the evidence accuses it, or that it cannot be the only source.
 4. Canaries are no persons: they are in no count of persons, exclude no export, and their records are not released.
-5. Nobody traces in a caller's name. To whoever asks through a server and is not trusted to mask, versions are released
+5. What traces hold is bounded: of each, and by how many an actor has open.
+6. Nobody traces in a caller's name. To whoever asks through a server and is not trusted to mask, versions are released
    only where all of their classes show plain.
 
 What excludes an export is in `outside`, whose tokens are in a sample in `tokenorigin`, what finds prove in `evidence`.
@@ -15,6 +16,8 @@ What excludes an export is in `outside`, whose tokens are in a sample in `tokeno
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -36,6 +39,7 @@ from strongroom.keymaster.tracing.api import (
     PERSONS_MAX,
     PERSONS_SERVED_MAX,
     TRACE,
+    TRACES_OPEN_MAX,
     VALUES_AT_ONCE_MAX,
     VERSIONS_MAX,
     FormTried,
@@ -88,17 +92,29 @@ class EmbeddedTraces:
         self._outside = Outside(core, ledger)
         self._tokens = TraceTokens(core, ledger)
         self._forms = Forms(core, self._tokens)
+        self._beginning = threading.Lock()
 
     def _of(self, reading_id: bytes) -> tuple[Reading, Tracing]:
         reading = self._readings.get(reading_id)
         if reading.warrant is not None:
             raise DeniedError("nobody traces a sample through a server in a caller's name", rule=BEYOND)
-        if reading.tracing is None:
-            self._readings.drop_expired()  # and what they hold of traces that nobody ended
-        with reading.lock:
-            most = PERSONS_SERVED_MAX if reading.holder.credential else PERSONS_MAX
-            found = reading.tracing = reading.tracing or Tracing(most)
-        return reading, found
+        with self._beginning:
+            if reading.tracing is None:
+                self._check_room_for_another(reading)
+                reading.tracing = Tracing(PERSONS_SERVED_MAX if reading.holder.credential else PERSONS_MAX)
+            return reading, reading.tracing
+
+    def _check_room_for_another(self, reading: Reading) -> None:
+        """Raise DeniedError where the actor has as many traces open as anybody may."""
+        self._readings.drop_expired()  # and what they hold of traces that nobody ended
+        ends = [one.expires for one in self._readings.of(reading.actor) if one.tracing is not None]
+        if len(ends) >= TRACES_OPEN_MAX:
+            minutes = math.ceil((min(ends) - self._core.clock()) / 60)
+            raise DeniedError(
+                f"{reading.actor} has {len(ends)} traces open, and nobody has more at once",
+                rule="room.traces-open",
+                hint=f"let one of them end; one that was broken off ends by itself, the first in {minutes} minutes",
+            )
 
     # -- values to persons ----------------------------------------------------------------------
     def look_up(self, reading_id: bytes, table: str, field_name: str, values: pa.Array, snapshot: int) -> Looked:
