@@ -26,11 +26,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="100,000 persons, 2 rounds, nothing ten times as large")
     parser.add_argument("--rows", type=int, help="persons (1,000,000)")
     parser.add_argument("--rounds", type=int, help="rounds (5)")
-    parser.add_argument("--entries", type=int, help="entries of the long log, and persons beside it (1,000,000)")
+    parser.add_argument("--entries", type=int, help="entries of the long log, and persons beside it (10,000,000)")
     parser.add_argument("--only", nargs="+", choices=MEASURES, help=ONLY)
     options = parser.parse_args()
     rows = options.rows or (100_000 if options.quick else 1_000_000)
-    entries = options.entries or (200_000 if options.quick else 1_000_000)
+    entries = options.entries or (200_000 if options.quick else 10_000_000)
     rounds = options.rounds or (2 if options.quick else 5)
     chosen = options.only or [m for m in MEASURES if not (options.quick and m in {"large", "bulk"})]
     OUT.mkdir(parents=True, exist_ok=True)
