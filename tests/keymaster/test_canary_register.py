@@ -16,7 +16,6 @@ from strongroom.evidence.code import HALF, RARE, members
 from strongroom.evidence.coderow import CodeRow, Offer
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.canaries import pool as canarypool
-from strongroom.keymaster.database.tables import FORMAT
 from strongroom.purpose.policy import parse_policy
 from strongroom.schema.parse import parse_schema
 
@@ -144,15 +143,6 @@ def test_a_keymaster_that_is_opened_again_knows_them(tmp_path):
             rows.execute("UPDATE canary_pool SET sealed = ? WHERE number = 0", (swapped,))
         with pytest.raises(IntegrityError):
             master._canaries.pool(0)
-
-
-def test_a_database_of_an_older_format_is_refused_with_its_number(tmp_path):
-    """Formats are not migrated, and the message says which it is."""
-    with make(tmp_path / "keys", policy=POLICY) as master:
-        with master._core.state.write() as rows:
-            rows.execute("UPDATE room SET format = 3")
-    with pytest.raises(IntegrityError, match=f"3, and this version reads {FORMAT}"):
-        reopen(tmp_path / "keys")
 
 
 @given(st.binary(max_size=300), st.integers(0, 6), st.integers(0, 6))

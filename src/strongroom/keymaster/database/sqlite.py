@@ -116,8 +116,11 @@ class SqliteState(State):
         if not path.is_file():
             raise IntegrityError("the keymaster's folder has no database")
         state = cls(path)
-        row = state._writer.execute("SELECT format FROM room").fetchone()
-        check_format(row)
+        try:
+            check_format(state._writer.execute("SELECT format FROM room").fetchone())
+        except BaseException:
+            state.close()
+            raise
         return state
 
     def _connect(self) -> _Connection:

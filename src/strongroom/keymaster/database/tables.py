@@ -150,5 +150,5 @@ def check_format(row: Any) -> None:
     if row[0] != FORMAT:
         raise IntegrityError(
             f"the keymaster's database is of another format: {row[0]}, and this version reads {FORMAT}",
-            hint="open it with the version of strongroom that made it; formats are not migrated",
+            hint="nothing was changed: open it with the version of strongroom that made it; formats are not migrated",
         )
