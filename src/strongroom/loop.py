@@ -9,8 +9,7 @@ Rules it keeps:
    goes on when it is done.
 2. No lock is held while a work waits: another work of the same thread could want it.
 3. A loop that is told to end goes on until its works are done.
-
-A work is nothing to rely on for secrecy: what it knows goes with it when it ends, as with a thread.
+4. What a work knew goes with it when it ends: nothing here keeps it while it waits for the next.
 """
 
 from __future__ import annotations
@@ -78,11 +77,10 @@ class Loop:
             while self._works or not ended():
                 self._go_on()
                 for fd in self._wait():
-                    reader = self._reading.pop(fd, None)
-                    if reader is None:
-                        on_event(fd)
+                    if fd in self._reading:
+                        self._ready.append(self._reading.pop(fd)[0])
                     else:
-                        self._ready.append(reader[0])
+                        on_event(fd)
                 self._give_up_late()
         finally:
             _OWN.loop = None

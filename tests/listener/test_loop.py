@@ -105,6 +105,7 @@ def test_whoever_waits_lets_the_others_go_on(running):
 
 
 def test_a_file_that_cannot_be_read_in_time_is_given_up(running, monkeypatch):
+    """The work goes on and is told so; the next to wait for the file hears of it."""
     monkeypatch.setattr("strongroom.loop.TICK_SECONDS", 0.01)
     near, far = socket.socketpair()
     assert running.do(lambda: running.loop.readable(near.fileno(), 0.05)) == [False]
@@ -226,6 +227,7 @@ def test_calls_of_a_loop_go_together_when_nobody_can_go_on(running, monkeypatch)
 
 
 def test_a_second_request_of_a_loop_goes_in_company(running, monkeypatch):
+    """One less than that many calls wait; with one more they go beside what is under way."""
     monkeypatch.setattr(together, "PATIENCE_SECONDS", 60.0)
     far = Far()
     sender = Together(far)
@@ -243,6 +245,7 @@ def test_a_second_request_of_a_loop_goes_in_company(running, monkeypatch):
 
 
 def test_behind_a_request_that_takes_long_a_loop_goes_past(running):
+    """A call waits behind it for its patience, and then no longer."""
     far = Far()
     sender = Together(far)
     given = running.start(ask(sender, b"long"))
@@ -292,6 +295,7 @@ def test_threads_and_a_loop_take_each_others_calls_along(running, monkeypatch):
 
 
 def test_a_defect_in_sending_fails_those_calls_and_no_loop(running, caplog):
+    """Who asked is told that it failed, the operator where; the next call is sent."""
     far = Far()
     far.go_on.set()
     sender = Together(far)

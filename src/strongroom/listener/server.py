@@ -195,6 +195,7 @@ class Listener:
         """Do what is not for the loop."""
         while (job := self._jobs.get()) is not None:
             job()
+            job = None  # it knows who asked, and what: not while this waits for another
 
     def _go_on(self, one: Connection, work: Callable[[Connection], int]) -> None:
         """Let a connection go on whose lock this thread has, and wait for it again."""
