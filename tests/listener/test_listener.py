@@ -53,9 +53,9 @@ class Echo:
 
 
 @contextmanager
-def listening(app=None):
+def listening(app=None, *, looped=False):
     app = app or Echo()
-    own = Listener(app, Listen("127.0.0.1", 0), 4)
+    own = Listener(app, Listen("127.0.0.1", 0), 4, looped=looped)
     thread = threading.Thread(target=own.run)
     thread.start()
     try:
@@ -66,18 +66,18 @@ def listening(app=None):
     assert app.closed
 
 
-@pytest.fixture(scope="module")
-def echo():
-    with listening() as (own, _):
+@pytest.fixture(scope="module", params=["threads", "loop"])
+def echo(request):
+    with listening(looped=request.param == "loop") as (own, _):
         yield own
 
 
-@pytest.fixture(params=["epoll", "selector"])
+@pytest.fixture(params=["epoll", "selector", "loop", "loop without epoll"])
 def either(request, monkeypatch):
-    """A listener by epoll, and one as on systems that have none."""
-    if request.param == "selector":
+    """A listener by epoll, one as on systems that have none, and the same asked to answer in a loop."""
+    if request.param in {"selector", "loop without epoll"}:
         monkeypatch.setattr(server, "new_poller", poller.SelectorPoller)
-    with listening() as found:
+    with listening(looped="loop" in request.param) as found:
         yield found
 
 

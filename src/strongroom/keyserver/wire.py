@@ -18,6 +18,7 @@ import httptools
 
 from strongroom.errors import UnavailableError, UsageError
 from strongroom.identity.signing import Body
+from strongroom.loop import elsewhere, here
 from strongroom.turns import aside
 
 ANSWER_SECONDS = 600.0
@@ -69,7 +70,7 @@ class Wire:
         head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {size}\r\n\r\n".encode()
         for last in (False, True):
             try:
-                connection = self._dialled() if last else self._taken()
+                connection = elsewhere(self._dialled) if last else self._taken()
                 try:
                     answer = connection.send(head, parts, size)
                 except BaseException:
@@ -96,7 +97,7 @@ class Wire:
     def _taken(self) -> _Connection:
         with suppress(IndexError):
             return self._idle.pop()
-        return self._dialled()
+        return elsewhere(self._dialled)
 
     def _dialled(self) -> _Connection:
         made = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
@@ -136,6 +137,8 @@ class _Connection:
             self._socket.close()
 
     def send(self, head: bytes, body: Sequence[bytes | memoryview], size: int) -> tuple[int, bytes]:
+        if size > _TOGETHER and here() is not None:
+            return elsewhere(lambda: self.send(head, body, size))
         self._done, self._parts, self._said, self._length = False, [], 0, 0
         if size <= _TOGETHER:
             self._socket.sendall(b"".join((head, *body)))
@@ -148,16 +151,35 @@ class _Connection:
         received = 0
         self._parser = parser = httptools.HttpResponseParser(self)
         while not self._done:
-            with aside():
-                data = self._socket.recv(_RECEIVED)
+            data = self._received()
             received += len(data)
             if not data or received > ANSWER_BYTES_MAX:
                 raise ConnectionResetError
             parser.feed_data(data)
             if self._length > _RECEIVED and not self._done:
-                return parser.get_status_code(), self._whole()
+                return parser.get_status_code(), elsewhere(self._whole)
         parts, self._parts = self._parts, []  # keys are in it: an idle connection has none
         return parser.get_status_code(), parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _received(self) -> bytes:
+        """What has come, once something has."""
+        loop = here()
+        if loop is None:
+            with aside():
+                return self._socket.recv(_RECEIVED)
+        tls = self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        while True:
+            waits = tls is None or not tls.pending()
+            if waits and not loop.readable(self._socket.fileno(), ANSWER_SECONDS):
+                raise TimeoutError
+            if tls is None:
+                return self._socket.recv(_RECEIVED)
+            tls.setblocking(False)  # a part of a record may be all that has come
+            try:
+                with suppress(ssl.SSLWantReadError):
+                    return tls.recv(_RECEIVED)
+            finally:
+                tls.settimeout(ANSWER_SECONDS)
 
     def _whole(self) -> bytes:
         """A large body whose length was said, received into its place: in pieces it would be copied once more."""

@@ -26,6 +26,7 @@ import httptools
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Answered, Application, Reply, Request, Take, length_of
 from strongroom.listener.poller import READ, WRITE
+from strongroom.loop import here
 from strongroom.turns import leave
 
 HEADER_SECONDS = 10.0
@@ -214,6 +215,8 @@ class Connection:
         if self._take is not None:
             if self.state == HEAD:
                 self._expect(BODY, self._take.seconds)
+                if here() is not None and not self.small:
+                    return False  # a loop is for what is small
         elif self._outcome is not None:
             self._queue(keep=False)  # refused, while a body is under way that nobody reads
         elif not self._come and self._head > HEAD_MOST:

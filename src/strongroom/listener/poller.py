@@ -39,7 +39,7 @@ class Poller(Protocol):
 
 
 class EpollPoller:
-    """By epoll."""
+    """By epoll; a loop waits with it too, whose thread is the only one then."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -49,6 +49,8 @@ class EpollPoller:
         }
         self._waked, self._waker = os.pipe()
         self._epoll.register(self._waked, select.EPOLLIN)  # not once: everybody is woken
+        self._stirred = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._stirred, select.EPOLLIN)
 
     def add(self, fd: int) -> None:
         """See `Poller.add`."""
@@ -68,6 +70,26 @@ class EpollPoller:
         """See `Poller.wait`."""
         return [fd for fd, _ in self._epoll.poll(-1, 1) if fd != self._waked]
 
+    def watch(self, fd: int) -> None:
+        """See `loop.Events.watch`."""
+        try:
+            self._epoll.modify(fd, self._masks[READ])
+        except FileNotFoundError:  # it is waited for the first time
+            self._epoll.register(fd, self._masks[READ])
+
+    def wait_for(self, seconds: float, most: int) -> list[int]:
+        """See `loop.Events.wait_for`."""
+        ready = [fd for fd, _ in self._epoll.poll(seconds, most) if fd != self._waked]
+        if self._stirred in ready:
+            ready.remove(self._stirred)
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._stirred)
+        return ready
+
+    def stir(self) -> None:
+        """See `loop.Events.stir`."""
+        os.eventfd_write(self._stirred, 1)
+
     def wake(self) -> None:
         """See `Poller.wake`."""
         os.write(self._waker, b"\0")
@@ -77,6 +99,7 @@ class EpollPoller:
         self._epoll.close()
         os.close(self._waked)
         os.close(self._waker)
+        os.close(self._stirred)
 
 
 class SelectorPoller:

@@ -5,7 +5,8 @@ Rules it keeps:
 1. Loopback is the default. Elsewhere it listens with a certificate only, TLS 1.3.
 2. A connection that has not sent its request's headers within HEADER_SECONDS is closed, and so is one that stays idle,
    or does not greet. A body is read up to what its application allows, and within the time that it gives.
-3. A thread is taken by a request that is there, never by one that is awaited; small ones take turns (`turns`).
+3. A thread is taken by a request that is there, never by one that is awaited; small ones take turns (`turns`), or go on
+   beside each other in one thread (`loop`).
 4. At most CONNECTIONS_MOST connections are open, those that greet among them; FILES_OWN files are left to the server.
 5. No access log.
 
@@ -24,13 +25,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from strongroom.listener.address import Listen, bound
 from strongroom.listener.certificate import server_context
 from strongroom.listener.connection import CLOSED, WAITING, Connection
 from strongroom.listener.defect import defect
-from strongroom.listener.poller import READ, new_poller
+from strongroom.listener.poller import READ, EpollPoller, new_poller
+from strongroom.loop import Loop, here
 from strongroom.turns import turn
 
 if TYPE_CHECKING:
@@ -56,9 +60,13 @@ class Listener:
         app: Answers.
         listen: Where.
         threads: How many requests are answered at once.
+        looped: Answer in a loop, where the system has epoll: for an application that knows what is not for a loop. The
+            threads do what is large, and what goes elsewhere.
     """
 
-    def __init__(self, app: Application, listen: Listen, threads: int = THREADS) -> None:
+    def __init__(
+        self, app: Application, listen: Listen, threads: int = THREADS, *, looped: bool = False
+    ) -> None:
         self._app = app
         self._tls = None if listen.certificate is None else server_context(listen.certificate, listen.key)
         self._poller = new_poller()
@@ -70,10 +78,15 @@ class Listener:
         self._ended = False
         self._full = False
         self._most = CONNECTIONS_MOST
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._loop: Loop | None = None
+        if looped and isinstance(self._poller, EpollPoller):
+            self._loop = Loop(self._poller, lambda call: self._jobs.put(partial(_in_turn, call)))
+        work = self._work if self._loop is None else self._work_off
         self._threads = [
-            threading.Thread(target=self._work, name=f"strongroom-answer-{number}", daemon=True)
-            for number in range(threads)
+            threading.Thread(target=work, name=f"strongroom-answer-{number}", daemon=True) for number in range(threads)
         ]
+        self._looping = threading.Thread(target=self._go_round, name="strongroom-loop", daemon=True)
         self.started = False
         """Whether it answers."""
         self.port: int = self._socket.getsockname()[1]
@@ -90,6 +103,8 @@ class Listener:
             self._poller.add(self._listening)
             for thread in self._threads:
                 thread.start()
+            if self._loop is not None:
+                self._looping.start()
             self.started = True
             try:
                 while not self._is_told():
@@ -129,6 +144,10 @@ class Listener:
         self._socket.close()
         self._poller.wake()
         end = time.monotonic() + GRACE_SECONDS
+        if self._loop is not None:
+            self._looping.join(GRACE_SECONDS)
+            for _ in self._threads:
+                self._jobs.put(None)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
         while any(one.state == WAITING for one in list(self._connections.values())) and time.monotonic() < end:
@@ -140,7 +159,7 @@ class Listener:
         self._connections.clear()
         self._told.close()
         self._app.close()
-        if not any(thread.is_alive() for thread in self._threads):
+        if not any(thread.is_alive() for thread in (*self._threads, self._looping)):
             self._poller.close()
 
     # -- threads --------------------------------------------------------------------------------
@@ -154,11 +173,39 @@ class Listener:
                 if one is not None and one.lock.acquire(blocking=False):  # else who has it goes on
                     self._go_on(one, Connection.turn)
 
+    def _go_round(self) -> None:
+        assert self._loop is not None
+        self._loop.run(self._happened, lambda: self._ended)
+
+    def _happened(self, fd: int) -> None:
+        """Something came, in a loop."""
+        assert self._loop is not None
+        if fd == self._listening:
+            self._accept()
+            return
+        one = self._connections.get(fd)
+        if self._ended or one is None or not one.lock.acquire(blocking=False):
+            return
+        if one.small:
+            self._loop.spawn(partial(self._go_on, one, Connection.turn))
+        else:
+            self._jobs.put(partial(self._go_on, one, Connection.turn))
+
+    def _work_off(self) -> None:
+        """Do what is not for the loop."""
+        while (job := self._jobs.get()) is not None:
+            job()
+            job = None  # it knows who asked, and what: not while this waits for another
+
     def _go_on(self, one: Connection, work: Callable[[Connection], int]) -> None:
         """Let a connection go on whose lock this thread has, and wait for it again."""
+        looped = here() is not None
         try:
-            with turn() if one.small else nullcontext():
+            with turn() if one.small and not looped else nullcontext():
                 wants = work(one)
+            if looped and not one.small:  # it turned out to be large: a thread goes on, and has the lock
+                self._jobs.put(partial(self._go_on, one, Connection.turn))
+                return
         except Exception as error:  # noqa: BLE001  a thread lives on; the place is told to the operator
             defect(error)
             wants = one.close()
@@ -213,6 +260,11 @@ class Listener:
         for one in list(self._connections.values()):
             if one.deadline < now and one.lock.acquire(blocking=False):
                 self._go_on(one, lambda one: one.expire() if one.deadline < now else one.waits_for)
+
+
+def _in_turn(call: Callable[[], None]) -> None:
+    with turn():
+        call()
 
 
 @contextmanager

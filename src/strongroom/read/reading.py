@@ -19,6 +19,7 @@ from strongroom.closing import Closing
 from strongroom.errors import ErasedError, NotFoundError, UsageError
 from strongroom.index.expiry import unexpired
 from strongroom.keymaster.api import Ask
+from strongroom.loop import elsewhere
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
 from strongroom.seal.entropy import random_bytes
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
 
+FEW_HITS = 64
 FIND_RECORDS_MAX = FIND_VALUES_MAX = SUBJECTS_MAX = 1_000
 Row = tuple[bytes, "RecordEntry"]
 
@@ -279,8 +281,12 @@ class Reading(Closing):
         found_tokens, entries = self._finder.index_entries(model, field, tokens)
         if not len(entries):
             return []
-        hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
-        return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
+
+        def live() -> list[Row]:
+            hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
+            return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
+
+        return live() if len(entries) <= FEW_HITS else elsewhere(live)
 
     # -- release and open -----------------------------------------------------------------------
     def _open(

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, NotFoundError, StrongroomError, UsageError
@@ -25,6 +26,7 @@ from strongroom.keyserver.calls import Known, Original
 from strongroom.keyserver.listen import SMALL_BODY
 from strongroom.listener.defect import defect
 from strongroom.listener.message import Reply, length_of
+from strongroom.loop import elsewhere
 from strongroom.server.answers import encoded
 from strongroom.server.callers import CallerKeys
 from strongroom.server.problem import MEDIA, TYPE, reply_of
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from strongroom.read.session import Session
     from strongroom.server.metrics import Metrics
 
+QUICK_MOST = 32
+"""So many subjects, values or records are looked up beside others in one thread."""
 JSON = b"application/json"
 REPLIES_KEPT_MAX = 10_000
 REPLY_KEPT_BYTES_MAX = 1 << 16
@@ -97,7 +101,7 @@ class Api:
         try:
             if verb is None:
                 raise NotFoundError("there is no such request, or it is of another room")
-            reply = self._once(who, verb, path, body)
+            reply = self._quick(who, verb, path, body) or elsewhere(partial(self._once, who, verb, path, body))
         except StrongroomError as error:
             reply = reply_of(error, started)
         except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
@@ -106,6 +110,19 @@ class Api:
             reply = Reply(500, encoded(problem), MEDIA)
         self._metrics.answered(verb or "none", reply.status, self._clock() - started)
         return reply
+
+    def _quick(self, who: Who, verb: str, path: str, body: bytes) -> Reply | None:
+        """The answer to a small look-up in the newest snapshot; None for everything else, which may take long."""
+        if verb not in {"find", "get"} or who.signed.idempotency:
+            return None
+        said = asked.read_asked(verb, body)
+        if isinstance(said, asked.Get):
+            small = len(said.subjects) <= QUICK_MOST and said.snapshot is None
+        else:
+            assert isinstance(said, asked.Find)
+            values = sum(map(len, said.where.values()))
+            small = max(values, said.limit) <= QUICK_MOST and said.snapshot is None and said.cursor is None
+        return self._answer(who, verb, path, body, said) if small else None
 
     def _once(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
         """Answer, or give the answer again that the same request under the same `Idempotency-Key` was given."""
@@ -138,8 +155,8 @@ class Api:
                 else:
                     self._replies.pop(name, None)
 
-    def _answer(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
-        said = asked.read_asked(verb, who.signed.plan if verb == "put" else body)
+    def _answer(self, who: Who, verb: str, path: str, body: bytes, said: asked.Asked | None = None) -> Reply:
+        said = said or asked.read_asked(verb, who.signed.plan if verb == "put" else body)
         request = _original(who, verb, path, body)
         found = getattr(self._verbs, verb.replace("-", "_"))(request, who.known.actor, said, body)
         return Reply(200, encoded(found), JSON)

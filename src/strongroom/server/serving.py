@@ -59,7 +59,8 @@ class RoomServer:
                     str(error), rule=error.rule, hint="`strongroom actor add … --server` makes a server's credential"
                 ) from None
             metrics = Metrics()
-            self._listener = Listener(App(Api(Session(store, keys, keys.actor), keys, clock, metrics)), listen)
+            api = Api(Session(store, keys, keys.actor), keys, clock, metrics)
+            self._listener = Listener(App(api), listen, looped=True)
             self.metrics_port: int | None = None
             if metrics_port is not None:
                 measured = MetricsListener(metrics, metrics_port, keys.head)

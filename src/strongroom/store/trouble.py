@@ -30,6 +30,7 @@ from strongroom.errors import (
     UnavailableError,
     UsageError,
 )
+from strongroom.loop import elsewhere
 from strongroom.turns import aside
 
 T = TypeVar("T")
@@ -138,6 +139,10 @@ def attempt(what: str, call: Callable[[int], T], patience: Patience, *, bucket: 
         UsageError: The bucket is in another region, or the store cannot do this at all.
         UnavailableError: Full, slow, throttled, out of reach, or out of order.
     """
+    return elsewhere(lambda: _attempt(what, call, patience, bucket))
+
+
+def _attempt(what: str, call: Callable[[int], T], patience: Patience, bucket: str) -> T:
     import obstore.exceptions
 
     begun = patience.clock()
