@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from strongroom.trace.canary.planting import PlantReport
     from strongroom.trace.canary.planting import Progress as Planted
     from strongroom.trace.canary.policy import CanaryPolicy
-    from strongroom.trace.exporting.export import ExportReport, Progress
+    from strongroom.trace.exporting.export import Progress
+    from strongroom.trace.exporting.request import ExportReport
     from strongroom.trace.report.sampled import Notification
     from strongroom.trace.report.words import Words
     from strongroom.trace.tracing.traced import Traced
@@ -67,7 +68,8 @@ class TraceVerbs:
             UsageError: The condition cannot be read, or the call is wrong.
             UnavailableError: A disk is full, or a store does not answer; `resume` goes on.
         """
-        from strongroom.trace.exporting.export import ExportRequest, export
+        from strongroom.trace.exporting.export import export
+        from strongroom.trace.exporting.request import ExportRequest
 
         names = (tables,) if isinstance(tables, str) else tuple(tables)
         named = None if subjects is None else tuple(str(subject) for subject in subjects)
@@ -347,7 +349,8 @@ class TraceVerbs:
             approval: Id of what another person agreed to.
             format: As `export`.
         """
-        from strongroom.trace.exporting.export import ExportRequest, export
+        from strongroom.trace.exporting.export import export
+        from strongroom.trace.exporting.request import ExportRequest
 
         request = ExportRequest(
             (table,), to, recipient, purpose, reason, format=format, approval=approval, tokens=traced.certain
