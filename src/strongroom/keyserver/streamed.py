@@ -20,6 +20,7 @@ from strongroom.errors import UnavailableError
 
 HEAD_BYTES_MAX = 1 << 16
 _RECEIVED = 1 << 18
+_CUT = (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
 class Streamed(Closing):
@@ -43,15 +44,17 @@ class Streamed(Closing):
         self.headers: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
         try:
-            made.sendall(b"".join(request))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
+                made.sendall(b"".join(request))
             received = 0
             while not self._headed:
                 received += self._receive()
                 if received > HEAD_BYTES_MAX + _RECEIVED:
                     raise ConnectionResetError
-        except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.close()
-            raise UnavailableError(f"the {what} does not answer ({type(error).__name__})") from None
+        except _CUT as error:
+            self._socket.close()  # where the head was whole, the body is found to be cut
+            if not self._headed:
+                raise UnavailableError(f"the {what} does not answer ({type(error).__name__})") from None
         self.status: int = self._parser.get_status_code()
 
     def close(self) -> None:
@@ -75,7 +78,7 @@ class Streamed(Closing):
                 idle = self._receive() + (0 if parts else idle)
                 if idle > HEAD_BYTES_MAX + _RECEIVED:  # trailers, or what stands beside chunks, without an end
                     raise ConnectionResetError
-            except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            except _CUT as error:
                 told = f"the {self._what}'s answer was cut before its end ({type(error).__name__})"
                 raise UnavailableError(told) from None
 

@@ -200,7 +200,7 @@ class RoomClient(ClientExports, Closing):
         """Sign one request and send it; the answer comes while it is made."""
         path = asked.path_of(self._credential.room, verb)
         headers = self._signer.headers(path, body)
-        answer = self._wire.stream(path, body, {**headers, "Content-Type": "application/json"})
+        answer = self._wire.stream(path, body, {**headers, "Content-Type": "application/json", "TE": "trailers"})
         if answer.status != 200:
             with answer:
                 raise _error(answer.status, answer.rest(PROBLEM_BYTES_MAX))

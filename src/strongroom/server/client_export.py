@@ -77,15 +77,14 @@ class ClientExports:
         listed = (tables,) if isinstance(tables, str) else tuple(tables)
         named = None if subjects is None else tuple(str(one) for one in subjects)
         request = ExportRequest(
-            listed, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume
+            listed, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume, persons=persons
         )
-        return export_through(lambda body: self.stream("export", body), request, persons, progress, started)
+        return export_through(lambda body: self.stream("export", body), request, progress, started)
 
 
 def export_through(
     send: Callable[[bytes], Streamed],
     request: ExportRequest,
-    persons: int | None,
     progress: Progress | None = None,
     started: Callable[[ExportGrant], None] | None = None,
 ) -> ExportReport:
@@ -94,12 +93,11 @@ def export_through(
     Args:
         send: Signs a body, sends it, and gives the answer while it comes; raises what the server refused.
         request: What, and where to.
-        persons: The greatest number of persons; None for as many as are named.
         progress: Called with 0, the bytes so far, and None.
         started: Called once the persons are charged, and before any record comes.
     """
     places = places_of(request)
-    body = msgspec.json.encode(_said(request, places, persons))
+    body = msgspec.json.encode(_said(request, places))
     targets = open_targets(request.to, places.names, folder=places.folder)
     try:
         with send(body) as answer:
@@ -108,9 +106,9 @@ def export_through(
                 started(grant)
             try:
                 ended = _Arriving(answer, places, targets, progress).written()
-                targets.publish()
             except StrongroomError as error:
                 raise resumable(error, grant.export_id.hex())  # noqa: B904 - the same error, with a hint
+        targets.publish()
     finally:
         targets.discard()
     return ExportReport(
@@ -120,15 +118,16 @@ def export_through(
     )  # fmt: skip
 
 
-def _said(request: ExportRequest, places: Places, persons: int | None) -> asked.Export:
+def _said(request: ExportRequest, places: Places) -> asked.Export:
     subjects = None if request.subjects is None else list(request.subjects)
     if subjects is not None and not 0 < len(subjects) <= asked.EXPORT_SUBJECTS_MAX:
         raise UsageError(f"1 to {asked.EXPORT_SUBJECTS_MAX:,} subjects are named at once through a server")
-    if persons is None and subjects is None:
-        raise UsageError(
-            "how many persons go out at most stands in what is signed", hint="persons=N, or `--persons N`"
-        )
-    count = len(subjects or ()) if persons is None else persons
+    count = request.persons
+    if count is None:
+        if subjects is None:
+            told = "how many persons go out at most stands in what is signed"
+            raise UsageError(told, hint="persons=N, or `--persons N`")
+        count = len(subjects)
     return asked.Export(
         purpose=request.purpose, reason=request.reason, approval=request.approval, break_glass=request.break_glass,
         tables=list(request.tables), recipient=request.recipient, format=cast("Any", places.word), persons=count,

@@ -96,10 +96,10 @@ class Exports:
             try:
                 status = self._made(session, said, stream, reply)
             finally:
+                ended(status)
+                self._slots.release()
                 with self._lock:
                     self._under_way.pop(threading.current_thread(), None)
-                self._slots.release()
-                ended(status)
 
         thread = threading.Thread(target=work, name="strongroom-export", daemon=True)
         with self._lock:

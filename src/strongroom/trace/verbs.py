@@ -35,6 +35,7 @@ class TraceVerbs:
         reason: str,
         where: str | None = None,
         subjects: Sequence[str | int] | None = None,
+        persons: int | None = None,
         format: str | None = None,  # noqa: A002  the word of the field
         approval: str | None = None,
         break_glass: bool = False,
@@ -54,6 +55,7 @@ class TraceVerbs:
             reason: Case or ticket; kept sealed, apart from the log.
             where: A condition on open fields of the first table; of others the records of the same persons go out.
             subjects: Only of these persons.
+            persons: The greatest number of persons, canary persons among them; None for as many as there are.
             format: csv, jsonl or parquet; without it what the name of the file ends with.
             approval: Id of what another person agreed to, where the purpose needs that.
             break_glass: Export without that, where the purpose lets the actor; it is told, and open for review.
@@ -74,7 +76,7 @@ class TraceVerbs:
         names = (tables,) if isinstance(tables, str) else tuple(tables)
         named = None if subjects is None else tuple(str(subject) for subject in subjects)
         request = ExportRequest(
-            names, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume
+            names, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume, persons=persons
         )
         return export(self._session, request, progress, started)
 

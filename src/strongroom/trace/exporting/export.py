@@ -188,7 +188,10 @@ class _Exporting:
     def _add(self, export_id: bytes, chosen: Chosen) -> None:
         exports, reading = self._keymaster.exports, self._grant.reading_id
         for batch in ahead(chosen.batches()):
-            exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
+            count = exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
+            if self._request.persons is not None and count > self._request.persons:
+                told = f"more than {self._request.persons:,} persons would go out: nobody was charged"
+                raise UsageError(told, hint="a greater number, or a condition that chooses fewer")
 
     def _table(self, name: str) -> Table:
         found = self._schema.tables.get(name)

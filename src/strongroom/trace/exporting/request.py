@@ -31,6 +31,7 @@ class ExportRequest:
     break_glass: bool = False
     resume: str | None = None
     tokens: Bytes2D | None = field(default=None, repr=False)
+    persons: int | None = None
 
     @property
     def named(self) -> bool:
