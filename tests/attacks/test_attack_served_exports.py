@@ -268,7 +268,7 @@ def test_attack_an_export_opens_nothing_but_the_records_of_its_tables(thief, tmp
         lambda: keys.subject_tokens(reading, "persons", ["P-000001"]),
         lambda: keys.note_sql(reading, b"r" * 16, "persons", ["birth_year"], 1, 1),
         lambda: keys.stand_ins(reading, "persons", "mobile", ["x"]),
-        lambda: keys.asking.ask("release", reading=reading, ask=Ask(b"r" * 16, "get", "persons", None, *tokens)),
+        lambda: keys.asking.ask("release", reading=reading, ask=Ask(b"g" * 16, "get", "persons", None, *tokens)),
         lambda: keys.asking.ask("release", reading=reading, ask=Ask(b"s" * 16, "sql", "persons", ("sex",), *tokens)),
     ):
         with pytest.raises((DeniedError, NotFoundError)):

@@ -104,7 +104,13 @@ class Exports:
         thread = threading.Thread(target=work, name="strongroom-export", daemon=True)
         with self._lock:
             self._under_way[thread] = stream
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            with self._lock:
+                del self._under_way[thread]
+            self._slots.release()
+            raise UnavailableError("too much at once", hint="send it again in a moment") from None
         return reply
 
     def _made(self, session: Session, said: asked.Export, stream: Stream, reply: Future[Reply]) -> int:
