@@ -131,8 +131,10 @@ def measure_exports(setting: Setting, report: Report) -> None:
         found = run("export", [0, 1], base=setting.base)
         return found | {"mib": found["rss_bytes"] / (1 << 20)}
 
+    run("export credentials", base=setting.base)
     both = {
         "ours": ours,
+        "over HTTP": lambda: _through(setting),
         "the writer alone": lambda: run("plain export", [0, 1], csv=str(setting.csv)),
         "DuckDB": lambda: run("duckdb export", [0, 1], csv=str(setting.csv)),
     }
@@ -171,19 +173,22 @@ def measure_exports(setting: Setting, report: Report) -> None:
         hindrance="a tenth of a second to load and to grow, however many records there are",
     )
     report.add("export, memory", median(found["ours"], "mib"), unit="MiB")
-    _over_http(setting, report, found["ours"])
+    _over_http(setting, report, found)
 
 
-def _over_http(setting: Setting, report: Report, embedded: list[Figures]) -> None:
-    """The same through servers of room and keymaster, on this machine, beside the embedded one of this run."""
-    run("export credentials", base=setting.base)
+def _through(setting: Setting) -> Figures:
+    """One round through servers of room and keymaster, all on this machine; with the most memory of each."""
     with served.serving(setting.base) as (keys, keys_pid), serving_room(setting.base, keys) as (url, pid):
-        one = run("export through", [0, 1], base=setting.base, url=url, rows=setting.rows)
-        most = {"server": peak_mib(pid), "keymaster": peak_mib(keys_pid), "client": one["rss_bytes"] / (1 << 20)}
-    report.rounds["exports over HTTP"] = one
+        found = run("export through", [0, 1], base=setting.base, url=url, rows=setting.rows)
+        most = {"server": peak_mib(pid), "keymaster": peak_mib(keys_pid), "client": found["rss_bytes"] / (1 << 20)}
+    return found | most
+
+
+def _over_http(setting: Setting, report: Report, found: dict[str, list[Figures]]) -> None:
     for word in FORMATS:
-        peer, own = median(embedded, word), one[word]
-        report.add(f"export over HTTP, {word}", setting.rows / own, peer=setting.rows / peer, ratio=peer / own,
-                   unit="records/s", note="beside the export of one process, of this run")  # fmt: skip
-    for name, mib in most.items():
-        report.add(f"export over HTTP, memory, {name}", mib, unit="MiB")
+        rate, peer = (setting.rows / median(found[name], word) for name in ("over HTTP", "ours"))
+        times = ratio(found["ours"], found["over HTTP"], word)
+        report.add(f"export over HTTP, {word}", rate, peer=peer, ratio=times, unit="records/s",
+                   note="beside the export of one process")  # fmt: skip
+    for name in ("server", "keymaster", "client"):
+        report.add(f"export over HTTP, memory, {name}", median(found["over HTTP"], name), unit="MiB")

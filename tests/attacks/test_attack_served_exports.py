@@ -296,15 +296,21 @@ def test_attack_a_captured_export_is_begun_once(thief):
     assert refused.value.rule == ONCE
 
 
-def test_attack_an_export_goes_on_after_its_caller_was_revoked(thief):
-    """Keys stop with the credential, in the middle."""
+@pytest.mark.parametrize("how", ["revoked", "frozen"])
+def test_attack_an_export_goes_on_after_its_caller_was_stopped(thief, how):
+    """Keys stop with the credential, or with the freeze, in the middle."""
+    keys = thief.api.keys
     reading, export = thief.started(said(), thief.everybody)
     assert thief.keys.exports.release(reading, export, "persons", *thief.everybody).missing == ()  # control
-    for one in thief.api.keys.credentials.all("kit"):
+    if how == "frozen":
+        keys.freezing.freeze("kit", "actor", "ana", "stolen")
+    for one in keys.credentials.all("kit") if how == "revoked" else ():
         if one.actor == "ana" and not one.revoked:
-            thief.api.keys.credentials.revoke("kit", one.id)
-    with pytest.raises(DeniedError, match="revoked"):
+            keys.credentials.revoke("kit", one.id)
+    with pytest.raises(DeniedError):
         thief.keys.exports.release(reading, export, "persons", *thief.everybody)
+    with pytest.raises(DeniedError):
+        thief.opened(*thief.signed(said()))
 
 
 def test_a_warrant_of_whatever_else_allows_no_export():

@@ -343,7 +343,11 @@ def test_what_the_server_cuts_leaves_no_file_and_is_taken_up(api, tmp_path, monk
         api.of("ana").export("persons", resume=ident, **{**wanted, "to": str(tmp_path / "x.csv")})
     with pytest.raises(NotFoundError):
         api.of("tor").export(["persons", "parcels"], resume=ident, **wanted)
-    report = api.of("ana").export(["persons", "parcels"], resume=ident, **wanted)
+    if step == "rows":  # by the server, or by whoever has the bucket: it is the same export
+        with api.keys.connect(api.keys.credential("ana")) as keys, strongroom.open(str(api.bucket), keys=keys, actor="ana") as room:
+            report = room.export(["persons", "parcels"], resume=ident, **wanted)
+    else:
+        report = api.of("ana").export(["persons", "parcels"], resume=ident, **wanted)
     assert (report.export_id, report.persons, report.remaining[DAY]) == (ident, 300, 0)
     assert len(read_csv(out / "persons.csv")) == 300
     assert [e["act"] for e in acts(api) if e["decision"] == "allowed"] == ["export", "resume", "exported"]
