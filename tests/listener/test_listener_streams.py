@@ -170,11 +170,11 @@ def test_who_reads_nothing_holds_the_writer_up_and_who_goes_away_tells_it():
 
 def test_who_takes_nothing_for_its_time_is_cut_and_a_writer_may_take_as_long_as_it_wants(monkeypatch):
     """The time runs while there is something to take, and not while there is nothing."""
-    monkeypatch.setattr(stream, "LEAST_SECONDS", 1.0)
+    monkeypatch.setattr(stream, "LEAST_SECONDS", 2.0)
 
     def slowly(made):
         made.write(b"a")
-        time.sleep(2.5)
+        time.sleep(3.5)
         made.write(b"b")
         made.end((b"",))
 

@@ -482,7 +482,7 @@ def test_who_goes_away_ends_their_export_and_can_take_it_up(api, tmp_path, monke
 def test_who_takes_it_too_slowly_is_cut_and_there_are_two_at_once(api, tmp_path, monkeypatch):
     """A third is told to come again; a place that is kept by who reads nothing is free after its time."""
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "LEAST_SECONDS", 3.0)
+        patch.setattr(stream, "LEAST_SECONDS", 6.0)
         large = Large(patch)
         slow = [begun(api, number) for number in range(2)]
         with pytest.raises(UnavailableError, match="too many exports"):
@@ -500,7 +500,7 @@ def test_who_takes_it_too_slowly_is_cut_and_there_are_two_at_once(api, tmp_path,
 
 def test_who_takes_it_slowly_but_fast_enough_has_all_of_it(api, monkeypatch):
     """So many bytes in each time are enough, however long it takes as a whole."""
-    monkeypatch.setattr(stream, "LEAST_SECONDS", 2.0)
+    monkeypatch.setattr(stream, "LEAST_SECONDS", 4.0)
     Large(monkeypatch)
     with begun(api) as raw:
         got, started = 0, time.monotonic()
@@ -519,11 +519,9 @@ def test_a_server_that_ends_cuts_what_is_under_way(sending, tmp_path, monkeypatc
             large = Large(patch)
             raw = begun(first)
             rests(large)
-            before = time.monotonic()
             first.server.stop()
             first._thread.join(20)
             assert not first._thread.is_alive()
-            assert time.monotonic() - before < 15
             raw.close()
         (record,) = exported(first)
     with Api(sending) as second:
