@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import strongroom
+from bench import served
 from bench.frame import Figures, Report, alternate, median, ratio, run
 from bench.ours import PASSPHRASE, _paths
+from bench.overhttp import serving_room
+from bench.processes import peak_mib
 
 if TYPE_CHECKING:
     from bench.measures import Setting
@@ -44,6 +47,31 @@ def export(base: str) -> dict[str, Any]:
             )
             figures[name] = time.perf_counter() - started
             figures[f"{name} processor"] = time.process_time() - cpu
+            assert report.records["persons"] == report.persons
+            path.unlink()
+    return figures
+
+
+def let_in(base: str) -> dict[str, Any]:
+    """Make credentials for a room that was put."""
+    _, keys_folder = _paths(base)
+    with strongroom.open_keymaster(keys_folder, passphrase=PASSPHRASE) as keymaster:
+        served.let_in(keymaster, base)
+    return {}
+
+
+def export_through(base: str, url: str, rows: int) -> dict[str, Any]:
+    """Export the whole table in each format through a room's server, to files here; seconds of each."""
+    strongroom.prepare()
+    figures: dict[str, Any] = {}
+    with strongroom.connect_room(url, credential=f"{base}/ada.credential") as room:
+        for name in ("first", *FORMATS):
+            word = FORMATS[0] if name == "first" else name
+            path = Path(base) / f"through.{word}"
+            wanted = {"to": str(path), "recipient": "elsewhere", "purpose": "handing-over", "reason": "measuring"}
+            started = time.perf_counter()
+            report = room.export("persons", persons=rows, **wanted)
+            figures[name] = time.perf_counter() - started
             assert report.records["persons"] == report.persons
             path.unlink()
     return figures
@@ -103,8 +131,10 @@ def measure_exports(setting: Setting, report: Report) -> None:
         found = run("export", [0, 1], base=setting.base)
         return found | {"mib": found["rss_bytes"] / (1 << 20)}
 
+    run("export credentials", base=setting.base)
     both = {
         "ours": ours,
+        "over HTTP": lambda: _through(setting),
         "the writer alone": lambda: run("plain export", [0, 1], csv=str(setting.csv)),
         "DuckDB": lambda: run("duckdb export", [0, 1], csv=str(setting.csv)),
     }
@@ -143,3 +173,22 @@ def measure_exports(setting: Setting, report: Report) -> None:
         hindrance="a tenth of a second to load and to grow, however many records there are",
     )
     report.add("export, memory", median(found["ours"], "mib"), unit="MiB")
+    _over_http(setting, report, found)
+
+
+def _through(setting: Setting) -> Figures:
+    """One round through servers of room and keymaster, all on this machine; with the most memory of each."""
+    with served.serving(setting.base) as (keys, keys_pid), serving_room(setting.base, keys) as (url, pid):
+        found = run("export through", [0, 1], base=setting.base, url=url, rows=setting.rows)
+        most = {"server": peak_mib(pid), "keymaster": peak_mib(keys_pid), "client": found["rss_bytes"] / (1 << 20)}
+    return found | most
+
+
+def _over_http(setting: Setting, report: Report, found: dict[str, list[Figures]]) -> None:
+    for word in FORMATS:
+        rate, peer = (setting.rows / median(found[name], word) for name in ("over HTTP", "ours"))
+        times = ratio(found["ours"], found["over HTTP"], word)
+        report.add(f"export over HTTP, {word}", rate, peer=peer, ratio=times, unit="records/s",
+                   note="beside the export of one process")  # fmt: skip
+    for name in ("server", "keymaster", "client"):
+        report.add(f"export over HTTP, memory, {name}", median(found["over HTTP"], name), unit="MiB")

@@ -37,19 +37,24 @@ def serving(base: str) -> Iterator[tuple[str, int]]:
 
 def prepare(base: str) -> dict[str, Any]:
     """Make an empty room and a credential for each actor under `base`."""
+    with make(base) as keymaster:
+        let_in(keymaster, base)
+    return {}
+
+
+def let_in(keymaster: Any, base: str) -> None:
+    """Make a credential for each actor under `base`, and one for a server, and write what opens the keymaster."""
     from strongroom.identity.credential import new_credential
     from strongroom.keymaster.wanted import Wanted
 
-    with make(base) as keymaster:
-        for actor in ("kit", "ada"):
-            made = new_credential(keymaster.room_id, actor)
-            keymaster.credentials.add("kit", Wanted(actor, made.public_key, 1))
-            made.write(Path(base) / f"{actor}.credential")
-        front = new_credential(keymaster.room_id, "kit")
-        keymaster.credentials.add("kit", Wanted("kit", front.public_key, 1, server=True))
-        front.write(Path(base) / "front.credential")
+    for actor in ("kit", "ada"):
+        made = new_credential(keymaster.room_id, actor)
+        keymaster.credentials.add("kit", Wanted(actor, made.public_key, 1))
+        made.write(Path(base) / f"{actor}.credential")
+    front = new_credential(keymaster.room_id, "kit")
+    keymaster.credentials.add("kit", Wanted("kit", front.public_key, 1, server=True))
+    front.write(Path(base) / "front.credential")
     (Path(base) / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
-    return {}
 
 
 def put(csv: str, base: str, url: str) -> dict[str, Any]:

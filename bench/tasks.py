@@ -88,6 +88,8 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "aggregate": _call("aggregates", "aggregate"),
     "plain aggregate": _call("aggregates", "plain"),
     "export": _call("exports", "export"),
+    "export credentials": _call("exports", "let_in"),
+    "export through": _call("exports", "export_through"),
     "plain export": _call("exports", "plain"),
     "duckdb export": _call("exports", "duckdb"),
     "endtoend room": _call("endtoend", "room"),

@@ -1,12 +1,14 @@
 """`strongroom export` and `strongroom exports` from the command line."""
 
 import json
+import re
 import signal
 import time
 
 import export_room
 import pytest
 from cli_kit import Shell, first_line
+from room_api import Api
 
 EXTRACT = ("--recipient", "uni-north", "--actor", "ana", "--purpose", "extract", "--reason", "study 9")
 
@@ -117,3 +119,36 @@ def test_tokens_are_made_and_read_a_line_at_a_time(sender):
     assert "1 of 3: no token of this export" in found.err
     assert sender.run("detokenize", "persons", "person_id", *of, *answer, stdin=b"").code == 2
     assert sender.run("tokenize", "persons", "person_id", "--export", "x", *matching, stdin=b"a\n").code == 2
+
+
+def test_through_a_server_masks_tokens_and_what_was_cut(sender, sending, monkeypatch):
+    """With `room = "https://…"`: how many persons at most must be said; an id in the hint takes up what was cut."""
+    from strongroom.errors import UnavailableError
+    from strongroom.server import exporting
+
+    shown = ("--recipient", "uni-north", "--actor", "ana", "--purpose", "shown", "--reason", "study 9")
+    with Api(sending) as api:
+        api.keys.credential("ana").write(sender.folder / "ana.credential")
+        (sender.folder / "strongroom.toml").write_text(f'room = "{api.url}"\ncredential = "ana.credential"\n')
+        done = sender.run("export", "persons", "--to", "p.csv", *shown)
+        assert (done.code, "`--persons N`" in done.err) == (2, True)
+        done = sender.run("export", "persons", "--to", "p.csv", "--persons", "10", *shown)
+        assert (done.code, "the most was 10" in done.err) == (3, True)
+        done = sender.run("export", "persons", "--to", "p.csv", "--persons", "300", *shown)
+        assert done.code == 0, done.err
+        assert done.out.startswith("exported 300 records of persons to uni-north: 300 persons, export ")
+        assert "300 persons charged; --resume takes it up" in done.err
+        assert "****" in (sender.folder / "p.csv").read_text(encoding="utf-8")
+        words = ("export", "persons", "parcels", "--to", "out/", "--format", "jsonl", "--subjects", "-", *EXTRACT)
+        names = b"P-000001\np-000002\nP-777777\n"
+        with monkeypatch.context() as patch:
+            patch.setattr(exporting._Zip, "publish", lambda _: (_ for _ in ()).throw(UnavailableError("stopped")))
+            cut = sender.run(*words, stdin=names)
+        assert (cut.code, "was cut before its end" in cut.err) == (6, True)
+        (ident,) = re.findall(r"`--resume ([0-9a-f]{32})`", cut.err)
+        assert list((sender.folder / "out").iterdir()) == []
+        done = sender.run(*words, "--resume", ident, "--json", stdin=names)
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["records"] == {"persons": 2, "parcels": 4}
+        assert "named and not there: 1 subject" in done.err
+    assert "P-0000" not in done.err + cut.err + cut.out

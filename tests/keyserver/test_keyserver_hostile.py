@@ -79,6 +79,7 @@ METHODS = {
     "exports.begin": lambda k: k.exports.begin(ID, EXPORT),
     "exports.add": lambda k: k.exports.add(ID, ID, "t", TOKENS, TOKENS),
     "exports.start": lambda k: k.exports.start(ID, ID),
+    "exports.started": lambda k: k.exports.started(ID, ID),
     "exports.resume": lambda k: k.exports.resume(ID, ID, EXPORT),
     "exports.release": lambda k: k.exports.release(ID, ID, "t", TOKENS, TOKENS),
     "exports.end": lambda k: k.exports.end(ID, ID, {"t": 1}, bytes(32)),

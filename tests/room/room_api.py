@@ -25,8 +25,14 @@ class Api:
             assert time.monotonic() < end
             time.sleep(0.005)
         self.url = f"{'http' if listen is None else 'https'}://127.0.0.1:{self.server.port}"
+        self.bucket = room.bucket
         self._authorities = authorities
         self._clients = {}
+
+    @property
+    def exports(self):
+        """The exports that the server makes."""
+        return self.server._listener._app._service._exports
 
     def client(self, credential):
         return RoomClient(self.url, credential, self._authorities)

@@ -20,12 +20,15 @@ KNOWN = {
     "where": {"mobile": [person(3)["mobile"]]}, "fields": None, "cursor": None, "snapshot": None, "break_glass": False,
 }  # fmt: skip
 
-_KNOWN_NAMES = st.one_of(st.just(set(KNOWN)), st.sets(st.sampled_from(sorted(KNOWN))))
+EXPORTED = {
+    "purpose": "extract", "reason": "study 9", "tables": ["persons", "parcels"], "recipient": "uni-north", "persons": 300,
+    "subjects": None, "where": None, "resume": None, "approval": None, "break_glass": False, "format": "csv",
+}  # fmt: skip
 
 
 @pytest.fixture
-def api(room):
-    with Api(room) as made:
+def api(request, verb):
+    with Api(request.getfixturevalue("sending" if verb == "export" else "room")) as made:
         yield made
 
 
@@ -43,15 +46,16 @@ def test_whatever_is_sent_is_answered_as_the_document_says(api, verb):
     """Bodies of the schema and bodies beside it: statuses, media types and answers are those of the document; no 500."""
     schema = described()
     operation = schema[f"{asked.API}{{room}}/{verb}"]["POST"]
-    credentials = {actor: api.keys.credential(actor) for actor in ("ada", "kit")}
-    seen = set()
+    credentials = {actor: api.keys.credential(actor) for actor in (("ana",) if verb == "export" else ("ada", "kit"))}
+    seen, there = set(), EXPORTED if verb == "export" else KNOWN
+    names = st.one_of(st.just(set(there)), st.sets(st.sampled_from(sorted(there))))
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(case=operation.as_strategy(), actor=st.sampled_from(sorted(credentials)), known=_KNOWN_NAMES)
+    @given(case=operation.as_strategy(), actor=st.sampled_from(sorted(credentials)), known=names)
     def send(case, actor, known):
         own = credentials[actor]
         if isinstance(case.body, dict):
-            case.body = case.body | {name: KNOWN[name] for name in known & case.body.keys()}
+            case.body = case.body | {name: there[name] for name in known & case.body.keys()}
         case.path_parameters = {"room": api.keys.room_id.hex()}
         prepared = case.as_transport_kwargs(base_url=api.url)
         body = as_bytes(prepared)
@@ -71,7 +75,7 @@ def test_whatever_is_sent_is_answered_as_the_document_says(api, verb):
 
     send()
     assert seen
-    if verb in {"whoami", "schema", "explain", "log", "get", "find"}:
+    if verb in {"whoami", "schema", "explain", "log", "get", "find", "export"}:
         assert 200 in seen, seen
 
 

@@ -305,3 +305,8 @@ def test_the_document_names_every_verb():
     made = json.loads(json.dumps(document()))
     assert {path.rpartition("/")[2] for path in made["paths"]} == set(asked.VERBS)
     assert made["components"]["schemas"]["Find"]["required"] == ["purpose", "reason", "table", "where"]
+    export = made["paths"]["/v1/rooms/{room}/export"]["post"]
+    assert set(export["responses"]["200"]["content"]) == {
+        "text/csv", "application/x-ndjson", "application/vnd.apache.parquet", "application/zip",
+    }  # fmt: skip
+    assert "Idempotency-Key" not in {one["name"] for one in export["parameters"]}

@@ -22,7 +22,6 @@ from strongroom.cli.common import (
     keys_only,
     minute,
     open_keymaster,
-    open_room,
     print_json,
     print_table,
     say,
@@ -30,6 +29,7 @@ from strongroom.cli.common import (
 )
 from strongroom.cli.lines import read_lines
 from strongroom.cli.progress import progress_bar
+from strongroom.cli.reach import reach_room
 from strongroom.keymaster.exports.api import UNASKED
 
 if TYPE_CHECKING:
@@ -61,6 +61,15 @@ _Resume = Annotated[
     str | None,
     typer.Option("--resume", help="Id of an export that was cut short: nobody is charged again.", metavar="ID"),
 ]
+_Persons = Annotated[
+    int | None,
+    typer.Option(
+        "--persons",
+        help="Most persons that may go out. A server needs it told, unless subjects are named.",
+        metavar="N",
+        min=0,
+    ),
+]
 
 
 def export(
@@ -74,6 +83,7 @@ def export(
     subjects: _Subjects = None,
     form: _Format = None,
     resume: _Resume = None,
+    persons: _Persons = None,
     approval: ApprovalOption = None,
     break_glass: BreakGlassOption = False,
     room: RoomOption = None,
@@ -84,7 +94,7 @@ def export(
     """Export records to a recipient: every person is charged and noted first, files are whole or not there."""
     named = None if subjects is None else read_lines(subjects, "subject")
     place = where(room, keys, passphrase_file)
-    with open_room(place, actor) as opened, progress_bar(sys.stderr) as bar:
+    with reach_room(place, actor) as opened, progress_bar(sys.stderr) as bar:
         report = opened.export(
             tables,
             to=to,
@@ -93,6 +103,7 @@ def export(
             reason=reason,
             where=condition,
             subjects=named,
+            persons=persons,
             format=form,
             approval=approval,
             break_glass=break_glass,

@@ -95,6 +95,10 @@ EXAMPLES = {
             "strongroom export cases --subjects subjects.txt --to cases.jsonl --recipient court --actor ana"
             ' --purpose court --reason "case 41"'
         ),
+        (
+            "strongroom export persons --to shown.csv --persons 5000 --recipient uni-north --actor ana"
+            ' --purpose shown --reason "study 9" --room https://room.example:8447'
+        ),
     ],
     "canaries plant": [
         (

@@ -20,6 +20,8 @@ VALUES_MAX = 1_000
 LOG_ENTRIES_MAX = 1_000
 PERSONS_MAX = 1_000_000
 SQL_PERSONS_MAX = 10_000_000_000
+EXPORT_TABLES_MAX = 64
+EXPORT_SUBJECTS_MAX = 50_000
 BODY_MAX = 4 << 20
 PUT_BODY_MAX = 64 << 20
 
@@ -31,6 +33,10 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 Records = Annotated[int, msgspec.Meta(ge=1, le=RECORDS_MAX)]
 Persons = Annotated[int, msgspec.Meta(ge=0, le=PERSONS_MAX)]
 SqlPersons = Annotated[int, msgspec.Meta(ge=0, le=SQL_PERSONS_MAX)]
+Tables = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=EXPORT_TABLES_MAX)]
+Subjects = Annotated[list[Value], msgspec.Meta(min_length=1, max_length=EXPORT_SUBJECTS_MAX)]
+Condition = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+ExportId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
@@ -38,14 +44,19 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Anything that is asked."""
 
 
-class Read(Asked, frozen=True, kw_only=True):
-    """What every read says: what for, why, of which snapshot, and what lifts its need for another's agreement."""
+class Purposed(Asked, frozen=True, kw_only=True):
+    """What is asked under a purpose: what for, why, and what lifts its need for another's agreement."""
 
     purpose: Name
     reason: Reason
-    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
     approval: Name | None = None
     break_glass: bool = False
+
+
+class Read(Purposed, frozen=True, kw_only=True):
+    """What every read says besides: of which snapshot."""
+
+    snapshot: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
 
 
 class Get(Read, frozen=True, kw_only=True):
@@ -78,6 +89,22 @@ class SubjectLog(Read, frozen=True, kw_only=True):
 
     table: Name
     subject: Value
+
+
+class Export(Purposed, frozen=True, kw_only=True):
+    """Records of some tables, to a recipient whom the purpose names: a file, or a zip of one for each table.
+
+    All records, or those of the persons whom a condition on open fields of the first table chooses, or of subjects.
+    `persons` is the greatest number of persons, canary persons among them; `resume` takes up what was cut short.
+    """
+
+    tables: Tables
+    recipient: Name
+    persons: SqlPersons
+    format: Literal["csv", "jsonl", "parquet"]
+    where: Condition | None = None
+    subjects: Subjects | None = None
+    resume: ExportId | None = None
 
 
 class Erase(Asked, frozen=True, kw_only=True):
@@ -123,6 +150,7 @@ VERBS: Mapping[str, type[Asked]] = {
     "get": Get,
     "find": Find,
     "sql": Sql,
+    "export": Export,
     "put": Put,
     "erase": Erase,
     "log": Log,

@@ -47,7 +47,10 @@ class Lookups:
         if reading.warrant is not None:
             self._readings.within(reading, "get", table, lambda warrant: warrant.check_subjects(table, identifiers))
         self._spend(reading, table, (), len(identifiers))
-        return _tokens(self._core.subject, identifiers)
+        found = _tokens(self._core.subject, identifiers)
+        if reading.warrant is not None:
+            reading.warrant.allow(found)
+        return found
 
     def value_tokens(
         self, reading_id: bytes, table: str, field_name: str, values: Sequence[str], snapshot: int | None = None

@@ -16,6 +16,7 @@ from strongroom.errors import UsageError
 from strongroom.identity import asked
 from strongroom.keymaster.api import Head, Lease, ReadingGrant
 from strongroom.keymaster.core import Core
+from strongroom.keymaster.exports.warrant import ExportWarrant
 from strongroom.keymaster.holder import Holder
 from strongroom.keymaster.leases import Leases
 from strongroom.keymaster.lookups import Lookups
@@ -54,7 +55,7 @@ class Serving:
         self.replies = Replies(core)
 
     def reading(
-        self, signer: Signer, holder: Holder, verb: str, said: asked.Read, files: Sequence[bytes]
+        self, signer: Signer, holder: Holder, verb: str, said: asked.Purposed, files: Sequence[bytes]
     ) -> Steps[Granted]:
         """Open a reading for one signed request, in steps.
 
@@ -81,10 +82,13 @@ class Serving:
             warrant=warrant,
         )
         head = core.head()
-        tokens = self._lookups.signed_tokens(grant.reading_id, head.number if said.snapshot is None else said.snapshot)
+        if isinstance(warrant, ExportWarrant):
+            warrant.snapshot = head.number
+        at = said.snapshot if isinstance(said, asked.Read) else None
+        tokens = self._lookups.signed_tokens(grant.reading_id, head.number if at is None else at)
         return Granted(grant, head, tokens, self._unlocking.signed_files(grant.reading_id, files))
 
-    def _warrant(self, signer: Signer, verb: str, said: asked.Read) -> Warrant:
+    def _warrant(self, signer: Signer, verb: str, said: asked.Purposed) -> Warrant:
         schema = self._core.standing.schema
         if isinstance(said, asked.Get):
             model = schema.table(said.table)
@@ -99,6 +103,8 @@ class Serving:
             return Warrant(signer, "log", model.name, None, subjects_of(model, [said.subject]), {}, 1)
         if isinstance(said, asked.Sql):
             return Warrant(signer, verb, None, None, persons=said.persons, words=words_of(said.query))
+        if isinstance(said, asked.Export):
+            return ExportWarrant.of(signer, verb, said, schema)
         raise UsageError(f"{verb} is no read")
 
     def put(self, signer: Signer, plan: asked.Put) -> Lease:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from strongroom.errors import ConflictError, DeniedError
 from strongroom.keymaster.api import Ask
 from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
+from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.holder import Holder
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import NO_OWN, OwnBudgets
@@ -134,28 +135,28 @@ class Warrant:
     def check_subjects(self, table: str, identifiers: Sequence[str]) -> None:
         """Raise DeniedError unless the caller named these subjects."""
         if table != self.table or not self.subjects.issuperset(identifiers):
-            raise _beyond("a subject that its caller did not name")
+            raise beyond("a subject that its caller did not name")
 
     def check_values(self, table: str, field_name: str, values: Sequence[str]) -> None:
         """Raise DeniedError unless the caller asked for these values of this field."""
         if table != self.table or not set(self.where.get(field_name, ())).issuperset(values):
-            raise _beyond("a value that its caller did not name")
+            raise beyond("a value that its caller did not name")
 
     def check_verb(self, verb: str) -> None:
         """Raise DeniedError unless the caller's request is of this verb."""
         if verb != self.verb:
-            raise _beyond("another verb than its caller")
+            raise beyond("another verb than its caller")
 
     def check_table(self, table: str | None) -> None:
         """Raise DeniedError unless the caller's request is about this table; `sql` names it in its text."""
         if table is None or table == self.table or (self.table is None and table.casefold() in self.words):
             return
-        raise _beyond("a table that its caller did not name")
+        raise beyond("a table that its caller did not name")
 
     def check_person(self, token: bytes) -> None:
         """Raise DeniedError unless the caller asked for the person of a token (16 B)."""
         if token not in self.tokens:
-            raise _beyond("a person whom its caller did not ask for")
+            raise beyond("a person whom its caller did not ask for")
 
     def check_buried(self, table: str, low: bytes, high: bytes) -> None:
         """Raise DeniedError unless tombstones are asked for of one person asked for, or of a table that is added up."""
@@ -163,7 +164,7 @@ class Warrant:
         if self.verb == "sql":
             return
         if low != high:
-            raise _beyond("more than one of the persons whom its caller asked for")
+            raise beyond("more than one of the persons whom its caller asked for")
         self.check_person(low)
 
     def check_counted(self, table: str) -> None:
@@ -171,27 +172,50 @@ class Warrant:
         self.check_verb("sql")
         self.check_table(table)
 
+    def check_clean(self) -> None:
+        """Raise DeniedError unless the caller's request streams whole runs."""
+        self.check_verb("sql")
+
+    def check_export(self, plan: ExportPlan) -> None:
+        """Raise DeniedError unless the caller signed for an export of this plan."""
+        del plan
+        self.check_verb("export")
+
+    def check_begun(self, plan: ExportPlan) -> None:
+        """Raise DeniedError unless the caller signed for a new export of what is there now."""
+        self.check_export(plan)
+
+    def check_resumed(self, export_id: bytes, persons: int) -> None:
+        """Raise DeniedError unless the caller signed to take this export up, of so many persons."""
+        del export_id, persons
+        self.check_verb("export")
+
+    def check_added(self, tokens: npt.NDArray[np.uint8], persons: int) -> None:
+        """Raise DeniedError unless the caller's export may hold these persons u8[n,16], and so many in all."""
+        del tokens, persons
+        self.check_verb("export")
+
     def check_opened(self, table: str, values: int, fields: int) -> None:
         """Raise DeniedError for stand-ins of more values than so many fields of what was released have."""
         self.check_table(table)
         with self.lock:
             self.stood_in += values
             if self.stood_in > self.rows * fields:
-                raise _beyond("stand-ins of values that it did not open")
+                raise beyond("stand-ins of values that it did not open")
 
     def check_aggregate(self, table: str, fields: Sequence[str], persons: int) -> None:
         """Raise DeniedError unless the caller's question names this table, these fields, and so many persons."""
         self.check_verb("sql")
         if not self.words.issuperset(name.casefold() for name in (table, *fields)):
-            raise _beyond("a table or field that its caller did not name")
+            raise beyond("a table or field that its caller did not name")
         if persons > self.persons:
-            raise _too_many(self.persons)
+            raise too_many(self.persons)
 
     def check_release(self, ask: Ask, tokens: npt.NDArray[np.uint8]) -> None:
         """Raise DeniedError unless what is to be released, of persons u8[n,16], is what the caller asked for."""
         self.check_table(ask.table)
         if ask.verb != self.verb or (ask.verb != "sql" and ask.fields != self.fields):
-            raise _beyond("another verb, or other fields")
+            raise beyond("another verb, or other fields")
         bulk = ask.verb == "sql"
         names = {ask.request_id} if bulk else {token.tobytes() for token in tokens}
         with self.lock:
@@ -199,13 +223,13 @@ class Warrant:
                 asked = zip(ask.tokens, ask.batches, strict=True)
                 pairs = {(t.tobytes(), int.from_bytes(b[:8].tobytes(), "little")) for t, b in asked}
                 if not pairs <= self.pairs:
-                    raise _beyond("a record that no signed value names")
+                    raise beyond("a record that no signed value names")
             elif not (bulk or names <= self.tokens):
-                raise _beyond("a person whom its caller did not ask for")
+                raise beyond("a person whom its caller did not ask for")
             self.rows += len(ask.tokens)
             self.released.update(dict.fromkeys(names, len(tokens) if bulk else 1))
             if sum(self.released.values()) > self.persons:
-                raise _too_many(self.persons)
+                raise too_many(self.persons)
 
 
 def repeated(rows: Rows, ident: bytes, digest: bytes) -> bool:
@@ -240,12 +264,14 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold()))
 
 
-def _too_many(most: int) -> DeniedError:
+def too_many(most: int) -> DeniedError:
+    """The error for more persons than were signed for."""
     told = f"more persons than the caller agreed to: the most was {most}"
     return DeniedError(told, rule=BEYOND, hint="sign the request for more")
 
 
-def _beyond(what: str) -> DeniedError:
+def beyond(what: str) -> DeniedError:
+    """The error for what a caller did not sign for."""
     return DeniedError(f"the server asks for {what}", rule=BEYOND)
 
 

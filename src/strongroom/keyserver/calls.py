@@ -198,6 +198,7 @@ _ALL = (
     _call("exports.begin", READING, bytes, plan=ExportPlan),
     _call("exports.add", READING, int, export_id=bytes, table=str, tokens=U8, batches=U8),
     _call("exports.start", READING, ExportGrant, export_id=bytes),
+    _call("exports.started", READING, int, export_id=bytes),
     _call("exports.resume", READING, ExportGrant, export_id=bytes, plan=ExportPlan),
     _call("exports.release", READING, Released, export_id=bytes, table=str, tokens=U8, batches=U8),
     _call("exports.end", READING, ExportRecord, export_id=bytes, records=dict[str, int], root=bytes),

@@ -36,6 +36,10 @@ class RemoteExports:
         """See `Exports.start`."""
         return cast("ExportGrant", self._ask("exports.start", reading=reading_id, export_id=export_id))
 
+    def started(self, reading_id: bytes, export_id: bytes) -> int:
+        """See `Exports.started`."""
+        return int(self._ask("exports.started", reading=reading_id, export_id=export_id))
+
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """See `Exports.resume`."""
         return cast("ExportGrant", self._ask("exports.resume", reading=reading_id, export_id=export_id, plan=plan))

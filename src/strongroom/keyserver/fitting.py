@@ -152,6 +152,7 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "stand_ins": _as_many_as("values"),
     "exports.begin": lambda _args, answer: len(answer) == ID_BYTES,
     "exports.start": _started,
+    "exports.started": lambda _args, answer: 0 < answer < 2**63,
     "exports.resume": _started,
     "exports.release": lambda args, answer: _keys_of(len(args["tokens"]), answer),
     "exports.tokenize": _as_many_as("values"),

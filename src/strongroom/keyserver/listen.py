@@ -36,7 +36,7 @@ class Answers(Protocol):
     def most(self, path: str) -> int:
         """The most bytes that the body of a request to a path may have."""
 
-    def answer(self, who: Any, path: str, body: bytes) -> Reply:
+    def answer(self, who: Any, path: str, body: bytes) -> Answered:
         """The answer to what was signed."""
 
     def refuse(self, error: StrongroomError) -> Reply:
@@ -67,7 +67,7 @@ class App:
 
     def _large(self, request: Request) -> Take:
         service, size = self._service, request.size
-        who, signed = service.check(request.method, request.path, request.headers, request.address)
+        who, signed = self.check(request)
         most = service.most(request.path)
         if not 0 <= size <= most:
             raise too_large(most)
@@ -88,16 +88,20 @@ class App:
             ended,
         )
 
-    def _whole(self, request: Request, body: bytes) -> Reply:
+    def check(self, request: Request) -> tuple[Any, Signed]:
+        """Who asks; see `Answers.check`."""
+        return self._service.check(request.method, request.path, request.headers, request.address)
+
+    def _whole(self, request: Request, body: bytes) -> Answered:
         try:
-            who, signed = self._service.check(request.method, request.path, request.headers, request.address)
+            who, signed = self.check(request)
             if len(body) > self._service.most(request.path):
                 raise too_large(self._service.most(request.path))
         except StrongroomError as error:
             return self._refused(error)
         return self._checked(who, request.path, body, signed)
 
-    def _checked(self, who: Any, path: str, body: bytes, signed: Signed) -> Reply:
+    def _checked(self, who: Any, path: str, body: bytes, signed: Signed) -> Answered:
         try:
             signed.check_body(body)
             return self._service.answer(who, path, body)

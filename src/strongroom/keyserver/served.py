@@ -90,7 +90,7 @@ class Served:
     def reading(self, server: CredentialState, request: Original, files: list[bytes]) -> Steps[Granted]:
         """Open a reading for a signed request, in steps; see `Serving.reading`."""
         signer, verb, said = self._signed(server, request)
-        if not isinstance(said, asked.Read):
+        if not isinstance(said, asked.Purposed):
             raise NotFoundError(f"{verb} opens no reading")
         with asked_through(signer.holder):
             return (yield from self._keymaster.serving.reading(signer, Holder(server.id), verb, said, files))
@@ -163,7 +163,7 @@ class Served:
         if caller.server:
             raise DeniedError("a server asks in nobody's name but its callers'", rule=SERVER_ONLY)
         said = asked.read_asked(verb, signed.plan if verb == "put" else _body(request, signed))
-        if isinstance(said, asked.Read) and not caller.allows(said.purpose):
+        if isinstance(said, asked.Purposed) and not caller.allows(said.purpose):
             raise DeniedError("the credential is not for this purpose", rule="credential.purposes")
         same = hashlib.sha256(request.path.encode() + b"\0" + signed.digest + signed.plan.encode()).digest()
         names = (signed.nonce, signed.created, signed.idempotency, caller.budgets, same)

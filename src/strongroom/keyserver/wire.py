@@ -18,6 +18,7 @@ import httptools
 
 from strongroom.errors import UnavailableError, UsageError
 from strongroom.identity.signing import Body
+from strongroom.keyserver.streamed import Streamed
 from strongroom.loop import elsewhere, here
 from strongroom.turns import aside
 
@@ -64,10 +65,9 @@ class Wire:
         Raises:
             UnavailableError: Nobody answers, or with a certificate that does not hold.
         """
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         parts = (body,) if isinstance(body, bytes) else body
         size = sum(map(len, parts))
-        head = f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {size}\r\n\r\n".encode()
+        head = self._head_of(path, headers, size)
         for last in (False, True):
             try:
                 connection = elsewhere(self._dialled) if last else self._taken()
@@ -77,12 +77,7 @@ class Wire:
                     connection.close()
                     raise
             except ssl.SSLError as error:
-                if "certificate has expired" in str(error):
-                    raise UnavailableError(f"the {self._what}'s certificate has expired") from None
-                raise UnavailableError(
-                    f"the {self._what}'s certificate does not hold ({type(error).__name__})",
-                    hint="name the authorities that signed it",
-                ) from None
+                raise self._refused(error) from None
             except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
                 if not last and not isinstance(error, TimeoutError):
                     continue
@@ -94,18 +89,45 @@ class Wire:
             return answer
         raise AssertionError("the loop returns or raises")
 
+    def stream(self, path: str, body: bytes, headers: Mapping[str, str]) -> Streamed:
+        """Send one request, once, on a connection of its own; the answer is read while it comes.
+
+        Raises:
+            UnavailableError: Nobody answers, or with a certificate that does not hold.
+        """
+        try:
+            made = self._socket()
+        except ssl.SSLError as error:
+            raise self._refused(error) from None
+        except OSError as error:
+            raise UnavailableError(f"the {self._what} does not answer ({type(error).__name__})") from None
+        return Streamed(made, self._what, (self._head_of(path, headers, len(body)), body))
+
+    def _head_of(self, path: str, headers: Mapping[str, str], size: int) -> bytes:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {size}\r\n\r\n".encode()
+
+    def _refused(self, error: ssl.SSLError) -> UnavailableError:
+        if "certificate has expired" in str(error):
+            return UnavailableError(f"the {self._what}'s certificate has expired")
+        told = f"the {self._what}'s certificate does not hold ({type(error).__name__})"
+        return UnavailableError(told, hint="name the authorities that signed it")
+
     def _taken(self) -> _Connection:
         with suppress(IndexError):
             return self._idle.pop()
         return elsewhere(self._dialled)
 
     def _dialled(self) -> _Connection:
+        return _Connection(self._socket())
+
+    def _socket(self) -> socket.socket:
         made = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
             made = self._wrapped(made)
         made.settimeout(ANSWER_SECONDS)
-        return _Connection(made)
+        return made
 
     def _wrapped(self, made: socket.socket) -> socket.socket:
         if self._context is None:

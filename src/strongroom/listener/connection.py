@@ -2,7 +2,8 @@
 
 Rules it keeps:
 
-1. It belongs to one thread at a time, the holder of `lock`; nothing here waits for the other side.
+1. It belongs to one thread at a time, the holder of `lock`; nothing here waits for the other side, nor for whoever
+   writes a stream. Of a stream the other side takes so much in a time (`stream.Pace`), or the connection ends.
 2. Parsing is left to httptools (llhttp). What is no HTTP ends the connection.
 3. Headers have HEAD_MOST bytes at most. A body is read only as long as its headers said, and only if the application
    takes it; whoever is refused before may send on for a while, so that the reply arrives, and nothing of it is kept.
@@ -18,14 +19,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from http import HTTPStatus
 from typing import NamedTuple
 
 import httptools
 
 from strongroom.listener.defect import defect
-from strongroom.listener.message import Answered, Application, Reply, Request, Take, length_of
+from strongroom.listener.message import Answered, Application, Reply, Request, Take, head_of, length_of
 from strongroom.listener.poller import READ, WRITE
+from strongroom.listener.stream import Pace, Stream
 from strongroom.loop import here
 from strongroom.turns import leave
 
@@ -39,9 +40,7 @@ _RECEIVED = 1 << 16
 _RECEIVED_BODY = 1 << 18
 _TOGETHER = 1 << 16
 
-HANDSHAKE, HEAD, BODY, WAITING, SENDING, DRAINING, CLOSED = range(7)
-_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_CLOSE = b"connection: close\r\n"
+HANDSHAKE, HEAD, BODY, WAITING, SENDING, STREAMING, DRAINING, CLOSED = range(8)
 _BAD = Reply(400, close=True)
 _DEFECT = Reply(500, close=True)
 _BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -85,6 +84,8 @@ class Connection:
         self._head = 0
         self._take: Take | None = None
         self._wants = READ
+        self._stream: Stream | None = None
+        self._pace = Pace()
         self._begin()
 
     def _begin(self) -> None:
@@ -114,7 +115,8 @@ class Connection:
         path, mark, _ = self._url.partition(b"?")
         odd = self._twice or bool(mark) or not path.startswith(b"/")
         size, method = length_of(self._headers), self._parser.get_method().decode("latin-1")
-        request = Request(method, path.decode("latin-1"), self._headers, self._address, size, odd)
+        old = self._parser.get_http_version() == "1.0"
+        request = Request(method, path.decode("latin-1"), self._headers, self._address, size, odd, old)
         outcome = self._app.begin(request)
         self._outcome = outcome
         if isinstance(outcome, Take):
@@ -145,7 +147,7 @@ class Connection:
     @property
     def small(self) -> bool:
         """Whether nothing large is under way."""
-        return self.state != BODY or length_of(self._headers) <= _RECEIVED
+        return self._stream is None and (self.state != BODY or length_of(self._headers) <= _RECEIVED)
 
     # -- one turn -------------------------------------------------------------------------------
     def turn(self) -> int:
@@ -166,6 +168,10 @@ class Connection:
         while True:
             if self._out and not self._sent():
                 return self._wants
+            if self._stream is not None:
+                if not self._filled(self._stream):
+                    return 0  # whoever writes goes on with it
+                continue
             if self.state == SENDING:
                 if not self._after():
                     return self._drained()
@@ -266,6 +272,8 @@ class Connection:
             reply = _DEFECT
         with self.lock:
             if self.state != WAITING:
+                if reply.stream is not None:
+                    reply.stream.closed()
                 return
             try:
                 self._reply(reply, head_only=head_only)
@@ -275,20 +283,39 @@ class Connection:
 
     # -- replies --------------------------------------------------------------------------------
     def _reply(self, reply: Reply, *, head_only: bool = False) -> None:
-        body, size = reply.body, len(reply.body) + sum(map(len, reply.parts))
         self._keep = self._keep and not reply.close
-        head = [_REASONS[reply.status], b"content-type: ", reply.media, b"\r\ncontent-length: %d\r\n" % size]
-        head += [b"cache-control: no-store\r\n", *(b"%s: %s\r\n" % pair for pair in reply.headers)]
-        head.append(b"\r\n" if self._keep else _CLOSE + b"\r\n")
-        if head_only:
-            body = b""
+        head, body = head_of(reply, keep=self._keep), b"" if head_only else reply.body
         if len(body) <= _TOGETHER:
-            self._out.append(memoryview(b"".join((*head, body))))
+            self._out.append(memoryview(head + body))
         else:
-            self._out.extend((memoryview(b"".join(head)), memoryview(body)))
+            self._out.extend((memoryview(head), memoryview(body)))
         if not head_only:
             self._out.extend(memoryview(part) for part in reply.parts if len(part))  # nothing is no TLS record
         self._expect(SENDING, SEND_SECONDS)
+        if reply.stream is not None and head_only:
+            reply.stream.closed()
+        elif reply.stream is not None:
+            self._stream = reply.stream
+            self._expect(STREAMING, self._pace.begin())
+            reply.stream.opened(lambda: self.rearm(self))
+
+    def _filled(self, stream: Stream) -> bool:
+        """Take what of a stream is to be sent next; False where there is nothing yet, or it was cut."""
+        piece = stream.take()
+        if piece is None:
+            self._stream = None
+            if not stream.whole:
+                self.close()
+                return False
+            self._expect(SENDING, SEND_SECONDS)
+        elif not piece:
+            self.deadline = float("inf")
+            return False
+        else:
+            self._out.append(memoryview(piece))
+            if self.deadline == float("inf"):
+                self._expect(STREAMING, self._pace.begin())
+        return True
 
     def _sent(self) -> bool:
         """Send what is to be sent; False when the other side does not take it yet."""
@@ -302,6 +329,8 @@ class Connection:
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wants = WRITE
                 return False
+            if self._stream is not None and self._pace.took(count):
+                self._expect(STREAMING, self._pace.begin())
             if count == len(data):
                 self._out.popleft()
             else:
@@ -362,6 +391,9 @@ class Connection:
             self.state = CLOSED
             self._drop()
             self._out.clear()
+            if self._stream is not None:
+                self._stream.closed()
+                self._stream = None
             with suppress(OSError):
                 self.socket.close()
         return 0

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from strongroom.errors import UsageError
+from strongroom.listener.stream import Stream
+
+_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSE = b"connection: close\r\n\r\n"
 
 
 class Request(NamedTuple):
     """A request without its body: method, path and headers as they came, header names in lower case.
 
-    `odd` tells that it has a query, or a header twice; `size` is the length that it says its body has, -1 for none.
+    `odd` tells that it has a query, or a header twice; `size` is the length that it says its body has, -1 for none;
+    `old` that it is of HTTP/1.0, which knows no chunks.
     """
 
     method: str
@@ -21,12 +27,14 @@ class Request(NamedTuple):
     address: str
     size: int
     odd: bool = False
+    old: bool = False
 
 
 class Reply(NamedTuple):
     """Status, body, media type, headers besides, and whether the connection ends with it.
 
-    `parts` are sent behind the body and belong to it: what is large need not be copied into one piece.
+    `parts` are sent behind the body and belong to it: what is large need not be copied into one piece. With `stream`
+    the body is what is written there, and nothing else.
     """
 
     status: int
@@ -35,6 +43,7 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
     parts: tuple[bytes | memoryview, ...] = ()
+    stream: Stream | None = None
 
 
 Answered = Reply | Future[Reply]
@@ -72,3 +81,14 @@ def length_of(headers: Mapping[str, str]) -> int:
 def too_large(most: int) -> UsageError:
     """The error for a body that says no length, or is longer than it may be."""
     return UsageError(f"a request has a length, of at most {most:,} bytes here")
+
+
+def head_of(reply: Reply, *, keep: bool) -> bytes:
+    """The head of a reply, and whether its connection is kept."""
+    length = b"content-length: %d\r\n" % (len(reply.body) + sum(map(len, reply.parts)))
+    if reply.stream is not None:
+        names = reply.stream.trailers
+        length = b"transfer-encoding: chunked\r\n" + (b"trailer: %s\r\n" % b", ".join(names) if names else b"")
+    further = [b"%s: %s\r\n" % pair for pair in reply.headers]
+    head = (_REASONS[reply.status], b"content-type: ", reply.media, b"\r\n", length, b"cache-control: no-store\r\n")
+    return b"".join((*head, *further, b"\r\n" if keep else _CLOSE))

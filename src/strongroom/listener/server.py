@@ -216,9 +216,9 @@ class Listener:
             self._poller.arm(one.fd, wants)
 
     def _rearm(self, one: Connection) -> None:
-        """Go on with a connection whose answer came later."""
-        if one.lock.acquire(blocking=False):
-            self._go_on(one, Connection.turn)
+        """Go on with a connection whose answer, or more of it, came later: who has it now may not have seen that."""
+        one.lock.acquire()
+        self._go_on(one, Connection.turn)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):

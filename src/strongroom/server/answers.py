@@ -61,6 +61,33 @@ class SqlSaid(msgspec.Struct, frozen=True):
     columns: list[list[Any]]
 
 
+class ExportStarted(msgspec.Struct, frozen=True):
+    """An export whose persons are charged and noted, before its first record; in `Strongroom-Started`.
+
+    `leaf` is its entry in the log, `remaining` what is left of each budget, by its rule; `marked`, `names_from` and
+    `why_none` tell of canary persons among them.
+    """
+
+    persons: int
+    snapshot: int
+    leaf: int
+    remaining: dict[str, int]
+    marked: bool
+    names_from: int
+    why_none: str
+
+
+class ExportEnded(msgspec.Struct, frozen=True):
+    """An export that was sent whole, and noted; in the trailer `Strongroom-Exported`.
+
+    `records` are the rows of each table, `root` is that over them, hex; `absent` counts subjects who are not there.
+    """
+
+    records: dict[str, int]
+    root: str
+    absent: int
+
+
 class PutSaid(msgspec.Struct, frozen=True):
     """What a put did; `reasons` counts rejected records by reason and field."""
 

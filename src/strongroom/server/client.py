@@ -34,15 +34,19 @@ from strongroom.purpose.explain import Explanation
 from strongroom.read.record import Record
 from strongroom.seal.entropy import random_bytes
 from strongroom.server import answers
+from strongroom.server.client_export import ClientExports
 from strongroom.server.problem import TYPE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from strongroom.keyserver.streamed import Streamed
+
 _KINDS: Mapping[str, type[StrongroomError]] = {
     "budget": BudgetError, "denied": DeniedError, "usage": UsageError, "erased": ErasedError,
     "not-found": NotFoundError, "conflict": ConflictError, "unavailable": UnavailableError, "integrity": IntegrityError,
 }  # fmt: skip
+PROBLEM_BYTES_MAX = 1 << 16
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in answers.ANSWERS.items()}
 _PROBLEM = msgspec.json.Decoder(answers.Problem)
 _ENCODE = msgspec.json.Encoder().encode
@@ -50,7 +54,7 @@ _ENCODE = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
 
-class RoomClient(Closing):
+class RoomClient(ClientExports, Closing):
     """A room behind its server. Made by `connect_room`; close it with `with`.
 
     Args:
@@ -190,6 +194,17 @@ class RoomClient(Closing):
             return _DECODERS[verb].decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise _other_answer() from None
+
+
+    def stream(self, verb: str, body: bytes) -> Streamed:
+        """Sign one request and send it; the answer comes while it is made."""
+        path = asked.path_of(self._credential.room, verb)
+        headers = self._signer.headers(path, body)
+        answer = self._wire.stream(path, body, {**headers, "Content-Type": "application/json", "TE": "trailers"})
+        if answer.status != 200:
+            with answer:
+                raise _error(answer.status, answer.rest(PROBLEM_BYTES_MAX))
+        return answer
 
 
 class ReadingClient(Closing):

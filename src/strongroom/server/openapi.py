@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from strongroom.identity import asked
-from strongroom.server.answers import ANSWERS, Problem
+from strongroom.server.answers import ANSWERS, ExportEnded, ExportStarted, Problem
+from strongroom.server.exporting import DIGEST, EXPORTED, ID, MEDIA, STARTED, ZIP
 
 VERSION = "1.0.0"
 _REFERENCE = "#/components/schemas/{name}"
@@ -38,7 +39,9 @@ _PROBLEMS = {
 
 def document() -> dict[str, Any]:
     """The document (OpenAPI 3.1)."""
-    kinds: list[type[msgspec.Struct]] = [*asked.VERBS.values(), *ANSWERS.values(), Problem]
+    kinds: list[type[msgspec.Struct]] = [
+        *asked.VERBS.values(), *ANSWERS.values(), ExportStarted, ExportEnded, Problem,
+    ]  # fmt: skip
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     named = dict(zip((kind.__name__ for kind in kinds), schemas, strict=True))
     return {
@@ -61,13 +64,14 @@ def document() -> dict[str, Any]:
 
 
 def _operation(verb: str, named: dict[str, Any]) -> dict[str, Any]:
-    kind, answer = asked.VERBS[verb], ANSWERS[verb]
+    kind = asked.VERBS[verb]
     parameters = [
         {"name": "room", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
          "description": "Id of the room, 32 hex digits."},
         *(
             {"name": name, "in": "header", "required": needed, "schema": {"type": "string"}, "description": about}
             for name, about, needed in _HEADERS
+            if not (verb == "export" and name == "Idempotency-Key")
         ),
     ]  # fmt: skip
     content: dict[str, Any] = {"application/json": {"schema": named[kind.__name__]}}
@@ -92,10 +96,35 @@ def _operation(verb: str, named: dict[str, Any]) -> dict[str, Any]:
         "parameters": parameters,
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {
-                "description": (answer.__doc__ or "").strip(),
-                "content": {"application/json": {"schema": named[answer.__name__]}},
-            },
+            "200": _exported(named) if verb == "export" else _answered(ANSWERS[verb], named),
             **{status: {"description": about, "content": problem} for status, about in _PROBLEMS.items()},
         },
+    }
+
+
+def _answered(answer: type[msgspec.Struct], named: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": (answer.__doc__ or "").strip(),
+        "content": {"application/json": {"schema": named[answer.__name__]}},
+    }
+
+
+def _exported(named: dict[str, Any]) -> dict[str, Any]:
+    """What an export is answered: a body in chunks, that is whole when its trailers have come."""
+    told = (
+        f"Of one table its file, of several a zip. It is sent in chunks while it is made, and whole only with its last "
+        f"one and the trailers: `{DIGEST}` (RFC 9530) of all bytes before, and `{EXPORTED}` ({ExportEnded.__name__}). "
+        f"What was cut is no export: it is taken up with `resume` and the id in `{ID}`."
+    )
+    media = (*MEDIA.values(), ZIP)
+    return {
+        "description": told,
+        "headers": {
+            ID: {"description": "Id of the export.", "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+            STARTED: {
+                "description": "What was charged and noted, as JSON.",
+                "content": {"application/json": {"schema": named[ExportStarted.__name__]}},
+            },
+        },
+        "content": {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in media},
     }

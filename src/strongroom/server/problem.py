@@ -37,6 +37,8 @@ _SAID: Mapping[type[StrongroomError], tuple[int, str, str]] = {
 }
 UNSIGNED = Problem(f"{TYPE}unsigned", "not signed in", 401, "not signed in")
 _ENCODE = msgspec.json.Encoder().encode
+DEFECT = Reply(500, _ENCODE({"type": f"{TYPE}defect", "title": "a defect of the server", "status": 500}), MEDIA)
+"""The reply where something went wrong that nobody expected."""
 
 
 def problem_of(error: StrongroomError) -> Problem:

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from strongroom.errors import ConflictError, NotFoundError, StrongroomError, UsageError
 from strongroom.identity import asked
@@ -25,11 +25,12 @@ from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keyserver.calls import Known, Original
 from strongroom.keyserver.listen import SMALL_BODY
 from strongroom.listener.defect import defect
-from strongroom.listener.message import Reply, length_of
+from strongroom.listener.message import Answered, Reply, length_of
 from strongroom.loop import elsewhere
 from strongroom.server.answers import encoded
 from strongroom.server.callers import CallerKeys
-from strongroom.server.problem import MEDIA, TYPE, reply_of
+from strongroom.server.exporting import Exports
+from strongroom.server.problem import DEFECT, reply_of
 from strongroom.server.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 QUICK_MOST = 32
 """So many subjects, values or records are looked up beside others in one thread."""
 JSON = b"application/json"
+EXPORT = "export"
 REPLIES_KEPT_MAX = 10_000
 REPLY_KEPT_BYTES_MAX = 1 << 16
 REPLIES_KEPT_SECONDS = 24 * 3600.0
@@ -72,6 +74,7 @@ class Api:
         self._room_id = keys.room_id
         self._callers = CallerKeys(keys.asking.ask, clock)
         self._verbs = Verbs(session, keys)
+        self._exports = Exports(session, keys, clock)
         self._clock = clock
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -88,26 +91,35 @@ class Api:
         put = asked.verb_of(path, self._room_id) == "put"
         return asked.PUT_BODY_MAX if put else asked.BODY_MAX
 
+    def streams(self, path: str) -> bool:
+        """Whether what is asked under a path is answered in chunks."""
+        return asked.verb_of(path, self._room_id) == EXPORT
+
+    def close(self) -> None:
+        """End what is still under way."""
+        self._exports.close()
+
     def refuse(self, error: StrongroomError) -> Reply:
         """See `Answers.refuse`."""
         reply = reply_of(error, self._clock())
         self._metrics.answered("none", reply.status, 0.0)
         return reply
 
-    def answer(self, who: Who, path: str, body: bytes) -> Reply:
+    def answer(self, who: Who, path: str, body: bytes) -> Answered:
         """See `Answers.answer`."""
         verb = asked.verb_of(path, self._room_id) if who.method == "POST" else None
         started = self._clock()
         try:
             if verb is None:
                 raise NotFoundError("there is no such request, or it is of another room")
+            if verb == EXPORT:
+                return self._export(who, path, body, started)
             reply = self._quick(who, verb, path, body) or elsewhere(partial(self._once, who, verb, path, body))
         except StrongroomError as error:
             reply = reply_of(error, started)
         except Exception as error:  # noqa: BLE001  a traceback could show a value: its place is told instead
             defect(error)
-            problem = {"type": f"{TYPE}defect", "title": "a defect of the server", "status": 500}
-            reply = Reply(500, encoded(problem), MEDIA)
+            reply = DEFECT
         self._metrics.answered(verb or "none", reply.status, self._clock() - started)
         return reply
 
@@ -123,6 +135,17 @@ class Api:
             values = sum(map(len, said.where.values()))
             small = max(values, said.limit) <= QUICK_MOST and said.snapshot is None and said.cursor is None
         return self._answer(who, verb, path, body, said) if small else None
+
+    def _export(self, who: Who, path: str, body: bytes, started: float) -> Answered:
+        """Answer in chunks, from another thread; it is counted when it has ended."""
+        if who.signed.idempotency:
+            raise UsageError("an export has no Idempotency-Key", hint="what was cut short is taken up with `resume`")
+        said = cast("asked.Export", asked.read_asked(EXPORT, body))
+
+        def ended(status: int) -> None:
+            self._metrics.answered(EXPORT, status, self._clock() - started)
+
+        return self._exports.begin(_original(who, EXPORT, path, body), who.known.actor, said, ended)
 
     def _once(self, who: Who, verb: str, path: str, body: bytes) -> Reply:
         """Answer, or give the answer again that the same request under the same `Idempotency-Key` was given."""

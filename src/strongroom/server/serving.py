@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.catalog.freshness import catch_up, verify_head, verify_openable
-from strongroom.errors import DeniedError
+from strongroom.errors import DeniedError, UsageError
 from strongroom.keyserver.listen import App
 from strongroom.listener.server import Listener
 from strongroom.read.session import Session
@@ -17,10 +17,31 @@ from strongroom.server.service import Api
 from strongroom.store.open import open_store
 
 if TYPE_CHECKING:
+    from strongroom.identity.signing import Signed
     from strongroom.keyserver.client import RemoteKeymaster
     from strongroom.listener.address import Listen
+    from strongroom.listener.message import Request
 
 LISTEN_DEFAULT = "127.0.0.1:8447"
+
+
+class _Room(App):
+    """The application of one room."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self._api = api
+
+    def check(self, request: Request) -> tuple[Any, Signed]:
+        """See `App.check`."""
+        found = super().check(request)
+        if request.old and self._api.streams(request.path):
+            raise UsageError("this is answered in chunks", hint="ask over HTTP/1.1; a proxy may have to be told so")
+        return found
+
+    def close(self) -> None:
+        """See `Application.close`."""
+        self._api.close()
 
 
 class RoomServer:
@@ -60,7 +81,7 @@ class RoomServer:
                 ) from None
             metrics = Metrics()
             api = Api(Session(store, keys, keys.actor), keys, clock, metrics)
-            self._listener = Listener(App(api), listen, looped=True)
+            self._listener = Listener(_Room(api), listen, looped=True)
             self.metrics_port: int | None = None
             if metrics_port is not None:
                 measured = MetricsListener(metrics, metrics_port, keys.head)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from strongroom.trace.canary.planting import PlantReport
     from strongroom.trace.canary.planting import Progress as Planted
     from strongroom.trace.canary.policy import CanaryPolicy
-    from strongroom.trace.exporting.export import ExportReport, Progress
+    from strongroom.trace.exporting.export import Progress
+    from strongroom.trace.exporting.request import ExportReport
     from strongroom.trace.report.sampled import Notification
     from strongroom.trace.report.words import Words
     from strongroom.trace.tracing.traced import Traced
@@ -34,6 +35,7 @@ class TraceVerbs:
         reason: str,
         where: str | None = None,
         subjects: Sequence[str | int] | None = None,
+        persons: int | None = None,
         format: str | None = None,  # noqa: A002  the word of the field
         approval: str | None = None,
         break_glass: bool = False,
@@ -53,6 +55,7 @@ class TraceVerbs:
             reason: Case or ticket; kept sealed, apart from the log.
             where: A condition on open fields of the first table; of others the records of the same persons go out.
             subjects: Only of these persons.
+            persons: The greatest number of persons, canary persons among them; None for as many as there are.
             format: csv, jsonl or parquet; without it what the name of the file ends with.
             approval: Id of what another person agreed to, where the purpose needs that.
             break_glass: Export without that, where the purpose lets the actor; it is told, and open for review.
@@ -67,12 +70,13 @@ class TraceVerbs:
             UsageError: The condition cannot be read, or the call is wrong.
             UnavailableError: A disk is full, or a store does not answer; `resume` goes on.
         """
-        from strongroom.trace.exporting.export import ExportRequest, export
+        from strongroom.trace.exporting.export import export
+        from strongroom.trace.exporting.request import ExportRequest
 
         names = (tables,) if isinstance(tables, str) else tuple(tables)
         named = None if subjects is None else tuple(str(subject) for subject in subjects)
         request = ExportRequest(
-            names, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume
+            names, to, recipient, purpose, reason, where, named, format, approval, break_glass, resume, persons=persons
         )
         return export(self._session, request, progress, started)
 
@@ -338,7 +342,8 @@ class TraceVerbs:
             approval: Id of what another person agreed to.
             format: As `export`.
         """
-        from strongroom.trace.exporting.export import ExportRequest, export
+        from strongroom.trace.exporting.export import export
+        from strongroom.trace.exporting.request import ExportRequest
 
         request = ExportRequest(
             (table,), to, recipient, purpose, reason, format=format, approval=approval, tokens=traced.certain

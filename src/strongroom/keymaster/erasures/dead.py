@@ -75,7 +75,7 @@ class Dead:
         """See `Erasures.clean_through`."""
         rows = self._core.state.read()
         if not isinstance(holder, Lease):
-            self._within(holder, "-", lambda warrant: warrant.check_verb("sql"))
+            self._within(holder, "-", lambda warrant: warrant.check_clean())
         self._check(rows, holder)
         sql = "SELECT clean FROM file_key WHERE object = ?"
         found = [rows.execute(sql, (ident,)).fetchone() for ident in object_ids]

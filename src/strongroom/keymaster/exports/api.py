@@ -176,6 +176,13 @@ class Exports(Protocol):
             BudgetError: One person too many: nobody is released.
         """
 
+    def started(self, reading_id: bytes, export_id: bytes) -> int:
+        """Number of the snapshot that an export of the reading's actor reads, which was started before.
+
+        Raises:
+            NotFoundError: There is none of this id for this actor.
+        """
+
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """Take up an export that was started and has not ended.
 

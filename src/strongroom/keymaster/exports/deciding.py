@@ -10,7 +10,6 @@ from strongroom.keymaster.core import Core
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.readings import Reading
 from strongroom.keymaster.releasing import whole_only
-from strongroom.keymaster.warrant import BEYOND
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.exports import decided_as
 from strongroom.purpose.model import ExportRule
@@ -50,7 +49,7 @@ def decide_export(core: Core, reading: Reading, plan: ExportPlan) -> AllowedExpo
     """Decide every table under the policy in force; DeniedError names the first rule that refuses."""
     standing, purpose = core.standing, reading.purpose.name
     if reading.warrant is not None:
-        raise DeniedError("no export goes through a server in a caller's name", rule=BEYOND)
+        reading.warrant.check_export(plan)
     rule = standing.policy.purposes[purpose].export if purpose in standing.policy.purposes else None
     models, fields, classes, words, decided_by = {}, {}, {}, [], ""
     for at, name in enumerate(plan.tables):

@@ -40,7 +40,7 @@ from strongroom.keymaster.exports.api import (
 )
 from strongroom.keymaster.exports.codeopening import CodeOpening
 from strongroom.keymaster.exports.deciding import decide_export
-from strongroom.keymaster.exports.ledger import ExportLedger, Kept, plan_digest
+from strongroom.keymaster.exports.ledger import ExportLedger, Kept, none_of_this_id, plan_digest
 from strongroom.keymaster.exports.marks import Added, Marked, throw
 from strongroom.keymaster.exports.retokenising import Tokenising
 from strongroom.keymaster.log.journal import Labeller, Labels
@@ -107,6 +107,8 @@ class EmbeddedExports:
         refused: DeniedError
         try:
             decide_export(core, reading, plan)
+            if reading.warrant is not None:
+                reading.warrant.check_begun(plan)
         except DeniedError as error:
             refused = error
         else:
@@ -139,7 +141,7 @@ class EmbeddedExports:
 
     def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
         """See `Exports.add`."""
-        _reading, export = self._of(reading_id, export_id)
+        reading, export = self._of(reading_id, export_id)
         _check_rows(tokens, batches)
         core = self._core
         if table not in export.plan.tables or export.started:
@@ -147,7 +149,7 @@ class EmbeddedExports:
         model = core.standing.schema.table(table)
         self._behind.check_batches(core.state.read(), batches, model)
         found = self._behind.persons(tokens, batches, model)
-        which = self._canaries.which(found.tokens)
+        which, whose = self._canaries.which(found.tokens), found.tokens
         with export.lock:
             if which.found.any():
                 found = _without(found, which, export.canaries)
@@ -160,7 +162,14 @@ class EmbeddedExports:
                     tokens = tokens[np.isin(found.distinct, np.asarray(fresh.to_array(), np.uint64))]
                 export.tokens.append(np.ascontiguousarray(tokens))
                 export.persons |= fresh
+            self._check_signed(reading, export, whose)
             return self._counted(export)
+
+    def _check_signed(self, reading: Reading, export: _Export, tokens: Bytes2D) -> None:
+        """Hold what was added to what the caller signed, where a server exports in their name; a refusal is noted."""
+        count = self._counted(export)
+        table = export.plan.tables[0]
+        self._readings.within(reading, VERB, table, lambda warrant: warrant.check_added(tokens, count))
 
     @staticmethod
     def _counted(export: _Export) -> int:
@@ -176,6 +185,7 @@ class EmbeddedExports:
         with export.lock:
             if export.started:
                 return self._grant(reading, self.ledger.of(export_id))
+            self._check_signed(reading, export, np.empty((0, 16), np.uint8))
             marked = self._throw(reading, export)
             tokens = np.concatenate([np.empty((0, 16), np.uint8), *export.tokens])
             said = {**reading.said(), "table": export.plan.tables[0]}
@@ -258,6 +268,13 @@ class EmbeddedExports:
             kept.marked.why_none,
         )
 
+    def started(self, reading_id: bytes, export_id: bytes) -> int:
+        """See `Exports.started`."""
+        reading, kept = self._readings.get(reading_id), self.ledger.of(export_id)
+        if kept.actor != reading.actor:
+            raise none_of_this_id()
+        return kept.plan.snapshot
+
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """See `Exports.resume`."""
         core, reading = self._core, self._readings.get(reading_id)
@@ -273,6 +290,8 @@ class EmbeddedExports:
             if kept.state == ENDED or kept.at + RESUME_SECONDS < core.journal.now(rows):
                 raise ConflictError("the export has ended", hint="begin another; its persons are charged once a window")
             decide_export(core, reading, plan)
+            if reading.warrant is not None:
+                reading.warrant.check_resumed(export_id, kept.persons)
             extras = {"export": export_id.hex()}
             entry = core.journal.entry(rows, "resume", reading.actor, **reading.said(), extras=extras)
             return {"leaf": core.journal.note(rows, entry)}

@@ -51,6 +51,11 @@ class Kept:
     remaining: Mapping[str, int] = field(default_factory=dict)
 
 
+def none_of_this_id() -> NotFoundError:
+    """The error for an export that is not there, or not the asker's."""
+    return NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
+
+
 def plan_digest(plan: ExportPlan) -> bytes:
     """What tells whether two plans are the same."""
     return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).digest()
@@ -115,7 +120,7 @@ class ExportLedger:
     def _row(self, rows: Rows, export_id: bytes) -> Any:
         row = rows.execute(_FIND, (export_id,)).fetchone()
         if row is None:
-            raise NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
+            raise none_of_this_id()
         return row
 
     def count(self) -> int:

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -27,22 +26,22 @@ from strongroom.catalog.freshness import leave_act
 from strongroom.errors import IntegrityError, NotFoundError, StrongroomError, UsageError
 from strongroom.keymaster.exports.api import ExportGrant, ExportPlan
 from strongroom.read.cellcolumns import CellColumns
-from strongroom.schema.columns import arrow_type
-from strongroom.schema.mask import mask_column
 from strongroom.schema.model import OPEN
 from strongroom.schema.normalise import normalise_one
 from strongroom.trace.exporting.choosing import Batch, Chosen
 from strongroom.trace.exporting.conditions import Condition, parse_condition
-from strongroom.trace.exporting.formats import format_of, open_writer
+from strongroom.trace.exporting.formats import open_writer
 from strongroom.trace.exporting.marks import Marks
+from strongroom.trace.exporting.request import ExportReport, ExportRequest, Places, ident_of, places_of, resumable
 from strongroom.trace.exporting.rowroots import RowRoot
+from strongroom.trace.exporting.shown import Shown
 from strongroom.trace.exporting.targets import Targets, open_targets
 from strongroom.trace.exporting.tokens import TokensOnly
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.keymaster.api import Bytes2D, FieldView, Keymaster, ReadingGrant
+    from strongroom.keymaster.api import Bytes2D, Keymaster, ReadingGrant
     from strongroom.read.session import Session
     from strongroom.schema.model import Schema, Table
 
@@ -53,62 +52,13 @@ AHEAD = 2
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ExportRequest:
-    """What is exported, and where to; see `Room.export`."""
-
-    tables: tuple[str, ...]
-    to: str
-    recipient: str
-    purpose: str
-    reason: str
-    where: str | None = None
-    subjects: tuple[str, ...] | None = field(default=None, repr=False)
-    format: str | None = None
-    approval: str | None = None
-    break_glass: bool = False
-    resume: str | None = None
-    tokens: Bytes2D | None = field(default=None, repr=False)
-
-    @property
-    def named(self) -> bool:
-        """Whether it is of named persons, by identifier or token."""
-        return self.subjects is not None or self.tokens is not None
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What an export gave.
-
-    `absent` counts subjects that were named and have no record; `root` is that over the rows, hex; `marked`,
-    `names_from` and `why_none` tell of canary persons among them, see `ExportGrant`.
-    """
-
-    export_id: str
-    leaf: int
-    snapshot: int
-    recipient: str
-    persons: int
-    records: Mapping[str, int]
-    files: tuple[str, ...]
-    absent: int
-    root: str
-    marked: bool
-    names_from: int
-    why_none: str
-    remaining: Mapping[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**vars(self), "records": dict(self.records), "files": list(self.files)}
-
-
 def export(
     session: Session,
     request: ExportRequest,
     progress: Progress | None = None,
     started: Callable[[ExportGrant], None] | None = None,
     marks: Callable[[bytes], Marks] = lambda _id: TokensOnly(),
+    into: Callable[[Places], Targets] | None = None,
 ) -> ExportReport:
     """Export; see `Room.export`.
 
@@ -118,15 +68,10 @@ def export(
         progress: Called with records so far, bytes (0) and the most records there can be.
         started: Called once the persons are charged, and before any record is opened.
         marks: Makes the marks of an export from its id (16 B).
+        into: Opens what the files are written to; None for files and objects of the names that are asked for.
     """
-    if not request.tables or len(set(request.tables)) != len(request.tables):
-        raise UsageError("name one table, or several, each once")
-    if request.where is not None and request.subjects is not None:
-        raise UsageError("an export is of named subjects, or of those that a condition chooses")
-    folder = _to_folder(request)
-    word = format_of("" if folder else request.to, request.format)
-    names = [f"{table}.{word}" for table in request.tables]
-    targets = open_targets(request.to, names, folder=folder)
+    places = places_of(request)
+    targets = open_targets(request.to, places.names, folder=places.folder) if into is None else into(places)
     keymaster = session.keymaster
     try:
         grant = keymaster.begin_reading(
@@ -138,15 +83,11 @@ def export(
         )
         try:
             with ThreadPoolExecutor(1) as hashing:
-                return _Exporting(session, request, grant, progress, started, marks, hashing).run(targets, names, word)
+                return _Exporting(session, request, grant, progress, started, marks, hashing).run(targets, places)
         finally:
             keymaster.end_reading(grant.reading_id)
     finally:
         targets.discard()
-
-
-def _to_folder(request: ExportRequest) -> bool:
-    return len(request.tables) > 1 or request.to.endswith("/")
 
 
 class _Exporting:
@@ -174,7 +115,7 @@ class _Exporting:
         self._done = 0
         self._most = 0
 
-    def run(self, targets: Targets, names: Sequence[str], word: str) -> ExportReport:
+    def run(self, targets: Targets, places: Places) -> ExportReport:
         """Do it."""
         request, exports, reading = self._request, self._keymaster.exports, self._grant.reading_id
         models = [self._table(name) for name in request.tables]
@@ -194,28 +135,22 @@ class _Exporting:
             self._tell_started(granted)
         try:
             marks.begin(granted)
-            return self._written(granted, marks, chosen, targets, names, word, named)
+            return self._written(granted, marks, chosen, targets, places, named)
         except StrongroomError as error:
-            raise _resumable(error, export_id)  # noqa: B904 - the same error, with a hint
+            raise resumable(error, export_id.hex())  # noqa: B904 - the same error, with a hint
 
     def _plan(self, condition: Condition | None) -> ExportPlan:
         request = self._request
         snapshot = self._keymaster.head().number
         if request.resume is not None:
-            snapshot = self._started(request.resume).snapshot
+            snapshot = self._keymaster.exports.started(self._grant.reading_id, ident_of(request.resume))
         where = "" if condition is None else condition.text
         fields = () if condition is None else condition.fields
         return ExportPlan(request.tables, request.recipient, snapshot, request.named, where, fields)
 
-    def _started(self, ident: str) -> Any:
-        found = [one for one in self._keymaster.exports.all(self._session.actor) if one.id == ident]
-        if not found:
-            raise NotFoundError("there is no export of this id", hint="`strongroom exports` lists them")
-        return found[0]
-
     def _begun(self, plan: ExportPlan) -> bytes:
         if self._request.resume is not None:
-            return bytes.fromhex(self._request.resume)  # it is in the ledger: `_plan` has found it
+            return bytes.fromhex(self._request.resume)  # the keymaster knows it: `_plan` has asked
         return self._keymaster.exports.begin(self._grant.reading_id, plan)
 
     # -- which records --------------------------------------------------------------------------
@@ -253,7 +188,10 @@ class _Exporting:
     def _add(self, export_id: bytes, chosen: Chosen) -> None:
         exports, reading = self._keymaster.exports, self._grant.reading_id
         for batch in ahead(chosen.batches()):
-            exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
+            count = exports.add(reading, export_id, chosen.table.name, batch.tokens, batch.batches)
+            if self._request.persons is not None and count > self._request.persons:
+                told = f"more than {self._request.persons:,} persons would go out: nobody was charged"
+                raise UsageError(told, hint="a greater number, or a condition that chooses fewer")
 
     def _table(self, name: str) -> Table:
         found = self._schema.tables.get(name)
@@ -268,16 +206,15 @@ class _Exporting:
         marks: Marks,
         chosen: Sequence[Chosen],
         targets: Targets,
-        names: Sequence[str],
-        word: str,
+        places: Places,
         named: int,
     ) -> ExportReport:
         root, records = RowRoot(), {}
-        for one, name in zip(chosen, names, strict=True):
+        for one, name in zip(chosen, places.names, strict=True):
             before = root.rows
-            shown = _Shown(one.table, self._grant.views[one.table.name], marks)
+            shown = Shown(one.table, self._grant.views[one.table.name], marks)
             file = targets.open(name)
-            writer = open_writer(word, file, shown.schema)
+            writer = open_writer(places.word, file, shown.schema)
             for plain in ahead(self._plain(granted, one, shown.plain_names)):
                 self._write(shown, plain, root, writer)
             writer.close()
@@ -290,15 +227,15 @@ class _Exporting:
             raise
         with suppress(StrongroomError):  # a keymaster that is set back learns of the export; whoever may not write, not
             leave_act(self._session.store, self._keymaster, ended.ended_leaf)
-        request, folder = self._request, _to_folder(self._request)
+        request = self._request
         return ExportReport(
             granted.export_id.hex(), granted.leaf, granted.snapshot, request.recipient, granted.persons, records,
-            tuple(f"{request.to.rstrip('/')}/{name}" for name in names) if folder else (request.to,),
+            places.files(request.to),
             max(0, named - granted.persons), root.root().hex(), granted.marked, granted.names_from,
             granted.why_none, granted.remaining,
         )  # fmt: skip
 
-    def _write(self, shown: _Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
+    def _write(self, shown: Shown, plain: pa.RecordBatch, root: RowRoot, writer: Any) -> None:
         batch = shown.of(plain)
         hashed = self._hashing.submit(root.add, shown.table.name, batch.columns)
         writer.write(batch)
@@ -336,43 +273,6 @@ class _Exporting:
                 yield kept, keys
 
 
-class _Shown:
-    """One table's rows as the purpose shows them."""
-
-    def __init__(self, table: Table, views: Mapping[str, FieldView], marks: Marks) -> None:
-        import pyarrow as pa
-
-        self.table = table
-        self._marks = marks
-        self._views = [(f, views[f.name]) for f in table.fields if views[f.name].show != "withheld"]
-        self.plain_names = [f.name for f, _ in self._views]
-        self.schema = pa.schema([(f.name, _shown_type(f.type, view.show)) for f, view in self._views])
-
-    def of(self, plain: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows as they are shown."""
-        import pyarrow as pa
-
-        columns = []
-        for (f, view), column, wanted in zip(self._views, plain.columns, self.schema, strict=True):
-            shown = column
-            if view.show == "masked":
-                shown = mask_column(column, view.mask)
-            elif view.show == "token":
-                shown = self._marks.tokenize(self.table, f, column)
-            elif view.show != "plain":
-                raise IntegrityError("a field has no way to be shown")
-            columns.append(shown if shown.type == wanted.type else shown.cast(wanted.type))
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-
-def _shown_type(kind: str, show: str) -> Any:
-    import pyarrow as pa
-
-    if show == "token" or (show == "masked" and kind not in {"date", "timestamp"}):
-        return pa.string()
-    return pa.int64() if show == "masked" else arrow_type(kind)
-
-
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items, some of them made by another thread while those before are used."""
     with ThreadPoolExecutor(1) as pool:
@@ -380,10 +280,3 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.popleft().result()) is not None:
             coming.append(pool.submit(next, items, None))
             yield item
-
-
-def _resumable(error: StrongroomError, export_id: bytes) -> StrongroomError:
-    """The error that stopped a started export, with how it goes on."""
-    told = f"`--resume {export_id.hex()}` takes the export up: its persons are charged already"
-    error.hint = f"{error.hint}; {told}" if error.hint else told
-    return error

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from strongroom.errors import UsageError
+from strongroom.trace.exporting.request import ident_of
 
 if TYPE_CHECKING:
     from strongroom.read.session import Session
 
 VALUES_AT_ONCE = 10_000
-EXPORT_ID_DIGITS = 32
 
 
 def tokenized(
@@ -20,7 +19,7 @@ def tokenized(
     """See `Room.tokenize`."""
 
     def some(reading: bytes, given: Any) -> Any:
-        return session.keymaster.exports.tokenize(reading, _ident(export), table, field, given)
+        return session.keymaster.exports.tokenize(reading, ident_of(export), table, field, given)
 
     return _in_parts(session, some, [str(value) for value in values], purpose, reason, None)
 
@@ -38,7 +37,7 @@ def detokenized(
     """See `Room.detokenize`."""
 
     def some(reading: bytes, given: Any) -> Any:
-        return session.keymaster.exports.detokenize(reading, _ident(export), table, field, given)[0]
+        return session.keymaster.exports.detokenize(reading, ident_of(export), table, field, given)[0]
 
     return _in_parts(session, some, list(tokens), purpose, reason, approval)
 
@@ -65,13 +64,3 @@ def _in_parts(
         return found
     finally:
         keymaster.end_reading(grant.reading_id)
-
-
-def _ident(export: str) -> bytes:
-    try:
-        ident = bytes.fromhex(export)
-    except ValueError:
-        ident = b""
-    if len(export) != EXPORT_ID_DIGITS or not ident:
-        raise UsageError("the id of an export has 32 hex digits", hint="`strongroom exports` lists them")
-    return ident

@@ -15,7 +15,7 @@ from strongroom.trace.tracing.versions import SECOND
 if TYPE_CHECKING:
     from strongroom.keymaster.tracing.api import Excluded
     from strongroom.schema.model import Field, Table
-    from strongroom.trace.exporting.export import ExportReport
+    from strongroom.trace.exporting.request import ExportReport
     from strongroom.trace.report.facts import TraceFacts
     from strongroom.trace.tracing.traced import NamedByTokens, Traced
 
