@@ -127,6 +127,11 @@ def check_origin(origin: str) -> str:
     return origin
 
 
+def origin_of(room_id: bytes) -> str:
+    """The name of a room's log: of the room, not of anybody."""
+    return f"strongroom/{room_id.hex()}"
+
+
 def sign_checkpoint(checkpoint: Checkpoint, *seeds: bytes) -> str:
     """The signed note of a checkpoint, signed under the log's own name.
 

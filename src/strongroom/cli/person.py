@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,16 +64,6 @@ def log_of_person(
         print_json(made)
         return
     _print(found)
-
-
-def is_person_log(text: str) -> bool:
-    """Whether a file says that it is a person's log."""
-    from strongroom.read.personlog import KIND
-
-    with suppress(ValueError, RecursionError):
-        value = json.loads(text)
-        return isinstance(value, dict) and value.get("kind") == KIND
-    return False
 
 
 def verify_person(text: str, public_key: PublicKey | None, quorum: Quorum | None, *, as_json: bool) -> None:

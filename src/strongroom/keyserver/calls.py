@@ -320,4 +320,4 @@ def most_of(path: str) -> int:
 
 read_hello = Unpacker(Hello)
 read_trouble = Unpacker(Trouble)
-VERSION = 2
+VERSION = 3

@@ -156,6 +156,7 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "exports.release": lambda args, answer: _keys_of(len(args["tokens"]), answer),
     "exports.tokenize": _as_many_as("values"),
     "exports.detokenize": lambda args, answer: all(len(one) == len(args["values"]) for one in answer),
+    "exports.open_code": lambda args, answer: answer.export == args["export"].lower(),
     "canaries.register": _as_many_as("pools"),
     "canaries.hidden": _buried,
     "canaries.known": _as_many_as("identifiers"),
