@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from canary_pools import EXPORTING, PLAN, POOL, entry_of, exported, new_pool, with_canaries
+from canary_pools import EXPORTING, PLAN, POOL, exported, new_pool, with_canaries
 from keymaster_fixtures import Clock, make, noted
 from planting_kit import contents
 

@@ -83,7 +83,8 @@ class Checkpoint:
 
 def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
     """The 4 bytes that name a key in signature lines: of SHA-256 over name, newline, algorithm, key."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
+    said = name.encode("utf-8", "surrogatepass")  # half a character is no name: no key has such an id
+    return hashlib.sha256(said + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
 def verifier_key(name: str, public_key: bytes, algorithm: int = ED25519) -> str:
@@ -275,7 +276,7 @@ def parse_hash(text: str) -> bytes:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(c.isspace() or c < " " for c in name)
+    return bool(name) and "+" not in name and not any(c.isspace() or c < " " or "\ud800" <= c <= "\udfff" for c in name)
 
 
 def _b64(data: bytes) -> str:
