@@ -29,7 +29,7 @@ class Case:
         self.log.note("get")
         self.began = self.log.began(self.row)
         self.witness = self.log.cosigned_by(*WITNESS)
-        self.traced = self.log.note("trace", extras={"finds": FINDS.digest.hex()})
+        self.traced = self.log.traced(FINDS.digest)
         self.opened = self.log.opened(self.row)
         keys = [replace(self.row, key=number.to_bytes(32, "little")) for number in range(2_000)]
         self.made_up = keys[int(log_e(count_held(keys, FINDS)).argmax())]
@@ -75,7 +75,7 @@ def test_attack_the_row_is_made_up_afterwards(case, monkeypatch):
     assert case.says(with_row(case, file, new_entry(case))) == [case.row.export]
 
 
-def _unproved(text, _entry, origin, public_key, _quorum):
+def _unproved(text, _entry, origin, public_key):
     proof = parse_proof(text)
     return proof.index, open_checkpoint(proof.checkpoint, origin, public_key)
 
@@ -95,11 +95,12 @@ def test_attack_the_log_is_made_anew_with_its_own_key(case):
 
 
 def test_attack_the_export_is_noted_a_second_time_afterwards(case):
-    """An entry added to the true log, with the commitment to the new row: its number is not below that of the finds."""
+    """An entry added to the true log, with the commitment to the new row: the finds were noted before it, and not after."""
     began = case.log.began(case.made_up)
     opened = case.log.opened(case.made_up)
-    text = text_of(file_of(case.log, case.made_up, began, opened))
-    assert verify_row_file(text, case.log.public).leaf > case.traced
-    # control: the true one is from before; and whoever does not compare the numbers accuses the innocent
-    assert verify_row_file(text_of(case.file()), case.log.public).leaf < case.traced
-    assert case.says(text) == [case.row.export]
+    with pytest.raises(IntegrityError, match="were not noted between"):
+        case.says(text_of(file_of(case.log, case.made_up, began, opened, case.traced)))
+    # control: the true one is from before; and whoever is not shown when the finds were noted accuses the innocent
+    true = verify_row_file(text_of(file_of(case.log, case.row, case.began, case.opened, case.traced)), case.log.public)
+    assert true.finds.finds == FINDS.digest.hex()
+    assert case.says(text_of(file_of(case.log, case.made_up, began, opened))) == [case.row.export]

@@ -134,6 +134,18 @@ def test_ask(shell, monkeypatch):
     assert shell.run(*words, "--show", "--approval", ident).out == "canary\nno canary\n"
 
 
+INCIDENT = """
+[purposes.incident]
+legal_basis = "GDPR 33"
+roles = ["officer"]
+verbs = ["trace"]
+tables.persons = { identity = "plain", contact = "plain", open = "plain" }
+budget = { day = 5_000 }
+lookups = { day = 100_000 }
+approval = { roles = ["chief"], always = true }
+"""
+
+
 @pytest.fixture
 def court(shell):
     """A shell beside a room of which one export went out and two people may disclose; and the export's id."""
@@ -141,7 +153,7 @@ def court(shell):
     for may in ('"slots", "turn"]', '[roles.chief]\nmay = ["log"]'):
         assert policy.count(may) == 1
         policy = policy.replace(may, f'{may[:-1]}, "disclose"]')
-    (shell.folder / "policy.toml").write_text(policy, encoding="utf-8")
+    (shell.folder / "policy.toml").write_text(policy + INCIDENT, encoding="utf-8")
     assert shell.run("policy", "--actor", "kit", "--set", "policy.toml").code == 0
     sent = ("--recipient", "uni-north", "--actor", "sam", "--purpose", "extract", "--reason", "study 9", "--json")
     return shell, json.loads(shell.run("export", "persons", "--to", "p.csv", *sent).out)["export_id"]
@@ -200,6 +212,31 @@ def test_a_court_verifies_a_code_row_by_command(court):
     assert machine["log_size"] > machine["opened"] > machine["leaf"]
     coins = json.loads(json.loads((shell.folder / f"{export}.json").read_text(encoding="utf-8"))["row"])[2]["key"]
     assert coins not in good.out + good.err + json.dumps(machine)
+
+
+def test_what_a_trace_noted_is_proved_beside_the_code_row(court):
+    """The entry that the trace named: the finds stood in the log before the row was opened, and after the export began."""
+    shell, export = court
+    words = ("--actor", "ada", "--purpose", "incident", "--reason", "incident 7", "--persons")
+    ident = agreed(shell, "ada", "incident", 2_000)
+    traced = shell.run("trace", "p.csv", "--approval", ident, *words, "0", "--json")
+    assert traced.code == 0, traced.err
+    facts = json.loads(traced.out)["facts"]
+    handed_out(shell, export)
+    opening = ("open-code", export, "--actor", "kit", "--trace", str(facts["entry"]))
+    assert shell.run(*opening).code == 2
+    done = shell.run(*opening, "--to", "row.json")
+    assert done.code == 0, done.err
+    good = shell.run("verify", "row.json")
+    assert good.code == 0, good.err
+    assert f"finds noted by:   entry {facts['entry']:,} of the log, " in good.out
+    assert json.loads(shell.run("verify", "row.json", "--json").out)["finds"]["leaf"] == facts["entry"]
+    for entry, code in (("0", 5), ("99999999999999999999", 5), ("-1", 2)):
+        wrong = shell.run(*opening[:-1], entry, "--to", "none.json")
+        assert (wrong.code, (shell.folder / "none.json").exists()) == (code, False), wrong
+    late = json.loads(shell.run("trace", "p.csv", "--approval", ident, *words, "0", "--json").out)["facts"]["entry"]
+    wrong = shell.run(*opening[:-1], str(late), "--to", "none.json")
+    assert (wrong.code, "were not noted between" in wrong.err) == (4, True), wrong
 
 
 def test_a_court_is_told_what_is_wrong_with_a_code_row(court):

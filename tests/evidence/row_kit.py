@@ -46,6 +46,10 @@ class RowLog:
         """Note that two people opened its row."""
         return self.note("disclose", agreed, extras={"export": row.export.hex(), "asked": asked})
 
+    def traced(self, finds=b"\2" * 32, **more):
+        """Note the finds of a trace."""
+        return self.note("trace", "ines", extras={"sample": "01" * 32, "finds": finds.hex(), "persons": 40} | more)
+
     def cosigned_by(self, name, seed):
         """Have a witness cosign from here on; its public side."""
         self.witnesses.append((name, seed))
@@ -77,9 +81,9 @@ def a_case(row=None):
     return log, row, file_of(log, row, began, opened)
 
 
-def file_of(log, row, began, opened):
-    """The file about an export."""
-    return row_file(log.key, row_opening(row, SALT), *log.proved(began, opened))
+def file_of(log, row, began, opened, *finds):
+    """The file about an export, with the entry of a trace's finds where it is named."""
+    return row_file(log.key, row_opening(row, SALT), *log.proved(began, opened, *finds))
 
 
 def text_of(file):

@@ -40,7 +40,7 @@ def test_what_is_proved_is_said(case):
     assert found.to_dict() == {
         "export": row.export.hex(), "recipient": "uni-north", "purpose": "extract", "legal_basis": "research act",
         "actor": "sam", "time": START + 3, "persons": 6_000, "tables": ["persons", "parcels"], "leaf": 3, "opened": 5,
-        "opened_time": START + 5, "asked": "kit", "agreed": "max", "commitment": commit_row(row, SALT).hex(),
+        "opened_time": START + 5, "asked": "kit", "agreed": "max", "commitment": commit_row(row, SALT).hex(), "finds": None,
         "key": log.key, "pools": [{"pool": 0, "bias": row.offers[0].bias, "count": 20_000, "root": "00" * 32}],
         "log": log.origin, "log_size": 7, "log_root": found.root,
     }  # fmt: skip
@@ -195,6 +195,38 @@ def test_an_export_that_committed_to_no_row_is_refused(case, extras):
     refused(text_of(file_of(log, row, began, log.opened(row))), "names no commitment")
 
 
+# -- the finds ----------------------------------------------------------------------------------------------
+def test_finds_noted_in_between_are_said():
+    """The digest of the list and of the sample, and by which entry: what came first is proved by the log's order."""
+    log, row = RowLog(), a_row()
+    began, finds, opened = log.began(row), log.traced(), log.opened(row)
+    found = verify_row_file(text_of(file_of(log, row, began, opened, finds)), log.public)
+    said = {"leaf": 1, "time": START + 1, "sample": "01" * 32, "finds": "02" * 32}
+    assert found.to_dict()["finds"] == said
+    assert replace(found, finds=None) == verify_row_file(text_of(file_of(log, row, began, opened)), log.public)
+
+
+def test_finds_of_another_time_or_entry_are_refused():
+    """Noted before the export began, or after its row was opened; an entry of another act, or of no finds; or none at all."""
+    row = a_row()
+
+    def attempt(match, *order, note=RowLog.traced):
+        log = RowLog()
+        steps = {"finds": lambda: note(log), "began": lambda: log.began(row), "opened": lambda: log.opened(row)}
+        done = {step: steps[step]() for step in order}
+        file = file_of(log, row, done["began"], done["opened"], done["finds"])
+        refused(text_of(file), match)
+        refused(text_of(file | {"finds": file["finds"] | {"entry": file["finds"]["entry"].replace("ines", "kit")}}), "not in the tree")
+        refused(text_of(file | {"finds": {}}), "malformed")
+
+    attempt("were not noted between", "finds", "began", "opened")
+    attempt("were not noted between", "began", "opened", "finds")
+    ordered = ("began", "finds", "opened")
+    attempt("another act than trace", *ordered, note=lambda log: log.note("find", "ines", extras={"finds": "02" * 32}))
+    attempt("names no finds", *ordered, note=lambda log: log.traced(finds=b"\2"))
+    attempt("names no sample", *ordered, note=lambda log: log.traced(sample=7))
+
+
 # -- the text -----------------------------------------------------------------------------------------------
 def test_a_file_cut_short_is_refused(case):
     """At any place."""
@@ -250,7 +282,7 @@ json_values = st.recursive(
 )
 
 
-@given(json_values, st.sampled_from(["kind", "format", "log", "key", "row", "export", "opened"]))
+@given(json_values, st.sampled_from(["kind", "format", "log", "key", "row", "export", "opened", "finds"]))
 def test_whatever_stands_in_a_part_is_refused(value, part):
     """Only an IntegrityError comes out, half characters and all."""
     if value == WHOLE[2][part] and type(value) is type(WHOLE[2][part]):

@@ -125,6 +125,30 @@ def test_what_is_given_verifies_and_says_what_the_ledger_says(master, export):
     assert found.row.key.hex() not in repr(found) + repr(given) + json.dumps(found.to_dict())
 
 
+def noted_finds(master):
+    """The entry of a trace that noted its finds, as `keymaster.tracing` writes it."""
+    core, extras = master._core, {"sample": "ab" * 32, "finds": "cd" * 32, "persons": 3}
+
+    def work(rows):
+        return {"leaf": core.journal.note(rows, core.journal.entry(rows, "trace", "ada", extras=extras))}
+
+    return core.act("trace", "ada", work)["leaf"]
+
+
+def test_the_entry_of_a_trace_is_proved_beside_it(master, export):
+    """Where it is asked for; an entry that is none of finds is not found, and one from after the opening proves nothing."""
+    leaf = noted_finds(master)
+    opened(master, export)
+    found = verified(master, master.exports.open_code("kit", export, leaf)).finds
+    assert (found.leaf, found.sample, found.finds) == (leaf, "ab" * 32, "cd" * 32)
+    for wrong in (leaf - 1, -1, 1 << 40, 1 << 70):
+        with pytest.raises(NotFoundError):
+            master.exports.open_code("kit", export, wrong)
+    late = master.exports.open_code("kit", export, noted_finds(master))
+    with pytest.raises(IntegrityError, match="were not noted between"):
+        verified(master, late)
+
+
 def test_the_text_is_in_no_entry_and_in_no_answer_of_the_ledger(master, export):
     """What opens the row is given to who asks for it, and stands nowhere else in plain."""
     given = opened(master, export)

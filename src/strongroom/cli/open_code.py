@@ -34,15 +34,21 @@ def open_code(
     to: Annotated[
         Path | None, typer.Option("--to", help="Write it to a new file, once another person agreed.", metavar="FILE")
     ] = None,
+    trace: Annotated[
+        int | None,
+        typer.Option("--trace", help="With --to: the entry by which a trace noted its finds.", metavar="ENTRY"),
+    ] = None,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
 ) -> None:
-    """Ask to open the code row of an export, or write one that was opened to a file."""
+    """Ask to open the code row of an export, or write one that was opened to a file with what proves it."""
     from strongroom.audit.note import parse_verifier_key
     from strongroom.evidence.rowfile import verify_row_file
 
     if bool(reason) == (to is not None):
         raise UsageError("give --reason to ask for it, or --to to have it", hint="another person agrees in between")
+    if trace is not None and (to is None or trace < 0):
+        raise UsageError("--trace is the number of an entry, with --to", hint="`strongroom trace` names it")
     if to is not None and to.exists():
         raise ConflictError(f"{to} exists already", hint="name another")
     with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
@@ -51,7 +57,7 @@ def open_code(
             say(f"asked: another person who may `disclose` runs `strongroom approve {asked.id}`")
             print(asked.id)
             return
-        made = keymaster.exports.open_code(actor, export)
+        made = keymaster.exports.open_code(actor, export, trace)
         key = parse_verifier_key(keymaster.log_key())[1]
     text = json.dumps(made.to_dict(), ensure_ascii=False, indent=1) + "\n"
     found = verify_row_file(text, key)
@@ -91,6 +97,11 @@ def verify_row(text: str, public_key: PublicKey | None, quorum: Quorum | None, *
 
 def _lines(found: VerifiedRow) -> list[tuple[str, str]]:
     offers = [f"{one.count:,} of pool {one.pool}, by lot 1 in {2**32 / one.bias:.4g} held" for one in found.row.offers]
+    noted = found.finds
+    finds = [] if noted is None else [
+        ("finds noted by", f"entry {noted.leaf:,} of the log, {_when(noted.time)} UTC: {noted.finds}"),
+        ("of the sample", noted.sample),
+    ]  # fmt: skip
     return [
         ("export", found.export),
         ("recipient", found.recipient),
@@ -102,6 +113,7 @@ def _lines(found: VerifiedRow) -> list[tuple[str, str]]:
         ("tables", ", ".join(found.tables)),
         ("canaries offered", "; ".join(offers)),
         ("committed to by", f"entry {found.leaf:,} of the log: {found.commitment}"),
+        *finds,
         ("opened by", f"entry {found.opened:,} of the log, {_when(found.opened_time)} UTC"),
         ("asked for by", found.asked),
         ("agreed to by", found.agreed),

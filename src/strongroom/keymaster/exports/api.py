@@ -136,6 +136,7 @@ class OpenedCode:
         key: The log's public key, as one line.
         entry: The export's entry in the log, which has the commitment.
         opening: The entry by which two people opened the row.
+        finds: The entry by which a trace noted its finds, where it was asked for.
     """
 
     export: str
@@ -143,10 +144,11 @@ class OpenedCode:
     key: str
     entry: ProvedEntry
     opening: ProvedEntry
+    finds: ProvedEntry | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The file for a court, for JSON."""
-        return row_file(self.key, self.row, self.entry, self.opening)
+        return row_file(self.key, self.row, self.entry, self.opening, self.finds)
 
 
 class Exports(Protocol):
@@ -225,11 +227,17 @@ class Exports(Protocol):
             ConflictError: It was opened already.
         """
 
-    def open_code(self, actor: str, export: str) -> OpenedCode:
+    def open_code(self, actor: str, export: str, traced: int | None = None) -> OpenedCode:
         """The code row of an export that two people opened, with its proof; each time is an entry of the log.
+
+        Args:
+            actor: Who has it.
+            export: Id of the export, hex.
+            traced: Number of the entry by which a trace noted its finds, to be proved beside it.
 
         Raises:
             DeniedError: The actor has not the act `disclose`, or nobody has agreed.
+            NotFoundError: There is no such export, it has no code row, or that entry is no trace's.
             UnavailableError: Too few witnesses cosign what proves it.
         """
 

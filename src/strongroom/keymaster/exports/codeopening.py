@@ -14,10 +14,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from strongroom.audit.entry import parse_entry
 from strongroom.audit.note import verifier_key
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.evidence.coderow import open_row
-from strongroom.evidence.rowfile import DISCLOSE, ProvedEntry
+from strongroom.evidence.rowfile import DISCLOSE, TRACE, ProvedEntry
 from strongroom.keymaster.approvals import Approvals, Asked
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exports.api import OpenedCode
@@ -71,7 +72,7 @@ class CodeOpening:
         self._ledger.set_opened(rows, bytes.fromhex(export), leaf)
         return {"export": export}
 
-    def give(self, actor: str, export: str) -> OpenedCode:
+    def give(self, actor: str, export: str, traced: int | None = None) -> OpenedCode:
         """See `Exports.open_code`."""
         core, ident = self._core, _ident(export)
 
@@ -83,6 +84,8 @@ class CodeOpening:
                     rule=NOT_AGREED,
                     hint="`strongroom open-code` with `--reason` asks for it",
                 )
+            if traced is not None:
+                _check_traced(self._entry(rows, traced) if 0 <= traced < 1 << 63 else b"", traced)
             extras = {"export": ident.hex()}
             return {"leaf": core.journal.note(rows, core.journal.entry(rows, DISCLOSE, actor, extras=extras))}
 
@@ -90,15 +93,27 @@ class CodeOpening:
         kept = self._marked(None, ident)
         marked, opened = kept.marked, self._ledger.opened(core.state.read(), kept.id)
         open_row(marked.opening, marked.commitment)  # what is given away is what the log committed to
-        entry, opening = self._proved([kept.leaf, opened])
+        entry, opening, *finds = self._proved([kept.leaf, opened, *([] if traced is None else [traced])])
         key = verifier_key(self._publishing.origin, self._publishing.keys[-1].public_key)
-        return OpenedCode(ident.hex(), marked.opening, key, entry, opening)
+        return OpenedCode(ident.hex(), marked.opening, key, entry, opening, *finds)
 
     def _proved(self, leaves: list[int]) -> list[ProvedEntry]:
         """Entries, each with the proof that it is in the log."""
         proofs, rows = self._publishing.prove(leaves), self._core.state.read()
-        found = [rows.execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()[0] for leaf in leaves]
-        return [ProvedEntry(bytes(entry), proof) for entry, proof in zip(found, proofs, strict=True)]
+        return [ProvedEntry(self._entry(rows, leaf), proof) for leaf, proof in zip(leaves, proofs, strict=True)]
+
+    @staticmethod
+    def _entry(rows: Rows, leaf: int) -> bytes:
+        row = rows.execute("SELECT entry FROM leaf WHERE number = ?", (leaf,)).fetchone()
+        return b"" if row is None else bytes(row[0])
+
+
+def _check_traced(entry: bytes, leaf: int) -> None:
+    """Raise NotFoundError unless an entry is one by which a trace noted its finds."""
+    found = parse_entry(entry) if entry else None
+    if found is None or (found.act, found.decision) != (TRACE, "allowed") or "finds" not in found.extras:
+        hint = "`strongroom trace` and its report name it"
+        raise NotFoundError(f"entry {leaf} of the log is not one by which a trace noted its finds", hint=hint)
 
 
 def _ident(export: str) -> bytes:
