@@ -62,7 +62,7 @@ def new_entry(case):
     return log.entries[-1].decode()
 
 
-def test_attack_the_row_is_made_up_afterwards(case, monkeypatch):
+def test_attack_the_row_is_made_up_afterwards(case):
     """The row alone; with its commitment in the second line of the entry; with an entry made anew: none of it is in the log."""
     file = case.file()
     assert case.says(text_of(file)) == []
@@ -70,37 +70,54 @@ def test_attack_the_row_is_made_up_afterwards(case, monkeypatch):
     for entry, why in ((None, "committed to"), (second, "committed to"), (new_entry(case), "not in the tree")):
         with pytest.raises(IntegrityError, match=why):
             case.says(with_row(case, file, entry))
-    # control: whoever does not ask whether the entry is in the log accuses the innocent
-    monkeypatch.setattr(rowfile, "verify_proof", _unproved)
-    assert case.says(with_row(case, file, new_entry(case))) == [case.row.export]
 
 
-def _unproved(text, _entry, origin, public_key):
-    proof = parse_proof(text)
-    return proof.index, open_checkpoint(proof.checkpoint, origin, public_key)
+def test_control_whoever_does_not_ask_the_log_accuses_the_innocent(case, monkeypatch):
+    """Control: the entry made anew, by a verifier who believes the number that a proof states."""
+
+    def believed(text, _entry, origin, public_key):
+        proof = parse_proof(text)
+        return proof.index, open_checkpoint(proof.checkpoint, origin, public_key)
+
+    monkeypatch.setattr(rowfile, "verify_proof", believed)
+    assert case.says(with_row(case, case.file(), new_entry(case))) == [case.row.export]
+
+
+def made_anew(case):
+    """The file of another log, under the true key, in which the export's entry has another commitment."""
+    anew = RowLog()
+    anew.entries = [*case.log.entries]
+    anew.entries[case.began] = new_entry(case).encode()
+    return text_of(file_of(anew, case.made_up, case.began, case.opened))
 
 
 def test_attack_the_log_is_made_anew_with_its_own_key(case):
     """Another log from the export's entry on, under the true key: no witness that saw the first has cosigned it."""
     rule = make_quorum(1, [case.witness])
     assert case.says(text_of(case.file()), quorum=rule) == []
-    anew = RowLog()
-    anew.entries = [*case.log.entries]
-    anew.entries[case.began] = new_entry(case).encode()
-    text = text_of(file_of(anew, case.made_up, case.began, case.opened))
     with pytest.raises(IntegrityError, match="0 of the 1 cosignatures"):
-        case.says(text, quorum=rule)
-    # control: who names no witness believes whoever has the log's key
-    assert case.says(text) == [case.row.export]
+        case.says(made_anew(case), quorum=rule)
+
+
+def test_control_who_names_no_witness_believes_whoever_has_the_log_s_key(case):
+    """Control: the same file, verified by the log's key alone."""
+    assert case.says(made_anew(case)) == [case.row.export]
+
+
+def noted_again(case, *finds):
+    """The file of an entry added to the true log, with the commitment to the new row, and of an opening after it."""
+    began = case.log.began(case.made_up)
+    return text_of(file_of(case.log, case.made_up, began, case.log.opened(case.made_up), *finds))
 
 
 def test_attack_the_export_is_noted_a_second_time_afterwards(case):
-    """An entry added to the true log, with the commitment to the new row: the finds were noted before it, and not after."""
-    began = case.log.began(case.made_up)
-    opened = case.log.opened(case.made_up)
+    """The finds were noted before that entry: with theirs the file is refused, and the true one is not."""
     with pytest.raises(IntegrityError, match="were not noted between"):
-        case.says(text_of(file_of(case.log, case.made_up, began, opened, case.traced)))
-    # control: the true one is from before; and whoever is not shown when the finds were noted accuses the innocent
+        case.says(noted_again(case, case.traced))
     true = verify_row_file(text_of(file_of(case.log, case.row, case.began, case.opened, case.traced)), case.log.public)
     assert true.finds.finds == FINDS.digest.hex()
-    assert case.says(text_of(file_of(case.log, case.made_up, began, opened))) == [case.row.export]
+
+
+def test_control_who_is_not_shown_when_finds_were_noted_accuses_the_innocent(case):
+    """Control: the same entries without that of the finds, which nobody compares numbers with."""
+    assert case.says(noted_again(case)) == [case.row.export]

@@ -96,7 +96,7 @@ def verify_row(text: str, public_key: PublicKey | None, quorum: Quorum | None, *
 
 
 def _lines(found: VerifiedRow) -> list[tuple[str, str]]:
-    offers = [f"{one.count:,} of pool {one.pool}, by lot 1 in {2**32 / one.bias:.4g} held" for one in found.row.offers]
+    offers = [f"{one.count:,} of pool {one.pool}, 1 in {2**32 / one.bias:.4g} held by lot" for one in found.row.offers]
     noted = found.finds
     finds = [] if noted is None else [
         ("finds noted by", f"entry {noted.leaf:,} of the log, {_when(noted.time)} UTC: {noted.finds}"),
