@@ -10,6 +10,7 @@ import pytest
 from canary_kit import city_policy
 from cli_kit import Shell
 from planted_city import PERSONS, SPARE, a_canary, small_sizes
+from row_kit import RowLog, a_row, file_of, text_of
 
 import strongroom
 from strongroom.audit.cosign import Cosigner
@@ -263,6 +264,20 @@ def test_a_court_is_told_what_is_wrong_with_a_code_row(court):
     assert "is no JSON" in told("<html>")
     assert "of no kind that is verified here" in told('{"kind": "a letter"}')
     assert "0 of the 1 cosignatures" in told(text, "--witness", Cosigner("north.example/w", public_key(bytes(32))).line())
+
+
+def test_a_file_that_vouches_for_itself_can_say_nothing_to_a_terminal_but_text(shell):
+    """A log made up by whoever wrote the file: a time that is no date is refused, signs that steer a terminal are not printed."""
+    row, log = a_row(), RowLog()
+    began = log.began(row, recipient="uni\x1b[31m", time=2**63 - 1)
+    (shell.folder / "row.json").write_text(text_of(file_of(log, row, began, log.opened(row))), encoding="utf-8")
+    wrong = shell.run("verify", "row.json")
+    assert (wrong.code, wrong.out, "a time in the file is no date" in wrong.err) == (4, "", True), wrong
+    log = RowLog()
+    began = log.began(row, recipient="uni\x1b[31m")
+    (shell.folder / "row.json").write_text(text_of(file_of(log, row, began, log.opened(row))), encoding="utf-8")
+    shown = shell.run("verify", "row.json")
+    assert (shown.code, "\x1b" in shown.out, "uni\ufffd[31m" in shown.out) == (0, False, True), shown
 
 
 class Receiver:

@@ -29,7 +29,7 @@ class RowLog:
 
     def note(self, act, actor="kit", **more):
         """Note an entry; its number."""
-        entry = Entry(START + len(self.entries), act, actor, more.pop("decision", "allowed"), **more)
+        entry = Entry(more.pop("time", START + len(self.entries)), act, actor, more.pop("decision", "allowed"), **more)
         self.entries.append(entry.to_bytes())
         return len(self.entries) - 1
 

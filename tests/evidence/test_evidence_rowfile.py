@@ -43,6 +43,7 @@ def test_what_is_proved_is_said(case):
         "opened_time": START + 5, "asked": "kit", "agreed": "max", "commitment": commit_row(row, SALT).hex(), "finds": None,
         "key": log.key, "pools": [{"pool": 0, "bias": row.offers[0].bias, "count": 20_000, "root": "00" * 32}],
         "log": log.origin, "log_size": 7, "log_root": found.root,
+        "cosigned": {},
     }  # fmt: skip
     assert f"\n7\n{found.root}\n" in file["export"]["proof"]
     assert row.key.hex() not in json.dumps(found.to_dict()) + repr(found)
@@ -155,7 +156,8 @@ def test_witnesses(case):
     for rule in (None, make_quorum(2, [north, south]), make_quorum(1, [north])):
         assert verify_row_file(text, log.public, rule).leaf == 0
     other = RowLog().cosigned_by("east.example/w", bytes([3]) * 32)
-    assert verify_row_file(text, log.public, make_quorum(2, [north, south, other]))
+    found = verify_row_file(text, log.public, make_quorum(2, [north, other, south]))
+    assert found.cosigned == (("north.example/w", START // 1000), ("south.example/w", START // 1000))
     refused(text, "2 of the 3 cosignatures", quorum=make_quorum(3, [north, south, other]))
     line = next(line for line in text.split("\\n") if "south.example/w" in line)
     false = text.replace(line, line[:-8] + ("A" if line[-8] != "A" else "B") + line[-7:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +17,8 @@ from strongroom.cli.common import (
     print_json,
     say,
 )
+from strongroom.cli.moments import second
+from strongroom.cli.showing import harmless
 from strongroom.durable import write_new
 from strongroom.errors import ConflictError, IntegrityError, UsageError
 
@@ -88,7 +89,7 @@ def verify_row(text: str, public_key: PublicKey | None, quorum: Quorum | None, *
         print_json(found.to_dict())
         return
     for name, value in _lines(found):
-        print(f"{name + ':':<18}{''.join(one if one.isprintable() else '�' for one in value)}")
+        print(f"{name + ':':<18}{harmless(value)}")
     say("good: the log committed to this code row when the export began, and two people opened it")
     if public_key is None:
         say("the file vouches for itself: compare its key with the one that the room has published")
@@ -99,7 +100,7 @@ def _lines(found: VerifiedRow) -> list[tuple[str, str]]:
     offers = [f"{one.count:,} of pool {one.pool}, 1 in {2**32 / one.bias:.4g} held by lot" for one in found.row.offers]
     noted = found.finds
     finds = [] if noted is None else [
-        ("finds noted by", f"entry {noted.leaf:,} of the log, {_when(noted.time)} UTC: {noted.finds}"),
+        ("finds noted by", f"entry {noted.leaf:,} of the log, {second(noted.time)} UTC: {noted.finds}"),
         ("of the sample", noted.sample),
     ]  # fmt: skip
     return [
@@ -108,22 +109,19 @@ def _lines(found: VerifiedRow) -> list[tuple[str, str]]:
         ("purpose", found.purpose),
         ("legal basis", found.legal_basis),
         ("exported by", found.actor),
-        ("at", f"{_when(found.time)} UTC by the keymaster's clock"),
+        ("at", f"{second(found.time)} UTC by the keymaster's clock"),
         ("persons", f"{found.persons:,}"),
         ("tables", ", ".join(found.tables)),
         ("canaries offered", "; ".join(offers)),
         ("committed to by", f"entry {found.leaf:,} of the log: {found.commitment}"),
         *finds,
-        ("opened by", f"entry {found.opened:,} of the log, {_when(found.opened_time)} UTC"),
+        ("opened by", f"entry {found.opened:,} of the log, {second(found.opened_time)} UTC"),
         ("asked for by", found.asked),
         ("agreed to by", found.agreed),
         ("log", found.checkpoint.origin),
         ("checkpoint", f"{found.checkpoint.size:,} entries, root {found.root}"),
+        *(("cosigned by", f"{name}, {second(1000 * seconds)} UTC by its clock") for name, seconds in found.cosigned),
     ]  # fmt: skip
-
-
-def _when(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strongroom.cli.common import JsonOption, counted, print_json, say
+from strongroom.cli.moments import second
 from strongroom.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ def _verify_receipt(text: str, public_key: PublicKey, quorum: Quorum | None, *, 
     if as_json:
         print_json(asdict(found))
         return
-    when = datetime.fromtimestamp(found.time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     say(
-        f"good: {counted(found.persons, 'subject')} erased at {when} UTC, log entry {found.leaves[0]} of "
+        f"good: {counted(found.persons, 'subject')} erased at {second(found.time)} UTC, log entry {found.leaves[0]} of "
         f"{found.log_size:,}: {found.state}"
     )
     for wait in found.waits:

@@ -30,9 +30,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from strongroom.audit.cosign import Quorum, check_quorum
+from strongroom.audit.cosign import Quorum, check_quorum, cosigned_at
 from strongroom.audit.entry import Entry, logged, parse_entry
-from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint, origin_of, parse_verifier_key
+from strongroom.audit.note import Checkpoint, PublicKey, open_checkpoint, origin_of, parse_note, parse_verifier_key
 from strongroom.audit.proof import parse_proof, verify_proof
 from strongroom.errors import IntegrityError, UsageError
 from strongroom.evidence.coderow import CodeRow, open_row
@@ -95,6 +95,7 @@ class VerifiedRow:
         commitment: What the log committed to, hex.
         finds: What a trace noted between the two; None where the file has no such entry.
         checkpoint: Under which the entries are proved: the log's name, its size and root.
+        cosigned: Witnesses of the rule that was given who cosigned it, and when, seconds since 1970 by their clocks.
         key: The public key that the file states for itself.
         row: What was committed to.
     """
@@ -115,6 +116,7 @@ class VerifiedRow:
     commitment: str
     finds: NotedFinds | None
     checkpoint: Checkpoint
+    cosigned: tuple[tuple[str, int], ...]
     key: str
     row: CodeRow = field(repr=False)
 
@@ -125,11 +127,13 @@ class VerifiedRow:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without what only the file itself shall hold: the key of the row's coins."""
-        said = {name: value for name, value in vars(self).items() if name not in {"row", "checkpoint"}}
+        said = {name: value for name, value in vars(self).items() if name not in {"row", "checkpoint", "cosigned"}}
         pools = [{**asdict(offer), "root": offer.root.hex()} for offer in self.row.offers]
         log = {"log": self.checkpoint.origin, "log_size": self.checkpoint.size, "log_root": self.root}
         finds = None if self.finds is None else asdict(self.finds)
-        return {**said, "tables": list(self.tables), "finds": finds, "pools": pools, **log}
+        return {
+            **said, "tables": list(self.tables), "finds": finds, "pools": pools, **log, "cosigned": dict(self.cosigned)
+        }  # fmt: skip
 
 
 def row_file(
@@ -191,7 +195,7 @@ def verify_row_file(text: str, public_key: PublicKey | None = None, quorum: Quor
         legal_basis=began.legal_basis or "", actor=began.actor, time=began.time, persons=began.count or 0,
         tables=tuple(str(began.extras.get("tables", "")).split(",")), leaf=leaf, opened=opened,
         opened_time=agreed.time, asked=asked, agreed=agreed.actor, commitment=commitment.hex(), finds=finds,
-        checkpoint=log.checkpoint, key=file["key"], row=row,
+        checkpoint=log.checkpoint, cosigned=log.cosigned, key=file["key"], row=row,
     )  # fmt: skip
 
 
@@ -213,8 +217,11 @@ class _Log:
         self.checkpoint = open_checkpoint(text, self._name, self._own)
         if public_key is not None:
             open_checkpoint(text, self._name, public_key)
+        self.cosigned: tuple[tuple[str, int], ...] = ()
         if quorum is not None:
             check_quorum(text, quorum)
+            times = ((witness.name, cosigned_at(parse_note(text), witness)) for witness in quorum.witnesses)
+            self.cosigned = tuple((name, seconds) for name, seconds in times if seconds is not None)
 
     def proved(self, item: dict[str, str], act: str) -> tuple[Entry, int]:
         """An entry of an act that was allowed, and its number, verified."""
