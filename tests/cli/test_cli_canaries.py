@@ -1,6 +1,7 @@
 """`strongroom canaries …` from the command line: plant, list, ask, test."""
 
 import json
+import shutil
 import sys
 import time
 
@@ -9,12 +10,14 @@ import pytest
 from canary_kit import city_policy
 from cli_kit import Shell
 from planted_city import PERSONS, SPARE, a_canary, small_sizes
+from row_kit import RowLog, a_row, file_of, text_of
 
 import strongroom
-from strongroom.errors import IntegrityError
-from strongroom.evidence.coderow import open_row
+from strongroom.audit.cosign import Cosigner
+from strongroom.audit.note import verifier_key
 from strongroom.keyserver import notifying
 from strongroom.keyserver.notifying import Notifier
+from strongroom.seal.sign import public_key
 from strongroom.trace.canary import alarmtest
 
 PLANT = ("canaries", "plant", "--policy", "canaries.toml", "--actor", "ana", "--purpose", "planting", "--reason", "r")
@@ -132,16 +135,34 @@ def test_ask(shell, monkeypatch):
     assert shell.run(*words, "--show", "--approval", ident).out == "canary\nno canary\n"
 
 
-def test_two_people_open_the_code_row_of_an_export(shell):
-    """Asked for, agreed to, and written to a new file for its owner alone; one that cannot be written may be had again."""
+INCIDENT = """
+[purposes.incident]
+legal_basis = "GDPR 33"
+roles = ["officer"]
+verbs = ["trace"]
+tables.persons = { identity = "plain", contact = "plain", open = "plain" }
+budget = { day = 5_000 }
+lookups = { day = 100_000 }
+approval = { roles = ["chief"], always = true }
+"""
+
+
+@pytest.fixture
+def court(shell):
+    """A shell beside a room of which one export went out and two people may disclose; and the export's id."""
     policy = planted_city.POLICY
     for may in ('"slots", "turn"]', '[roles.chief]\nmay = ["log"]'):
         assert policy.count(may) == 1
         policy = policy.replace(may, f'{may[:-1]}, "disclose"]')
-    (shell.folder / "policy.toml").write_text(policy, encoding="utf-8")
+    (shell.folder / "policy.toml").write_text(policy + INCIDENT, encoding="utf-8")
     assert shell.run("policy", "--actor", "kit", "--set", "policy.toml").code == 0
     sent = ("--recipient", "uni-north", "--actor", "sam", "--purpose", "extract", "--reason", "study 9", "--json")
-    export = json.loads(shell.run("export", "persons", "--to", "p.csv", *sent).out)["export_id"]
+    return shell, json.loads(shell.run("export", "persons", "--to", "p.csv", *sent).out)["export_id"]
+
+
+def test_two_people_open_the_code_row_of_an_export(court):
+    """Asked for, agreed to, and written to a new file for its owner alone; one that cannot be written may be had again."""
+    shell, export = court
     opening = ("open-code", export, "--actor", "kit")
     assert shell.run(*opening).code == 2
     asked = shell.run(*opening, "--reason", "court, case 9").out.strip()
@@ -151,16 +172,112 @@ def test_two_people_open_the_code_row_of_an_export(shell):
     assert (lost.code, "cannot write none/row.json" in lost.err) == (2, True), lost.err
     done = shell.run(*opening, "--to", "row.json")
     assert (done.code, "this code row alone accuses nobody" in done.err) == (0, True), done.err
-    path = shell.folder / "row.json"
-    assert path.stat().st_mode & 0o777 == 0o600
-    (record,) = json.loads(shell.run("exports", "--actor", "max", "--json").out)
-    said = json.loads(path.read_text(encoding="utf-8"))
-    assert said["commitment"] == record["commitment"]
-    assert open_row(said["row"].encode(), bytes.fromhex(said["commitment"])).export.hex() == said["export"] == export
-    with pytest.raises(IntegrityError):
-        open_row(said["row"].encode(), bytes(32))
+    assert (shell.folder / "row.json").stat().st_mode & 0o777 == 0o600
     again = shell.run(*opening, "--to", "row.json")
     assert (again.code, "row.json exists already" in again.err) == (7, True), again.err
+
+
+def handed_out(shell, export):
+    """The code row of an export, written to a file; its text."""
+    asked = shell.run("open-code", export, "--actor", "kit", "--reason", "court, case 9").out.strip()
+    assert shell.run("approve", asked, "--actor", "max").code == 0
+    assert shell.run("open-code", export, "--actor", "max", "--to", f"{export}.json").code == 0
+    return (shell.folder / f"{export}.json").read_text(encoding="utf-8")
+
+
+def test_a_court_verifies_a_code_row_by_command(court):
+    """Where there is no room, no keymaster and no key but the log's: what it says is what the ledger said."""
+    shell, export = court
+    handed_out(shell, export)
+    key = shell.run("log", "--public-key", "--actor", "kit").out
+    (shell.folder / "log.key").write_text(key, encoding="utf-8")
+    (record,) = json.loads(shell.run("exports", "--actor", "max", "--json").out)
+    shutil.rmtree(shell.room.folder)
+    (shell.folder / "strongroom.toml").unlink()
+    good = shell.run("verify", f"{export}.json", "--key", "log.key")
+    assert (good.code, good.err.splitlines()) == (
+        0, ["good: the log committed to this code row when the export began, and two people opened it"],
+    )  # fmt: skip
+    lines = dict(line.split(": ", 1) for line in good.out.splitlines())
+    said = {name: value.strip() for name, value in lines.items()}
+    assert (said["export"], said["recipient"], said["purpose"], said["exported by"]) == (export, "uni-north", "extract", "sam")
+    assert (said["persons"], said["asked for by"], said["agreed to by"]) == (f"{record['persons']:,}", "kit", "max")
+    assert said["committed to by"] == f"entry {record['leaf']:,} of the log: {record['commitment']}"
+    assert said["log"] == key.split("+")[0]
+    alone = shell.run("verify", f"{export}.json")
+    assert (alone.code, alone.out) == (0, good.out)
+    assert f"key: {key.strip()}" in alone.err
+    assert "vouches for itself" in alone.err
+    machine = json.loads(shell.run("verify", f"{export}.json", "--json").out)
+    assert (machine["recipient"], machine["leaf"], machine["opened"]) == ("uni-north", record["leaf"], record["opened"])
+    assert machine["log_size"] > machine["opened"] > machine["leaf"]
+    coins = json.loads(json.loads((shell.folder / f"{export}.json").read_text(encoding="utf-8"))["row"])[2]["key"]
+    assert coins not in good.out + good.err + json.dumps(machine)
+
+
+def test_what_a_trace_noted_is_proved_beside_the_code_row(court):
+    """The entry that the trace named: the finds stood in the log before the row was opened, and after the export began."""
+    shell, export = court
+    words = ("--actor", "ada", "--purpose", "incident", "--reason", "incident 7", "--persons")
+    ident = agreed(shell, "ada", "incident", 2_000)
+    traced = shell.run("trace", "p.csv", "--approval", ident, *words, "0", "--json")
+    assert traced.code == 0, traced.err
+    facts = json.loads(traced.out)["facts"]
+    handed_out(shell, export)
+    opening = ("open-code", export, "--actor", "kit", "--trace", str(facts["entry"]))
+    assert shell.run(*opening).code == 2
+    done = shell.run(*opening, "--to", "row.json")
+    assert done.code == 0, done.err
+    good = shell.run("verify", "row.json")
+    assert good.code == 0, good.err
+    assert f"finds noted by:   entry {facts['entry']:,} of the log, " in good.out
+    assert json.loads(shell.run("verify", "row.json", "--json").out)["finds"]["leaf"] == facts["entry"]
+    for entry, code in (("0", 5), ("99999999999999999999", 5), ("-1", 2)):
+        wrong = shell.run(*opening[:-1], entry, "--to", "none.json")
+        assert (wrong.code, (shell.folder / "none.json").exists()) == (code, False), wrong
+    late = json.loads(shell.run("trace", "p.csv", "--approval", ident, *words, "0", "--json").out)["facts"]["entry"]
+    wrong = shell.run(*opening[:-1], str(late), "--to", "none.json")
+    assert (wrong.code, "were not noted between" in wrong.err) == (4, True), wrong
+
+
+def test_a_court_is_told_what_is_wrong_with_a_code_row(court):
+    """Another export's row, a changed one, another log's key, a file cut short, no JSON, another kind: each is said."""
+    shell, export = court
+    sent = ("--recipient", "uni-north", "--actor", "sam", "--purpose", "extract", "--reason", "study 9", "--json")
+    other = json.loads(shell.run("export", "persons", "--to", "q.csv", *sent).out)["export_id"]
+    text, foreign = handed_out(shell, export), handed_out(shell, other)
+    file, theirs = json.loads(text), json.loads(foreign)
+    stranger = verifier_key(file["log"], public_key(bytes(32)))
+
+    def told(text, *more):
+        (shell.folder / "row.json").write_text(text, encoding="utf-8")
+        result = shell.run("verify", "row.json", *more)
+        assert (result.code, result.out) == (4, ""), result
+        return result.lines[0].removeprefix("strongroom: error: ")
+
+    assert "not what was committed to" in told(json.dumps({**file, "row": theirs["row"]}))
+    assert "not what was committed to" in told(text.replace('\\"offers\\":[[0', '\\"offers\\":[[1'))
+    assert "not proved under one checkpoint" in told(json.dumps({**theirs, "opened": file["opened"]}))
+    assert "not in the tree" in told(text.replace("uni-north", "uni-south"))
+    assert "not signed by the key of this log" in told(text, "--key", stranger)
+    assert "is no JSON: it was cut short" in told(text[:-20])
+    assert "is no JSON" in told("<html>")
+    assert "of no kind that is verified here" in told('{"kind": "a letter"}')
+    assert "0 of the 1 cosignatures" in told(text, "--witness", Cosigner("north.example/w", public_key(bytes(32))).line())
+
+
+def test_a_file_that_vouches_for_itself_can_say_nothing_to_a_terminal_but_text(shell):
+    """A log made up by whoever wrote the file: a time that is no date is refused, signs that steer a terminal are not printed."""
+    row, log = a_row(), RowLog()
+    began = log.began(row, recipient="uni\x1b[31m", time=2**63 - 1)
+    (shell.folder / "row.json").write_text(text_of(file_of(log, row, began, log.opened(row))), encoding="utf-8")
+    wrong = shell.run("verify", "row.json")
+    assert (wrong.code, wrong.out, "a time in the file is no date" in wrong.err) == (4, "", True), wrong
+    log = RowLog()
+    began = log.began(row, recipient="uni\x1b[31m")
+    (shell.folder / "row.json").write_text(text_of(file_of(log, row, began, log.opened(row))), encoding="utf-8")
+    shown = shell.run("verify", "row.json")
+    assert (shown.code, "\x1b" in shown.out, "uni\ufffd[31m" in shown.out) == (0, False, True), shown
 
 
 class Receiver:

@@ -81,7 +81,7 @@ def test_a_delayed_read_is_told_with_the_day_from_which_it_is(shell):
         ((*ASK[:2], "P-000001", *ASK[3:], "--table", "parcels"), 3),
         ((*ASK[:2], "P-000001", *ASK[3:], "--out", "strongroom.toml"), 2),
         ((*ASK[:2], "P-000001", *ASK[3:], "--out", "nowhere/person.json"), 2),
-        (("verify", "strongroom.toml"), 2),
+        (("verify", "strongroom.toml"), 4),
     ],
 )
 def test_misuse_is_said_and_leaves_no_file(shell, words, code):

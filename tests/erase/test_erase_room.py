@@ -306,6 +306,8 @@ def test_a_receipt_is_verified_with_the_public_key_alone(opened):
         {"log": "strongroom/" + "0" * 32},
         {"kind": "x"},
         {"entries": [{**report.receipt["entries"][0], "entry": report.receipt["entries"][0]["entry"].replace("2", "3")}]},
+        {"log": "\ud800"},
+        {"entries": [{**report.receipt["entries"][0], "entry": "\ud800"}]},
     ):
         with pytest.raises(IntegrityError):
             verify_receipt(json.dumps(report.receipt | change), key)

@@ -27,6 +27,7 @@ from strongroom.identity.credential import Credential, new_credential
 from strongroom.keymaster.wanted import Wanted
 from strongroom.keyserver import service
 from strongroom.keyserver.asking import Asking, check_url
+from strongroom.keyserver.calls import VERSION
 from strongroom.keyserver.serving import Server
 from strongroom.listener.address import Listen, parse_listen
 
@@ -255,8 +256,8 @@ def test_a_keymaster_of_another_version_or_room_is_told(room, served, tmp_path, 
     """A server that speaks another version; one that keeps another room than the bucket's: nothing is read or written."""
     own = served.credential("kit", server=True)
     with monkeypatch.context() as patch:
-        patch.setattr(service, "VERSION", 3)
-        with pytest.raises(IntegrityError, match="speaks version 3, and this is version 2"):
+        patch.setattr(service, "VERSION", VERSION + 1)
+        with pytest.raises(IntegrityError, match=f"speaks version {VERSION + 1}, and this is version {VERSION}"):
             served.connect(own)
     other = SmallRoom(tmp_path / "other")
     other.create()

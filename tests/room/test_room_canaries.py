@@ -1,6 +1,7 @@
 """Canary persons in a room: counted nowhere, found like anybody, whatever happened to the runs they lie in."""
 
 import csv
+import json
 import shutil
 
 import pyarrow as pa
@@ -13,9 +14,11 @@ from small_room import PASSPHRASE, POLICY, SmallRoom, cases, parcels, person, pe
 from survey_room import people, plainly
 
 import strongroom
+from strongroom.audit.note import parse_verifier_key
 from strongroom.catalog.freshness import leave_act
 from strongroom.errors import ConflictError, DeniedError
 from strongroom.evidence.code import HALF, RARE
+from strongroom.evidence.rowfile import verify_row_file
 
 PEOPLE, FIRST, CANARIES = 300, 500, 60
 
@@ -221,6 +224,30 @@ def test_files_hold_the_people_and_the_export_s_own_canaries_in_every_table(tmp_
     assert all(everybody < one for one in found)
     assert found[0] != found[1]
     assert all(10 < len(one - everybody) < 60 for one in found)
+
+
+def test_a_code_row_is_opened_by_two_and_proved(tmp_path, either_keymaster):
+    """Whichever keymaster hands it out, its file verifies with the log's key: once more later, and not as another's."""
+    made = SmallRoom(tmp_path / "room")
+    policy = (POLICY + PLANTING + EXPORTING).replace('"freeze"]', '"freeze", "disclose"]')
+    made.create(policy=policy.replace("[roles.chief]\n", '[roles.chief]\nmay = ["disclose"]\n'))
+    planted = range(10_000, 10_000 + 1_730)
+    with made.keymaster() as keys:
+        register(keys, RARE, [f"P-{n:06d}" for n in planted])
+        with opened(made, keys, "kit") as own:
+            own.put("persons", pa.concat_tables([persons(2_800), persons(len(planted), planted[0])]))
+        with opened(made, keys, "sam") as own:
+            sent = own.export("persons", to=str(tmp_path / "p.csv"), recipient="uni-north", purpose="extract", reason="study 9")
+        kit, boss = (keys.of(name) if isinstance(keys, Served) else keys for name in ("kit", "max"))
+        asked = kit.exports.ask_open("kit", sent.export_id, "court, case 9")
+        with pytest.raises(DeniedError):
+            kit.exports.open_code("kit", sent.export_id)
+        boss.approvals.decide("max", asked.id, agree=True)
+        for opener, name in ((kit, "kit"), (boss, "max")):
+            given = opener.exports.open_code(name, sent.export_id)
+            found = verify_row_file(json.dumps(given.to_dict()), parse_verifier_key(keys.log_key())[1])
+            assert (found.export, found.recipient, found.persons) == (sent.export_id, "uni-north", 2_800)
+            assert (found.asked, found.agreed, found.leaf) == ("kit", "max", sent.leaf)
 
 
 def test_through_a_server_in_a_caller_s_name(tmp_path):

@@ -83,7 +83,8 @@ class Checkpoint:
 
 def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
     """The 4 bytes that name a key in signature lines: of SHA-256 over name, newline, algorithm, key."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
+    said = name.encode("utf-8", "surrogatepass")  # half a character is no name: no key has such an id
+    return hashlib.sha256(said + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
 def verifier_key(name: str, public_key: bytes, algorithm: int = ED25519) -> str:
@@ -125,6 +126,11 @@ def check_origin(origin: str) -> str:
     if not _is_name(origin):
         raise UsageError("a log's origin must be a name without spaces, plus signs or control characters")
     return origin
+
+
+def origin_of(room_id: bytes) -> str:
+    """The name of a room's log: of the room, not of anybody."""
+    return f"strongroom/{room_id.hex()}"
 
 
 def sign_checkpoint(checkpoint: Checkpoint, *seeds: bytes) -> str:
@@ -270,7 +276,7 @@ def parse_hash(text: str) -> bytes:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(c.isspace() or c < " " for c in name)
+    return bool(name) and "+" not in name and not any(c.isspace() or c < " " or "\ud800" <= c <= "\udfff" for c in name)
 
 
 def _b64(data: bytes) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,9 @@ import typer
 
 from strongroom.cli.common import Where, counted, print_json, print_table, say
 from strongroom.cli.get import from_stdin
+from strongroom.cli.moments import day, second
 from strongroom.cli.reach import reach_room
+from strongroom.cli.showing import harmless
 from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from strongroom.read.personlog import Touched, VerifiedPersonLog
 
 HEADINGS = ("time (UTC)", "role", "act", "purpose", "legal basis", "classes", "told from", "entry")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SubjectOption = Annotated[
     str | None,
@@ -67,16 +66,6 @@ def log_of_person(
     _print(found)
 
 
-def is_person_log(text: str) -> bool:
-    """Whether a file says that it is a person's log."""
-    from strongroom.read.personlog import KIND
-
-    with suppress(ValueError, RecursionError):
-        value = json.loads(text)
-        return isinstance(value, dict) and value.get("kind") == KIND
-    return False
-
-
 def verify_person(text: str, public_key: PublicKey | None, quorum: Quorum | None, *, as_json: bool) -> None:
     """Verify a person's log and print what it says."""
     from strongroom.read.personlog import verify_person_log
@@ -97,21 +86,19 @@ def _act(one: Touched) -> str:
 
 def _print(found: VerifiedPersonLog) -> None:
     rows = [
-        (
-            _when(one.time), one.role, _act(one), one.purpose, one.legal_basis, ", ".join(one.classes), _told(one),
-            one.leaf,
-        )
+        (second(one.time), *map(harmless, (one.role, _act(one), one.purpose, one.legal_basis, ", ".join(one.classes))),
+         _told(one), one.leaf)
         for one in found.touched
     ]  # fmt: skip
     print_table(HEADINGS, rows)
     span = "no day is over yet"
     if found.first < found.open_day:
-        span = f"complete from {_day(found.first)} to {_day(found.open_day - 1)}"
+        span = f"complete from {day(found.first)} to {day(found.open_day - 1)}"
     touched = counted(len(found.touched), "request")
     say(f"good: {touched} touched this subject, {span}; log of {found.log_size:,} entries")
-    say(f"asked for at {_when(found.time)} UTC: {_day(found.open_day)} is not over and is told of later")
+    say(f"asked for at {second(found.time)} UTC: {day(found.open_day)} is not over and is told of later")
     if found.lost_days:
-        days = ", ".join(map(_day, found.lost_days))
+        days = ", ".join(map(day, found.lost_days))
         say(f"lost when the keymaster was set back, so that nothing is known of the subject: {days}")
     if found.lost_entries:
         say(f"{counted(found.lost_entries, 'request')} of these days touched persons that are not known any more")
@@ -120,15 +107,7 @@ def _print(found: VerifiedPersonLog) -> None:
 def _told(one: Touched) -> str:
     from strongroom.audit.daymap import DAY_MS
 
-    return "" if one.day == one.time // DAY_MS else _day(one.day + 1)
-
-
-def _day(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
-
-
-def _when(milliseconds: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%d %H:%M:%S")
+    return "" if one.day == one.time // DAY_MS else day(one.day + 1)
 
 
 def _write(path: Path, text: str) -> None:

@@ -126,7 +126,7 @@ EXAMPLES = {
     "exports": ["strongroom exports --actor kit", "strongroom exports --actor ana --json"],
     "open-code": [
         'strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --reason "court, case 9"',
-        "strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --to row.json",
+        "strongroom open-code 89abcdef89abcdef89abcdef89abcdef --actor kit --to row.json --trace 4711",
     ],
     "tokenize": [
         (
@@ -269,6 +269,7 @@ EXAMPLES = {
         "strongroom verify erasure.json --key log.key",
         'strongroom verify erasure.json --key log.key --witness "north.example/w+…" --quorum 1',
         "strongroom verify person.json",
+        "strongroom verify row.json --key log.key --json",
     ],
     "policy": [
         "strongroom policy --actor kit",

@@ -1,4 +1,4 @@
-"""Personal values on stdout: records field by field, and none on a terminal unless --show is given."""
+"""Values on stdout: records field by field, personal ones on a terminal only with --show; texts of others' files."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def print_records(records: Sequence[Any], *, as_json: bool, show: bool) -> None:
             print(f"{name:<18} {value}{'   (masked)' if name in record.masked else ''}")
         if record.withheld:
             print(f"{'withheld':<18} {', '.join(sorted(record.withheld))}")
+
+
+def harmless(text: str) -> str:
+    """A text of a file that anybody may have made: what would steer a terminal shows as a sign."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def hides_values(*, show: bool) -> bool:

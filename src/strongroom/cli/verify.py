@@ -1,22 +1,25 @@
-"""`strongroom verify`: check a receipt with nothing but the public keys of the log and its witnesses."""
+"""`strongroom verify`: check what was handed out with nothing but the public keys of the log and its witnesses."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strongroom.cli.common import JsonOption, counted, print_json, say
+from strongroom.cli.moments import second
 from strongroom.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.audit.cosign import Quorum
+    from strongroom.audit.note import PublicKey
 
 KEY_FILE_BYTES_MAX = 4096
+KINDS = "what is: the receipt of an erasure, a person's log, the code row of an export"
 
 WitnessOption = Annotated[
     list[str] | None,
@@ -28,12 +31,12 @@ QuorumOption = Annotated[
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Receipt of an erasure, or a person's log.")],
+    file: Annotated[Path, typer.Argument(help="Receipt of an erasure, a person's log, or a code row.")],
     key: Annotated[
         str | None,
         typer.Option(
             "--key",
-            help="The log's public key, or a file that holds it. A person's log has its own, to be compared.",
+            help="The log's public key, or a file that holds it. All but receipts have their own, to be compared.",
             metavar="KEY|FILE",
         ),
     ] = None,
@@ -41,28 +44,49 @@ def verify(
     quorum: QuorumOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a receipt or a person's log offline, without room or keymaster. `log --public-key` prints the key."""
+    """Verify what was handed out, offline, without room or keymaster. `log --public-key` prints the key."""
     from strongroom.audit.note import parse_verifier_key
-    from strongroom.cli.person import is_person_log, verify_person
-    from strongroom.erase.receipt import RECEIPT_BYTES_MAX, verify_receipt
+    from strongroom.cli.open_code import verify_row
+    from strongroom.cli.person import verify_person
+    from strongroom.erase.receipt import KIND as RECEIPT
+    from strongroom.evidence.rowfile import KIND as CODE_ROW
+    from strongroom.read.personlog import KIND as PERSON_LOG
     from strongroom.read.personlog import PERSON_LOG_BYTES_MAX
 
     text = _read(file, PERSON_LOG_BYTES_MAX)
+    kind = _kind(file, text)
     public_key = None if key is None else parse_verifier_key(_key_line(key))[1]
-    if is_person_log(text):
-        verify_person(text, public_key, quorum_of(witness, quorum), as_json=as_json)
-        return
-    if public_key is None:
+    rule = quorum_of(witness, quorum)
+    if kind == PERSON_LOG:
+        verify_person(text, public_key, rule, as_json=as_json)
+    elif kind == CODE_ROW:
+        verify_row(text, public_key, rule, as_json=as_json)
+    elif kind != RECEIPT:
+        raise IntegrityError(f"{file} is of no kind that is verified here", hint=KINDS)
+    elif public_key is None:
         raise UsageError("a receipt is verified with the log's public key", hint="--key: `strongroom log --public-key`")
-    if len(text) > RECEIPT_BYTES_MAX:
-        raise IntegrityError(f"{file} is too long")
-    found = verify_receipt(text, public_key, quorum_of(witness, quorum))
+    else:
+        _verify_receipt(text, public_key, rule, as_json=as_json)
+
+
+def _kind(file: Path, text: str) -> object:
+    """What a file says that it is."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise IntegrityError(f"{file} is no JSON: it was cut short, or is of another kind", hint=KINDS) from None
+    return value.get("kind") if isinstance(value, dict) else None
+
+
+def _verify_receipt(text: str, public_key: PublicKey, quorum: Quorum | None, *, as_json: bool) -> None:
+    from strongroom.erase.receipt import verify_receipt
+
+    found = verify_receipt(text, public_key, quorum)
     if as_json:
         print_json(asdict(found))
         return
-    when = datetime.fromtimestamp(found.time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     say(
-        f"good: {counted(found.persons, 'subject')} erased at {when} UTC, log entry {found.leaves[0]} of "
+        f"good: {counted(found.persons, 'subject')} erased at {second(found.time)} UTC, log entry {found.leaves[0]} of "
         f"{found.log_size:,}: {found.state}"
     )
     for wait in found.waits:

@@ -118,7 +118,9 @@ class EmbeddedKeymaster(Closing):
         self.canaries: Canaries = EmbeddedCanaries(core, self._readings, self._lookups, canaries)
         self.traces: Traces = EmbeddedTraces(core, self._readings, behind, canaries)
         self._releasing = Releasing(core, self._readings, behind, canaries)
-        self.exports: Exports = EmbeddedExports(core, self._readings, behind, canaries, self.approvals)
+        self.exports: Exports = EmbeddedExports(
+            core, self._readings, behind, canaries, self.approvals, publishing
+        )
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self.stepping = Stepping(core, self._readings, self._releasing)
         self._stand_ins = StandIns(core, self._readings)

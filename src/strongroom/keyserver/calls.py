@@ -210,7 +210,7 @@ _ALL = (
         export_id=bytes, table=str, field_name=str, values=pa.Array,
     ),
     _call("exports.ask_open", ACTOR, Asked, export=str, reason=str),
-    _call("exports.open_code", ACTOR, OpenedCode, export=str),
+    _call("exports.open_code", ACTOR, OpenedCode, export=str, traced=int | None),
     _call("exports.all", ACTOR, list[ExportRecord]),
     # canary persons
     _call("canaries.register", READING, list[int], pools=list[NewPool]),
@@ -321,4 +321,4 @@ def most_of(path: str) -> int:
 
 read_hello = Unpacker(Hello)
 read_trouble = Unpacker(Trouble)
-VERSION = 2
+VERSION = 3

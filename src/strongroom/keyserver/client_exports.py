@@ -74,10 +74,10 @@ class RemoteExports:
         del actor  # the credential says who
         return cast("Asked", self._ask("exports.ask_open", export=export, reason=reason))
 
-    def open_code(self, actor: str, export: str) -> OpenedCode:
+    def open_code(self, actor: str, export: str, traced: int | None = None) -> OpenedCode:
         """See `Exports.open_code`."""
         del actor
-        return cast("OpenedCode", self._ask("exports.open_code", export=export))
+        return cast("OpenedCode", self._ask("exports.open_code", export=export, traced=traced))
 
     def all(self, actor: str) -> list[ExportRecord]:
         """See `Exports.all`."""

@@ -136,6 +136,10 @@ def _started(args: Args, answer: Any) -> bool:
     return answer.export_id == args["export_id"] and len(answer.token_key) in {0, KEY_BYTES}
 
 
+def _opened_code(args: Args, answer: Any) -> bool:
+    return answer.export == args["export"].lower() and (answer.finds is None) == (args["traced"] is None)
+
+
 _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "mint_batch": lambda _args, answer: len(answer) == ID_BYTES,
     "mint_file_key": lambda _args, answer: len(answer.key) == KEY_BYTES,
@@ -157,6 +161,7 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "exports.release": lambda args, answer: _keys_of(len(args["tokens"]), answer),
     "exports.tokenize": _as_many_as("values"),
     "exports.detokenize": lambda args, answer: all(len(one) == len(args["values"]) for one in answer),
+    "exports.open_code": _opened_code,
     "canaries.register": _as_many_as("pools"),
     "canaries.hidden": _buried,
     "canaries.known": _as_many_as("identifiers"),

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from strongroom.evidence.rowfile import ProvedEntry, row_file
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -131,20 +133,22 @@ class OpenedCode:
     Args:
         export: Id of the export, hex.
         row: The text that opens it (`evidence.coderow.open_row`).
-        commitment: What the log committed to, 32 B.
-        leaf: Number of the export's entry in the log, which has the commitment.
-        opened: Number of the entry by which it was opened.
+        key: The log's public key, as one line.
+        entry: The export's entry in the log, which has the commitment.
+        opening: The entry by which two people opened the row.
+        finds: The entry by which a trace noted its finds, where it was asked for.
     """
 
     export: str
     row: bytes = field(repr=False)
-    commitment: bytes
-    leaf: int
-    opened: int
+    key: str
+    entry: ProvedEntry
+    opening: ProvedEntry
+    finds: ProvedEntry | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**vars(self), "row": self.row.decode("utf-8"), "commitment": self.commitment.hex()}
+        """The file for a court, for JSON."""
+        return row_file(self.key, self.row, self.entry, self.opening, self.finds)
 
 
 class Exports(Protocol):
@@ -230,11 +234,18 @@ class Exports(Protocol):
             ConflictError: It was opened already.
         """
 
-    def open_code(self, actor: str, export: str) -> OpenedCode:
-        """The code row of an export that two people opened; each time is an entry of the log.
+    def open_code(self, actor: str, export: str, traced: int | None = None) -> OpenedCode:
+        """The code row of an export that two people opened, with its proof; each time is an entry of the log.
+
+        Args:
+            actor: Who has it.
+            export: Id of the export, hex.
+            traced: Number of the entry by which a trace noted its finds, to be proved beside it.
 
         Raises:
             DeniedError: The actor has not the act `disclose`, or nobody has agreed.
+            NotFoundError: There is no such export, it has no code row, or that entry is no trace's.
+            UnavailableError: Too few witnesses cosign what proves it.
         """
 
     def all(self, actor: str) -> list[ExportRecord]:

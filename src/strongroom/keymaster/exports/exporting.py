@@ -44,6 +44,7 @@ from strongroom.keymaster.exports.ledger import ExportLedger, Kept, none_of_this
 from strongroom.keymaster.exports.marks import Added, Marked, throw
 from strongroom.keymaster.exports.retokenising import Tokenising
 from strongroom.keymaster.log.journal import Labeller, Labels
+from strongroom.keymaster.log.publishing import Publishing
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import RELEASE_ROWS_MAX, agreed, keys_of, planned, told
 from strongroom.keymaster.seenmaps import bitmap
@@ -85,7 +86,13 @@ class EmbeddedExports:
     """See `keymaster.exports.api.Exports`."""
 
     def __init__(
-        self, core: Core, readings: Readings, behind: Behind, canaries: CanaryRegister, approvals: Approvals
+        self,
+        core: Core,
+        readings: Readings,
+        behind: Behind,
+        canaries: CanaryRegister,
+        approvals: Approvals,
+        publishing: Publishing,
     ) -> None:
         self._core = core
         self._canaries = canaries
@@ -95,7 +102,7 @@ class EmbeddedExports:
         self.ledger = ExportLedger(core)
         tokens = Tokenising(core, readings, self.ledger, canaries)
         self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
-        opening = CodeOpening(core, approvals, self.ledger)
+        opening = CodeOpening(core, approvals, self.ledger, publishing)
         self.ask_open, self.open_code = opening.ask, opening.give
 
     # -- which persons --------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.audit.entry import logged
 from strongroom.audit.log import TileLog
-from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint, sign_checkpoint
+from strongroom.audit.note import Checkpoint, LogKey, open_checkpoint, origin_of, sign_checkpoint
 from strongroom.audit.proof import make_proof
 from strongroom.audit.tlog import consistency_proof, inclusion_proof, verify_consistency
 from strongroom.audit.verify import verify
@@ -296,8 +296,3 @@ def _continues(read: TileReader, known: Checkpoint, own: Checkpoint) -> bool:
 def bridge_name(number: int) -> str:
     """The object in the log's folder that leads to a signing key."""
     return f"keys/{number:04d}"
-
-
-def origin_of(room_id: bytes) -> str:
-    """The log's name: of the room, not of anybody."""
-    return f"strongroom/{room_id.hex()}"
