@@ -1,7 +1,7 @@
 """Gives canaries numbers that the operator holds back for them, where the room cannot be asked which are free.
 
-A number is drawn as if it were the room's: by the date of its record, near those of the sample. Then the nearest of
-those held back takes its place that begins and ends alike, the same year and the same court, say. Each is used once.
+A number is drawn as if it were the room's, by the date of its record, near those of the sample, until one that is
+held back lies close by and begins and ends alike: the same year and the same court, say. Each is used once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 FORMS_MAX = 48
 _DIGITS_MAX = 18
+_CLOSE = tuple(share for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4) for _ in range(8))
 _DIGITS = "[0-9]+"
 _BETWEEN = "\x1f"
 
@@ -101,36 +102,52 @@ class HeldModel:
 
     @property
     def exact(self) -> bool:
-        """See `TextModel.exact`."""
-        return bool(self.inner.exact)
+        """Whether new numbers are seen to be out of order: of those held back hardly any is of the very date."""
+        return bool(self.inner.exact or self.inner.strict)
 
     def make(
         self, rng: np.random.Generator, drawn: Drawn, links: Mapping[str, pa.Array], *, again: Ints | None = None
     ) -> pa.Array:
-        """For each new row that has a number the nearest that is left of those held back.
+        """For each new row that has a number one of those held back.
 
         Raises:
             UsageError: Too few are.
         """
-        beyond, drawn.beyond = drawn.beyond, 0  # what is held back is all there is
-        wanted = self.inner.make(rng, drawn, links, again=again).cast(pa.string())
-        drawn.beyond = beyond
+        rows = np.arange(len(drawn.codes[self.name])) if again is None else again
         used = drawn.pools.setdefault(self.name, np.zeros(len(self.values), np.int64))
-        has = np.flatnonzero(wanted.is_valid().to_numpy(zero_copy_only=False))
-        group, number = self._read(wanted.take(pa.array(has)))
-        of, have = self._held
-        left = np.flatnonzero((used == 0) & (of >= 0))
-        chosen, found = nearest(group, number, of[left], have[left])
-        if (~found).any():
+        out = np.full(len(rows), len(self.values), np.int64)
+        beyond, drawn.beyond = drawn.beyond, 0  # what is held back is all there is
+        left = np.arange(len(rows))
+        # Drawn again until one that is held back lies close by: the next would be too late, or too early, by a bit.
+        for share in (*_CLOSE, np.inf):
+            drawn.about = share < np.inf
+            wanted = self.inner.make(rng, drawn, links, again=rows[left]).cast(pa.string())
+            has = wanted.is_valid().to_numpy(zero_copy_only=False)
+            left = left[has]
+            at, close = self._closest(wanted.filter(pa.array(has)), used, share)
+            out[left[close]], used[at[close]] = at[close], 1
+            left = left[~close]
+            if not len(left):
+                break
+        drawn.beyond, drawn.about = beyond, False
+        if len(left):
             raise UsageError(
-                f"{self.name}: {(~found).sum():,} canaries found none of the {len(self.values):,} numbers held back",
+                f"{self.name}: {len(left):,} canaries found none of the {len(self.values):,} numbers held back",
                 hint="hold back more, written as the room's are, and of every beginning: each year, each office",
             )
-        used[left[chosen]] = 1
-        out = np.full(len(wanted), len(self.values), np.int64)
-        out[has] = left[chosen]
         every = pa.concat_arrays([self.values, pa.nulls(1, pa.string())])
         return every.take(pa.array(out)).cast(self.type)
+
+    def _closest(self, wanted: pa.Array, used: Ints, share: float) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """For each number one that is held back and not used, and whether it is so close, in steps between such."""
+        of, have, step = self._held
+        left = np.flatnonzero((used == 0) & (of >= 0))
+        group, number = self._read(wanted)
+        chosen, found = nearest(group, number, of[left], have[left])
+        at = left[chosen] if len(left) else chosen
+        rows = np.flatnonzero(found)
+        found[rows] = np.abs(have[at[rows]] - number[rows]) <= share * step[of[at[rows]]]
+        return at, found
 
     @cached_property
     def _groups(self) -> pa.Array:
@@ -138,8 +155,15 @@ class HeldModel:
         return self._cut(self.values)[0].drop_null().unique()
 
     @cached_property
-    def _held(self) -> tuple[Ints, Ints]:
-        return self._read(self.values)
+    def _held(self) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
+        """Group and digits of each number held back; and by group how far they are from one another."""
+        of, have = self._read(self.values)
+        rows = np.flatnonzero(of >= 0)
+        size = np.bincount(of[rows], minlength=len(self._groups))
+        least, most = np.full(len(size), have.max(initial=0)), np.zeros(len(size), np.int64)
+        np.minimum.at(least, of[rows], have[rows])
+        np.maximum.at(most, of[rows], have[rows])
+        return of, have, (most - least + 1) / np.maximum(size, 1)
 
     def _read(self, texts: pa.Array) -> tuple[Ints, Ints]:
         """The group of each number, -1 where none of those held back begins and ends so, and its digits."""
