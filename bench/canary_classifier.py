@@ -97,10 +97,11 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=["full", "naive"])
     parser.add_argument("--cities", type=int, default=1, help="how many cities, each of another seed")
     parser.add_argument("--numbers", choices=HABITS, default="any", help="how reports and cases are numbered")
+    parser.add_argument("--spare", type=int, default=2, help="identifiers the operator has for each that is needed")
     options = parser.parse_args()
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for seed in range(FIRST_CITY, FIRST_CITY + options.cities):
-        whole = city(options.persons, seed, options.numbers, 2 * options.canaries)
+        whole = city(options.persons, seed, options.numbers, options.spare * options.canaries)
         tables = whole.tables
         for setting in options.settings:
             began = time.process_time()
