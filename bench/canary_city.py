@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from bench.canary_numbers import numbered
-from strongroom.demo.city import make_city
+from strongroom.demo.city import CASES_PER_PERSON, make_city
 from strongroom.demo.identity import mobile_numbers
 from strongroom.schema.columns import arrow_type
 from strongroom.schema.model import Schema
@@ -23,15 +24,37 @@ from strongroom.schema.parse import parse_schema
 from strongroom.seal.entropy import random_bytes
 from strongroom.trace.canary.making import learn
 from strongroom.trace.canary.policy import CanaryPolicy, Source
+from strongroom.trace.canary.sizing import refuse_blind
 
 SEED = 7
 ENTROPY = b"canaries of the bench, always the same"
 
 
-def city(persons: int, seed: int = SEED, numbers: str = "any") -> tuple[Schema, dict[str, pa.Table]]:
-    """The schema and the tables of a city of so many persons; another seed is another city.
+@dataclass(frozen=True)
+class City:
+    """A made-up city.
 
-    Numbers of reports and cases are as the city has them, "any" and each once; or those of another habit.
+    Args:
+        schema: Its schema.
+        tables: Everybody's rows.
+        mobiles: Mobile numbers that nobody has, as many as `spare`, of the same disorder.
+        case_numbers: Numbers of criminal cases that the registry held back, some more than canaries need.
+    """
+
+    schema: Schema
+    tables: dict[str, pa.Table]
+    mobiles: pa.Array
+    case_numbers: pa.Array
+
+
+def city(persons: int, seed: int, numbers: str, spare: int) -> City:
+    """The city of so many persons; another seed is another city.
+
+    Args:
+        persons: How many.
+        seed: Which city.
+        numbers: How reports and cases are numbered: as the city has it, "any" and each once; or another habit.
+        spare: How many canaries the operator has identifiers for.
     """
     text = resources.files("strongroom.demo").joinpath("schema.toml").read_text("utf-8")
     schema = parse_schema(text, None, random_bytes)
@@ -43,7 +66,9 @@ def city(persons: int, seed: int = SEED, numbers: str = "any") -> tuple[Schema, 
             "police_reports": pj.read_json(files.police_reports),
             "criminal_cases": pq.read_table(files.criminal_cases),
         }
-    return schema, numbered({name: _typed(schema, name, rows) for name, rows in read.items()}, numbers, seed)
+    typed = {name: _typed(schema, name, rows) for name, rows in read.items()}
+    tables, held = numbered(typed, numbers, seed, round(spare * CASES_PER_PERSON))
+    return City(schema, tables, mobile_numbers(persons, spare, seed), held)
 
 
 def _csv(path: Path) -> pa.Table:
@@ -61,37 +86,29 @@ def _typed(schema: Schema, name: str, rows: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def made(
-    setting: str,
-    schema: Schema,
-    tables: dict[str, pa.Table],
-    count: int,
-    share: float,
-    seed: int = SEED,
-    asked: str = "every",
-) -> tuple[dict[str, pa.Table], str]:
+def made(setting: str, of: City, count: int, share: float, seed: int) -> tuple[dict[str, pa.Table], str]:
     """Canaries for a setting, learnt from a share of the persons of the city of a seed, and what they cost."""
-    persons = len(tables["persons"])
     if setting == "naive":
-        return naive(tables, count), "at once"
+        return naive(of.tables, count), "at once"
     began = time.process_time()
-    spare = mobile_numbers(persons, 2 * count, seed)
     policy = CanaryPolicy(
         sources={
             "persons.resident_id": Source("void" if setting == "void ids" else "complete"),
-            "persons.mobile": Source("own", spare),
+            "persons.mobile": Source("own", of.mobiles),
+            "criminal_cases.case_no": Source("own", of.case_numbers),
         },
         sensitive_tables=() if setting in {"default", "three tables"} else ("criminal_cases",),
     )
-    model = learn(schema, sampled(tables, share, seed), policy, sampled=share)
+    model = learn(of.schema, sampled(of.tables, share, seed), policy, sampled=share)
+    refuse_blind(model.blind)
     learnt = time.process_time()
-    index = Index(schema, tables, asked)
+    index = Index(of.schema, of.tables)
     canaries = model.make(count, ENTROPY + bytes([seed % 256]), index)
     cost = f"learnt in {learnt - began:.1f} s, made in {time.process_time() - learnt:.1f} s of CPU"
     return canaries.tables, f"{cost}, asked about {index.told}; dense {list(canaries.dense)}"
 
 
-def sampled(tables: dict[str, pa.Table], share: float, seed: int = SEED) -> dict[str, pa.Table]:
+def sampled(tables: dict[str, pa.Table], share: float, seed: int) -> dict[str, pa.Table]:
     """Some persons at random, with all their records."""
     if share == 1:
         return tables
@@ -101,21 +118,20 @@ def sampled(tables: dict[str, pa.Table], share: float, seed: int = SEED) -> dict
 
 
 class Index:
-    """What the room's blind index does: says which values somebody has, and counts what it was asked about.
+    """What a room can be asked: of subjects and of fields with an index, which values somebody has. It is counted.
 
     Args:
         schema: The city's.
         tables: Everybody.
-        asked: "every" identifier, or what is "indexed" in the schema, and subjects.
     """
 
-    def __init__(self, schema: Schema, tables: dict[str, pa.Table], asked: str) -> None:
-        self._schema, self._tables, self._asked = schema, tables, asked
+    def __init__(self, schema: Schema, tables: dict[str, pa.Table]) -> None:
+        self._schema, self._tables = schema, tables
         self._known: dict[str, pa.Array] = {}
 
     def __call__(self, table: str, field: str, values: pa.Array) -> np.ndarray:
         of = self._schema.table(table)
-        if self._asked == "indexed" and field != of.subject and not of.field(field).find:
+        if field != of.subject and not of.field(field).find:
             return np.zeros(len(values), bool)
         before = self._known.get(f"{table}.{field}", values.slice(0, 0))
         self._known[f"{table}.{field}"] = pa.concat_arrays([before, values]).unique()

@@ -97,14 +97,15 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=["full", "naive"])
     parser.add_argument("--cities", type=int, default=1, help="how many cities, each of another seed")
     parser.add_argument("--numbers", choices=HABITS, default="any", help="how reports and cases are numbered")
-    parser.add_argument("--asked", choices=("every", "indexed"), default="every", help="what the room is asked about")
+    parser.add_argument("--spare", type=int, default=2, help="identifiers the operator has for each that is needed")
     options = parser.parse_args()
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for seed in range(FIRST_CITY, FIRST_CITY + options.cities):
-        schema, tables = city(options.persons, seed, options.numbers)
+        whole = city(options.persons, seed, options.numbers, options.spare * options.canaries)
+        tables = whole.tables
         for setting in options.settings:
             began = time.process_time()
-            canaries, seconds = made(setting, schema, tables, options.canaries, options.sample, seed, options.asked)
+            canaries, seconds = made(setting, whole, options.canaries, options.sample, seed)
             print(f"{setting} city {seed}: {elsewhere(tables, canaries)}", flush=True)
             shown = {n: t for n, t in tables.items() if setting != "three tables" or n != TABLES[-1]}
             for name, area in measure(shown, canaries, options.tables, tokens=setting != "plain numbers").items():

@@ -18,29 +18,57 @@ _HOURS_LATER = {"police_reports": 6, "criminal_cases": 72}
 _HOUR = 3_600_000_000
 
 
-def numbered(tables: dict[str, pa.Table], habit: str, seed: int) -> dict[str, pa.Table]:
-    """The tables with numbers of a habit: "any" is the city's own, each serial once and in no order."""
-    if habit == "any":
-        return tables
+def numbered(
+    tables: dict[str, pa.Table], habit: str, seed: int, back: int
+) -> tuple[dict[str, pa.Table], pa.Array]:
+    """The tables with numbers of a habit, and so many numbers of cases that the registry held back.
+
+    "any" is the city's own numbers, each serial once and in no order. What is held back was numbered with the cases, as
+    if there were so many more: in their order, and no case has it.
+    """
     rng = np.random.default_rng(seed)
-    out = dict(tables)
+    if habit == "any":
+        return tables, _free(rng, tables["criminal_cases"], back)
+    out, held = dict(tables), pa.nulls(0, pa.string())
     for name, (field, date, width) in _OF.items():
         rows = tables[name]
-        year = pc.year(rows[date]).to_numpy().astype(np.int64)
-        group = year if habit == "yearly" else np.zeros(len(rows), np.int64)
-        serial = np.empty(len(rows), np.int64)
-        for each in np.unique(group):
-            here = np.flatnonzero(group == each)
-            most = 10**width * len(here) // len(rows)
-            free = np.sort(rng.choice(most - 1, len(here), replace=False)) + 1
-            kept = rows[date].take(pa.array(here)).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
-            if habit == "entered":
-                kept = kept + (rng.exponential(_HOURS_LATER[name], len(here)) * _HOUR).astype(np.int64)
-            serial[here[np.lexsort((rng.random(len(here)), kept))]] = free
-        text, years = strings(digits(serial, width)), strings(digits(year, 4))
-        found = join("A", years, text) if field == "report_no" else join("(", years, ")川01刑初", text, "号")
-        out[name] = rows.set_column(rows.column_names.index(field), field, found)
-    return out
+        more = back if name == "criminal_cases" else 0
+        dates = rows[date].combine_chunks()
+        dates = pa.concat_arrays([dates, dates.take(pa.array(rng.integers(0, len(rows), more)))])
+        found = _numbers(rng, name, dates, habit, width)
+        out[name] = rows.set_column(rows.column_names.index(field), field, found.slice(0, len(rows)))
+        held = found.slice(len(rows)) if more else held
+    return out, held
+
+
+def _numbers(rng: np.random.Generator, name: str, dates: pa.Array, habit: str, width: int) -> pa.Array:
+    """A number for each date."""
+    year = pc.year(dates).to_numpy().astype(np.int64)
+    group = year if habit == "yearly" else np.zeros(len(dates), np.int64)
+    serial = np.empty(len(dates), np.int64)
+    for each in np.unique(group):
+        here = np.flatnonzero(group == each)
+        most = 10**width * len(here) // len(dates)
+        free = np.sort(rng.choice(most - 1, len(here), replace=False)) + 1
+        kept = dates.take(pa.array(here)).cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+        if habit == "entered":
+            kept = kept + (rng.exponential(_HOURS_LATER[name], len(here)) * _HOUR).astype(np.int64)
+        serial[here[np.lexsort((rng.random(len(here)), kept))]] = free
+    text, years = strings(digits(serial, width)), strings(digits(year, 4))
+    return join("A", years, text) if name == "police_reports" else _case_numbers(years, text)
+
+
+def _free(rng: np.random.Generator, cases: pa.Table, back: int) -> pa.Array:
+    """Serials that no case has, each with the year of some case."""
+    field, date, width = _OF["criminal_cases"]
+    used = _cut(cases[field].combine_chunks(), width)[1]
+    serial = rng.permutation(np.setdiff1d(np.arange(10**width), used))[:back]
+    year = pc.year(cases[date].combine_chunks().take(pa.array(rng.integers(0, len(cases), back))))
+    return _case_numbers(year.cast(pa.string()), strings(digits(serial, width)))
+
+
+def _case_numbers(years: pa.Array, serials: pa.Array) -> pa.Array:
+    return join("(", years, ")川01刑初", serials, "号")
 
 
 def elsewhere(tables: dict[str, pa.Table], canaries: dict[str, pa.Table]) -> str:

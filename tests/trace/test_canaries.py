@@ -78,7 +78,19 @@ def test_places_and_years_agree_across_tables(canaries):
     assert np.mean([p["district"] in r["court"] for r, p in cases]) > 0.99
     assert all(r["report_no"][1:5] == str(r["reported_at"].year) for r, _ in reports)
     assert all(r["case_no"][1:5] == str(r["opened_on"].year) for r, _ in cases)
-    assert np.mean([p["birth_date"].year < 2004 for _, p in cases]) > 0.9
+
+
+def test_cases_are_those_of_adults_as_in_the_city():
+    """Nobody born after 2003 has a case, though one person of twelve is: cases dealt to persons by chance would show it."""
+    size, count = 12_000, 2000
+    policy = city_policy(size, 4 * count, sensitive_tables=("criminal_cases",))
+    city = {name: city_tables(size)[name] for name in ("persons", "criminal_cases")}
+    made = learn(city_schema(), city, policy).make(count, ENTROPY)
+    grown = np.array([born.year < 2004 for born in made.tables["persons"]["birth_date"].to_pylist()])
+    owner = made.owner["criminal_cases"]
+    dealt = np.random.default_rng(1).integers(0, count, (500, len(owner)))
+    assert len(owner) > 200
+    assert grown[owner].mean() > 0.98 > np.quantile(grown[dealt].mean(axis=1), 0.998)
 
 
 def test_records_repeat_the_person_as_real_ones_do(canaries):

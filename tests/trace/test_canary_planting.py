@@ -389,6 +389,7 @@ def test_fields_in_exact_order_of_time_are_named_like_those_with_last_numbers(ci
     class Ordered:
         def __init__(self, *given, **more):
             self._model = learn(*given, **more)
+            self.blind = self._model.blind
 
         def make(self, *given):
             return replace(self._model.make(*given), ordered=("police_reports.report_no",))

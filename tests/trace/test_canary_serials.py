@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from strongroom.schema.parse import parse_schema
 from strongroom.trace.canary import frames
+from strongroom.trace.canary.draw import Drawn
 from strongroom.trace.canary.making import learn
 from strongroom.trace.canary.numbers import Spread
 from strongroom.trace.canary.policy import CanaryPolicy
@@ -231,7 +232,8 @@ def test_whatever_runs_stays_on_its_grid_and_among_its_kind(data):
     donors = rng.integers(0, n, 200)
     given_numbers = numbers[donors]
     when = pa.array(rng.integers(-6000, 41_000, 200).astype(np.int32), pa.date32(), mask=rng.random(200) < 0.1)
-    new = run.instead(rng, given_numbers, spread, donors, [groups[donors]], when, tries=data.draw(st.integers(0, 12)))
+    drawn = Drawn({}, {}, tries=data.draw(st.integers(0, 12)), about=data.draw(st.booleans()))
+    new = run.instead(rng, given_numbers, spread, donors, [groups[donors]], when, drawn)
     key = groups * 1000 + spread.stretches(spread.codes)
     for number, donor, day in zip(new.tolist(), donors.tolist(), when.to_pylist(), strict=True):
         alike = numbers[key == key[donor]]

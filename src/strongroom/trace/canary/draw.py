@@ -75,6 +75,7 @@ class Drawn:
         codes: Code per new row, by part; below 0 where it has none.
         beyond: Among so many numbers above those of the sample new ones are drawn, because between them none is free.
         tries: How often new ones were taken before.
+        about: Numbers that run in time are drawn after all of about their date, not of that date alone.
         used: How many of a field's own identifiers were given out, and `pools`: in which order they are.
     """
 
@@ -82,6 +83,7 @@ class Drawn:
     codes: dict[str, Ints]
     beyond: int = 0
     tries: int = 0
+    about: bool = False
     used: dict[str, int] = field(default_factory=dict)
     pools: dict[str, Ints] = field(default_factory=dict)
 

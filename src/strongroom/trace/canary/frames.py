@@ -21,6 +21,7 @@ from strongroom.errors import UsageError
 from strongroom.schema.model import Field, Table
 from strongroom.trace.canary.checks import Checks, learn_checks
 from strongroom.trace.canary.draw import Drawn, draw_nodes, redraw
+from strongroom.trace.canary.held import HeldModel
 from strongroom.trace.canary.ids import CharactersModel, Collides, NullModel, PoolModel, make_distinct
 from strongroom.trace.canary.kinds import kind_of
 from strongroom.trace.canary.links import Known, LinkModel, find_links, mark_mentions
@@ -52,6 +53,7 @@ _ALWAYS = 0.999
 _TIGHTER = 0.5
 _OFTEN = 10
 _NUMBERED = (TextModel, NumberModel)
+_OWN = (PoolModel, HeldModel)
 
 
 @dataclass
@@ -118,13 +120,14 @@ class Frame:
             elsewhere = Elsewhere(plan.serials, rng, drawn, plan.checks, taken) if plan.serials else None
             column, beyond = make_distinct(name, fresh, drawn, plan.checks, taken, elsewhere)
             made[name] = column
-            dense += [name] if beyond and not isinstance(plan.model, PoolModel) else []
+            dense += [name] if beyond and not isinstance(plan.model, _OWN) else []
         return {name: made[name] for name in self.plans}, dense
 
     @property
     def ordered(self) -> list[str]:
         """Fields whose numbers are in so exact an order of time that new ones are seen to be out of it."""
-        models = {n: p.model for n, p in self.plans.items() if p.distinct and isinstance(p.model, _NUMBERED)}
+        numbered = (*_NUMBERED, HeldModel)
+        models = {n: p.model for n, p in self.plans.items() if p.distinct and isinstance(p.model, numbered)}
         return [name for name, model in models.items() if model.exact]
 
     def _fresh(
@@ -168,6 +171,7 @@ class FrameLearner:
         self._often = self._least if sampled == 1 else _OFTEN * self._least
         self.plans: dict[str, FieldPlan] = {}
         self.unmade: list[str] = []
+        self.blind: list[str] = []  # identifiers that are drawn, though no index says which of them are somebody's
         self._columns: dict[str, pa.Array] = {}
 
     def add(self, table: Table, of: Field, column: pa.Array, there: npt.NDArray[np.bool_] | None = None) -> None:
@@ -215,7 +219,10 @@ class FrameLearner:
         if kind in REACHES_SOMEBODY:
             return self._outside(of, name, kind, column)
         if kind == CODE:
-            return self._code(of, name, kind, column)
+            plan = self._code(of, name, kind, column)
+            blind = plan.distinct and not isinstance(plan.model, _OWN) and not of.find and of.name != table.subject
+            self.blind += [name] if blind else []
+            return plan
         model = self._value(of, name, kind, column)
         return FieldPlan(name, of, kind, model, needs=(model.link,) if isinstance(model, LagModel) else ())
 
@@ -291,9 +298,20 @@ class FrameLearner:
         return NullModel.learn(name, column)
 
     def _code(self, of: Field, name: str, kind: str, column: pa.Array) -> FieldPlan:
-        """A number that only the room gives out."""
+        """A number that only the room gives out; or of those that the operator holds back, the nearest to that."""
+        source = self._policy.sources.get(name)
+        if source is not None and source.kind == NULL:
+            return FieldPlan(name, of, kind, NullModel.learn(name, column))
+        if source is not None and source.kind == VOID:
+            raise UsageError(f"{name}: a {kind} has no numbers that cannot be issued; declare another source")
         model = NumberModel.learn(name, column) if of.type == "int" else self._text(of, name, kind, column)
-        return self._identifier(of, name, kind, column, model)
+        plan = self._identifier(of, name, kind, column, model)
+        if source is None or source.values is None:
+            return plan
+        held: Any = PoolModel.learn(name, column, source.values)
+        if isinstance(model, _NUMBERED):
+            held = HeldModel.learn(model, column, source.values, self._dates(name))
+        return replace(plan, model=held, distinct=True, checks=Checks({}), serials=None)
 
     def _identifier(self, of: Field, name: str, kind: str, column: pa.Array, model: Any) -> FieldPlan:
         values = column.drop_null()
@@ -304,11 +322,15 @@ class FrameLearner:
         plan = FieldPlan(name, of, kind, model, distinct, shared, checks, values.unique())
         if not distinct or not isinstance(model, _NUMBERED):
             return plan
-        here = name.partition(".")[0]
-        dates = {n: c for n, c in self._columns.items() if pa.types.is_temporal(c.type) and n.startswith(f"{here}.")}
+        dates = self._dates(name)
         model.run(dates, self._sampled)
         serials = Serials.learn(model, column, dates) if isinstance(model, TextModel) else None
         return replace(plan, needs=model.dates, serials=serials)
+
+    def _dates(self, name: str) -> dict[str, pa.Array]:
+        """Dates and moments of the records that have a field."""
+        here = f"{name.partition('.')[0]}."
+        return {n: c for n, c in self._columns.items() if pa.types.is_temporal(c.type) and n.startswith(here)}
 
     def _outside(self, of: Field, name: str, kind: str, column: pa.Array, node: str | None = None) -> FieldPlan:
         """An identifier that reaches somebody in the world."""

@@ -69,7 +69,10 @@ class Canaries:
 
 @dataclass
 class CanaryModel:
-    """What was learnt of a room."""
+    """What was learnt of a room.
+
+    `blind` names identifiers that are drawn like the room's, of which no index says whether somebody has them.
+    """
 
     schema: Schema
     policy: CanaryPolicy
@@ -82,6 +85,7 @@ class CanaryModel:
     spread: tuple[Node, ...]
     known: tuple[str, ...]
     unmade: tuple[str, ...]
+    blind: tuple[str, ...]
 
     def make(self, count: int, entropy: bytes, collides: Collides | None = None) -> Canaries:
         """Make canary persons with all their records.
@@ -233,13 +237,14 @@ def learn(
     spread = _spread_nodes(learner)
     persons = learner.finish((), [*presence.values(), *more], spread)
     known = _known(schema, learner)
-    children, unmade = {}, list(learner.unmade)
+    children, unmade, blind = {}, list(learner.unmade), list(learner.blind)
     for name in counts:
         child = _learn_child(schema.table(name), columns[name], codes[name], policy, persons, known, sampled)
         children[name] = child[0]
-        unmade += child[1]
+        unmade += child[1].unmade
+        blind += child[1].blind
     return CanaryModel(schema, policy, tuple(columns), subject, persons, children, counts, presence, spread,
-                       tuple(k.name for k in known), tuple(unmade))  # fmt: skip
+                       tuple(k.name for k in known), tuple(unmade), tuple(blind))  # fmt: skip
 
 
 def _nobody(table: str, name: str, values: pa.Array) -> npt.NDArray[np.bool_]:
@@ -330,14 +335,14 @@ def _learn_child(
     persons: Frame,
     known: list[Known],
     sampled: float,
-) -> tuple[Frame, list[str]]:
+) -> tuple[Frame, FrameLearner]:
     here = [Known(k.name, k.steps, k.everybody.take(pa.array(codes)), k.everybody) for k in known]
     learner = FrameLearner(policy, codes, here, sampled, person=False)
     for field in _dates_first(table):
         learner.add(table, field, columns[field.name])
     few = [node for node in persons.nodes if 1 < node.size() <= len(codes) // _ROWS_PER_CODE]
     context = [Node(node.name, node.codes[codes], coarse=node.coarse) for node in few]
-    return learner.finish(context), learner.unmade
+    return learner.finish(context), learner
 
 
 def _many(columns: list[Ints]) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,9 @@ sensitive_tables = ["cases"]               # only where canaries may stand in th
 mobile = { own = "our-numbers.txt" }       # one a line, beside this file
 resident_id = "complete"                   # or "void", "null"
 
+[sources.cases]
+case_no = { own = "held-back.txt" }        # numbers of the room that no index can be asked about
+
 [avoid.reports]
 role = ["suspect"]
 

@@ -33,6 +33,7 @@ from strongroom.trace.canary.sampling import PERSONS, PERSONS_MAX, Sampling, per
 from strongroom.trace.canary.sizing import (
     needed,
     plain_in_exports,
+    refuse_blind,
     refuse_unasked,
     refuse_unput,
     rules_of,
@@ -82,7 +83,7 @@ class PlantReport:
         looked_up: How many identifiers the room was asked for.
         dense: Fields by whose values canaries are told, as the notes say: export these as tokens.
         unmade: Fields that canaries lack.
-        unasked: Identifiers that the room could not be asked for, as they have no index.
+        unasked: Identifiers that the operator declared, and the room could not be asked for, as they have no index.
         notes: What whoever plants should know.
     """
 
@@ -168,6 +169,7 @@ class _Planting:
             self._notes.append(f"{told}: the larger the share, the less canaries can be told apart (--learn-from)")
         self._tell("learning", 0, 1)
         model = learn(keymaster.schema(), sample.tables, request.policy, sampled=sample.share)
+        refuse_blind(model.blind)
         ask = RoomValues(keymaster, finder, self._reading)
         persons = sum(counts.values()) * request.policy.unit
         self._tell("making", 0, persons)

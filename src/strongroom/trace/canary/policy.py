@@ -29,9 +29,9 @@ class Source:
     """Where the identifiers of a field come from.
 
     Args:
-        kind: `own`: the operator holds them, each is used once. `complete`: the room holds every number of this kind
-            that was given to anybody, so what it lacks is nobody's. `void`: resident ids that cannot be issued,
-            because their area was not there at the time of birth. `null`: canaries have none.
+        kind: `own`: the operator holds them, or holds them back for canaries; each is used once. `complete`: the room
+            holds every number of this kind that was given to anybody, so what it lacks is nobody's. `void`: resident
+            ids that cannot be issued, as their area was not there at the time of birth. `null`: canaries have none.
         values: For `own`: the numbers or addresses, string[k].
     """
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from strongroom.trace.canary.draw import Drawn
 from strongroom.trace.canary.nodes import joint
 from strongroom.trace.canary.numbers import Spread
 
@@ -28,6 +29,8 @@ _FOLLOW = 0.3
 _ALIKE_MIN = 4
 _STRICT = 0.02
 _SLOPE_ROWS = 16
+_ABOUT_ROWS = 8
+_ABOUT_SLOPE_ROWS = 64
 _NEAR_GAPS = 8.0
 _MARGIN = 8
 _WHOLE = 0.9
@@ -106,8 +109,7 @@ class Running:
         donors: Ints,
         among: Sequence[Ints],
         date: pa.Array,
-        *,
-        tries: int = 0,
+        drawn: Drawn,
     ) -> Ints:
         """Numbers for new rows by their dates, or those given where there is no date or nobody of about that date.
 
@@ -118,7 +120,7 @@ class Running:
             donors: Rows of the sample that were drawn, i64[n].
             among: Codes of what the new numbers stand among, i64[n] each.
             date: Dates of the new rows.
-            tries: How often numbers were taken before: then they lie farther off.
+            drawn: How often numbers were taken before, then they lie farther off; and after whom they are drawn.
         """
         group = joint([*among, spread.stretches(spread.codes[donors])])
         at = np.minimum(np.searchsorted(self.groups, group), len(self.groups) - 1)
@@ -126,13 +128,14 @@ class Running:
         ticks = ticks_of(date.take(pa.array(rows)))
         early, late = (self._time[edge[at[rows]]] for edge in (self.start[:-1], self.start[1:] - 1))
         margin = _MARGIN * (late - early) // np.diff(self.start)[at[rows]]
-        about = (ticks >= early - margin) & (ticks <= late + margin)
-        rows, ticks = rows[about], ticks[about]
+        within = (ticks >= early - margin) & (ticks <= late + margin)
+        rows, ticks = rows[within], ticks[within]
         out = numbers.copy()
-        out[rows] = self._numbers(rng, at[rows], ticks, self.near[at[rows]] << tries // 2)
+        near = self.near[at[rows]] << drawn.tries // 2
+        out[rows] = self._numbers(rng, at[rows], ticks, near, about=drawn.about and not self.strict)
         return out
 
-    def _numbers(self, rng: np.random.Generator, at: Ints, ticks: Ints, near: Ints) -> Ints:
+    def _numbers(self, rng: np.random.Generator, at: Ints, ticks: Ints, near: Ints, *, about: bool) -> Ints:
         first, after = self.start[at], self.start[at + 1]
         base = at * (len(self.times) + 1)
         low = np.searchsorted(self.place, base + np.searchsorted(self.times, ticks, side="left"))
@@ -145,7 +148,12 @@ class Running:
             # Beside the first or last of its date only towards the others: beyond may be those of another date.
             inwards = np.where(donor == low, np.abs(shift), np.where(donor == high - 1, -np.abs(shift), shift))
             same += np.where(many > 1, inwards - shift, 0)
-        found = np.where(many > 0, same, self._between(ticks, low, first, after) + shift)
+        if about:
+            left, right = np.maximum(low - _ABOUT_ROWS, first), np.minimum(high + _ABOUT_ROWS, after)
+            donor = left + (rng.random(len(at)) * (right - left)).astype(np.int64)
+            found = self._moved(donor, ticks, low, first, after, _ABOUT_SLOPE_ROWS)
+        else:
+            found = np.where(many > 0, same, self._between(ticks, low, first, after) + shift)
         # What lies outside of its kind is turned back: at the very ends there is no free number.
         least, most = (ends[at] // self.step for ends in self._ends)
         found = np.where(found > most, 2 * most - found, np.where(found < least, 2 * least - found, found))
@@ -155,16 +163,22 @@ class Running:
 
     def _between(self, ticks: Ints, low: Ints, first: Ints, after: Ints) -> Ints:
         """Where between the neighbours in time a date belongs, in steps."""
-        wide = 1 if self.strict else _SLOPE_ROWS
-        left, right = np.maximum(low - wide, first), np.minimum(low + wide, after) - 1
-        right = np.maximum(right, left)
         time = self._time
         before, behind = np.maximum(low - 1, first), np.minimum(low, after - 1)
         nearer = np.where(np.abs(ticks - time[before]) <= np.abs(time[behind] - ticks), before, behind)
-        passed = np.maximum(time[right] - time[left], 1).astype(np.float64)
+        return self._moved(nearer, ticks, low, first, after, 1 if self.strict else _SLOPE_ROWS)
+
+    def _moved(self, donor: Ints, ticks: Ints, low: Ints, first: Ints, after: Ints, wide: int) -> Ints:
+        """The number of a donor, in steps, moved by as many as are given from its date to another.
+
+        So many rows before and after that date say how many are given in a time.
+        """
+        left, right = np.maximum(low - wide, first), np.minimum(low + wide, after) - 1
+        right = np.maximum(right, left)
+        passed = np.maximum(self._time[right] - self._time[left], 1).astype(np.float64)
         slope = np.maximum(self.numbers[right] - self.numbers[left], 0) / passed
-        moved = np.rint(slope * (ticks - time[nearer]) / self.step).astype(np.int64)
-        found: Ints = self.numbers[nearer] // self.step + moved
+        moved = np.rint(slope * (ticks - self._time[donor]) / self.step).astype(np.int64)
+        found: Ints = self.numbers[donor] // self.step + moved
         return found
 
     @cached_property

@@ -116,15 +116,15 @@ def _head(spread: Spread, rows: Ints, years: list[Ints]) -> int:
     numbers, found = spread.values[spread.codes[rows]], 0
     for length in range(1, min(width, 18)):
         begins = numbers // 10 ** (width - length)
-        if not any(_said(begins, year) for year in years):
+        if not any(said(begins, year) for year in years):
             break
         found = length
     all_of_it = width - (len(str(spread.head)) - 1)
     return found if found or years else all_of_it
 
 
-def _said(begins: Ints, year: Ints) -> bool:
-    """Whether numbers of one year begin alike, nearly all."""
+def said(begins: Ints, year: Ints) -> bool:
+    """Whether numbers of one year begin alike, nearly all; i64[n] each."""
     both, sizes = np.unique(np.column_stack([year, begins]), axis=0, return_counts=True)
     most = np.zeros(len(sizes), np.int64)
     at = np.unique(both[:, 0], return_inverse=True)[1]

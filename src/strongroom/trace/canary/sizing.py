@@ -121,3 +121,18 @@ def refuse_unasked(schema: Schema, policy: CanaryPolicy) -> None:
                 f"{name}: a complete source needs an index, by which the room is asked what it lacks",
                 hint="give the field `find = true` in the schema, or declare another source",
             )
+
+
+def refuse_blind(blind: Sequence[str]) -> None:
+    """Before anybody is registered: a number drawn like the room's must be nobody's, and an index alone says so.
+
+    Args:
+        blind: Identifiers without one, as "table.field".
+    """
+    if blind:
+        raise UsageError(
+            f"{', '.join(blind)}: canaries would get somebody's numbers, as without an index nobody can be asked",
+            hint='say in canaries.toml under sources where they come from: { own = "FILE" } lists numbers that are held'
+            ' back for canaries, "null" gives them none; or leave a sensitive table out; a field of another table may'
+            ' get `find = true`; if it is no identifier, say kinds.TABLE.FIELD = "text"',
+        )

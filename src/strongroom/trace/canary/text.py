@@ -102,6 +102,11 @@ class TextModel:
         """Whether numbers are in so exact an order that new ones are seen to be out of it."""
         return any(p.running.exact for parts in self.parts.values() for p in parts if p.running)
 
+    @property
+    def strict(self) -> bool:
+        """Whether hardly any number is lower than one of an earlier date."""
+        return any(p.running.strict for parts in self.parts.values() for p in parts if p.running)
+
     def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
         """Learn which numbers go up with a date of their record; `dates` has columns of the sample by "table.field"."""
         for parts in self.parts.values():
@@ -153,7 +158,7 @@ def _column(
         new = part.spread.near(rng, donors, beyond=drawn.beyond)
         if part.running is not None and not drawn.beyond:
             among, date = [drawn.codes[n][rows] for n in part.among], links[part.running.link].take(pa.array(rows))
-            new = part.running.instead(rng, new, part.spread, donors, among, date, tries=drawn.tries)
+            new = part.running.instead(rng, new, part.spread, donors, among, date, drawn)
         return part.spread.written(new, donors, beyond=drawn.beyond, running=part.running is not None)
     return part.words.take(pa.array(drawn.codes[part.node.name][rows])).cast(pa.large_string())
 

@@ -124,6 +124,11 @@ class NumberModel:
         """See `TextModel.exact`."""
         return self.running is not None and self.running.exact
 
+    @property
+    def strict(self) -> bool:
+        """See `TextModel.strict`."""
+        return self.running is not None and self.running.strict
+
     def run(self, dates: Mapping[str, pa.Array], sampled: float) -> None:
         """Learn whether numbers go up with a date of their record; see `TextModel.run`."""
         self.running = in_time(dates, np.flatnonzero(self.spread.codes >= 0), self.spread, [], sampled)
@@ -140,7 +145,7 @@ class NumberModel:
         out[has] = self.spread.near(rng, rows[has], beyond=drawn.beyond)
         if self.running is not None and not drawn.beyond:
             date = links[self.running.link].take(pa.array(chosen[has]))
-            out[has] = self.running.instead(rng, out[has], self.spread, rows[has], [], date, tries=drawn.tries)
+            out[has] = self.running.instead(rng, out[has], self.spread, rows[has], [], date, drawn)
         values = out if pa.types.is_integer(self.type) else out / self.scale
         return pa.array(values, self.type, mask=~has)
 
