@@ -14,7 +14,7 @@ from tls_kit import certificate
 
 from strongroom.keyserver import together, wire
 from strongroom.keyserver.frames import Unpacker, pack
-from strongroom.keyserver.together import COMPANY, TOGETHER, Together
+from strongroom.keyserver.together import COMPANY_LOOPED, TOGETHER, Together
 from strongroom.listener.poller import EpollPoller, new_poller
 from strongroom.loop import Loop, elsewhere, here, work_here
 
@@ -233,13 +233,13 @@ def test_a_second_request_of_a_loop_goes_in_company(running, monkeypatch):
     sender = Together(far)
     (first,) = running.start(ask(sender, b"first"))
     until(lambda: far.seen)
-    fewer = running.start(*[ask(sender, b"%d" % number) for number in range(COMPANY - 1)])
-    until(lambda: len(sender._waiting) == COMPANY - 1)
+    fewer = running.start(*[ask(sender, b"%d" % number) for number in range(COMPANY_LOOPED - 1)])
+    until(lambda: len(sender._waiting) == COMPANY_LOOPED - 1)
     running.do(lambda: None)
     assert len(far.seen) == 1
     last = running.start(ask(sender, b"last"))
     until(lambda: len(far.seen) == 2)
-    assert len(far.seen[1]) == COMPANY
+    assert len(far.seen[1]) == COMPANY_LOOPED
     far.go_on.set()
     assert all(over.wait(20) for over, _ in [first, *fewer, *last])
 

@@ -6,8 +6,9 @@ way waits, and goes along in the next.
 Rules it keeps:
 
 1. Nothing waits while no request is under way: a call alone is sent alone. Of callers in one loop those go together who
-   came before nobody could go on. A second request goes beside the first when COMPANY calls wait. Behind requests that
-   take long nobody waits for longer than PATIENCE_SECONDS, as long as less than UNDER_WAY_MOST are under way.
+   came before nobody could go on. A second request goes beside the first when COMPANY calls wait, in a loop
+   COMPANY_LOOPED. Behind requests that take long nobody waits for longer than PATIENCE_SECONDS, as long as less than
+   UNDER_WAY_MOST are under way.
 2. A call is answered as if it had been sent by itself: its error is its caller's, and nobody else's.
 3. Only a server's credential sends calls together, only those in GO_TOGETHER, each small: none of them takes long.
 """
@@ -36,6 +37,8 @@ CALL_BYTES_MOST = 1 << 15
 UNDER_WAY_MOST = 4
 PATIENCE_SECONDS = 0.05
 COMPANY = 8
+COMPANY_LOOPED = 4
+"""In a loop a request costs its callers less: none of them has to be woken."""
 
 _read_calls = Unpacker(list[tuple[str, bytes]])
 _read_replies = Unpacker(list[tuple[int, bytes]])
@@ -109,7 +112,7 @@ class Together:
             return self._ask_looped(loop, name, body)
         own = _Call(name, body)
         with self._lock:
-            if self._may_go(len(self._waiting) + 1):
+            if self._may_go(len(self._waiting) + 1, COMPANY):
                 self._under_way += 1
                 own.leads = True
             else:
@@ -126,8 +129,8 @@ class Together:
             raise
         return own.given()
 
-    def _may_go(self, waiting: int) -> bool:
-        return not self._under_way or (self._under_way == 1 and waiting >= COMPANY)
+    def _may_go(self, waiting: int, company: int) -> bool:
+        return not self._under_way or (self._under_way == 1 and waiting >= company)
 
     # -- in a loop ------------------------------------------------------------------------------
     def _ask_looped(self, loop: Loop, name: str, body: bytes) -> Answer:
@@ -145,7 +148,7 @@ class Together:
             if not self._waiting:
                 return TICK_SECONDS
             late = self._waiting[0].since + PATIENCE_SECONDS - time.monotonic()
-            goes = self._may_go(len(self._waiting)) or (late <= 0 and self._under_way < UNDER_WAY_MOST)
+            goes = self._may_go(len(self._waiting), COMPANY_LOOPED) or (late <= 0 and self._under_way < UNDER_WAY_MOST)
             if not goes:
                 return max(late, PATIENCE_SECONDS / 10)
             self._under_way += 1
