@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -54,7 +54,7 @@ class Loop:
     def __init__(self, events: Events, submit: Callable[[Callable[[], None]], None]) -> None:
         self._events = events
         self._submit = submit
-        self._hub = getcurrent()
+        self._hub: Any = None
         self._ready: deque[greenlet] = deque()
         self._resumed: deque[greenlet] = deque()
         self._reading: dict[int, tuple[greenlet, float]] = {}
@@ -83,7 +83,7 @@ class Loop:
                         on_event(fd)
                 self._give_up_late()
         finally:
-            _OWN.loop = None
+            _OWN.loop = self._hub = None  # it is of this thread, and must not outlive it
 
     def _go_on(self) -> None:
         while self._ready or self._resumed:
@@ -111,7 +111,7 @@ class Loop:
 
     # -- for works ------------------------------------------------------------------------------
     def spawn(self, work: Callable[[], None]) -> None:
-        """Have a work done, in the loop's thread; it does not raise."""
+        """Have a work done; it does not raise. To be called in the loop's thread, while it runs."""
         self._works += 1
         self._ready.append(greenlet(partial(self._whole, work), self._hub))
 
