@@ -364,12 +364,16 @@ class EmbeddedExports:
     # -- looking --------------------------------------------------------------------------------
     def all(self, actor: str) -> list[ExportRecord]:
         """See `Exports.all`."""
+        return self.some(actor, None, None)
+
+    def some(self, actor: str, before: int | None, most: int | None) -> list[ExportRecord]:
+        """See `Exports.all`: those of entries before a number, and so many at most."""
         core = self._core
         core.standing.refresh()
         decision = core.standing.decider.decide_act(actor, "log")
         if not decision.allowed and actor not in core.standing.policy.actors:
             core.standing.require(decision)
-        return self.ledger.all(None if decision.allowed else actor)
+        return self.ledger.all(None if decision.allowed else actor, before, most)
 
 
 def _check(plan: ExportPlan) -> None:
