@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from strongroom.errors import IntegrityError, StrongroomError, UsageError
+from strongroom.errors import IntegrityError, UsageError
 from strongroom.identity import asked
 from strongroom.keymaster.api import Receipt
 from strongroom.purpose.model import Policy
@@ -147,9 +147,7 @@ class ClientActs:
         """The policy in force."""
         try:
             return Policy.from_json(json.dumps(self._rules().policy))
-        except StrongroomError:
-            raise
-        except Exception:  # noqa: BLE001  whatever of it is no policy
+        except (IntegrityError, RecursionError):  # of no room
             raise other_answer() from None
 
     def cedar(self) -> str:
