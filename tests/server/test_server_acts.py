@@ -294,8 +294,7 @@ def test_what_is_masked_does_not_come_back_and_others_may_not_ask(sent):
         api.of("ana").tokenize(export, "nowhere", "mobile", ["1"], **MATCHING)
     with pytest.raises(UsageError, match="export"):
         api.of("ana").tokenize("zz", "persons", "mobile", ["1"], **MATCHING)
-    with pytest.raises(UsageError, match="values"):
-        api.of("ana").tokenize(export, "persons", "mobile", [], **MATCHING)
+    assert api.of("ana").tokenize(export, "persons", "mobile", [], **MATCHING) == []
     narrow = api.client(api.keys.credential("ana", purposes=["coded"]))
     with narrow, pytest.raises(DeniedError, match="not for this purpose"):
         narrow.tokenize(export, "persons", "mobile", ["1"], **MATCHING)
@@ -316,6 +315,19 @@ def test_tokens_asked_for_again_under_one_key_are_spent_once(sent):
         max_.detokenize(export, "persons", "mobile", [row["mobile"] for row in rows[3:5]], **ANSWER, idempotency_key="k")
     with pytest.raises(BudgetError):
         max_.detokenize(export, "persons", "mobile", [row["mobile"] for row in rows[3:5]], **ANSWER)
+
+
+def test_many_tokens_go_in_several_requests(sent, monkeypatch):
+    """Each as large as one may be; under an Idempotency-Key it is one request, or none."""
+    from strongroom.identity import asked
+
+    api, export, rows = sent
+    monkeypatch.setattr(asked, "TOKENS_MAX", 2)
+    found = api.of("max").detokenize(export, "persons", "person_id", [row["person_id"] for row in rows[:3]], **ANSWER)
+    assert len(set(found)) == 3
+    assert [e["extras"]["values"] for e in said(api, "max", "detokenize")] == [2, 1]
+    with pytest.raises(UsageError, match="one request"):
+        api.of("max").detokenize(export, "persons", "person_id", ["x"] * 3, **ANSWER, idempotency_key="k")
 
 
 def test_detokenizing_with_another_persons_agreement(sent):

@@ -67,11 +67,13 @@ class ClientActs:
         reason: str,
         idempotency_key: str | None = None,
     ) -> list[str | None]:
-        """The tokens that stand for values of a field in an export, 10,000 at most; see `Room.tokenize`."""
-        given = [str(value) for value in values]
-        said = asked.Tokenize(purpose=purpose, reason=reason, export=export, table=table, field=field, values=given)
-        found = cast("answers_acts.TokensSaid", self.ask("tokenize", _ENCODE(said), None, idempotency_key))
-        return _each(given, found.tokens)
+        """The tokens that stand for values of a field in an export, 10,000 a request; see `Room.tokenize`."""
+        found: list[str | None] = []
+        place: dict[str, Any] = {"purpose": purpose, "reason": reason, "export": export, "table": table, "field": field}
+        for some in _parts([str(value) for value in values], idempotency_key):
+            said = self.ask("tokenize", _ENCODE(asked.Tokenize(**place, values=some)), None, idempotency_key)
+            found += _each(some, cast("answers_acts.TokensSaid", said).tokens)
+        return found
 
     def detokenize(
         self,
@@ -85,12 +87,14 @@ class ClientActs:
         approval: str | None = None,
         idempotency_key: str | None = None,
     ) -> list[str | None]:
-        """The values behind tokens of an export, 10,000 at most; see `Room.detokenize`."""
-        given = list(tokens)
-        place = {"purpose": purpose, "reason": reason, "approval": approval, "export": export}
-        said = asked.Detokenize(**cast("Any", place), table=table, field=field, tokens=given)
-        found = cast("answers_acts.ValuesSaid", self.ask("detokenize", _ENCODE(said), None, idempotency_key))
-        return _each(given, found.values)
+        """The values behind tokens of an export, 10,000 a request; see `Room.detokenize`."""
+        found: list[str | None] = []
+        place: dict[str, Any] = {"purpose": purpose, "reason": reason, "export": export, "table": table, "field": field}
+        for some in _parts(list(tokens), idempotency_key):
+            asks = asked.Detokenize(**place, approval=approval, tokens=some)
+            said = self.ask("detokenize", _ENCODE(asks), None, idempotency_key)
+            found += _each(some, cast("answers_acts.ValuesSaid", said).values)
+        return found
 
     def exports(self) -> list[ExportRecord]:
         """The ledger of exports, newest first: all of it with the act `log`, else one's own; see `Room.exports`."""
@@ -166,6 +170,14 @@ def listed(subjects: str | int | Sequence[str | int]) -> list[str]:
 def other_answer() -> IntegrityError:
     """What is said of an answer that is none of this API."""
     return IntegrityError("the server's answer is not one of this API")
+
+
+def _parts(given: list[str], idempotency_key: str | None) -> Iterator[list[str]]:
+    """As many as one request has, again and again."""
+    if idempotency_key is not None and len(given) > asked.TOKENS_MAX:
+        raise UsageError(f"one request has at most {asked.TOKENS_MAX:,} values, and an Idempotency-Key is of one")
+    for at in range(0, len(given), asked.TOKENS_MAX):
+        yield given[at : at + asked.TOKENS_MAX]
 
 
 def _each(given: Sequence[str], found: list[str | None]) -> list[str | None]:
