@@ -195,11 +195,6 @@ class Warrant:
         del tokens, persons
         self.check_verb("export")
 
-    def check_tokens(self, verb: str, export_id: bytes, table: str, field_name: str, values: Sequence[str]) -> None:
-        """Raise DeniedError unless the caller asked for tokens of these values, or for what is behind these tokens."""
-        del export_id, table, field_name, values
-        self.check_verb(verb)
-
     def check_opened(self, table: str, values: int, fields: int) -> None:
         """Raise DeniedError for stand-ins of more values than so many fields of what was released have."""
         self.check_table(table)
@@ -207,6 +202,11 @@ class Warrant:
             self.stood_in += values
             if self.stood_in > self.rows * fields:
                 raise beyond("stand-ins of values that it did not open")
+
+    def check_tokens(self, verb: str, export_id: bytes, table: str, field_name: str, values: Sequence[str]) -> None:
+        """Raise DeniedError unless the caller asked for tokens of these values, or for what is behind these tokens."""
+        del export_id, table, field_name, values
+        self.check_verb(verb)
 
     def check_aggregate(self, table: str, fields: Sequence[str], persons: int) -> None:
         """Raise DeniedError unless the caller's question names this table, these fields, and so many persons."""
