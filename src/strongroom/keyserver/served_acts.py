@@ -82,7 +82,7 @@ class ServedActs:
         with asked_through(signer.holder):
             self._keymaster.serving.once(signer)
             exports = cast("EmbeddedExports", self._keymaster.exports)
-            return exports.some(signer.actor, before, said.limit)
+            return exports.all(signer.actor, before, said.limit)
 
 
 def _number(cursor: str) -> int:

@@ -362,12 +362,8 @@ class EmbeddedExports:
         return self.ledger.record(export_id)
 
     # -- looking --------------------------------------------------------------------------------
-    def all(self, actor: str) -> list[ExportRecord]:
-        """See `Exports.all`."""
-        return self.some(actor, None, None)
-
-    def some(self, actor: str, before: int | None, most: int | None) -> list[ExportRecord]:
-        """See `Exports.all`: those of entries before a number, and so many at most."""
+    def all(self, actor: str, before: int | None = None, most: int | None = None) -> list[ExportRecord]:
+        """See `Exports.all`; of entries before a number, and so many at most."""
         core = self._core
         core.standing.refresh()
         decision = core.standing.decider.decide_act(actor, "log")
