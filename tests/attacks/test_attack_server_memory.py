@@ -114,9 +114,10 @@ class Taken:
         return json.loads(self._child.stdout.readline())
 
     def serve(self):
-        """One caller reads and finds, another puts, and both stay connected; what of it is in the server's memory then."""
+        """One caller reads and finds, another puts and holds, and both stay connected; what of it is in the server's memory then."""
         whole, put = person(7), person(9_001)
         self._writer.put("persons", [put], records=1)
+        self._writer.hold(put["person_id"], reason=REASON)
         with self._reader.read(purpose="case-work", reason=REASON) as desk:
             for _ in range(2):
                 assert dict(desk.get("persons", "P-000007")) == whole

@@ -63,6 +63,46 @@ def test_a_room_is_served_to_who_signs(shell):
     assert "stopped" in ended(keys)
 
 
+def test_who_keeps_a_room_asks_its_server(shell):
+    """Holds, rejects, retention, exports, rules and receipts from the command line, with nothing but the server's address."""
+    for actor, more in (("front", ["--server"]), ("kit", []), ("nan", []), ("ada", [])):
+        assert shell.run("actor", "add", actor, "--out", f"{actor}.credential", *more, *KIT).code == 0
+    bad = shell.folder / "bad.csv"
+    bad.write_text("person_id,name,birth_year\nP-000700,甲,1980\n,乙,1981\n", encoding="utf-8")
+    assert shell.run("put", "persons", str(bad), *KIT).code == 0
+    assert shell.run("erase", "P-000009", "--confirm", "P-000009", "--reason", "asked", *KIT, "--json").code == 0
+    (leaf,) = [e["leaf"] for e in json.loads(shell.run("log", "--json", *KIT).out)["entries"] if e["act"] == "erase"]
+    rules = shell.run("policy", *KIT).out
+    keys_url, keys = started(shell, "keymaster", "serve", "--listen", "127.0.0.1:0")
+    (shell.folder / "strongroom.toml").write_text(
+        f'room = "{shell.room.bucket}"\nkeys = "{keys_url}"\ncredential = "front.credential"\n'
+    )
+    url, server = started(shell, "serve", "--listen", "127.0.0.1:0", "--metrics-port", "0")
+
+    def asked(actor, *words, stdin=b""):
+        (shell.folder / "strongroom.toml").write_text(f'room = "{url}"\ncredential = "{actor}.credential"\n')
+        told = shell.run(*words, "--actor", actor, stdin=stdin)
+        assert told.code == 0, told.err
+        return told
+
+    assert "the subject is held, log entry" in asked("kit", "hold", "-", "--reason", "suit 4", stdin=b"P-000007\n").err
+    assert "the hold is lifted" in asked("nan", "unhold", "-", "--reason", "over", stdin=b"P-000007\n").err
+    (group,) = json.loads(asked("kit", "rejects", "--json").out)
+    assert (group["field"], group["records"]) == ("person_id", 1)
+    (one,) = json.loads(asked("ada", "rejects", "--purpose", "case-work", "--reason", "load 7", "--json").out)
+    assert one["record"]["name"] == "乙"
+    assert json.loads(asked("kit", "rejects", "--re-put", "--json").out)["rejected"] == 1
+    assert "no table has a retention" in asked("kit", "retention").err
+    assert json.loads(asked("kit", "exports", "--json").out) == []
+    assert asked("kit", "policy").out == rules
+    assert json.loads(asked("kit", "policy", "--json").out)["cedar"] == rules
+    assert json.loads(asked("kit", "erase", "--receipt", str(leaf), "--json").out)["persons"] == 1
+    told = shell.run("policy", "--test", "policy.toml", *KIT)
+    assert (told.code, "only the room's server is named" in told.err) == (2, True)
+    ended(server)
+    ended(keys)
+
+
 def test_a_keymaster_that_is_killed_and_comes_back_is_asked_on(shell):
     """Kill -9 of the keymaster: 503 meanwhile; when it is there again the server and its callers go on, nothing twice."""
     for actor, more in (("front", ["--server"]), ("ada", [])):

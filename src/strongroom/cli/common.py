@@ -41,7 +41,7 @@ RUNNING: ContextVar[str] = ContextVar("running", default="")
 """The verb that runs, as it is typed: approve, actor add."""
 NOWHERE = "-"
 """Stands for a room or a keymaster that nothing names."""
-ASKED_OF_SERVERS = "get, find, sql, explain, log --mine and log --subject are asked of the room's server"
+ASKED_OF_SERVERS = "reads, holds, tokens, rejects, retention, exports, policy and one's own log are asked of its server"
 
 RoomOption = Annotated[str | None, typer.Option("--room", help="Folder or URL of the bucket.", metavar="URL")]
 KeysOption = Annotated[str | None, typer.Option("--keys", help="Folder or URL of the keymaster.", metavar="PLACE")]

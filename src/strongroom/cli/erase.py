@@ -24,6 +24,7 @@ from strongroom.cli.common import (
 )
 from strongroom.cli.get import from_stdin
 from strongroom.cli.lines import read_lines
+from strongroom.cli.reach import reach_room
 from strongroom.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def erase(
         raise UsageError("erase takes a subject, --file or --receipt", hint="one of them")
     place = where(room, keys, passphrase_file)
     if receipt is not None:
-        with open_room(place, actor) as opened:
+        with reach_room(place, actor) as opened:
             _write(opened.erasure_receipt(receipt), (receipt,), out, as_json=as_json)
         return
     if reason is None:

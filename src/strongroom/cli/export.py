@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom.cli.common import (
+    NOWHERE,
     ActorOption,
     ApprovalOption,
     BreakGlassOption,
@@ -138,8 +139,13 @@ def exports(
     as_json: JsonOption = False,
 ) -> None:
     """List what was exported: all of it with the act `log`, else one's own."""
-    with open_keymaster(keys_only(keys, passphrase_file), actor) as keymaster:
-        found = keymaster.exports.all(actor)
+    place = keys_only(keys, passphrase_file)
+    if place.behind_server and place.keys == NOWHERE:
+        with reach_room(place, actor) as served:
+            found = served.exports()
+    else:
+        with open_keymaster(place, actor) as keymaster:
+            found = keymaster.exports.all(actor)
     if as_json:
         print_json([one.to_dict() for one in found])
         return

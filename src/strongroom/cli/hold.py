@@ -11,11 +11,11 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     SubjectArgument,
-    open_room,
     say,
     where,
 )
 from strongroom.cli.get import from_stdin
+from strongroom.cli.reach import reach_room
 
 
 def hold(
@@ -28,7 +28,7 @@ def hold(
 ) -> None:
     """Put a subject under a legal hold: it cannot be erased until another person lifts the hold."""
     identifier = from_stdin(subject, "subject")
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         say(f"the subject is held, log entry {opened.hold(identifier, reason=reason).leaf}")
 
 
@@ -42,7 +42,7 @@ def unhold(
 ) -> None:
     """Lift a legal hold. Who set it cannot."""
     identifier = from_stdin(subject, "subject")
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         say(f"the hold is lifted, log entry {opened.unhold(identifier, reason=reason).leaf}")
 
 

@@ -30,10 +30,12 @@ from strongroom.cli.common import (
     time_of,
 )
 from strongroom.cli.create import read_text
+from strongroom.cli.reach import reach_room
 from strongroom.errors import UsageError
 
 if TYPE_CHECKING:
     from strongroom.keymaster.api import Keymaster, Receipt
+    from strongroom.purpose.policy import Policy
     from strongroom.purpose.rehearse import WouldRefuse
     from strongroom.room import Room
 
@@ -54,19 +56,25 @@ def policy(
     as_json: JsonOption = False,
 ) -> None:
     """Print the Cedar rules made from the policy in force; with --set keep a new version, with --test try one."""
+    from strongroom.purpose.cedar import cedar_text
     from strongroom.purpose.policy import parse_policy
     from strongroom.purpose.rehearse import rehearse
     from strongroom.trace.canary.sizing import canary_warnings
 
     if test is not None and file is not None:
         raise UsageError("a policy is tried or kept")
-    with _opened(keys_only(keys, passphrase_file, room), actor) as (keymaster, opened):
-        path = test or file
+    place, path = keys_only(keys, passphrase_file, room), test or file
+    if place.behind_server and place.keys == NOWHERE and path is None:
+        with reach_room(place, actor) as served:
+            _print(served.policy, served.cedar(), as_json=as_json)
+        return
+    with _opened(place, actor) as (keymaster, opened):
         text = None if path is None else read_text(path)  # once: it may be a pipe
         for warning in canary_warnings(keymaster, actor, text):
             say(f"warning: {warning}")
         if text is None:
-            _print(keymaster, as_json=as_json)
+            rules = keymaster.policy()
+            _print(rules, cedar_text(rules, keymaster.schema()), as_json=as_json)
         elif test is None:
             _keep(keymaster.set_policy(actor, text) if opened is None else opened.set_policy(text), opened)
         else:
@@ -91,12 +99,9 @@ def _opened(place: Where, actor: str) -> Iterator[tuple[Keymaster, Room | None]]
             yield keymaster, room
 
 
-def _print(keymaster: Keymaster, *, as_json: bool) -> None:
-    from strongroom.purpose.cedar import cedar_text
-
-    cedar = cedar_text(keymaster.policy(), keymaster.schema())
+def _print(rules: Policy, cedar: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"policy": json.loads(keymaster.policy().to_json()), "cedar": cedar})
+        print_json({"policy": json.loads(rules.to_json()), "cedar": cedar})
     else:
         print(cedar, end="")
 

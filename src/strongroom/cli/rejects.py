@@ -14,12 +14,12 @@ from strongroom.cli.common import (
     RoomOption,
     ShowOption,
     counted,
-    open_room,
     print_json,
     print_table,
     say,
     where,
 )
+from strongroom.cli.reach import reach_room
 from strongroom.cli.showing import hides_values, refuse_terminal
 from strongroom.errors import UsageError
 
@@ -39,7 +39,7 @@ def rejects(
     show: ShowOption = False,
 ) -> None:
     """List rejected records by reason; open them under a purpose; or put them again."""
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         if reput:
             receipt = opened.reput_rejects(put_id=put_id)
             if as_json:

@@ -13,13 +13,13 @@ from strongroom.cli.common import (
     KeysOption,
     PassphraseOption,
     RoomOption,
-    open_room,
     print_json,
     print_table,
     say,
     where,
 )
 from strongroom.cli.create import read_text
+from strongroom.cli.reach import reach_room
 
 
 def retention(
@@ -33,7 +33,7 @@ def retention(
     as_json: JsonOption = False,
 ) -> None:
     """Count the records whose retention has ended, by table. Nothing is removed: `compact` does that."""
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.retention(schema=None if schema is None else read_text(schema))
     if as_json:
         print_json([table.to_dict() for table in found])

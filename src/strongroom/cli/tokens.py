@@ -15,11 +15,11 @@ from strongroom.cli.common import (
     ReasonOption,
     RoomOption,
     ShowOption,
-    open_room,
     say,
     where,
 )
 from strongroom.cli.lines import STDIN, read_lines
+from strongroom.cli.reach import reach_room
 from strongroom.cli.showing import hides_values, refuse_terminal
 
 _Table = Annotated[str, typer.Argument(help="Name of a table of the export.")]
@@ -40,7 +40,7 @@ def tokenize(
 ) -> None:
     """Print the tokens that stand for values in an export: values on stdin, one a line; each is a look-up."""
     given = read_lines(STDIN, "value")
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.tokenize(export, table, field, given, purpose=purpose, reason=reason)
     _print(found, "no value")
 
@@ -62,7 +62,7 @@ def detokenize(
     if hides_values(show=show):
         raise refuse_terminal()
     given = read_lines(STDIN, "token")
-    with open_room(where(room, keys, passphrase_file), actor) as opened:
+    with reach_room(where(room, keys, passphrase_file), actor) as opened:
         found = opened.detokenize(export, table, field, given, purpose=purpose, reason=reason, approval=approval)
     _print(found, "no token of this export, or of nobody in the room")
 

@@ -18,6 +18,9 @@ API = "/v1/rooms/"
 RECORDS_MAX = 1_000
 VALUES_MAX = 1_000
 LOG_ENTRIES_MAX = 1_000
+EXPORTS_MAX = 1_000
+TOKENS_MAX = 10_000
+SCHEMA_LENGTH_MAX = 1 << 18
 PERSONS_MAX = 1_000_000
 SQL_PERSONS_MAX = 10_000_000_000
 EXPORT_TABLES_MAX = 64
@@ -37,6 +40,8 @@ Tables = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=EXPORT_TABL
 Subjects = Annotated[list[Value], msgspec.Meta(min_length=1, max_length=EXPORT_SUBJECTS_MAX)]
 Condition = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 ExportId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+Token = Annotated[str, msgspec.Meta(max_length=10_000)]
+Leaf = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
@@ -114,6 +119,72 @@ class Erase(Asked, frozen=True, kw_only=True):
     reason: Reason
 
 
+class Hold(Asked, frozen=True, kw_only=True):
+    """Some subjects, under a legal hold from now on."""
+
+    subjects: Values
+    reason: Reason
+
+
+class Unhold(Hold, frozen=True, kw_only=True):
+    """Some subjects, under a legal hold no more."""
+
+
+class ErasureReceipt(Asked, frozen=True, kw_only=True):
+    """The receipt of erasures, by the numbers of their entries in the log."""
+
+    leaves: Annotated[list[Leaf], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
+class Tokenize(Purposed, frozen=True, kw_only=True):
+    """The tokens that stand for values of a field in an export; each value is a look-up."""
+
+    export: ExportId
+    table: Name
+    field: Name
+    values: Annotated[list[Value], msgspec.Meta(min_length=1, max_length=TOKENS_MAX)]
+
+
+class Detokenize(Purposed, frozen=True, kw_only=True):
+    """The values behind tokens of an export; the persons behind them are charged."""
+
+    export: ExportId
+    table: Name
+    field: Name
+    tokens: Annotated[list[Token], msgspec.Meta(min_length=1, max_length=TOKENS_MAX)]
+
+
+class Exports(Asked, frozen=True, kw_only=True):
+    """The ledger of exports: all of it for who may read the log, else one's own."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=EXPORTS_MAX)] = 100
+    cursor: Name | None = None
+
+
+class Rejects(Asked, frozen=True, kw_only=True):
+    """Records that did not fit, of one put or of all, counted by put, reason and field."""
+
+    put_id: Name | None = None
+
+
+class ReputRejects(Rejects, frozen=True, kw_only=True):
+    """Rejected records that fit by now, put again: of one put or of all, so many at most."""
+
+    records: Persons
+
+
+class OpenRejects(Read, frozen=True, kw_only=True):
+    """Rejected records as they came, of the tables that the purpose reads."""
+
+    put_id: Name | None = None
+
+
+class Retention(Asked, frozen=True, kw_only=True):
+    """How many records have expired, under the schema in force or another, in TOML."""
+
+    schema: Annotated[str, msgspec.Meta(max_length=SCHEMA_LENGTH_MAX)] | None = None
+
+
 class Log(Asked, frozen=True, kw_only=True):
     """Entries of the log: one's own need no right; times are seconds since 1970."""
 
@@ -153,13 +224,24 @@ VERBS: Mapping[str, type[Asked]] = {
     "export": Export,
     "put": Put,
     "erase": Erase,
+    "erasure-receipt": ErasureReceipt,
+    "hold": Hold,
+    "unhold": Unhold,
+    "tokenize": Tokenize,
+    "detokenize": Detokenize,
+    "exports": Exports,
+    "rejects": Rejects,
+    "reput-rejects": ReputRejects,
+    "open-rejects": OpenRejects,
+    "retention": Retention,
     "log": Log,
     "subject-log": SubjectLog,
     "explain": Explain,
     "schema": Nothing,
+    "policy": Nothing,
     "whoami": Nothing,
 }
-LEASES = ("put", "erase")
+LEASES = ("put", "erase", "reput-rejects")
 
 _DECODERS = {verb: msgspec.json.Decoder(kind) for verb, kind in VERBS.items()}
 

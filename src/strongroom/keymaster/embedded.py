@@ -69,6 +69,7 @@ from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.rotating import Rotating
 from strongroom.keymaster.sealing import Sealing
 from strongroom.keymaster.serving import Serving
+from strongroom.keymaster.servingtokens import ServingTokens
 from strongroom.keymaster.slotting import Slots
 from strongroom.keymaster.standins import StandIns
 from strongroom.keymaster.stepping import Stepping
@@ -122,6 +123,7 @@ class EmbeddedKeymaster(Closing):
             core, self._readings, behind, canaries, self.approvals, publishing
         )
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
+        self.serving_tokens = ServingTokens(core, self._readings, self.exports)
         self.stepping = Stepping(core, self._readings, self._releasing)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")

@@ -244,6 +244,12 @@ class Leases:
             self._note_keys(lease)
         return {key_id: key.key for key_id, key in found.items()}
 
+    def kinds_of(self, key_ids: Sequence[bytes]) -> list[tuple[int, bytes | None]]:
+        """Of what kind, and of which table, the objects of some file keys are, as far as there are such keys."""
+        rows, sql = self._core.state.read(), "SELECT kind, table_id FROM file_key WHERE id = ?"
+        found = (rows.execute(sql, (key_id,)).fetchone() for key_id in key_ids)
+        return [(row[0], row[1]) for row in found if row is not None]
+
     def _note_keys(self, lease: Lease) -> None:
         sql = "SELECT noted FROM lease WHERE id = ?"
         if self._core.state.read().execute(sql, (lease.lease_id,)).fetchone()[0]:

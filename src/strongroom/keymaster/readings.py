@@ -23,7 +23,7 @@ from strongroom.keymaster.holder import HERE, SERVER_ONLY, Holder, Leave, carrie
 from strongroom.keymaster.reason import check_reason
 from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.steps import Steps
-from strongroom.keymaster.warrant import Warrant, remember, repeated
+from strongroom.keymaster.warrant import Warrant, keep_spent, spent_before
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import Limit, limits
 from strongroom.purpose.cedar import Decision
@@ -219,13 +219,12 @@ class Readings:
         core, signer = self._core, warrant.signer
         extras |= {**signer.said(), "verb": warrant.verb}
         said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
-        if not warrant.lookups or (signer.again is not None and repeated(rows, signer.again, signer.digest)):
+        if not warrant.lookups or spent_before(rows, warrant):
             return said
         rule = (*signer.holder.limits("lookups"), *limits(core.standing.policy, actor, purpose, "lookups"))
         plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
         core.ledger.apply(rows, plan)
-        if signer.again is not None:
-            remember(core, rows, signer.again, signer.digest)
+        keep_spent(core, rows, warrant)
         extras["reserved"] = warrant.lookups
         return said | {"remaining": plan.remaining}
 

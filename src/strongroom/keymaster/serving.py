@@ -9,16 +9,17 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.identity import asked
 from strongroom.keymaster.api import Head, Lease, ReadingGrant
-from strongroom.keymaster.core import Core
+from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
 from strongroom.keymaster.exports.warrant import ExportWarrant
 from strongroom.keymaster.holder import Holder
-from strongroom.keymaster.leases import Leases
+from strongroom.keymaster.leases import SHARED_KINDS, Leases
 from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.replies import Replies
@@ -101,6 +102,8 @@ class Serving:
         if isinstance(said, asked.SubjectLog):
             model = schema.table(said.table)
             return Warrant(signer, "log", model.name, None, subjects_of(model, [said.subject]), {}, 1)
+        if isinstance(said, asked.OpenRejects):
+            return Warrant(signer, "rejects", None, None, words=frozenset(name.casefold() for name in schema.tables))
         if isinstance(said, asked.Sql):
             return Warrant(signer, verb, None, None, persons=said.persons, words=words_of(said.query))
         if isinstance(said, asked.Export):
@@ -117,8 +120,38 @@ class Serving:
 
     def erase(self, signer: Signer) -> Lease:
         """Leave to erase in a caller's name; see `Keymaster.begin_maintenance`."""
+        return self.maintenance(signer, "erase")
+
+    def maintenance(self, signer: Signer, verb: str) -> Lease:
+        """Leave to do something else in a caller's name; see `Keymaster.begin_maintenance`."""
         self.once(signer)
-        return self._leases.begin_maintenance(signer.actor, "erase")
+        return self._leases.begin_maintenance(signer.actor, verb)
+
+    def rejects(self, signer: Signer) -> list[Lease]:
+        """Leave to look at, or put again, the rejected records of every table in a caller's name; all of it, or none.
+
+        Raises:
+            DeniedError: The caller may not put into one of the tables, or see what was rejected.
+        """
+        self.once(signer)
+        granted: list[Lease] = []
+        try:
+            for model in self._core.standing.schema.tables.values():
+                name = hashlib.sha256(signer.act + model.id).digest()[:REQUEST_ID_BYTES]
+                lease = self._leases.begin_put(signer.actor, model.name, name, "rejects")
+                if signer.again is not None and self._leases.forget_abandoned(lease, name):
+                    lease = self._leases.begin_put(signer.actor, model.name, name, "rejects")
+                granted.append(lease)
+        except StrongroomError:
+            for lease in granted:
+                self._leases.abandon(lease)
+            raise
+        return granted
+
+    def holds_files(self, key_ids: Sequence[bytes], kinds: Collection[int], tables: Collection[bytes]) -> bool:
+        """Whether some file keys are of objects that name no field, or of these kinds and tables (ids, 16 B)."""
+        found = self._leases.kinds_of(key_ids)
+        return all(kind in SHARED_KINDS or (kind in kinds and table in tables) for kind, table in found)
 
     def once(self, signer: Signer) -> None:
         """Remember a request that opens no reading; DeniedError when it was answered before."""

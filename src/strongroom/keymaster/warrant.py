@@ -203,6 +203,11 @@ class Warrant:
             if self.stood_in > self.rows * fields:
                 raise beyond("stand-ins of values that it did not open")
 
+    def check_tokens(self, verb: str, export_id: bytes, table: str, field_name: str, values: Sequence[str]) -> None:
+        """Raise DeniedError unless the caller asked for tokens of these values, or for what is behind these tokens."""
+        del export_id, table, field_name, values
+        self.check_verb(verb)
+
     def check_aggregate(self, table: str, fields: Sequence[str], persons: int) -> None:
         """Raise DeniedError unless the caller's question names this table, these fields, and so many persons."""
         self.check_verb("sql")
@@ -238,6 +243,18 @@ def repeated(rows: Rows, ident: bytes, digest: bytes) -> bool:
     if row is not None and row[0] != digest:
         raise ConflictError("another request was made under this Idempotency-Key")
     return row is not None
+
+
+def spent_before(rows: Rows, warrant: Warrant | None) -> bool:
+    """Whether what is asked was spent when it was asked before, under the same `Idempotency-Key`."""
+    signer = None if warrant is None else warrant.signer
+    return signer is not None and signer.again is not None and repeated(rows, signer.again, signer.digest)
+
+
+def keep_spent(core: Core, rows: Rows, warrant: Warrant | None) -> None:
+    """Remember that what is asked under an `Idempotency-Key` is spent."""
+    if warrant is not None and warrant.signer.again is not None:
+        remember(core, rows, warrant.signer.again, warrant.signer.digest)
 
 
 def remember(core: Core, rows: Rows, ident: bytes, digest: bytes = bytes(32)) -> bool:

@@ -4,7 +4,7 @@ Rules it keeps:
 
 1. What a caller asks is read here from the bytes that they signed; the server says only which objects it looks into.
 2. A lease in a caller's name answers to the server that handed the request on, and to what was signed: so many records
-   into this table, or these subjects.
+   into this table, or these subjects; so many rejected records; or tables in which something expires.
 3. Networks of a credential are compared with the address that the server says its caller has: a server that was taken
    can lie of it. It cannot lie of anything that was signed.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundError
+from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundError, StrongroomError
 from strongroom.identity import asked
 from strongroom.identity.signing import SIGNED_HEADERS, Signed
 from strongroom.keymaster.api import Lease
@@ -28,7 +28,11 @@ from strongroom.keymaster.serving import Granted
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.warrant import BEYOND, Signer
 from strongroom.keyserver.calls import Known, Original
+from strongroom.keyserver.served_acts import ServedActs
 from strongroom.schema.normalise import normalise_one
+from strongroom.schema.parse import parse_schema
+from strongroom.seal.blocks import KIND_OPEN_COLUMNS, KIND_RECORDS
+from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     from strongroom.keymaster.credentials import CredentialState
@@ -43,17 +47,42 @@ _CALLS: Mapping[str, tuple[str, ...]] = {
         *_ANY, "seen_source", "mint_batch", "mint_file_key", "seal_subjects", "seal_index", "ended_objects", "commit",
     ),
     "erase": (*_ANY, "erasures.buried", "erasures.plan", "erasures.erase", "served.proofs"),
+    "rejects": _ANY,
+    "reput-rejects": (
+        *_ANY, "mint_batch", "mint_file_key", "seal_subjects", "seal_index", "ended_objects", "commit",
+    ),
+    "retention": (*_ANY, "erasures.buried", "erasures.clean_through", "erasures.horizon"),
 }  # fmt: skip
+_COUNTED = (KIND_RECORDS, KIND_OPEN_COLUMNS)
+
+
+class _Left:
+    """How many records a signed request may still put, into whichever table."""
+
+    def __init__(self, records: int = 0) -> None:
+        self._records = records
+        self._lock = threading.Lock()
+
+    def take(self, records: int) -> None:
+        """Count some more; DeniedError beyond what was signed."""
+        with self._lock:
+            self._records -= records
+            if self._records < 0:
+                raise DeniedError("more records than the caller agreed to", rule=BEYOND)
 
 
 @dataclass
 class _Leased:
-    """A lease in a caller's name: through which server, and what of the signed request it has not used."""
+    """A lease in a caller's name: through which server, and what of the signed request it has not used.
+
+    `tables` has, by name, the ids of those whose records it counts.
+    """
 
     server: str
     signer: Signer
     verb: str
-    left: int = 0
+    left: _Left = field(default_factory=_Left)
+    tables: Mapping[str, bytes] = field(default_factory=dict)
     subjects: frozenset[str] = field(default=frozenset(), repr=False)
     reason: str = field(default="", repr=False)
     tokens: set[bytes] = field(default_factory=set, repr=False)
@@ -62,7 +91,7 @@ class _Leased:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-class Served:
+class Served(ServedActs):
     """Requests of callers, handed on by a server.
 
     Args:
@@ -96,23 +125,54 @@ class Served:
             return (yield from self._keymaster.serving.reading(signer, Holder(server.id), verb, said, files))
 
     def lease(self, server: CredentialState, request: Original) -> Lease:
-        """Grant a lease for a signed put or erasure."""
+        """Grant a lease for a signed put or erasure, or to count what has expired."""
         signer, verb, said = self._signed(server, request)
         if isinstance(said, asked.Put):
             with asked_through(signer.holder):
                 lease = self._keymaster.serving.put(signer, said)
-            made = _Leased(server.id, signer, verb, said.records)
+            made = _Leased(server.id, signer, verb, _Left(said.records))
         elif isinstance(said, asked.Erase):
             with asked_through(signer.holder):
                 lease = self._keymaster.serving.erase(signer)
-            made = _Leased(server.id, signer, verb, 0, self._forms(said.subjects), said.reason)
+            forms = self._forms(said.subjects)
+            made = _Leased(server.id, signer, verb, subjects=forms, reason=said.reason)
+        elif isinstance(said, asked.Retention):
+            with asked_through(signer.holder):
+                lease = self._keymaster.serving.maintenance(signer, "compact")
+                made = _Leased(server.id, signer, verb, tables=self._expiring(lease, said.schema))
         else:
             raise NotFoundError(f"{verb} needs no lease")
+        self._keep(lease, made)
+        return lease
+
+    def leases(self, server: CredentialState, request: Original) -> list[Lease]:
+        """Grant a lease on the rejected records of each table, for a signed request to count them or put them again."""
+        signer, verb, said = self._signed(server, request)
+        if not isinstance(said, asked.Rejects):
+            raise NotFoundError(f"{verb} looks at no rejected records")
+        with asked_through(signer.holder):
+            granted = self._keymaster.serving.rejects(signer)
+        left = _Left(said.records if isinstance(said, asked.ReputRejects) else 0)
+        for lease in granted:
+            self._keep(lease, _Leased(server.id, signer, verb, left))
+        return granted
+
+    def _keep(self, lease: Lease, made: _Leased) -> None:
         made.until = self._clock() + LEASED_SECONDS
         self._leased[lease.lease_id] = made
         if len(self._leased) > LEASES_KEPT_MAX:
             self._leased.popitem(last=False)  # the oldest: if it runs still, it has to begin again
-        return lease
+
+    def _expiring(self, lease: Lease, schema: str | None) -> dict[str, bytes]:
+        """The tables in force that have a retention, in force or under a schema that was signed (TOML)."""
+        force = self._keymaster.schema()
+        try:
+            meant = force if schema is None else parse_schema(schema, force, random_bytes)
+        except StrongroomError:
+            self._keymaster.abandon(lease)
+            raise
+        ids = {table.id for table in meant.tables.values() if table.retention is not None}
+        return {table.name: table.id for table in force.tables.values() if table.id in ids}
 
     def log(self, server: CredentialState, request: Original) -> list[dict[str, Any]]:
         """Entries of the log for a signed request; its cursor is the number of the first."""
@@ -197,12 +257,12 @@ class Served:
         self._keymaster.credentials.in_force(made.signer.credential)
         if made.until <= self._clock():
             raise ConflictError("the lease has ended", hint="a request lasts an hour at most: send it again")
+        if call == "seal_subjects":
+            made.left.take(len(args["identifiers"]))
+        elif made.verb == "retention":
+            self._check_counted(made, call, args)
         with made.lock:
-            if call == "seal_subjects":
-                made.left -= len(args["identifiers"])
-                if made.left < 0:
-                    raise DeniedError("more records than the caller agreed to", rule=BEYOND)
-            elif call == "erasures.plan":
+            if call == "erasures.plan":
                 if not made.subjects.issuperset(args["identifiers"].to_pylist()):
                     raise DeniedError("a subject that the caller did not name", rule=BEYOND)
             elif call == "erasures.erase":
@@ -210,10 +270,18 @@ class Served:
                 if not named <= made.tokens or not hmac.compare_digest(_digest(args["reason"]), _digest(made.reason)):
                     raise DeniedError("a person, or a reason, that the caller did not name", rule=BEYOND)
 
+    def _check_counted(self, made: _Leased, call: str, args: Mapping[str, Any]) -> None:
+        """Raise DeniedError for another table, or other objects, than a caller has what expired counted in."""
+        if call in {"erasures.buried", "erasures.horizon"} and args["table"] not in made.tables:
+            raise DeniedError("a table in which nothing expires", rule=BEYOND)
+        ids = made.tables.values()
+        if call == "file_keys" and not self._keymaster.serving.holds_files(args["key_ids"], _COUNTED, ids):
+            raise DeniedError("an object that is not looked into to count what expired", rule=BEYOND)
+
     def named(self, lease: Lease) -> frozenset[bytes] | None:
         """The persons of whom a lease may be told, where it is in a caller's name: those it was planned for."""
         made = self._leased.get(lease.lease_id)
-        if made is None:
+        if made is None or made.verb == "retention":
             return None
         with made.lock:
             return frozenset(made.tokens)

@@ -200,14 +200,12 @@ class Service:
     def _answer(self, credential: CredentialState, call: Call, args: dict[str, Any]) -> Any:
         part, _, name = call.name.rpartition(".")
         if call.whose == SERVER:
-            answer = getattr(self._served, name)(credential, **args)
-            return _said(answer) if isinstance(answer, Lease) else answer
+            return _leases_said(getattr(self._served, name)(credential, **args))
         own = self._own.get(call.name)
         if own is not None:
             return own(credential, args)
         target = getattr(self._keymaster, part) if part else self._keymaster
-        answer = getattr(target, name)(**args)
-        return _said(answer) if isinstance(answer, Lease) else answer
+        return _leases_said(getattr(target, name)(**args))
 
     def _lease(self, credential: CredentialState, lease_id: bytes) -> Lease:
         lease = self._keymaster.lease_of(lease_id)
@@ -263,6 +261,13 @@ class Service:
 
 def _defect(error: Exception) -> Reply:
     return Reply(500, pack(Trouble("StrongroomError", defect(error), "please report this line")))
+
+
+def _leases_said(answer: Any) -> Any:
+    """An answer with leases as they go to the client."""
+    if isinstance(answer, list) and answer and isinstance(answer[0], Lease):
+        return [_said(lease) for lease in answer]
+    return _said(answer) if isinstance(answer, Lease) else answer
 
 
 def _said(lease: Lease) -> LeaseSaid:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from strongroom.errors import InputError
+from strongroom.server.answers_acts import ACTS
 
 
 class RecordSaid(msgspec.Struct, frozen=True):
@@ -100,6 +101,10 @@ class PutSaid(msgspec.Struct, frozen=True):
     reasons: list[dict[str, Any]]
     notes: list[str]
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return msgspec.structs.asdict(self)
+
 
 class EraseSaid(msgspec.Struct, frozen=True):
     """What an erasure did: persons erased now and before, its entries of the log, and the receipt."""
@@ -180,10 +185,12 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "find": FoundSaid,
     "sql": SqlSaid,
     "put": PutSaid,
+    "reput-rejects": PutSaid,
     "erase": EraseSaid,
     "log": LogSaid,
     "subject-log": SubjectLogSaid,
     "explain": ExplainSaid,
     "schema": SchemaSaid,
     "whoami": WhoamiSaid,
+    **ACTS,
 }

@@ -33,7 +33,8 @@ from strongroom.keyserver.wire import Wire
 from strongroom.purpose.explain import Explanation
 from strongroom.read.record import Record
 from strongroom.seal.entropy import random_bytes
-from strongroom.server import answers
+from strongroom.server import answers, answers_acts
+from strongroom.server.client_acts import ClientActs, listed, other_answer
 from strongroom.server.client_export import ClientExports
 from strongroom.server.problem import TYPE
 
@@ -54,7 +55,7 @@ _ENCODE = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
 
-class RoomClient(ClientExports, Closing):
+class RoomClient(ClientActs, ClientExports, Closing):
     """A room behind its server. Made by `connect_room`; close it with `with`.
 
     Args:
@@ -136,8 +137,7 @@ class RoomClient(ClientExports, Closing):
         self, subjects: str | int | Sequence[str | int], *, reason: str, idempotency_key: str | None = None
     ) -> answers.EraseSaid:
         """Erase subjects for good; see `Room.erase`."""
-        listed = [subjects] if isinstance(subjects, str | int) else list(subjects)
-        said = asked.Erase(subjects=[str(one) for one in listed], reason=reason)
+        said = asked.Erase(subjects=listed(subjects), reason=reason)
         return cast("answers.EraseSaid", self.ask("erase", _ENCODE(said), None, idempotency_key))
 
     def log(
@@ -153,7 +153,7 @@ class RoomClient(ClientExports, Closing):
             if some.cursor is None:
                 return found
             if not some.entries or some.cursor == cursor:  # it would never end
-                raise _other_answer()
+                raise other_answer()
             cursor = some.cursor
 
     def explain(
@@ -193,7 +193,7 @@ class RoomClient(ClientExports, Closing):
         try:
             return _DECODERS[verb].decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise _other_answer() from None
+            raise other_answer() from None
 
 
     def stream(self, verb: str, body: bytes) -> Streamed:
@@ -221,7 +221,7 @@ class ReadingClient(Closing):
         """The record of one subject, in a table with one record a subject; see `Reading.get`."""
         found = self.records(table, subject, fields=fields)
         if not found:
-            raise _other_answer()
+            raise other_answer()
         return found[0]
 
     def records(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> list[Record]:
@@ -239,7 +239,7 @@ class ReadingClient(Closing):
         said = asked.Get(**self._said, table=table, subjects=[str(one) for one in subjects], fields=chosen)
         got = cast("answers.GotSaid", self._room.ask("get", _ENCODE(said)))
         if len(got.items) != len(subjects):
-            raise _other_answer()
+            raise other_answer()
         return [self._item(table, item) for item in got.items]
 
     def find(
@@ -278,7 +278,7 @@ class ReadingClient(Closing):
             ]
             return pa.table(columns, names=got.names)
         except (pa.ArrowException, ArithmeticError, ValueError, TypeError):
-            raise _other_answer() from None
+            raise other_answer() from None
 
     def log(self, subject: str | int, *, table: str | None = None) -> dict[str, Any]:
         """Who read a subject, and when; see `Reading.log`. The table must be said."""
@@ -286,6 +286,11 @@ class ReadingClient(Closing):
             raise UsageError("in which table the subject is stands in what is signed", hint="name the table")
         said = asked.SubjectLog(**self._said, table=table, subject=str(subject))
         return cast("answers.SubjectLogSaid", self._room.ask("subject-log", _ENCODE(said))).file
+
+    def rejects(self, *, put_id: str | None = None) -> list[dict[str, Any]]:
+        """Rejected records as they came, of the tables that the purpose reads; see `Reading.rejects`."""
+        said = asked.OpenRejects(**self._said, put_id=put_id)
+        return cast("answers_acts.OpenedRejectsSaid", self._room.ask("open-rejects", _ENCODE(said))).rejects
 
     def _item(self, table: str, item: answers.ItemSaid) -> list[Record] | NotFoundError:
         if item.problem is not None:
@@ -338,10 +343,6 @@ def _records(what: Any, kind: str | None) -> tuple[bytes, str]:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({type(error).__name__})") from None
     return b"\n".join(_ENCODE(dict(record)) for record in what), "jsonl"
-
-
-def _other_answer() -> IntegrityError:
-    return IntegrityError("the server's answer is not one of this API")
 
 
 def _error(status: int, data: bytes) -> StrongroomError:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConflictError, IntegrityError, StrongroomError
 from strongroom.identity.signing import IDEMPOTENCY
-from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Released
+from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Receipt, Released
 from strongroom.keymaster.erasures.api import ErasureProof
 from strongroom.keyserver.client import RemoteKeymaster, lease_of
 from strongroom.keyserver.client_parts import RemoteErasures
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from strongroom.keymaster.credentials import CredentialState
+    from strongroom.keymaster.exports.api import ExportRecord
     from strongroom.keymaster.serving import Granted
     from strongroom.keyserver.calls import Original
     from strongroom.purpose.model import Policy
     from strongroom.schema.model import Schema, Table
+
+GOES_ON = ("sql", "rejects")
+"""Verbs of which a release is not the last that a request asks."""
 
 
 class HandedOn(RemoteKeymaster):
@@ -46,7 +50,8 @@ class HandedOn(RemoteKeymaster):
         self._granted: Granted | None = None
         self._ended = False
         self._leased: Lease | None = None
-        self.erasures = _Erasures(self._ask)
+        self._by_table: dict[str, Lease] | None = None
+        self.erasures = _Erasures(self._ask, request)
 
     # -- what the server knows already ----------------------------------------------------------
     def schema(self) -> Schema:
@@ -117,7 +122,7 @@ class HandedOn(RemoteKeymaster):
         shows_stand_ins = self._granted is not None and any(
             view.show == "token" for view in self._granted.grant.views[ask.table].values()
         )
-        if ask.misses or shows_stand_ins or ask.verb == "sql":
+        if ask.misses or shows_stand_ins or ask.verb in GOES_ON:
             released = super().release(reading_id, ask)
         else:
             released = cast("Released", self._ask("served.release", reading=reading_id, ask=ask))
@@ -128,15 +133,40 @@ class HandedOn(RemoteKeymaster):
     # -- writing --------------------------------------------------------------------------------
     def begin_put(self, *, actor: str, table: str, request_id: bytes, verb: str = "put") -> Lease:
         """See `Keymaster.begin_put`: into which table, and how much, stands in what the caller signed."""
-        del actor, table, request_id, verb
+        del actor, request_id
+        if verb == "rejects":
+            return self._on_rejects(table)
         self._leased = lease_of(self._ask("served.lease", request=self._request))
         return self._leased
+
+    @property
+    def leased(self) -> bool:
+        """Whether a lease was granted for the request."""
+        return self._leased is not None
+
+    def _on_rejects(self, table: str) -> Lease:
+        """The lease on the rejected records of a table: those of all tables are granted together."""
+        if self._by_table is None:
+            said = self._ask("served.leases", request=self._request)
+            leases = [lease_of(one) for one in said]
+            self._by_table = {one.table.name: one for one in leases if one.table is not None}
+            self._leased = leases[0] if leases else None
+        lease = self._by_table.pop(table, None)
+        if lease is None:
+            raise ConflictError("the schema was changed meanwhile", hint="send it again, signed anew")
+        return self.renew(lease)
+
+    def let_go(self) -> None:
+        """End the leases on rejected records that nobody took."""
+        for lease in (self._by_table or {}).values():
+            with contextlib.suppress(StrongroomError):
+                self.abandon(lease)
 
     def begin_maintenance(self, *, actor: str, verb: str) -> Lease:
         """See `Keymaster.begin_maintenance`."""
         del actor, verb
         self._leased = lease_of(self._ask("served.lease", request=self._request))
-        self.erasures = _Erasures(self._ask, self._leased)
+        self.erasures = _Erasures(self._ask, self._request, self._leased)
         return self._leased
 
     # -- the rest -------------------------------------------------------------------------------
@@ -158,6 +188,21 @@ class HandedOn(RemoteKeymaster):
             with contextlib.suppress(StrongroomError):
                 self._ask("served.keep_answer", lease_id=self._leased.lease_id, answer=answer)
 
+    def handed_hold(self) -> Receipt:
+        """Do what the caller signed about legal holds."""
+        return cast("Receipt", self._ask("served.hold", request=self._request))
+
+    def handed_tokens(self, count: int) -> list[str | None]:
+        """What stands in the place of each of so many values, or tokens, that the caller signed."""
+        found = cast("list[str | None]", self._ask("served.tokens", request=self._request))
+        if len(found) != count:
+            raise IntegrityError("the keymaster's answer to served.tokens does not fit what was asked")
+        return found
+
+    def handed_exports(self) -> list[ExportRecord]:
+        """What the caller may see of the ledger of exports."""
+        return cast("list[ExportRecord]", self._ask("served.exports", request=self._request))
+
     def whoever(self) -> str:
         """The actor behind the request, for which nothing else is asked."""
         return str(self._ask("served.whoever", request=self._request))
@@ -166,13 +211,15 @@ class HandedOn(RemoteKeymaster):
 class _Erasures(RemoteErasures):
     """Erasures in the name of whoever signed the request."""
 
-    def __init__(self, ask: Any, lease: Lease | None = None) -> None:
+    def __init__(self, ask: Any, request: Original, lease: Lease | None = None) -> None:
         super().__init__(ask)
+        self._request = request
         self._lease = lease
 
     def proofs(self, actor: str, leaves: Sequence[int]) -> list[ErasureProof]:
         """See `Erasures.proofs`."""
+        del actor  # the caller, of the entries that they signed
         if self._lease is None:
-            return super().proofs(actor, leaves)
+            return cast("list[ErasureProof]", self._ask("served.receipt", request=self._request))
         asked = self._ask("served.proofs", lease=self._lease.lease_id, leaves=list(leaves))
         return cast("list[ErasureProof]", asked)

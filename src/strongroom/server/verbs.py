@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from strongroom.errors import InputError, NotFoundError, UnavailableError
+from strongroom.errors import InputError, NotFoundError
 from strongroom.identity import asked
 from strongroom.read.reading import Reading
 from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
@@ -30,6 +30,7 @@ from strongroom.server.answers import (
 )
 from strongroom.server.handed import HandedOn
 from strongroom.server.problem import problem_of
+from strongroom.server.verbs_acts import Acts, one_of
 from strongroom.turns import aside
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ FILES_MOST = 64
 READ_KINDS = (KIND_RECORDS, KIND_INDEX)
 
 
-class Verbs:
+class Verbs(Acts):
     """What the callers of one room ask.
 
     Args:
@@ -78,7 +79,7 @@ class Verbs:
     def sql(self, request: Original, actor: str, said: asked.Sql, _body: bytes) -> SqlSaid:
         """One SELECT over a table."""
         # a query may take long, and needs the interpreter little: others take their turns meanwhile
-        with _one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _), aside():
+        with one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _), aside():
             table = desk.sql(said.query)
         if table.num_rows > ROWS_MAX:
             raise InputError(f"the answer has more than {ROWS_MAX:,} rows", hint="group, or select less")
@@ -113,7 +114,7 @@ class Verbs:
         """Records, as CSV or JSON Lines."""
         from strongroom.write.put import PutOptions, put
 
-        with _one_of(self._puts, "puts"):
+        with one_of(self._puts, "puts"):
             keys = HandedOn(self._keys, request, actor)
             options = PutOptions(None, None, said.format, strict=said.strict, again=said.again)
             done = put(self._session.store, keys, actor, said.table, io.BytesIO(body), options)
@@ -181,17 +182,6 @@ class Verbs:
             if roles & set(purpose.roles) and actor not in purpose.deny
         ]
         return WhoamiSaid(actor, self._keys.room_id.hex(), purposes, self._keys.log_key())
-
-
-@contextmanager
-def _one_of(slots: threading.BoundedSemaphore, what: str) -> Iterator[None]:
-    """One of a few that run at once: nobody waits for one with a thread that others need."""
-    if not slots.acquire(blocking=False):
-        raise UnavailableError(f"too many {what} at once", hint="send it again in a moment")
-    try:
-        yield
-    finally:
-        slots.release()
 
 
 def _cursor(text: str | None) -> tuple[int | None, int]:

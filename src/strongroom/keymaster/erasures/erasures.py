@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strongroom.keymaster.api import Bytes2D, Lease, Receipt
-from strongroom.keymaster.core import Core
+from strongroom.keymaster.core import Core, Request
 from strongroom.keymaster.erasures.api import Buried, ErasurePlan, ErasureProof
 from strongroom.keymaster.erasures.dead import Dead
 from strongroom.keymaster.erasures.erasing import Erasing
@@ -44,6 +44,12 @@ class EmbeddedErasures:
     def hold(self, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool = False) -> Receipt:
         """See `Erasures.hold`."""
         return self._holding.hold(actor, subjects, reason, lift=lift)
+
+    def hold_once(
+        self, request: Request | None, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool
+    ) -> Receipt:
+        """See `Erasures.hold`; the same request has the same answer."""
+        return self._holding.hold(actor, subjects, reason, lift=lift, once=request)
 
     def proofs(self, actor: str, leaves: Sequence[int]) -> list[ErasureProof]:
         """See `Erasures.proofs`."""

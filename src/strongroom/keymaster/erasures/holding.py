@@ -14,7 +14,7 @@ import numpy as np
 
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.api import Receipt
-from strongroom.keymaster.core import Answer, Core
+from strongroom.keymaster.core import Answer, Core, Request
 from strongroom.keymaster.erasures.api import ERASED, HELD, UNKNOWN
 from strongroom.keymaster.erasures.erasing import Erasing
 from strongroom.keymaster.reason import check_reason
@@ -37,8 +37,16 @@ class Holding:
         self._core = core
         self._erasing = erasing
 
-    def hold(self, actor: str, subjects: Sequence[Sequence[str]], reason: str, *, lift: bool) -> Receipt:
-        """See `Erasures.hold`."""
+    def hold(
+        self,
+        actor: str,
+        subjects: Sequence[Sequence[str]],
+        reason: str,
+        *,
+        lift: bool,
+        once: Request | None = None,
+    ) -> Receipt:
+        """See `Erasures.hold`; `once` names the request where it may come again, and is done once."""
         core, act = self._core, "unhold" if lift else "hold"
         check_reason(reason)
         if not 0 < len(subjects) <= HOLD_PERSONS_MAX:
@@ -62,10 +70,10 @@ class Holding:
             else:
                 sql = "INSERT INTO hold VALUES (?, ?, ?, ?)"
                 rows.executemany(sql, [(token.tobytes(), actor, leaf, now) for token in own])
-            return {"leaf": leaf, "time": now}
+            return {"leaf": leaf, "time": now, "persons": len(own)}
 
-        answer = core.act(act, actor, work)
-        return Receipt(answer["leaf"], answer["time"], act, {"persons": len(own)})
+        answer = core.act(act, actor, work, once=once)
+        return Receipt(answer["leaf"], answer["time"], act, {"persons": answer["persons"]})
 
     def _known(self, subjects: Sequence[Sequence[str]]) -> Bytes2D:
         """Tokens of the subjects, sorted and distinct: of each the forms that are somebody.

@@ -362,14 +362,14 @@ class EmbeddedExports:
         return self.ledger.record(export_id)
 
     # -- looking --------------------------------------------------------------------------------
-    def all(self, actor: str) -> list[ExportRecord]:
-        """See `Exports.all`."""
+    def all(self, actor: str, before: int | None = None, most: int | None = None) -> list[ExportRecord]:
+        """See `Exports.all`; of entries before a number, and so many at most."""
         core = self._core
         core.standing.refresh()
         decision = core.standing.decider.decide_act(actor, "log")
         if not decision.allowed and actor not in core.standing.policy.actors:
             core.standing.require(decision)
-        return self.ledger.all(None if decision.allowed else actor)
+        return self.ledger.all(None if decision.allowed else actor, before, most)
 
 
 def _check(plan: ExportPlan) -> None:

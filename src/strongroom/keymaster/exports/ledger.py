@@ -30,6 +30,7 @@ from strongroom.seal.wrap import unwrap, wrap
 
 _SEALING, _TOKENS = b"export sealing\0\0", b"export tokens\0\0\0"  # 16 bytes each
 _PARTS = 4
+LEAVES_MAX = 1 << 62
 _FIND = f"SELECT {EXPORT} FROM export WHERE id = ?"  # noqa: S608 - own names
 
 
@@ -180,14 +181,21 @@ class ExportLedger:
         rows = self._core.state.read()
         return self._record(rows, self._row(rows, export_id), whole=True)
 
-    def all(self, actor: str | None) -> list[ExportRecord]:
-        """All entries, newest first, or those of one actor, without what chose their persons."""
+    def all(self, actor: str | None, before: int | None = None, most: int | None = None) -> list[ExportRecord]:
+        """All entries, newest first, or those of one actor, without what chose their persons.
+
+        Args:
+            actor: Whose; None for everybody's.
+            before: Only entries that the log has before this number.
+            most: So many at most.
+        """
         rows, whole = self._core.state.read(), actor is None
-        sql = f"SELECT {EXPORT} FROM export"  # noqa: S608 - own names
+        last, limit = LEAVES_MAX if before is None else before, LEAVES_MAX if most is None else most
+        sql = f"SELECT {EXPORT} FROM export WHERE leaf < ?"  # noqa: S608 - own names
         if whole:
-            found = rows.execute(f"{sql} ORDER BY leaf DESC").fetchall()
+            found = rows.execute(f"{sql} ORDER BY leaf DESC LIMIT ?", (last, limit)).fetchall()
         else:
-            found = rows.execute(f"{sql} WHERE actor = ? ORDER BY leaf DESC", (actor,)).fetchall()
+            found = rows.execute(f"{sql} AND actor = ? ORDER BY leaf DESC LIMIT ?", (last, actor, limit)).fetchall()
         return [self._record(rows, row, whole=whole) for row in found]
 
     def _record(self, rows: Rows, row: Any, *, whole: bool) -> ExportRecord:

@@ -6,6 +6,8 @@ Rules it keeps:
 2. Who stands behind a token of a subject is charged by ordinal and told, as by any release. Behind another field's
    token the keymaster, which has no records, knows nobody: each distinct value is charged as one person.
 3. A subject who is not there, or any more, comes back as nothing, like what is no token of the export.
+4. In the name of a server's caller it is for the very values that the caller signed, and spent once however often that
+   is repeated under one `Idempotency-Key`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from strongroom.keymaster.exports.tokenising import ExportTokens
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed, planned, told
 from strongroom.keymaster.steps import Steps
-from strongroom.keymaster.warrant import BEYOND
+from strongroom.keymaster.warrant import keep_spent, spent_before
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.tokenform import token_field
@@ -61,14 +63,15 @@ class Tokenising:
         self._ledger = ledger
 
     def _begun(
-        self, verb: str, reading_id: bytes, export_id: bytes, table: str, name: str, size: int
+        self, verb: str, reading_id: bytes, export_id: bytes, table: str, name: str, values: pa.Array
     ) -> tuple[Reading, Table, ExportTokens]:
         """The reading, the table, and the export's tokens, once all of it is allowed; a refusal is noted."""
         reading = self._readings.get(reading_id)
-        if not 0 < size <= VALUES_AT_ONCE_MAX:
+        if not 0 < len(values) <= VALUES_AT_ONCE_MAX:
             raise UsageError(f"ask for 1 to {VALUES_AT_ONCE_MAX:,} values at once")
         if reading.warrant is not None:
-            raise DeniedError("no tokens go through a server in a caller's name", rule=BEYOND)
+            wanted = (verb, export_id, table, name, values.to_pylist())
+            self._readings.within(reading, verb, table, lambda warrant: warrant.check_tokens(*wanted))
         model = self._readings.decide(reading, (verb,), table, (name,))
         kept = self._ledger.of(export_id)
         if name not in kept.fields.get(table, ()):
@@ -78,7 +81,7 @@ class Tokenising:
     def tokenize(self, reading_id: bytes, export_id: bytes, table: str, field_name: str, values: pa.Array) -> pa.Array:
         """See `Exports.tokenize`."""
         core = self._core
-        reading, model, tokens = self._begun(TOKENIZE, reading_id, export_id, table, field_name, len(values))
+        reading, model, tokens = self._begun(TOKENIZE, reading_id, export_id, table, field_name, values)
         made = tokens.tokenize(token_field(model, field_name), values)
         said = {**reading.said(), "table": table, "fields": (field_name,)}
 
@@ -87,12 +90,14 @@ class Tokenising:
             decision = core.standing.require(
                 decider.decide_read(reading.actor, purpose, TOKENIZE, table, (field_name,))
             )
-            plan = core.ledger.plan_count(rows, reading.lookup_limits(core), len(values), core.journal.now(rows))
+            count = 0 if spent_before(rows, reading.warrant) else len(values)
+            plan = core.ledger.plan_count(rows, reading.lookup_limits(core), count, core.journal.now(rows))
             extras = {"export": export_id.hex(), "values": len(values)}
             entry = core.journal.entry(
                 rows, TOKENIZE, reading.actor, **said, remaining=plan.remaining, rule=decision.rule, extras=extras
             )
             core.ledger.apply(rows, plan)
+            keep_spent(core, rows, reading.warrant)
             return {"leaf": core.journal.note(rows, entry)}
 
         core.act(TOKENIZE, reading.actor, work, **said)
@@ -106,7 +111,7 @@ class Tokenising:
         import pyarrow.compute as pc
 
         core = self._core
-        reading, model, tokens = self._begun(DETOKENIZE, reading_id, export_id, table, field_name, len(values))
+        reading, model, tokens = self._begun(DETOKENIZE, reading_id, export_id, table, field_name, values)
         found, bad = tokens.detokenize(token_field(model, field_name), values)
         said = {**reading.said(), "table": table, "fields": (field_name,)}
 
@@ -162,13 +167,15 @@ class Tokenising:
             more = told(core, reading, labels, (klass,))
             alarmed = alarm(self._canaries, rows, reading, behind.tokens)
         else:
-            plan = core.ledger.plan_count(rows, rules, behind.count, core.journal.now(rows))
+            count = 0 if spent_before(rows, reading.warrant) else behind.count
+            plan = core.ledger.plan_count(rows, rules, count, core.journal.now(rows))
         extras = {"export": export_id.hex(), "values": size, **alarmed}
         entry = core.journal.entry(
             rows, DETOKENIZE, reading.actor, **said, **more, count=behind.count, remaining=plan.remaining,
             rule=decision.rule, extras=extras,
         )  # fmt: skip
         core.ledger.apply(rows, plan)
+        keep_spent(core, rows, reading.warrant)
         leaf = core.journal.note(rows, entry)
         if labels is not None and behind.count:
             core.journal.keep_labels(rows, leaf, labels)
