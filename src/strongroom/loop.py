@@ -5,8 +5,9 @@ whenever an answer comes: of a look-up over HTTP that was a quarter of a server'
 
 Rules it keeps:
 
-1. What is done in a loop neither waits nor takes long. What does goes `elsewhere`: into another thread, and its work
-   goes on when it is done.
+1. What is done in a loop neither waits nor takes long. What does goes `elsewhere`: to one of some threads, and its work
+   goes on when it is done. What those threads may wait for themselves, such as an answer that a work brings, goes
+   `apart`: to a thread of its own.
 2. No lock is held while a work waits: another work of the same thread could want it.
 3. A loop that is told to end goes on until its works are done.
 4. What a work knew goes with it when it ends: nothing here keeps it while it waits for the next.
@@ -22,6 +23,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from greenlet import getcurrent, greenlet
+
+from strongroom.errors import UnavailableError
 
 T = TypeVar("T")
 
@@ -135,6 +138,13 @@ class Loop:
 
     def elsewhere(self, call: Callable[[], T]) -> T:
         """What a call gives, or raises, that is made in another thread."""
+        return self._made_by(self._submit, call)
+
+    def apart(self, call: Callable[[], T]) -> T:
+        """The same, in a thread of its own: for what threads that do `elsewhere` may be waiting for."""
+        return self._made_by(_in_own_thread, call)
+
+    def _made_by(self, submit: Callable[[Callable[[], None]], None], call: Callable[[], T]) -> T:
         own, given, raised = getcurrent(), list[T](), list[BaseException]()
 
         def make() -> None:
@@ -144,11 +154,16 @@ class Loop:
                 raised.append(error)
             self.resume(own)
 
-        self._submit(make)
+        submit(make)
         self._hub.switch()
         if raised:
             raise raised.pop()
         return given.pop()
+
+    @property
+    def works(self) -> int:
+        """How many works there are."""
+        return self._works
 
     # -- from any thread ------------------------------------------------------------------------
     def resume(self, work: greenlet) -> None:
@@ -160,6 +175,13 @@ class Loop:
         """Have `idle` called soon."""
         if self._asleep:
             self._events.stir()
+
+
+def _in_own_thread(call: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=call, name="strongroom-apart", daemon=True).start()
+    except RuntimeError:  # the system gives no more threads
+        raise UnavailableError("too much at once", hint="send it again in a moment") from None
 
 
 class _Own(threading.local):
@@ -183,3 +205,9 @@ def elsewhere(call: Callable[[], T]) -> T:
     """What a call gives that may wait or take long: from a loop it is made in another thread."""
     loop = _OWN.loop
     return call() if loop is None else loop.elsewhere(call)
+
+
+def apart(call: Callable[[], T]) -> T:
+    """What a call gives that may wait; from a loop it is made in a thread of its own (see `Loop.apart`)."""
+    loop = _OWN.loop
+    return call() if loop is None else loop.apart(call)

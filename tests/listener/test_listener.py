@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom import turns
+from strongroom.errors import UnavailableError
 from strongroom.listener import connection, poller, server
 from strongroom.listener.address import Listen
 from strongroom.listener.message import Reply, Take
 from strongroom.listener.server import Listener
+from strongroom.loop import elsewhere
 
 MOST = 100_000
 
@@ -255,6 +257,51 @@ def test_what_is_under_way_is_answered_at_the_end():
         one.close()
     with pytest.raises(ConnectionRefusedError):
         dial(own)
+
+
+def test_what_goes_wrong_at_one_connection_is_no_end_of_a_loop(monkeypatch):
+    """The system watches no more sockets: that one is closed, and the next is answered."""
+    with listening(looped=True) as (own, _):
+        while not own.started:
+            time.sleep(0.001)
+        real = own._poller.add
+
+        def full(fd):
+            monkeypatch.setattr(own._poller, "add", real)
+            raise OSError(28, "no more")
+
+        monkeypatch.setattr(own._poller, "add", full)
+        with dial(own) as one:
+            assert one.recv(10) == b""
+        with dial(own) as one:
+            one.sendall(request("/x", b"q"))
+            assert answer(one) == (200, b"POST /x q")
+
+
+def test_a_loop_that_has_ended_ends_the_listener(monkeypatch):
+    """Whatever ended it: nobody would be answered any more, and whoever watches starts it again."""
+    own = Listener(Echo(), Listen("127.0.0.1", 0), 4, looped=True)
+    monkeypatch.setattr(own._loop, "run", lambda *_: None)
+    with pytest.raises(UnavailableError, match="answers nobody"):
+        own.run()
+
+
+def test_more_at_once_than_go_on_beside_each_other_are_answered_all(monkeypatch):
+    """Two works at most: ten connections at once have an answer each."""
+    monkeypatch.setattr(server, "WORKS_MOST", 2)
+
+    class Slow(Echo):
+        def _then(self, request, body):
+            elsewhere(lambda: time.sleep(0.02))
+            return super()._then(request, body)
+
+    with listening(Slow(), looped=True) as (own, _):
+        every = [dial(own) for _ in range(10)]
+        for number, one in enumerate(every):
+            one.sendall(request(f"/{number}", b"q"))
+        for number, one in enumerate(every):
+            assert answer(one) == (200, b"POST /%d q" % number)
+            one.close()
 
 
 class Parts(Echo):

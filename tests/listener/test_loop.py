@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager
+from queue import SimpleQueue
 
 import pytest
 from tls_kit import certificate
@@ -137,6 +138,36 @@ def test_what_takes_long_is_done_elsewhere_and_the_others_go_on(running):
     assert isinstance(raised, ValueError)
     assert here() is None
     assert elsewhere(threading.current_thread) is threading.current_thread()
+
+
+def test_what_goes_apart_waits_for_no_thread_that_does_elsewhere():
+    """All threads for `elsewhere` wait for a work, and the work for a thread of its own: it has one."""
+    jobs, poller = SimpleQueue(), EpollPoller()
+    threading.Thread(target=lambda: [job() for job in iter(jobs.get, None)], daemon=True).start()
+    loop, over, brought = Loop(poller, jobs.put), threading.Event(), threading.Event()
+
+    def first():
+        assert loop.apart(lambda: 5) == 5
+        brought.set()
+
+    def idle():
+        while works:
+            loop.spawn(works.pop())
+        return 1.0
+
+    def second():
+        assert loop.elsewhere(lambda: brought.wait(20))
+        over.set()
+
+    works = [first, second]
+    loop.idle.append(idle)
+    thread = threading.Thread(target=loop.run, args=(lambda _fd: None, over.is_set), daemon=True)
+    thread.start()
+    assert over.wait(20)
+    thread.join(20)
+    assert not thread.is_alive()
+    jobs.put(None)
+    poller.close()
 
 
 def test_a_loop_ends_when_its_works_have():
@@ -372,5 +403,84 @@ def test_a_large_answer_and_a_large_request_are_for_a_thread(running):
     go_on.set()
     assert answered[0].wait(20)
     assert answered[1] == [(200, b"y" * size)]
+    own.close()
+    listening.close()
+
+
+def test_a_peer_that_reads_nothing_holds_nobody_up(running, monkeypatch):
+    """More is to be sent than the system takes at once: another work goes on."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    real = socket.create_connection
+
+    def small(*args, **more):
+        made = real(*args, **more)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 23_040)
+        return made
+
+    monkeypatch.setattr(wire.socket, "create_connection", small)
+    own = wire.Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", "keymaster", None)
+    (answered,) = running.start(lambda: own.post("/x", bytes(63_000), {}))
+    one, _ = listening.accept()
+    for _ in range(20):
+        assert running.do(lambda: 5) == [5]
+        time.sleep(0.01)
+    assert not answered[0].is_set()
+    got = 0
+    while got < 63_000:
+        got += len(one.recv(1 << 16))
+    one.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert answered[0].wait(20)
+    assert answered[1] == [(200, b"ok")]
+    one.close()
+    own.close()
+    listening.close()
+
+
+def test_threads_that_wait_for_a_loops_request_leave_it_one_to_dial(running):
+    """As many threads as there are wait for what one request brings, and that needs a new connection: all are answered."""
+    listening, jobs, held = socket.create_server(("127.0.0.1", 0)), SimpleQueue(), threading.Event()
+    running.loop._submit = jobs.put
+    for _ in range(4):
+        threading.Thread(target=lambda: [job() for job in iter(jobs.get, None)], daemon=True).start()
+
+    def serve(one, ends):
+        with one.makefile("rb") as file:
+            while line := file.readline():
+                name, size = line.split()[1].decode().strip("/"), 0
+                while header := file.readline().strip():
+                    size = int(header.split(b":")[1]) if header.lower().startswith(b"content-length") else size
+                calls = CALLS(file.read(size)) if name == TOGETHER else None
+                if ends:
+                    assert held.wait(20)
+                said = b"" if calls is None else pack([(200, b"") for _ in calls])
+                close = b"connection: close\r\n" if ends else b""
+                one.sendall(b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n" % (close, len(said)) + said)
+                if ends:
+                    break
+        one.close()
+
+    def accept():
+        for number in range(8):
+            threading.Thread(target=serve, args=(listening.accept()[0], number < 2), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    own = wire.Wire(f"http://127.0.0.1:{listening.getsockname()[1]}", "keymaster", None)
+    sender = Together(lambda name, body: own.post("/" + name, body, {}))
+    given = running.start(ask(sender, b"one"))
+    until(lambda: sender._under_way == 1)
+    given += running.start(*[ask(sender, b"%d" % number) for number in range(COMPANY_LOOPED)])
+    until(lambda: sender._under_way == 2)
+    found = []
+    for _ in range(4):
+        jobs.put(lambda: found.append(sender.ask("release", b"x")))
+    held.set()
+    assert all(over.wait(20) for over, _ in given)
+    until(lambda: len(found) == 4)
+    assert running.do(lambda: elsewhere(lambda: 1)) == [1]
+    for _ in range(4):
+        jobs.put(None)
     own.close()
     listening.close()

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.catalog.entries import BlockKeys, ObjectEntry
 from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.loop import elsewhere
 from strongroom.seal.blocks import TAIL, open_block
 from strongroom.seal.run import Block, Tail, parse_block, parse_tail
 from strongroom.store.base import Store, object_name
@@ -25,6 +26,7 @@ TAILS_BYTES_MAX = 64 << 20
 READ_BYTES_MAX = 4 << 20
 GAP_BYTES_MAX = 64 << 10
 """Bytes between two blocks that are read along rather than asked around."""
+FEW_BLOCKS = 16
 KEYS_AT_ONCE = 16_384
 
 
@@ -114,9 +116,16 @@ class RunReader:
                     wanted.setdefault(number, []).append(position)
         found: list[list[bytes]] = [[] for _ in tokens]
         numbers = sorted(wanted)
-        for number, (block, _) in zip(numbers, self.stretches(numbers), strict=True):  # one after the other
-            for position in wanted[number]:
-                found[position] += block.find(tokens[position])
+
+        def look() -> None:
+            for number, (block, _) in zip(numbers, self.stretches(numbers), strict=True):  # one after the other
+                for position in wanted[number]:
+                    found[position] += block.find(tokens[position])
+
+        if len(numbers) > FEW_BLOCKS:
+            elsewhere(look)
+        else:
+            look()
         return found
 
     def open_blocks(self, first: int, last: int, keys: Sequence[bytes] | None = None) -> list[Block]:

@@ -122,7 +122,8 @@ class Asking:
         if size > call.most:
             raise UsageError(f"too much at once: {size:,} bytes, and the most is {call.most:,}")
         for attempt in range(2):
-            if not self._instance or (self._hop is not None and time.monotonic() > self._hop[1]):
+            before = self._hop
+            if not self._instance or (before is not None and time.monotonic() > before[1]):
                 self.greet()
             instance, hop = self._instance, self._hop
             status, data = self._sent(name, body)

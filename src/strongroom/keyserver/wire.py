@@ -19,7 +19,7 @@ import httptools
 from strongroom.errors import UnavailableError, UsageError
 from strongroom.identity.signing import Body
 from strongroom.keyserver.streamed import Streamed
-from strongroom.loop import elsewhere, here
+from strongroom.loop import apart, here
 from strongroom.turns import aside
 
 ANSWER_SECONDS = 600.0
@@ -70,7 +70,7 @@ class Wire:
         head = self._head_of(path, headers, size)
         for last in (False, True):
             try:
-                connection = elsewhere(self._dialled) if last else self._taken()
+                connection = apart(self._dialled) if last else self._taken()
                 try:
                     answer = connection.send(head, parts, size)
                 except BaseException:
@@ -116,7 +116,7 @@ class Wire:
     def _taken(self) -> _Connection:
         with suppress(IndexError):
             return self._idle.pop()
-        return elsewhere(self._dialled)
+        return apart(self._dialled)
 
     def _dialled(self) -> _Connection:
         return _Connection(self._socket())
@@ -160,10 +160,10 @@ class _Connection:
 
     def send(self, head: bytes, body: Sequence[bytes | memoryview], size: int) -> tuple[int, bytes]:
         if size > _TOGETHER and here() is not None:
-            return elsewhere(lambda: self.send(head, body, size))
+            return apart(lambda: self.send(head, body, size))
         self._done, self._parts, self._said, self._length = False, [], 0, 0
         if size <= _TOGETHER:
-            self._socket.sendall(b"".join((head, *body)))
+            self._sent(b"".join((head, *body)))
         else:
             self._socket.sendall(head)
             with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
@@ -179,9 +179,24 @@ class _Connection:
                 raise ConnectionResetError
             parser.feed_data(data)
             if self._length > _RECEIVED and not self._done:
-                return parser.get_status_code(), elsewhere(self._whole)
+                return parser.get_status_code(), apart(self._whole)
         parts, self._parts = self._parts, []  # keys are in it: an idle connection has none
         return parser.get_status_code(), parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _sent(self, data: bytes) -> None:
+        """Send all of it; in a loop what the other side does not take at once goes by another thread."""
+        if here() is None:
+            self._socket.sendall(data)
+            return
+        self._socket.setblocking(False)
+        try:
+            count = self._socket.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            count = 0
+        finally:
+            self._socket.settimeout(ANSWER_SECONDS)
+        if count < len(data):
+            apart(lambda: self._socket.sendall(memoryview(data)[count:]))
 
     def _received(self) -> bytes:
         """What has come, once something has."""
@@ -189,19 +204,16 @@ class _Connection:
         if loop is None:
             with aside():
                 return self._socket.recv(_RECEIVED)
-        tls = self._socket if isinstance(self._socket, ssl.SSLSocket) else None
         while True:
-            waits = tls is None or not tls.pending()
+            waits = not isinstance(self._socket, ssl.SSLSocket) or not self._socket.pending()
             if waits and not loop.readable(self._socket.fileno(), ANSWER_SECONDS):
                 raise TimeoutError
-            if tls is None:
-                return self._socket.recv(_RECEIVED)
-            tls.setblocking(False)  # a part of a record may be all that has come
+            self._socket.setblocking(False)  # a part of a TLS record may be all that has come
             try:
-                with suppress(ssl.SSLWantReadError):
-                    return tls.recv(_RECEIVED)
+                with suppress(BlockingIOError, ssl.SSLWantReadError):
+                    return self._socket.recv(_RECEIVED)
             finally:
-                tls.settimeout(ANSWER_SECONDS)
+                self._socket.settimeout(ANSWER_SECONDS)
 
     def _whole(self) -> bytes:
         """A large body whose length was said, received into its place: in pieces it would be copied once more."""

@@ -79,7 +79,10 @@ class EpollPoller:
 
     def wait_for(self, seconds: float, most: int) -> list[int]:
         """See `loop.Events.wait_for`."""
-        ready = [fd for fd, _ in self._epoll.poll(seconds, most) if fd != self._waked]
+        ready = [fd for fd, _ in self._epoll.poll(seconds, most)]
+        if self._waked in ready:  # it stays readable, and nobody else waits here
+            ready.remove(self._waked)
+            self._epoll.unregister(self._waked)
         if self._stirred in ready:
             ready.remove(self._stirred)
             with suppress(BlockingIOError):

@@ -23,12 +23,14 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from strongroom.errors import UnavailableError
 from strongroom.listener.address import Listen, bound
 from strongroom.listener.certificate import server_context
 from strongroom.listener.connection import CLOSED, WAITING, Connection
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from strongroom.listener.message import Application
 
 THREADS = 32
+WORKS_MOST = 1024
+"""So many requests go on beside each other in a loop; whoever comes then is read later."""
 FILES_MOST = 65_536
 FILES_OWN = 512
 """Files that connections leave to the rest of the process: its database, its bucket, its own calls."""
@@ -81,7 +85,10 @@ class Listener:
         self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._loop: Loop | None = None
         if looped and isinstance(self._poller, EpollPoller):
-            self._loop = Loop(self._poller, lambda call: self._jobs.put(partial(_in_turn, call)))
+            self._loop = Loop(self._poller, self._submit)
+            self._loop.idle.append(self._let_in)
+        self._let_later: deque[int] = deque()
+        self._over = False
         work = self._work if self._loop is None else self._work_off
         self._threads = [
             threading.Thread(target=work, name=f"strongroom-answer-{number}", daemon=True) for number in range(threads)
@@ -109,6 +116,8 @@ class Listener:
             try:
                 while not self._is_told():
                     self._sweep()
+                    if self._loop is not None and not self._looping.is_alive():
+                        raise UnavailableError("the server answers nobody any more", hint="start it again")
             finally:
                 self._end()
 
@@ -146,6 +155,7 @@ class Listener:
         end = time.monotonic() + GRACE_SECONDS
         if self._loop is not None:
             self._looping.join(GRACE_SECONDS)
+            self._over = True
             for _ in self._threads:
                 self._jobs.put(None)
         for thread in self._threads:
@@ -179,6 +189,13 @@ class Listener:
 
     def _happened(self, fd: int) -> None:
         """Something came, in a loop."""
+        try:
+            self._goes_on(fd)
+        except Exception as error:  # noqa: BLE001  a loop lives on; the place is told to the operator
+            defect(error)
+            self._full = self._full or fd == self._listening
+
+    def _goes_on(self, fd: int) -> None:
         assert self._loop is not None
         if fd == self._listening:
             self._accept()
@@ -186,10 +203,25 @@ class Listener:
         one = self._connections.get(fd)
         if self._ended or one is None or not one.lock.acquire(blocking=False):
             return
-        if one.small:
+        if not one.small:
+            self._jobs.put(partial(self._go_on, one, Connection.turn))
+        elif self._loop.works < WORKS_MOST:
             self._loop.spawn(partial(self._go_on, one, Connection.turn))
         else:
-            self._jobs.put(partial(self._go_on, one, Connection.turn))
+            one.lock.release()
+            self._let_later.append(fd)
+
+    def _let_in(self) -> float:
+        """Wait again for those who came when there was too much at once."""
+        assert self._loop is not None
+        while self._let_later and self._loop.works < WORKS_MOST:
+            self._poller.arm(self._let_later.popleft(), READ)
+        return TICK_SECONDS
+
+    def _submit(self, call: Callable[[], None]) -> None:
+        if self._over:
+            raise UnavailableError("the server is ending", hint="send it again")
+        self._jobs.put(partial(_in_turn, call))
 
     def _work_off(self) -> None:
         """Do what is not for the loop."""
@@ -242,13 +274,13 @@ class Listener:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # answers would wait 40 ms otherwise
             if self._tls is not None:
                 made = self._tls.wrap_socket(made, server_side=True, do_handshake_on_connect=False)
+            one = Connection(made, address, self._app, tls=self._tls is not None)
+            one.rearm = self._rearm
+            self._connections[one.fd] = one
+            self._poller.add(one.fd)
         except (OSError, ssl.SSLError):
+            self._connections.pop(made.fileno(), None)
             made.close()
-            return
-        one = Connection(made, address, self._app, tls=self._tls is not None)
-        one.rearm = self._rearm
-        self._connections[one.fd] = one
-        self._poller.add(one.fd)
 
     # -- time -----------------------------------------------------------------------------------
     def _sweep(self) -> None:

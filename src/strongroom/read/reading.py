@@ -324,13 +324,15 @@ class Reading(Closing):
             looked_up=looked_up,
             misses=misses,
         )
+        few = len(rows) <= FEW_HITS
+        return self._released(model, rows, ask) if few else elsewhere(lambda: self._released(model, rows, ask))
+
+    def _released(self, model: Table, rows: list[Row], ask: Ask) -> list[Record | None]:
         released = self._keymaster.release(self._grant.reading_id, ask)
-        chosen = None if fields is None else frozenset(fields)
-        gone = set(released.missing)
+        chosen = None if ask.fields is None else frozenset(ask.fields)
+        gone, keys = set(released.missing), released.keys.items()
         return [
-            None
-            if at in gone
-            else self._record(model, entry, {k: keys[at].tobytes() for k, keys in released.keys.items()}, chosen)
+            None if at in gone else self._record(model, entry, {k: some[at].tobytes() for k, some in keys}, chosen)
             for at, (_, entry) in enumerate(rows)
         ]
 
