@@ -64,8 +64,14 @@ def test_a_zip_is_read_in_whatever_pieces_it_comes(parts, cuts):
     assert unzipped(data, range(len(data))) == dict(zip(NAMES, parts, strict=True))
 
 
-def test_large_and_packed_entries_are_unpacked_a_piece_at_a_time():
-    """What would unpack to much more than it is goes on in pieces; other methods are refused."""
+def test_large_entries_are_unpacked_a_piece_at_a_time():
+    """No more than 1 MiB at once, however much comes at once."""
+    parts = [b"\0" * (5 << 20), b"x"]
+    assert unzipped(zipped(parts)) == dict(zip(NAMES, parts, strict=True))
+
+
+def test_what_unpacks_to_more_than_came_is_refused():
+    """Before the first of it is written; and so are other methods."""
     parts = [b"\0" * (5 << 20), b"x"]
     sink = io.BytesIO()
 
@@ -78,7 +84,10 @@ def test_large_and_packed_entries_are_unpacked_a_piece_at_a_time():
             with whole.open(name, "w", force_zip64=True) as entry:
                 entry.write(part)
     assert len(sink.getvalue()) < 1 << 20
-    assert unzipped(sink.getvalue()) == dict(zip(NAMES, parts, strict=True))
+    written = []
+    with pytest.raises(IntegrityError):
+        Unzipping(NAMES, lambda _name, part: written.append(len(part))).feed(sink.getvalue())
+    assert sum(written) == 0
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w", zipfile.ZIP_STORED) as whole:
         whole.writestr(NAMES[0], b"x")
@@ -102,6 +111,17 @@ def test_another_zip_is_refused(wrong):
     """Cut, empty, in another order, with fewer or more files, or under other names."""
     with pytest.raises(IntegrityError):
         unzipped(wrong(zipped([b"one" * 100, b"two" * 100])))
+
+
+def test_a_zip_that_was_cut_anywhere_is_refused():
+    """Behind its entries too, in the directory or its end; so is what stands behind the end."""
+    data = zipped([b"one" * 5, b"two" * 5])
+    for end in range(len(data)):
+        with pytest.raises(IntegrityError):
+            unzipped(data[:end])
+    with pytest.raises(IntegrityError):
+        unzipped(data + b"x")
+    assert len(unzipped(data)) == 2  # control
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.binary(min_size=1, max_size=40))
