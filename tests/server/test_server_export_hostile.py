@@ -163,9 +163,9 @@ def head(started=None, ident="ab" * 16, status=200, more=""):
     ).encode()
 
 
-def refused(answer, tmp_path, tables="persons"):
+def refused(answer, tmp_path, tables="persons", **more):
     with pytest.raises(StrongroomError) as caught:
-        answering(answer).export(tables, to=f"{tmp_path}/out/", **WANTED)
+        answering(answer).export(tables, to=f"{tmp_path}/out/", **WANTED, **more)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
     return caught.value
 
@@ -203,6 +203,30 @@ ENDED = b'{"records":{"persons":0},"root":"","absent":0}'
 def test_answers_that_are_none_leave_no_file(tmp_path, answer):
     """No head, another status, another id, no end, an end that does not fit, trailers without end."""
     refused(answer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head(started={**STARTED, "persons": 10}) + END % (DIGEST, ENDED),
+        head(started={**STARTED, "persons": -1}) + END % (DIGEST, ENDED),
+        head() + END % (DIGEST, b'{"records":{"parcels":0},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{"persons":0,"parcels":0},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{"persons":-1},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{},"root":"","absent":0}'),
+    ],
+)
+def test_an_answer_to_another_request_leaves_no_file(tmp_path, answer):
+    """More persons than were signed for, or less than none; an end of other tables, of more, or of none."""
+    assert isinstance(refused(answer, tmp_path), IntegrityError)
+
+
+def test_an_export_that_is_taken_up_has_its_own_id(tmp_path):
+    """Another id is refused; control: the same bytes where that one was asked for."""
+    answer = head() + END % (DIGEST, ENDED)
+    assert isinstance(refused(answer, tmp_path, resume="cd" * 16), IntegrityError)
+    done = answering(answer).export("persons", to=f"{tmp_path}/out/", **WANTED, resume="ab" * 16)
+    assert (done.export_id, done.persons) == ("ab" * 16, 1)
 
 
 def test_control_an_answer_that_is_one_is_a_file(tmp_path):
