@@ -64,8 +64,14 @@ def test_a_zip_is_read_in_whatever_pieces_it_comes(parts, cuts):
     assert unzipped(data, range(len(data))) == dict(zip(NAMES, parts, strict=True))
 
 
-def test_large_and_packed_entries_are_unpacked_a_piece_at_a_time():
-    """What would unpack to much more than it is goes on in pieces; other methods are refused."""
+def test_large_entries_are_unpacked_a_piece_at_a_time():
+    """No more than 1 MiB at once, however much comes at once."""
+    parts = [b"\0" * (5 << 20), b"x"]
+    assert unzipped(zipped(parts)) == dict(zip(NAMES, parts, strict=True))
+
+
+def test_what_unpacks_to_more_than_came_is_refused():
+    """Before the first of it is written; and so are other methods."""
     parts = [b"\0" * (5 << 20), b"x"]
     sink = io.BytesIO()
 
@@ -78,7 +84,10 @@ def test_large_and_packed_entries_are_unpacked_a_piece_at_a_time():
             with whole.open(name, "w", force_zip64=True) as entry:
                 entry.write(part)
     assert len(sink.getvalue()) < 1 << 20
-    assert unzipped(sink.getvalue()) == dict(zip(NAMES, parts, strict=True))
+    written = []
+    with pytest.raises(IntegrityError):
+        Unzipping(NAMES, lambda _name, part: written.append(len(part))).feed(sink.getvalue())
+    assert sum(written) == 0
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w", zipfile.ZIP_STORED) as whole:
         whole.writestr(NAMES[0], b"x")
@@ -102,6 +111,17 @@ def test_another_zip_is_refused(wrong):
     """Cut, empty, in another order, with fewer or more files, or under other names."""
     with pytest.raises(IntegrityError):
         unzipped(wrong(zipped([b"one" * 100, b"two" * 100])))
+
+
+def test_a_zip_that_was_cut_anywhere_is_refused():
+    """Behind its entries too, in the directory or its end; so is what stands behind the end."""
+    data = zipped([b"one" * 5, b"two" * 5])
+    for end in range(len(data)):
+        with pytest.raises(IntegrityError):
+            unzipped(data[:end])
+    with pytest.raises(IntegrityError):
+        unzipped(data + b"x")
+    assert len(unzipped(data)) == 2  # control
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.binary(min_size=1, max_size=40))
@@ -143,9 +163,9 @@ def head(started=None, ident="ab" * 16, status=200, more=""):
     ).encode()
 
 
-def refused(answer, tmp_path, tables="persons"):
+def refused(answer, tmp_path, tables="persons", **more):
     with pytest.raises(StrongroomError) as caught:
-        answering(answer).export(tables, to=f"{tmp_path}/out/", **WANTED)
+        answering(answer).export(tables, to=f"{tmp_path}/out/", **WANTED, **more)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
     return caught.value
 
@@ -183,6 +203,30 @@ ENDED = b'{"records":{"persons":0},"root":"","absent":0}'
 def test_answers_that_are_none_leave_no_file(tmp_path, answer):
     """No head, another status, another id, no end, an end that does not fit, trailers without end."""
     refused(answer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head(started={**STARTED, "persons": 10}) + END % (DIGEST, ENDED),
+        head(started={**STARTED, "persons": -1}) + END % (DIGEST, ENDED),
+        head() + END % (DIGEST, b'{"records":{"parcels":0},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{"persons":0,"parcels":0},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{"persons":-1},"root":"","absent":0}'),
+        head() + END % (DIGEST, b'{"records":{},"root":"","absent":0}'),
+    ],
+)
+def test_an_answer_to_another_request_leaves_no_file(tmp_path, answer):
+    """More persons than were signed for, or less than none; an end of other tables, of more, or of none."""
+    assert isinstance(refused(answer, tmp_path), IntegrityError)
+
+
+def test_an_export_that_is_taken_up_has_its_own_id(tmp_path):
+    """Another id is refused; control: the same bytes where that one was asked for."""
+    answer = head() + END % (DIGEST, ENDED)
+    assert isinstance(refused(answer, tmp_path, resume="cd" * 16), IntegrityError)
+    done = answering(answer).export("persons", to=f"{tmp_path}/out/", **WANTED, resume="ab" * 16)
+    assert (done.export_id, done.persons) == ("ab" * 16, 1)
 
 
 def test_control_an_answer_that_is_one_is_a_file(tmp_path):

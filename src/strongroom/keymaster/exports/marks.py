@@ -20,6 +20,7 @@ from pyroaring import BitMap64
 
 from strongroom.evidence.code import BIAS_ONE, Sizes, bits, found, sizes, smallest_sample
 from strongroom.evidence.coderow import CodeRow, Offer, commit_row, row_key, row_opening
+from strongroom.keymaster.behind import PersonsBehind
 from strongroom.keymaster.canaries.api import PoolRecord
 from strongroom.keymaster.canaries.register import CanaryRegister, Which
 from strongroom.keymaster.seenmaps import bitmap
@@ -73,6 +74,15 @@ class Added:
         none = (np.empty(0, np.uint64), np.empty(0, np.uint64))
         ordinals, numbers = (np.concatenate(column) for column in zip(none, *self._parts, strict=True))
         return ordinals, numbers
+
+
+def without(found: PersonsBehind, which: Which, added: Added) -> PersonsBehind:
+    """The persons who are no canaries; those who are go into `added`."""
+    people = ~which.found
+    canaries = Which(which.pool[which.found], which.number[which.found], which.found[which.found])
+    added.add(found.distinct[which.found], canaries)
+    own, tokens = found.distinct[people], found.tokens[people]
+    return PersonsBehind(found.removals, found.found, found.secrets, own, tokens, found.row_ordinals)
 
 
 def coded(pools: npt.ArrayLike, numbers: npt.ArrayLike) -> U64:

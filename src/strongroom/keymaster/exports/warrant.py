@@ -6,7 +6,8 @@ Rules it keeps:
    What is taken up is the export that was signed for; whoever signed for a new one takes up none.
 2. Of named subjects only these are added. Whom a condition chooses the server says, which sees the open fields; it says
    so of no more persons than were signed for, canary persons among them: nobody is told apart by being counted.
-3. Nothing but records of these tables is opened, and no release outside the export is made under it.
+3. One request is one export: `persons` holds for all that it gives. After a refusal there is no other either.
+4. Nothing but records of these tables is opened, and no release outside the export is made under it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from strongroom.keymaster.api import Bytes2D
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.warrant import Signer, Warrant, beyond, subjects_of, too_many, words_of
 from strongroom.schema.model import Schema
-from strongroom.seal.columns import places_among, sort_entries, token_text
+from strongroom.seal.columns import places_among, token_text
 
 
 @dataclass
@@ -31,7 +32,8 @@ class ExportWarrant(Warrant):
     said: asked.Export = field(kw_only=True, repr=False)
     forms: Mapping[str, frozenset[str]] = field(kw_only=True, repr=False)
     snapshot: int = -1
-    named: list[Bytes2D] = field(default_factory=list, repr=False)
+    export: bytes = field(default=b"", repr=False)
+    named: set[bytes] = field(default_factory=set, repr=False)
     ordered: Bytes2D | None = field(default=None, repr=False)
 
     @classmethod
@@ -49,7 +51,7 @@ class ExportWarrant(Warrant):
     def allow(self, tokens: Bytes2D) -> None:
         """See `Warrant.allow`."""
         with self.lock:
-            self.named.append(tokens)
+            self.named.update(token.tobytes() for token in tokens)
             self.ordered = None
 
     def check_subjects(self, table: str, identifiers: Sequence[str]) -> None:
@@ -79,11 +81,12 @@ class ExportWarrant(Warrant):
         if not words_of(plan.where).issuperset(name.casefold() for name in plan.where_fields):
             raise beyond("a condition on other fields than its caller")
 
-    def check_begun(self, plan: ExportPlan) -> None:
+    def check_begun(self, plan: ExportPlan, export_id: bytes) -> None:
         """See `Warrant.check_begun`."""
         self.check_export(plan)
         if self.said.resume is not None or plan.snapshot != self.snapshot:
             raise beyond("a new export, or one of another snapshot")
+        self._only(export_id)
 
     def check_resumed(self, export_id: bytes, persons: int) -> None:
         """See `Warrant.check_resumed`."""
@@ -91,6 +94,14 @@ class ExportWarrant(Warrant):
             raise beyond("an export that its caller did not take up")
         if persons > self.persons:
             raise too_many(self.persons)
+        self._only(export_id)
+
+    def _only(self, export_id: bytes) -> None:
+        """Take this as the one export of the request; DeniedError where it had one, whatever became of that."""
+        with self.lock:
+            if self.export not in {b"", export_id}:
+                raise beyond("a second export")
+            self.export = export_id
 
     def check_added(self, tokens: Bytes2D, persons: int) -> None:
         """See `Warrant.check_added`."""
@@ -102,7 +113,6 @@ class ExportWarrant(Warrant):
     def _are_named(self, tokens: Bytes2D) -> bool:
         with self.lock:
             if self.ordered is None:
-                joined = np.concatenate([np.empty((0, 16), np.uint8), *self.named])
-                self.ordered = joined[sort_entries(joined)] if len(joined) else joined
+                self.ordered = np.frombuffer(b"".join(sorted(self.named)), np.uint8).reshape(-1, 16)
             named = self.ordered
         return bool(places_among(token_text(named), token_text(tokens))[1].all())
