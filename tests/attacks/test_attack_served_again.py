@@ -7,7 +7,7 @@ from small_room import person
 from test_attack_served_acts import call, rejecting
 from test_attack_taken_server import signed
 
-from strongroom.errors import ConflictError, DeniedError, StrongroomError, UsageError
+from strongroom.errors import ConflictError, DeniedError, UsageError
 from strongroom.identity import asked
 from strongroom.keyserver import served
 from strongroom.server.handed import HandedOn
@@ -122,14 +122,16 @@ def test_another_put_under_the_key_has_no_lease_of_the_first(rejecting, own, mon
         assert kit.put("persons", [person(40), person(41)], records=2, idempotency_key="Q").records == 2  # control
 
 
-def test_counting_rejects_takes_no_key_from_what_puts_them_again(rejecting, own):
-    """A count is made anew each time, and its leases put nothing."""
+def test_a_count_of_rejects_is_no_request_to_put_them_again(rejecting, own):
+    """A count is made anew each time under its key, which puts nothing again; nor do its leases."""
     with rejecting.api.client(own) as kit:
         for _ in range(2):
             kit.ask("rejects", msgspec.json.encode(asked.Rejects()), None, "K")
-        with pytest.raises(StrongroomError) as nothing:  # no put of this name
-            kit.reput_rejects(put_id="00" * 16, records=5, idempotency_key="K")
-        assert "no rejected records" in str(nothing.value)
+        with pytest.raises(ConflictError, match="Idempotency-Key"):
+            kit.reput_rejects(records=5, idempotency_key="K")
+        assert kit.reput_rejects(records=5, idempotency_key="L").rejected == 2  # control
+        with pytest.raises(UsageError, match="Idempotency-Key"):
+            kit.ask("rejects", msgspec.json.encode(asked.Rejects()), None, "L")
     count = signed(rejecting, own, "rejects", asked.Rejects(), **KEY)
     lease = call(rejecting, "served.leases", count)[0].lease_id
     with pytest.raises(DeniedError, match="its caller did not"):

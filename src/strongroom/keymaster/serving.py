@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.identity import asked
@@ -130,8 +130,12 @@ class Serving:
         self.once(signer)
         return self._leases.begin_maintenance(signer.actor, verb)
 
-    def rejects(self, signer: Signer) -> list[Lease]:
+    def rejects(self, signer: Signer, *, anew: bool) -> list[Lease]:
         """Leave to look at, or put again, the rejected records of every table in a caller's name; all of it, or none.
+
+        Args:
+            signer: Whose request it is.
+            anew: Grant other leases each time, whatever the request repeats.
 
         Raises:
             DeniedError: The caller may not put into one of the tables, or see what was rejected.
@@ -140,11 +144,12 @@ class Serving:
         self.once(signer)
         if signer.again is not None:
             self._core.run(lambda rows: bind(self._core, rows, signer))
+        own = replace(signer, again=None) if anew else signer
         granted: list[Lease] = []
         try:
             for model in self._core.standing.schema.tables.values():
-                name = hashlib.sha256(signer.act + model.id).digest()[:REQUEST_ID_BYTES]
-                granted.append(self._begin_put(signer, model.name, name, "rejects"))
+                name = hashlib.sha256(own.act + model.id).digest()[:REQUEST_ID_BYTES]
+                granted.append(self._begin_put(own, model.name, name, "rejects"))
         except StrongroomError:
             for lease in granted:
                 self._leases.abandon(lease)

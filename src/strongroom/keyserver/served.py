@@ -17,7 +17,7 @@ import hmac
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import ConflictError, DeniedError, InputError, NotFoundError, StrongroomError
@@ -162,10 +162,9 @@ class Served(ServedActs):
         signer, verb, said = self._signed(server, request)
         if not isinstance(said, asked.Rejects):
             raise NotFoundError(f"{verb} looks at no rejected records")
-        if not isinstance(said, asked.ReputRejects):
-            signer = replace(signer, again=None)  # a count is made anew each time
+        puts = isinstance(said, asked.ReputRejects)  # a count is made anew each time
         with asked_through(signer.holder):
-            granted = self._keymaster.serving.rejects(signer)
+            granted = self._keymaster.serving.rejects(signer, anew=not puts)
         left = self._left(signer, said.records) if isinstance(said, asked.ReputRejects) else _Left()
         self._keep([(lease, _Leased(server.id, signer, verb, left)) for lease in granted])
         return granted
