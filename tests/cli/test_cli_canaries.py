@@ -15,6 +15,7 @@ from row_kit import RowLog, a_row, file_of, text_of
 import strongroom
 from strongroom.audit.cosign import Cosigner
 from strongroom.audit.note import verifier_key
+from strongroom.keymaster.exports.codeopening import CodeOpening
 from strongroom.keyserver import notifying
 from strongroom.keyserver.notifying import Notifier
 from strongroom.seal.sign import public_key
@@ -208,11 +209,26 @@ def test_a_court_verifies_a_code_row_by_command(court):
     assert (alone.code, alone.out) == (0, good.out)
     assert f"key: {key.strip()}" in alone.err
     assert "vouches for itself" in alone.err
-    machine = json.loads(shell.run("verify", f"{export}.json", "--json").out)
+    unsaid = shell.run("verify", f"{export}.json", "--json")
+    machine = json.loads(unsaid.out)
+    assert (machine["key_compared"], "vouches for itself" in unsaid.err, key.strip() in unsaid.err) == (False, True, True)
+    compared = shell.run("verify", f"{export}.json", "--json", "--key", "log.key")
+    assert (json.loads(compared.out), compared.err) == (machine | {"key_compared": True}, "")
     assert (machine["recipient"], machine["leaf"], machine["opened"]) == ("uni-north", record["leaf"], record["opened"])
     assert machine["log_size"] > machine["opened"] > machine["leaf"]
     coins = json.loads(json.loads((shell.folder / f"{export}.json").read_text(encoding="utf-8"))["row"])[2]["key"]
     assert coins not in good.out + good.err + json.dumps(machine)
+
+
+def other_entry(shell, export, entry):
+    """A keymaster that proves no entry of a trace, or one that was not asked for: nothing is written."""
+    real = CodeOpening.give
+    for given, wanted in ((None, ("--trace", str(entry))), (entry, ())):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(CodeOpening, "give", lambda self, actor, of, _traced=None, given=given: real(self, actor, of, given))
+            wrong = shell.run("open-code", export, "--actor", "kit", *wanted, "--to", "none.json")
+        assert (wrong.code, "another entry of a trace" in wrong.err) == (4, True), wrong
+        assert not (shell.folder / "none.json").exists()
 
 
 def test_what_a_trace_noted_is_proved_beside_the_code_row(court):
@@ -232,6 +248,7 @@ def test_what_a_trace_noted_is_proved_beside_the_code_row(court):
     assert good.code == 0, good.err
     assert f"finds noted by:   entry {facts['entry']:,} of the log, " in good.out
     assert json.loads(shell.run("verify", "row.json", "--json").out)["finds"]["leaf"] == facts["entry"]
+    other_entry(shell, export, facts["entry"])
     for entry, code in (("0", 5), ("99999999999999999999", 5), ("-1", 2)):
         wrong = shell.run(*opening[:-1], entry, "--to", "none.json")
         assert (wrong.code, (shell.folder / "none.json").exists()) == (code, False), wrong

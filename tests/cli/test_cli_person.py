@@ -44,8 +44,12 @@ def test_ask_write_and_verify_without_the_room(shell):
     known = shell.run("verify", "person.json", "--key", key)
     assert known.code == 0
     assert "vouches for itself" not in known.err
-    machine = json.loads(shell.run("verify", "person.json", "--json").out)
-    assert (machine["subject"], len(machine["touched"])) == ("P-000001", 1)
+    unsaid = shell.run("verify", "person.json", "--json")
+    machine = json.loads(unsaid.out)
+    assert (machine["subject"], len(machine["touched"]), machine["key_compared"]) == ("P-000001", 1, False)
+    assert "vouches for itself" in unsaid.err
+    compared = shell.run("verify", "person.json", "--json", "--key", key)
+    assert (json.loads(compared.out), compared.err) == (machine | {"key_compared": True}, "")
     other = key.split("+")[0] + "+" + "00000000" + key[key.rindex("+") :]
     assert shell.run("verify", "person.json", "--key", other).code == 2
 

@@ -18,6 +18,7 @@ from strongroom.cli.common import (
     say,
 )
 from strongroom.cli.moments import second
+from strongroom.cli.person import say_own_key
 from strongroom.cli.showing import harmless
 from strongroom.durable import write_new
 from strongroom.errors import ConflictError, IntegrityError, UsageError
@@ -64,6 +65,8 @@ def open_code(
     found = verify_row_file(text, key)
     if found.export != made.export:
         raise IntegrityError("the keymaster gave the code row of another export")
+    if (None if found.finds is None else found.finds.leaf) != trace:
+        raise IntegrityError("the keymaster gave another entry of a trace than was asked for")
     _write(to, text)
     say(f"opened by log entry {found.opened}: from there on this code row alone accuses nobody")
     say(f"`strongroom verify {to}` checks it, without keymaster or room")
@@ -86,14 +89,13 @@ def verify_row(text: str, public_key: PublicKey | None, quorum: Quorum | None, *
 
     found = verify_row_file(text, public_key, quorum)
     if as_json:
-        print_json(found.to_dict())
-        return
-    for name, value in _lines(found):
-        print(f"{name + ':':<18}{harmless(value)}")
-    say("good: the log committed to this code row when the export began, and two people opened it")
+        print_json(found.to_dict() | {"key_compared": public_key is not None})
+    else:
+        for name, value in _lines(found):
+            print(f"{name + ':':<18}{harmless(value)}")
+        say("good: the log committed to this code row when the export began, and two people opened it")
     if public_key is None:
-        say("the file vouches for itself: compare its key with the one that the room has published")
-        say(f"key: {found.key}")
+        say_own_key(found.key)
 
 
 def _lines(found: VerifiedRow) -> list[tuple[str, str]]:

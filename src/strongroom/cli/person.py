@@ -72,12 +72,19 @@ def verify_person(text: str, public_key: PublicKey | None, quorum: Quorum | None
 
     found = verify_person_log(text, public_key, quorum)
     if as_json:
-        print_json(asdict(found))
-        return
-    _print(found)
+        print_json(asdict(found) | {"key_compared": public_key is not None})
+    else:
+        _print(found)
     if public_key is None:
-        say("the file vouches for itself: compare its key with the one that the room has published")
-    say(f"key: {found.key}")
+        say_own_key(found.key)
+    elif not as_json:
+        say(f"key: {found.key}")
+
+
+def say_own_key(key: str) -> None:
+    """Say that a file was verified with a key of its own."""
+    say("the file vouches for itself: compare its key with the one that the room has published")
+    say(f"key: {key}")
 
 
 def _act(one: Touched) -> str:

@@ -11,6 +11,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -55,15 +56,16 @@ class Leases:
             self._core.keys.clean()
 
     # -- beginning ------------------------------------------------------------------------------
-    def begin_put(self, actor: str, table: str, request_id: bytes, verb: str) -> Lease:
-        """See `Keymaster.begin_put`."""
+    def begin_put(self, actor: str, table: str, request_id: bytes, verb: str, said: bytes = b"") -> Lease:
+        """See `Keymaster.begin_put`; `said` is the digest of what its caller signed, the same for what is repeated."""
         if verb not in PUT_VERBS:
             raise UsageError(f"a put is one of {', '.join(PUT_VERBS)}")
         core = self._core
         self._tidy()
         core.standing.refresh()
         model = core.standing.schema.table(table)
-        request = Request.of(request_id, (actor, table, verb, model.version.to_bytes(4, "little")))
+        parts = (actor, table, verb, model.version.to_bytes(4, "little"))
+        request = Request.of(request_id, (*parts, said) if said else parts)
 
         def work(rows: Rows) -> Answer:
             decider = core.standing.decider
@@ -75,18 +77,21 @@ class Leases:
         answer = core.act(verb, actor, work, once=request, table=table)
         return self._lease(answer, actor, verb, table)
 
-    def forget_abandoned(self, lease: Lease, request_id: bytes) -> bool:
-        """Forget the request that a lease was granted for, if the lease was abandoned: the next one is granted anew."""
-        sql = (
-            "DELETE FROM request WHERE id = ? AND"
-            " EXISTS (SELECT 1 FROM lease WHERE lease.id = ? AND state = 'abandoned') RETURNING 1"
-        )
+    def forget_abandoned(self, request_id: bytes) -> None:
+        """Forget a request whose lease was abandoned: the next one under this id is granted anew."""
 
-        def job(rows: Rows) -> bool:
-            return rows.execute(sql, (request_id, lease.lease_id)).fetchone() is not None
+        def job(rows: Rows) -> None:
+            row = rows.execute("SELECT answer FROM request WHERE id = ?", (request_id,)).fetchone()
+            lease = None if row is None else json.loads(row[0]).get("lease")
+            if lease is not None and self.abandoned(rows, bytes.fromhex(lease)):
+                rows.execute("DELETE FROM request WHERE id = ?", (request_id,))
 
-        gone: bool = self._core.run(job)
-        return gone
+        self._core.run(job)
+
+    def abandoned(self, rows: Rows, lease_id: bytes) -> bool:
+        """Whether a lease was abandoned, and not committed."""
+        sql = "SELECT 1 FROM lease WHERE id = ? AND state = 'abandoned'"
+        return rows.execute(sql, (lease_id,)).fetchone() is not None
 
     def begin_maintenance(self, actor: str, verb: str) -> Lease:
         """See `Keymaster.begin_maintenance`."""

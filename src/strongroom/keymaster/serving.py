@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.identity import asked
@@ -25,7 +25,7 @@ from strongroom.keymaster.readings import Readings
 from strongroom.keymaster.replies import Replies
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.unlocking import Unlocking
-from strongroom.keymaster.warrant import Signer, Warrant, subjects_of, values_of, words_of
+from strongroom.keymaster.warrant import Signer, Warrant, bind, subjects_of, values_of, words_of
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,13 @@ class Serving:
     def put(self, signer: Signer, plan: asked.Put) -> Lease:
         """Leave to put in a caller's name; see `Keymaster.begin_put`."""
         self.once(signer)
-        lease = self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
-        if signer.again is not None and self._leases.forget_abandoned(lease, signer.act):
-            return self._leases.begin_put(signer.actor, plan.table, signer.act, "put")
-        return lease
+        return self._begin_put(signer, plan.table, signer.act, "put")
+
+    def _begin_put(self, signer: Signer, table: str, name: bytes, verb: str) -> Lease:
+        """A lease under a request's name (16 B): the same for what is sent again, unless it was abandoned."""
+        if signer.again is not None:
+            self._leases.forget_abandoned(name)
+        return self._leases.begin_put(signer.actor, table, name, verb, signer.digest)
 
     def erase(self, signer: Signer) -> Lease:
         """Leave to erase in a caller's name; see `Keymaster.begin_maintenance`."""
@@ -127,26 +130,35 @@ class Serving:
         self.once(signer)
         return self._leases.begin_maintenance(signer.actor, verb)
 
-    def rejects(self, signer: Signer) -> list[Lease]:
+    def rejects(self, signer: Signer, *, anew: bool) -> list[Lease]:
         """Leave to look at, or put again, the rejected records of every table in a caller's name; all of it, or none.
+
+        Args:
+            signer: Whose request it is.
+            anew: Grant other leases each time, whatever the request repeats.
 
         Raises:
             DeniedError: The caller may not put into one of the tables, or see what was rejected.
+            ConflictError: Another request was made under this `Idempotency-Key`.
         """
         self.once(signer)
+        if signer.again is not None:
+            self._core.run(lambda rows: bind(self._core, rows, signer))
+        own = replace(signer, again=None) if anew else signer
         granted: list[Lease] = []
         try:
             for model in self._core.standing.schema.tables.values():
-                name = hashlib.sha256(signer.act + model.id).digest()[:REQUEST_ID_BYTES]
-                lease = self._leases.begin_put(signer.actor, model.name, name, "rejects")
-                if signer.again is not None and self._leases.forget_abandoned(lease, name):
-                    lease = self._leases.begin_put(signer.actor, model.name, name, "rejects")
-                granted.append(lease)
+                name = hashlib.sha256(own.act + model.id).digest()[:REQUEST_ID_BYTES]
+                granted.append(self._begin_put(own, model.name, name, "rejects"))
         except StrongroomError:
             for lease in granted:
                 self._leases.abandon(lease)
             raise
         return granted
+
+    def abandoned(self, lease: Lease) -> bool:
+        """Whether a lease ended without a commit."""
+        return self._leases.abandoned(self._core.state.read(), lease.lease_id)
 
     def holds_files(self, key_ids: Sequence[bytes], kinds: Collection[int], tables: Collection[bytes]) -> bool:
         """Whether some file keys are of objects that name no field, or of these kinds and tables (ids, 16 B)."""

@@ -246,6 +246,12 @@ def repeated(rows: Rows, ident: bytes, digest: bytes) -> bool:
     return row is not None
 
 
+def bind(core: Core, rows: Rows, signer: Signer) -> None:
+    """Remember what is asked under an `Idempotency-Key`; ConflictError when it was something else before."""
+    if signer.again is not None and not repeated(rows, signer.again, signer.digest):
+        remember(core, rows, signer.again, signer.digest)
+
+
 def spent_before(rows: Rows, warrant: Warrant | None) -> bool:
     """Whether what is asked was spent when it was asked before, under the same `Idempotency-Key`."""
     signer = None if warrant is None else warrant.signer

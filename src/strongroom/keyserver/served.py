@@ -4,7 +4,8 @@ Rules it keeps:
 
 1. What a caller asks is read here from the bytes that they signed; the server says only which objects it looks into.
 2. A lease in a caller's name answers to the server that handed the request on, and to what was signed: so many records
-   into this table, or these subjects; so many rejected records; or tables in which something expires.
+   into this table, or these subjects; so many rejected records; or tables in which something expires. What is sent
+   again under one `Idempotency-Key` shares one number, and goes on through the same server.
 3. Networks of a credential are compared with the address that the server says its caller has: a server that was taken
    can lie of it. It cannot lie of anything that was signed.
 """
@@ -14,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +58,32 @@ _COUNTED = (KIND_RECORDS, KIND_OPEN_COLUMNS)
 
 
 class _Left:
-    """How many records a signed request may still put, into whichever table."""
+    """How many records a signed request may still put, into whichever table and however often it is sent again."""
 
     def __init__(self, records: int = 0) -> None:
         self._records = records
+        self._taken: Counter[bytes] = Counter()
         self._lock = threading.Lock()
 
-    def take(self, records: int) -> None:
-        """Count some more; DeniedError beyond what was signed."""
+    def take(self, lease_id: bytes, records: int) -> None:
+        """Count some more under a lease; DeniedError beyond what was signed."""
         with self._lock:
-            self._records -= records
-            if self._records < 0:
+            self._taken[lease_id] += records
+            if self._taken.total() > self._records:
                 raise DeniedError("more records than the caller agreed to", rule=BEYOND)
+
+    def give_back(self, lease_id: bytes) -> None:
+        """Count nothing of a lease that was abandoned: nothing of it is ever put."""
+        with self._lock:
+            del self._taken[lease_id]
 
 
 @dataclass
 class _Leased:
     """A lease in a caller's name: through which server, and what of the signed request it has not used.
 
-    `tables` has, by name, the ids of those whose records it counts.
+    `tables` has, by name, the ids of those whose records it counts. It is of use to `until`, and unless it is renewed
+    to `expires` (seconds since 1970).
     """
 
     server: str
@@ -88,6 +96,8 @@ class _Leased:
     tokens: set[bytes] = field(default_factory=set, repr=False)
     leaves: set[int] = field(default_factory=set)
     until: float = 0.0
+    expires: float = 0.0
+    ended: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -106,6 +116,8 @@ class Served(ServedActs):
         self._clock = clock
         self._leased: OrderedDict[bytes, _Leased] = OrderedDict()
         self._done: OrderedDict[bytes, _Leased] = OrderedDict()
+        self._lefts: OrderedDict[bytes, _Left] = OrderedDict()
+        self._keeping = threading.Lock()
 
     # -- requests -------------------------------------------------------------------------------
     def caller(self, server: CredentialState, key_id: str) -> Known | None:
@@ -130,7 +142,7 @@ class Served(ServedActs):
         if isinstance(said, asked.Put):
             with asked_through(signer.holder):
                 lease = self._keymaster.serving.put(signer, said)
-            made = _Leased(server.id, signer, verb, _Left(said.records))
+            made = _Leased(server.id, signer, verb, self._left(signer, said.records))
         elif isinstance(said, asked.Erase):
             with asked_through(signer.holder):
                 lease = self._keymaster.serving.erase(signer)
@@ -142,7 +154,7 @@ class Served(ServedActs):
                 made = _Leased(server.id, signer, verb, tables=self._expiring(lease, said.schema))
         else:
             raise NotFoundError(f"{verb} needs no lease")
-        self._keep(lease, made)
+        self._keep([(lease, made)])
         return lease
 
     def leases(self, server: CredentialState, request: Original) -> list[Lease]:
@@ -150,18 +162,49 @@ class Served(ServedActs):
         signer, verb, said = self._signed(server, request)
         if not isinstance(said, asked.Rejects):
             raise NotFoundError(f"{verb} looks at no rejected records")
+        puts = isinstance(said, asked.ReputRejects)  # a count is made anew each time
         with asked_through(signer.holder):
-            granted = self._keymaster.serving.rejects(signer)
-        left = _Left(said.records if isinstance(said, asked.ReputRejects) else 0)
-        for lease in granted:
-            self._keep(lease, _Leased(server.id, signer, verb, left))
+            granted = self._keymaster.serving.rejects(signer, anew=not puts)
+        left = self._left(signer, said.records) if isinstance(said, asked.ReputRejects) else _Left()
+        self._keep([(lease, _Leased(server.id, signer, verb, left)) for lease in granted])
         return granted
 
-    def _keep(self, lease: Lease, made: _Leased) -> None:
-        made.until = self._clock() + LEASED_SECONDS
-        self._leased[lease.lease_id] = made
-        if len(self._leased) > LEASES_KEPT_MAX:
-            self._leased.popitem(last=False)  # the oldest: if it runs still, it has to begin again
+    def _left(self, signer: Signer, records: int) -> _Left:
+        """What a signed request may still put: one number for all that is sent under one `Idempotency-Key`."""
+        if signer.again is None:
+            return _Left(records)
+        with self._keeping:
+            left = self._lefts.setdefault(signer.again + signer.digest, _Left(records))
+            if len(self._lefts) > LEASES_KEPT_MAX:
+                self._lefts.popitem(last=False)
+        return left
+
+    def _keep(self, granted: Sequence[tuple[Lease, _Leased]]) -> None:
+        """Remember leases; one that is known goes on as it was, through the server that has it.
+
+        Raises:
+            ConflictError: Another server, or another request, has one of them.
+        """
+        with self._keeping:
+            ours = all(_same(self._leased.get(lease.lease_id, made), made) for lease, made in granted)
+            new = [lease for lease, _ in granted if lease.lease_id not in self._leased]
+            for lease, made in granted if ours else ():
+                kept = self._leased.setdefault(lease.lease_id, made)
+                kept.until, kept.expires = self._clock() + LEASED_SECONDS, lease.expires_at
+            if len(self._leased) > LEASES_KEPT_MAX:
+                self._forget()
+        if not ours:
+            for lease in new:
+                self._keymaster.abandon(lease)
+            raise ConflictError("another server does this request", hint="wait until it has, and send it again")
+
+    def _forget(self) -> None:
+        """Forget the leases that have ended; where all run, the oldest, which have to begin again."""
+        now = self._clock()
+        for lease_id in [i for i, one in self._leased.items() if one.ended or min(one.until, one.expires) <= now]:
+            self._leased.pop(lease_id, None)
+        while len(self._leased) > LEASES_KEPT_MAX:
+            self._leased.popitem(last=False)
 
     def _expiring(self, lease: Lease, schema: str | None) -> dict[str, bytes]:
         """The tables in force that have a retention, in force or under a schema that was signed (TOML)."""
@@ -258,7 +301,7 @@ class Served(ServedActs):
         if made.until <= self._clock():
             raise ConflictError("the lease has ended", hint="a request lasts an hour at most: send it again")
         if call == "seal_subjects":
-            made.left.take(len(args["identifiers"]))
+            made.left.take(lease.lease_id, len(args["identifiers"]))
         elif made.verb == "retention":
             self._check_counted(made, call, args)
         with made.lock:
@@ -288,17 +331,26 @@ class Served(ServedActs):
 
     def learn(self, lease: Lease, call: str, answer: Any) -> None:
         """Remember what an answer on a lease in a caller's name makes askable."""
-        made = self._leased[lease.lease_id]
+        made = self._leased.get(lease.lease_id)
+        if made is None:  # it was ended meanwhile
+            return
         with made.lock:
             if call == "erasures.plan":
                 made.tokens.update(row.tobytes() for row in answer.tokens)
             elif call == "erasures.erase":
                 made.leaves.update(receipt.leaf for receipt in answer)
-        if call == "commit":
-            self._leased.pop(lease.lease_id, None)
-            self._done[lease.lease_id] = made
-            if len(self._done) > LEASES_KEPT_MAX:
-                self._done.popitem(last=False)
+        if call == "renew":
+            made.expires = answer.expires_at
+        elif call == "abandon":
+            made.ended = True
+            if self._keymaster.serving.abandoned(lease):  # and was not committed at the same time
+                made.left.give_back(lease.lease_id)
+        if call == "commit" or (call == "abandon" and made.verb != "erase"):  # proofs of erasures are asked for later
+            with self._keeping:
+                self._leased.pop(lease.lease_id, None)
+                self._done[lease.lease_id] = made
+                if len(self._done) > LEASES_KEPT_MAX:
+                    self._done.popitem(last=False)
 
     def proofs(self, lease: Lease, leaves: list[int]) -> Any:
         """Proofs of the erasures that a lease in a caller's name made."""
@@ -306,6 +358,12 @@ class Served(ServedActs):
         if made is None or not made.leaves.issuperset(leaves):
             raise DeniedError("an erasure of another request", rule=BEYOND)
         return self._keymaster.erasures.proofs(made.signer.actor, leaves)
+
+
+def _same(known: _Leased, made: _Leased) -> bool:
+    """Whether a lease that is known was granted through the same server for the same request."""
+    one, two = known.signer, made.signer
+    return hmac.compare_digest(known.server, made.server) and (one.again, one.digest) == (two.again, two.digest)
 
 
 def _servers_only(credential: CredentialState) -> None:

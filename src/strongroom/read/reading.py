@@ -354,18 +354,19 @@ class Reading(Closing):
         )
 
     # -- rejects --------------------------------------------------------------------------------
-    def rejects(self, *, put_id: str | None = None) -> list[dict[str, Any]]:
+    def rejects(self, *, put_id: str | None = None, most: int | None = None) -> list[dict[str, Any]]:
         """Rejected records as they came, of the tables that the purpose reads; noted before they are given.
 
         Args:
             put_id: Of one put only.
+            most: The greatest number of records; with more it is an InputError, and nothing is released.
 
         Returns:
             For each its table, source, row, reason, field and record.
         """
         from strongroom.read.rejected import opened_rejects
 
-        return opened_rejects(self._session, self._grant, self._finder.catalog, self._block_keys, put_id)
+        return opened_rejects(self._session, self._grant, self._finder.catalog, self._block_keys, put_id, most)
 
     def _table(self, name: str) -> Table:
         table = self._schema.tables.get(name)

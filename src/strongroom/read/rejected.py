@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strongroom.errors import IntegrityError, NotFoundError
+from strongroom.errors import InputError, IntegrityError, NotFoundError
 from strongroom.keymaster.api import Ask
 from strongroom.schema.rejects import decode
 from strongroom.seal.blocks import KIND_REJECTS, open_block
@@ -22,17 +22,28 @@ if TYPE_CHECKING:
 
 
 def opened_rejects(
-    session: Session, grant: ReadingGrant, catalog: Catalog, block_keys: BlockKeys, put_id: str | None
+    session: Session,
+    grant: ReadingGrant,
+    catalog: Catalog,
+    block_keys: BlockKeys,
+    put_id: str | None,
+    most: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rejects of every table the purpose reads; see `Reading.rejects`."""
     found: list[dict[str, Any]] = []
-    for name in grant.views:
-        table = session.keymaster.schema().tables[name]
-        entries = [e for e in catalog.objects(table.id, KIND_REJECTS) if put_id in (None, e.put_id.hex())]
+    tables = session.keymaster.schema().tables
+    chosen = {
+        name: [e for e in catalog.objects(tables[name].id, KIND_REJECTS) if put_id in (None, e.put_id.hex())]
+        for name in grant.views
+    }
+    counts = {name: sum(entry.entries for entry in entries) for name, entries in chosen.items()}
+    if most is not None and sum(counts.values()) > most:
+        hint = "name a put, or open them with the bucket and the keymaster"
+        raise InputError(f"more than {most:,} rejected records", hint=hint)
+    for name, entries in chosen.items():
         if not entries:
             continue
-        none = np.empty((0, 16), np.uint8)
-        count = sum(entry.entries for entry in entries)
+        none, count = np.empty((0, 16), np.uint8), counts[name]
         ask = Ask(random_bytes(16), "rejects", name, None, none, none, looked_up=count)
         session.keymaster.release(grant.reading_id, ask)
         for entry in entries:

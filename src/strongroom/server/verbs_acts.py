@@ -7,7 +7,7 @@ import threading
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.errors import InputError, UnavailableError
+from strongroom.errors import UnavailableError
 from strongroom.identity import asked
 from strongroom.server.answers import PutSaid, encoded
 from strongroom.server.answers_acts import (
@@ -118,10 +118,7 @@ class Acts:
     ) -> OpenedRejectsSaid:
         """Rejected records as they came."""
         with one_of(self._queries, "queries"), self._reading(request, actor, said, None) as (desk, _):
-            found = desk.rejects(put_id=said.put_id)
-        if len(found) > REJECTS_MOST:
-            hint = "name a put, or open them with the bucket and the keymaster"
-            raise InputError(f"more than {REJECTS_MOST:,} rejected records", hint=hint)
+            found = desk.rejects(put_id=said.put_id, most=REJECTS_MOST)
         return OpenedRejectsSaid(found)
 
     def retention(self, request: Original, actor: str, said: asked.Retention, _body: bytes) -> RetentionSaid:
