@@ -59,7 +59,7 @@ def test_a_credential_that_has_expired_is_listed_as_such(shell, monkeypatch):
     "words",
     [
         ("approve",), ("freeze",), ("freeze", "room", "--reason", "r"), ("actor", "list"), ("review",),
-        ("log", "--last", "1"), ("put", "persons", "x.csv"), ("compact",), ("schema",), ("policy",),
+        ("log", "--last", "1"), ("put", "persons", "x.csv"), ("compact",), ("schema",), ("policy", "--test", "x"),
     ],
 )  # fmt: skip
 def test_a_folder_that_names_the_room_s_server_alone_says_what_else_is_needed(shell, words):
@@ -71,4 +71,4 @@ def test_a_folder_that_names_the_room_s_server_alone_says_what_else_is_needed(sh
     assert told.lines[0].startswith(f"strongroom: error: `{verb}` is ")
     assert "no keymaster at" not in told.err
     assert "--keys" in told.lines[1]
-    assert "find, sql, explain" in told.lines[1]
+    assert "reads, holds, tokens, rejects" in told.lines[1]

@@ -94,8 +94,10 @@ def test_a_policy_needs_no_bucket(serving):
         asked = shell.run("policy", "--set", "new.toml", *KIT)
         assert (asked.code, asked.err[:21]) == (0, "asked: another person"), asked.err
     (shell.folder / "strongroom.toml").write_text('room = "https://room.example"\ncredential = "kit.credential"\n')
-    alone = shell.run("policy", *KIT)
+    alone = shell.run("policy", "--test", "new.toml", *KIT)
     assert (alone.code, "asked of the keymaster itself" in alone.err) == (2, True)
+    alone = shell.run("policy", *KIT)  # the rules in force are asked of the room's server, and there is none
+    assert (alone.code, "the server does not answer" in alone.err) == (6, True), alone.err
 
 
 def test_a_policy_that_is_kept_without_a_bucket_says_so(shell):
