@@ -8,6 +8,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, cast
 
 from strongroom.errors import InputError, NotFoundError
@@ -35,9 +36,9 @@ class ServedActs:
 
     _keymaster: EmbeddedKeymaster
 
+    @abstractmethod
     def _signed(self, server: CredentialState, request: Original) -> tuple[Signer, str, asked.Asked]:
         """Who signed a request, its verb, and what it says."""
-        raise NotImplementedError
 
     def hold(self, server: CredentialState, request: Original) -> Receipt:
         """Set, or lift, the legal hold that a caller signed; see `Erasures.hold`."""

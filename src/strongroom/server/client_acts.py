@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,11 +26,11 @@ _ENCODE = msgspec.json.Encoder().encode
 class ClientActs:
     """Part of `RoomClient`; each is one request."""
 
+    @abstractmethod
     def ask(
         self, verb: str, body: bytes, further: Mapping[str, str] | None = None, idempotency_key: str | None = None
     ) -> Any:
         """Sign one request and send it."""
-        raise NotImplementedError
 
     # -- persons --------------------------------------------------------------------------------
     def hold(

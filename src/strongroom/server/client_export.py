@@ -15,6 +15,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -47,9 +48,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 class ClientExports:
     """Part of `RoomClient`."""
 
+    @abstractmethod
     def stream(self, verb: str, body: bytes) -> Streamed:
         """Sign one request and send it; the answer comes while it is made."""
-        raise NotImplementedError
 
     def export(
         self,

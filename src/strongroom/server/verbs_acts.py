@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import abstractmethod
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,11 @@ class Acts:
     _puts: threading.BoundedSemaphore
     _queries: threading.BoundedSemaphore
 
+    @abstractmethod
     def _reading(
         self, request: Original, actor: str, said: asked.Read, table: str | None
     ) -> AbstractContextManager[tuple[Reading, HandedOn]]:
         """A reading for one signed request."""
-        raise NotImplementedError
 
     # -- persons --------------------------------------------------------------------------------
     def hold(self, request: Original, actor: str, _said: asked.Hold, _body: bytes) -> HoldSaid:
