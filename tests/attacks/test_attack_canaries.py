@@ -4,16 +4,18 @@ import keymaster_fixtures
 import numpy as np
 import pyarrow as pa
 import pytest
-from planting_kit import PLANTING, register
+from planting_kit import PLANTING, agreed, register
 from small_room import POLICY, SCHEMA, SmallRoom, person, persons
 
 import strongroom
+from strongroom.errors import DeniedError
 from strongroom.evidence.code import HALF, RARE, found, members, sizes
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.verdict import judge
 from strongroom.index.hidden import Hidden
 from strongroom.keymaster.canaries import pool as canarypool
 from strongroom.keymaster.exports.api import ExportPlan
+from strongroom.keymaster.exports.coins import Coins
 from strongroom.keymaster.exports.exporting import EmbeddedExports
 
 EXPORTING = """
@@ -26,6 +28,7 @@ roles = ["sender"]
 verbs = ["export"]
 tables.persons = { identity = "plain" }
 export = { recipients = ["uni-north"], budget = { day = 200000 }, canaries = { colluders = 1, sample = 4000 } }
+approval = { roles = ["chief"], over = 200000 }
 """
 ROOM_POLICY = POLICY.replace("budget = { hour = 5000, day = 5000", "budget = { hour = 500000, day = 500000").replace(
     "month = 50000 }", "month = 500000 }"
@@ -56,10 +59,14 @@ def filled(master, pools=((RARE, CANARIES),), people=PERSONS):
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def started(master, tokens, batches, add=None):
+PLAN = ExportPlan(("persons",), "uni-north", 1)
+NAMING = ExportPlan(("persons",), "uni-north", 1, named=True)
+
+
+def started(master, tokens, batches, add=None, plan=PLAN, approval=None):
     """A started export: its reading, its id, and what `add` answered."""
-    reading = master.begin_reading(actor="sam", purpose="extract", reason="study 9").reading_id
-    export = master.exports.begin(reading, ExportPlan(("persons",), "uni-north", 1))
+    reading = master.begin_reading(actor="sam", purpose="extract", reason="study 9", approval=approval).reading_id
+    export = master.exports.begin(reading, plan)
     steps = [slice(0, len(tokens))] if add is None else add
     counts = [master.exports.add(reading, export, "persons", tokens[step], batches[step]) for step in steps]
     master.exports.start(reading, export)
@@ -149,6 +156,79 @@ def test_control_counts_of_people_alone_tell_every_held_canary(master, monkeypat
     monkeypatch.setattr(EmbeddedExports, "_counted", staticmethod(lambda export: len(export.persons)))
     caught, held = suspects(master)
     assert caught == held > 10
+
+
+# -- one row alone, or one row more --------------------------------------------------------------
+
+
+def learnt(master, plan, approval=None):
+    """What somebody hears who exports one row of their copy: a person's, a canary's that the copy holds, another's."""
+    tokens, batches = filled(master)
+    here = given(master, *started(master, tokens, batches)[:2], tokens, batches)
+    rows = (7, PERSONS + int(np.flatnonzero(here[PERSONS:])[0]), PERSONS + int(np.flatnonzero(~here[PERSONS:])[0]))
+    heard = []
+    for row in rows:
+        one = slice(row, row + 1)
+        try:
+            reading, export, _ = started(master, tokens[one], batches[one], plan=plan, approval=approval)
+        except DeniedError as error:
+            heard.append(str(error))
+        else:
+            found = given(master, reading, export, tokens[one], batches[one]).sum()
+            heard.append((master.exports.ledger.of(export).persons, int(found)))
+    return heard
+
+
+@pytest.mark.parametrize("plan", [PLAN, NAMING], ids=["chosen", "named"])
+def test_attack_exporting_one_row_tells_one_caller_nothing(master, plan):
+    """Chosen by a condition or named, a person's row and a canary's are refused with the same words."""
+    first, *others = learnt(master, plan)
+    assert "another person must agree" in first
+    assert others == [first, first]
+
+
+@pytest.mark.parametrize("plan", [PLAN, NAMING], ids=["chosen", "named"])
+def test_control_with_another_person_one_row_tells(master, plan):
+    """Two people may learn who is a canary: the person goes out, the canaries do not."""
+    assert learnt(master, plan, agreed(master, "sam", "extract", 10_000)) == [(1, 1), (0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize("plan", [PLAN, NAMING], ids=["chosen", "named"])
+def test_control_where_small_copies_are_nobody_else_s_matter_one_row_tells(master, plan, monkeypatch):
+    """The same where an export without marks is made alone: who is not in it is a canary."""
+    monkeypatch.setattr(Coins, "unmarked", lambda *_: "")
+    assert learnt(master, plan) == [(1, 1), (0, 0), (0, 0)]
+
+
+TRIED = 20
+
+
+def told_by_one_more(master):
+    """Of some canaries and some people, who shows by an export with them counting no more persons than one without."""
+    tokens, batches = filled(master)
+
+    def counted(rows):
+        reading, export, _ = started(master, tokens[rows], batches[rows])
+        return master.exports.end(reading, export, {"persons": len(rows)}, bytes(32)).persons
+
+    def told(row):
+        others = np.setdiff1d(np.arange(len(tokens)), [row])
+        return counted(others) == counted(np.append(others, row))
+
+    return sum(map(told, range(PERSONS, PERSONS + TRIED))), sum(map(told, range(TRIED)))
+
+
+def test_attack_one_row_more_does_not_show_in_a_count(master):
+    """Canaries that are held count, each time others: it says next to nothing how many more a copy has with one more row."""
+    canaries, people = told_by_one_more(master)
+    assert canaries < TRIED // 2
+    assert people < TRIED // 2
+
+
+def test_control_where_people_alone_are_counted_one_row_more_tells(master, monkeypatch):
+    """The same where held canaries are charged to nobody: whoever adds nothing to the count is one."""
+    monkeypatch.setattr(EmbeddedExports, "_charged", staticmethod(lambda export, _marked: export.persons))
+    assert told_by_one_more(master) == (TRIED, 0)
 
 
 # -- counting before and after -------------------------------------------------------------------

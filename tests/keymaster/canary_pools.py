@@ -3,7 +3,7 @@
 import numpy as np
 from keymaster_fixtures import POLICY as PLAIN
 from keymaster_fixtures import beside, identifiers, put
-from planting_kit import PLANTING, agreed_reading, pool_of
+from planting_kit import PLANTING, agreed, agreed_reading, pool_of
 
 from strongroom.audit.entry import parse_entry
 from strongroom.evidence.code import RARE
@@ -30,6 +30,7 @@ verbs = ["export"]
 tables.persons = { identity = "plain", birth_year = "plain" }
 tables.parcels = { goods = "plain" }
 export = { recipients = ["uni-north"], budget = { day = 200000 }, canaries = { colluders = 1, sample = 4000 } }
+approval = { roles = ["chief"], over = 200000 }
 [purposes.decide]
 legal_basis = "research act"
 roles = ["reader"]
@@ -63,9 +64,13 @@ def with_canaries(master):
     return np.concatenate([people.tokens, canaries.tokens]), np.concatenate(rows)
 
 
-def exported(master, tokens, batches, purpose="extract", plan=PLAN):
-    """A started export of some rows: reading, id, grant, and bool[n], which rows keys came out for."""
-    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9").reading_id
+def exported(master, tokens, batches, purpose="extract", plan=PLAN, *, agreed_to=0):
+    """A started export of some rows: reading, id, grant, and bool[n], which rows keys came out for.
+
+    `agreed_to` persons another person has agreed to.
+    """
+    approval = agreed(master, "ada", purpose, agreed_to) if agreed_to else None
+    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9", approval=approval).reading_id
     export = master.exports.begin(reading, plan)
     for at in range(0, len(tokens), 1000):
         master.exports.add(reading, export, "persons", tokens[at : at + 1000], batches[at : at + 1000])

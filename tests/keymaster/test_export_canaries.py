@@ -1,4 +1,4 @@
-"""Canary persons in exports at the keymaster: thrown and committed to there, held or missing, and nobody's anywhere."""
+"""Canary persons in exports at the keymaster: thrown and committed to there, held and counted, or missing and nobody."""
 
 import os
 
@@ -18,12 +18,12 @@ from canary_pools import (
 )
 from keymaster_fixtures import Clock, beside, identifiers, make, put, reopen
 
-from strongroom.errors import IntegrityError
+from strongroom.errors import BudgetError, DeniedError, IntegrityError
 from strongroom.evidence.code import HALF, RARE, bits, found, members, sizes
 from strongroom.evidence.coderow import open_row
 from strongroom.evidence.opening import PoolTree
 from strongroom.keymaster.exports.api import DECIDES, NAMED, ExportPlan
-from strongroom.keymaster.exports.marks import NOBODY, TOO_FEW
+from strongroom.keymaster.exports.coins import NOBODY, TOO_FEW
 
 
 @pytest.fixture
@@ -54,18 +54,34 @@ def test_an_export_holds_the_canaries_that_its_coins_chose_and_lacks_the_others(
     assert np.array(kept.marked.offered.to_array()).tolist() == list(range(wanted))
 
 
-def test_a_canary_is_nobody_s_budget_and_in_nobody_s_count(master, filled):
-    """Spent, noted, listed and kept are the people alone."""
+def test_a_canary_that_is_held_counts_like_a_person_and_any_other_like_nobody(master, filled):
+    """Spent, told and noted are all who are in the files; the ledger's set, which a sample is compared with, is people."""
     tokens, batches = filled
-    _reading, export, grant, _here = exported(master, tokens, batches)
-    assert (grant.persons, entry_of(master, grant.leaf).count) == (PERSONS, PERSONS)
-    assert grant.remaining["exports/room/day"] == 500_000 - PERSONS
+    _reading, export, grant, here = exported(master, tokens, batches)
+    everybody = int(here.sum())
+    assert everybody > PERSONS
+    assert (grant.persons, entry_of(master, grant.leaf).count) == (everybody, everybody)
+    assert grant.remaining["exports/room/day"] == 500_000 - everybody
+    assert master.exports.all("kit")[0].persons == everybody
     assert len(master.exports.ledger.persons_of(export)) == PERSONS
     assert not master.exports.ledger.persons_of(export) & master._canaries.ordinals()
     ((stored,),) = master._core.state.read().execute(
         "SELECT length(sealed) FROM leaf_labels WHERE leaf = ?", (grant.leaf,)
     )
-    assert stored == 16 * PERSONS + 28
+    assert stored == 16 * everybody + 28
+
+
+def test_a_budget_of_the_people_alone_is_too_small(master, filled):
+    """With room for the people and no canary nobody goes out, as with one person too many."""
+    tokens, batches = filled
+    with master._core.state.write() as rows:
+        master._core.standing.set_policy(rows, EXPORTING.replace("exports = { day = 500000 }", f"exports = {{ day = {PERSONS} }}"))
+    with pytest.raises(BudgetError):
+        exported(master, tokens, batches)
+    with master._core.state.write() as rows:
+        most = PERSONS + POOL
+        master._core.standing.set_policy(rows, EXPORTING.replace("exports = { day = 500000 }", f"exports = {{ day = {most} }}"))
+    exported(master, tokens, batches)
 
 
 def test_add_counts_a_canary_like_anybody(master, filled):
@@ -114,24 +130,64 @@ def test_a_filtered_export_is_offered_as_many_among_its_own_records(master, fill
     assert grant.marked
 
 
-@pytest.mark.parametrize(
-    ("purpose", "plan", "people", "why"),
-    [
-        ("decide", PLAN, PERSONS, DECIDES),
-        ("extract", ExportPlan(("persons",), "uni-north", 1, named=True), PERSONS, NAMED),
-        ("extract", PLAN, 2000, "tokens alone mark this export"),
-    ],
-)
+NAMING = ExportPlan(("persons",), "uni-north", 1, named=True)
+UNMARKED = [("extract", NAMING, PERSONS, NAMED), ("extract", PLAN, 2000, "tokens alone mark this export")]
+
+
+@pytest.mark.parametrize(("purpose", "plan", "people", "why"), [("decide", PLAN, PERSONS, DECIDES), *UNMARKED])
 def test_an_export_without_canaries_lacks_all_of_them(master, filled, purpose, plan, people, why):
     """Decisions on the copy, named subjects, too small: no coin is thrown, and the grant says why."""
     tokens, batches = filled
-    chosen = np.r_[0:people, PERSONS : PERSONS + POOL]
-    _reading, export, grant, here = exported(master, tokens[chosen], batches[chosen], purpose, plan)
-    assert here.tolist() == [True] * people + [False] * POOL
+    chosen = np.r_[0:people, PERSONS : PERSONS + 100]
+    agreed_to = people if purpose == "extract" else 0
+    _reading, export, grant, here = exported(master, tokens[chosen], batches[chosen], purpose, plan, agreed_to=agreed_to)
+    assert here.tolist() == [True] * people + [False] * 100
     assert not grant.marked
+    assert grant.persons == people
     assert why in grant.why_none
     assert "commitment" not in entry_of(master, grant.leaf).extras
     assert master.exports.ledger.of(export).marked.opening == b""
+
+
+@pytest.mark.parametrize(("purpose", "plan", "people", "why"), UNMARKED)
+def test_an_export_that_would_show_who_is_a_canary_takes_another_person(master, filled, purpose, plan, people, why):
+    """Alone it is refused and noted, whoever is among the records; where the purpose takes no approvals, too."""
+    tokens, batches = filled
+    spent = master._core.state.read().execute("SELECT count(*) FROM spent").fetchone()
+    for chosen in (np.r_[0:people], np.r_[0:people, PERSONS : PERSONS + 40], np.r_[PERSONS : PERSONS + 1]):
+        with pytest.raises(DeniedError, match="shows who is one, so another person must agree") as refused:
+            exported(master, tokens[chosen], batches[chosen], purpose, plan)
+        assert refused.value.rule == "approval.needed"
+        assert why != refused.value.hint
+    with master._core.state.write() as rows:
+        master._core.standing.set_policy(rows, EXPORTING.replace('approval = { roles = ["chief"], over = 200000 }\n', ""))
+    with pytest.raises(DeniedError, match="and purpose extract takes no approvals") as refused:
+        exported(master, tokens[:people], batches[:people], purpose, plan)
+    assert "a purpose that decides" in refused.value.hint
+    assert master._core.state.read().execute("SELECT count(*) FROM spent").fetchone() == spent
+    assert sum(one["decision"] == "refused" for one in master.log_entries("kit") if one["act"] == "export") == 4
+
+
+def test_whether_an_export_is_marked_counts_everybody_among_its_records(master, filled):
+    """One row more does the same to it, whoever that is of: nobody finds who counts by exporting one more and one less."""
+    tokens, batches = filled
+    fewest = next(n for n in range(2000, PERSONS) if sizes(n, colluders=1, sample=4000).why_none is None)
+    for last in (fewest, PERSONS):  # a person, a canary
+        chosen = np.r_[0 : fewest - 1, last]
+        _reading, _export, grant, _here = exported(master, tokens[chosen], batches[chosen])
+        assert (grant.marked, grant.why_none) == ((False, NOBODY) if last == fewest else (True, TOO_FEW))
+        with pytest.raises(DeniedError, match="another person must agree"):
+            exported(master, tokens[chosen[1:]], batches[chosen[1:]])
+
+
+def test_a_room_without_canaries_exports_few_alone(master):
+    """There is nobody to be shown: named and small exports take nobody else."""
+    batch, people = put(master, identifiers(20))
+    tokens, batches = people.tokens, beside(batch, people.tokens)
+    for plan in (PLAN, NAMING):
+        _, _, grant, here = exported(master, tokens, batches, plan=plan)
+        assert here.all()
+        assert not grant.marked
 
 
 def test_a_room_without_enough_canaries_is_told_so(master):

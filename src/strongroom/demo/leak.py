@@ -44,8 +44,8 @@ def show_leak(room: Path, keymaster: EmbeddedKeymaster, persons: Path, scratch: 
         print(f"\ncanaries      none are planted: {error}")
         return
     try:
-        south = _exported(room, keymaster, scratch, SOUTH, None)
-        _exported(room, keymaster, scratch, NORTH, "sex = '女'")
+        south = _exported(room, keymaster, scratch, SOUTH, None, own)
+        _exported(room, keymaster, scratch, NORTH, "sex = '女'", own)
     except strongroom.BudgetError as error:
         print(f"\nexport        no leak is shown: {error}")
         return
@@ -86,7 +86,9 @@ def _planted(room: Path, keymaster: EmbeddedKeymaster, persons: int) -> None:
     print(f"\ncanaries      {planted.persons:,} people who do not exist, {took}: the keymaster alone knows who")
 
 
-def _exported(room: Path, keymaster: EmbeddedKeymaster, folder: Path, recipient: str, where: str | None) -> Path:
+def _exported(
+    room: Path, keymaster: EmbeddedKeymaster, folder: Path, recipient: str, where: str | None, own: npt.NDArray[Any]
+) -> Path:
     path = folder / f"{recipient}.csv"
     with strongroom.open(str(room), keys=keymaster, actor="ana") as opened:
         made = opened.export(
@@ -94,9 +96,9 @@ def _exported(room: Path, keymaster: EmbeddedKeymaster, folder: Path, recipient:
         )
     only = f" where {where}" if where else ""
     names = f"{made.names_from:,} rows name the recipient" if made.names_from else "too few to name it by"
-    held = made.records["persons"] - made.persons
+    held = len(np.setdiff1d(_column(path, "mobile"), own))
     head = "export" if where is None else ""
-    print(f"{head:<14}to {recipient}: {made.persons:,} persons{only}, and {held} canaries: {names}")
+    print(f"{head:<14}to {recipient}: {made.persons:,} persons{only}, {held} of them canaries: {names}")
     return path
 
 

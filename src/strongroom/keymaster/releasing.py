@@ -49,7 +49,9 @@ from strongroom.seal.cells import batch_keys, batch_keys_of
 RELEASE_ROWS_MAX = 1_000_000
 SHOWN_KEPT_MAX = 64
 PLANT = "plant"
+NEEDED = "approval.needed"
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
+_NONE_TAKEN = "give it an approval, or export under a purpose that decides and has no canary persons"
 
 _Rules = tuple[int, int, int, frozenset[str] | None]
 
@@ -261,8 +263,15 @@ def _batch_keys(
     return batch_keys_of(secrets, compartments, batches)
 
 
-def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str]) -> tuple[Limit, ...]:
+def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str], always: str = "") -> tuple[Limit, ...]:
     """Further limits of a purpose that needs another person's agreement, where these classes are shown.
+
+    Args:
+        rows: The transaction.
+        core: The keymaster.
+        reading: Who reads.
+        shown: The classes.
+        always: What needs it whatever the purpose says; empty where the purpose alone decides.
 
     Raises:
         DeniedError: It is needed and not there, or has ended.
@@ -271,13 +280,19 @@ def agreed(rows: Rows, core: Core, reading: Reading, shown: frozenset[str]) -> t
     policy, leave = core.standing.policy, reading.leave
     purpose = policy.purposes[reading.purpose.name]
     rule = purpose.approval
-    if rule is None or (leave.broken and set(purpose.break_glass) & set(policy.actors[reading.actor].roles)):
+    if leave.broken and set(purpose.break_glass) & set(policy.actors[reading.actor].roles):
+        return ()
+    if rule is None:
+        if always:
+            raise DeniedError(f"{always}, and purpose {purpose.name} takes no approvals", rule=NEEDED, hint=_NONE_TAKEN)
         return ()
     if leave.approval:
         sql = "SELECT 1 FROM approval WHERE id = ? AND state = 'approved' AND expires > ?"
         if rows.execute(sql, (leave.approval, core.journal.now(rows))).fetchone() is None:
             raise DeniedError("the approval has ended", rule="approval.ended", hint="ask for another")
         return (approved_limit(leave.approval, leave.persons),)
+    if always:
+        raise DeniedError(always, rule=NEEDED, hint=_ASK)
     if rule.always or set(rule.classes) & shown:
         raise _unapproved(reading)
     return unapproved_limits(purpose, reading.actor)
@@ -291,7 +306,7 @@ def planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Ordinals)
         if (error.rule or "").startswith(f"{UNAPPROVED}/"):
             raise DeniedError(
                 "more persons in an hour than this purpose lets one person read alone",
-                rule="approval.needed",
+                rule=NEEDED,
                 hint=_ASK,
             ) from None
         raise
@@ -299,7 +314,7 @@ def planned(core: Core, rows: Rows, limits: Sequence[Limit], ordinals: Ordinals)
 
 def _unapproved(reading: Reading) -> DeniedError:
     told = f"purpose {reading.purpose.name} needs another person's agreement"
-    return DeniedError(told, rule="approval.needed", hint=_ASK)
+    return DeniedError(told, rule=NEEDED, hint=_ASK)
 
 
 def whole_only(core: Core, reading: Reading, shown: frozenset[str], model: Table) -> None:

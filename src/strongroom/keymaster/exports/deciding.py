@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from strongroom.errors import DeniedError
+from strongroom.errors import DeniedError, UsageError
 from strongroom.keymaster.core import Core
-from strongroom.keymaster.exports.api import ExportPlan
+from strongroom.keymaster.exports.api import TABLES_MAX, WHERE_LENGTH_MAX, ExportPlan
 from strongroom.keymaster.readings import Reading
 from strongroom.keymaster.releasing import whole_only
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.exports import decided_as
 from strongroom.purpose.model import ExportRule
 from strongroom.schema.model import OPEN, Table
+
+
+def check_plan(plan: ExportPlan) -> None:
+    """Raise UsageError for a plan that is none."""
+    if not 0 < len(plan.tables) <= TABLES_MAX or len(set(plan.tables)) != len(plan.tables):
+        raise UsageError(f"an export is of 1 to {TABLES_MAX} tables, each once")
+    if len(plan.where) > WHERE_LENGTH_MAX:
+        raise UsageError(f"a condition has at most {WHERE_LENGTH_MAX} characters")
+    if bool(plan.where) != bool(plan.where_fields) or (plan.named and plan.where):
+        raise UsageError("an export is of named subjects, or of those that a condition on open fields chooses")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ Rules it keeps:
    that began or took up the export, until it ends or its time is over.
 3. An export is charged once, however often it is taken up; it is taken up by the same actor for the same plan.
 4. The set of persons, the condition they were chosen by, and its canaries lie sealed under a key of the export's own.
-5. Canary persons are nobody: not charged, not noted, not in the set. Those that the export's coins chose are released
-   with it, all others are missing, as who was erased is (`exports.marks`).
+5. Canary persons that the export's coins chose are released with it, and charged, noted and counted as persons are.
+   All others are missing and nobody, as who was erased is (`exports.marks`). The set of persons is that of people.
+6. Where the room has canary persons, an export for which no coins are thrown shows who is one: of a purpose that has
+   canaries it takes another person's agreement.
 """
 
 from __future__ import annotations
@@ -28,20 +30,12 @@ from strongroom.keymaster.approvals import Approvals
 from strongroom.keymaster.behind import Behind, PersonsBehind
 from strongroom.keymaster.canaries.register import CanaryRegister
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.exports.api import (
-    DECIDES,
-    ENDED,
-    NAMED,
-    TABLES_MAX,
-    WHERE_LENGTH_MAX,
-    ExportGrant,
-    ExportPlan,
-    ExportRecord,
-)
+from strongroom.keymaster.exports.api import ENDED, ExportGrant, ExportPlan, ExportRecord
 from strongroom.keymaster.exports.codeopening import CodeOpening
-from strongroom.keymaster.exports.deciding import decide_export
+from strongroom.keymaster.exports.coins import Coins
+from strongroom.keymaster.exports.deciding import check_plan, decide_export
 from strongroom.keymaster.exports.ledger import ExportLedger, Kept, none_of_this_id, plan_digest
-from strongroom.keymaster.exports.marks import Added, Marked, throw, without
+from strongroom.keymaster.exports.marks import Added, Marked, without
 from strongroom.keymaster.exports.retokenising import Tokenising
 from strongroom.keymaster.log.journal import Labeller, Labels
 from strongroom.keymaster.log.publishing import Publishing
@@ -100,6 +94,7 @@ class EmbeddedExports:
         self._behind = behind
         self._open: dict[bytes, _Export] = {}
         self.ledger = ExportLedger(core)
+        self._coins = Coins(core, canaries, self.ledger)
         tokens = Tokenising(core, readings, self.ledger, canaries)
         self.tokenize, self.detokenize = tokens.tokenize, tokens.detokenize
         opening = CodeOpening(core, approvals, self.ledger, publishing)
@@ -109,12 +104,14 @@ class EmbeddedExports:
     def begin(self, reading_id: bytes, plan: ExportPlan) -> bytes:
         """See `Exports.begin`."""
         core, reading = self._core, self._readings.get(reading_id)
-        _check(plan)
+        check_plan(plan)
         core.standing.refresh()
         ident = core.entropy(16)
         refused: DeniedError
         try:
             decide_export(core, reading, plan)
+            if plan.named and (why := self._coins.unmarked(reading.purpose.name, plan, 0)):
+                agreed(core.state.read(), core, reading, frozenset(), why)
             if reading.warrant is not None:
                 reading.warrant.check_begun(plan, ident)
         except DeniedError as error:
@@ -193,6 +190,11 @@ class EmbeddedExports:
         return len(export.persons) + len(export.canaries.ordinals)
 
     # -- spending and noting --------------------------------------------------------------------
+    @staticmethod
+    def _charged(export: _Export, marked: Marked) -> BitMap64:
+        """Who is charged and noted: whoever is in the files."""
+        return export.persons | marked.held
+
     def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
         """See `Exports.start`."""
         reading, export = self._of(reading_id, export_id)
@@ -203,7 +205,10 @@ class EmbeddedExports:
                 return self._grant(reading, self.ledger.of(export_id))
             tokens = np.concatenate([np.empty((0, 16), np.uint8), *export.tokens])
             self._check_signed(reading, export, tokens, self._counted(export))
-            marked = self._throw(reading, export)
+            marked = self._coins.throw(
+                export_id, reading.purpose.name, export.plan, len(export.persons), export.canaries
+            )
+            tokens = np.concatenate([tokens, export.canaries.tokens(marked.held)])
             said = {**reading.said(), "table": export.plan.tables[0]}
             for _ in range(ATTEMPTS_MAX):
                 labels = self._labeller(reading)(tokens)
@@ -221,17 +226,6 @@ class EmbeddedExports:
             export.held, export.tokens, export.canaries = marked.held, [], Added()
         return self._grant(reading, kept)
 
-    def _throw(self, reading: Reading, export: _Export) -> Marked:
-        """The canary persons of an export that is about to start."""
-        rule = self._core.standing.policy.purposes[reading.purpose.name].export
-        if rule is None or rule.canaries is None:
-            return Marked(why_none=DECIDES)
-        if export.plan.named:
-            return Marked(why_none=NAMED)
-        root, issued = self.ledger.root(self._core.state.read()), self.ledger.count()
-        sizes = (rule.canaries, len(export.persons), issued)
-        return throw(self._canaries, export.id, root, self._core.entropy, *sizes, export.canaries)
-
     def _labeller(self, reading: Reading) -> Labeller:
         """Makes labels for the day that an entry of now stands in; its key is durable."""
         core, rule = self._core, self._core.standing.policy.purposes.get(reading.purpose.name)
@@ -245,8 +239,10 @@ class EmbeddedExports:
         if labels.day != core.journal.label_day(rows, core.standing.policy.purposes[purpose].delay_days):
             raise _DayEndedError("the day has ended")
         rules = (*reading.through.limits("exports"), *limits(core.standing.policy, reading.actor, purpose, "exports"))
-        rules = (*rules, *agreed(rows, core, reading, allowed.sealed))
-        spend = planned(core, rows, rules, export.persons)
+        why = self._coins.unmarked(purpose, plan, self._counted(export))
+        rules = (*rules, *agreed(rows, core, reading, allowed.sealed, why))
+        everybody = self._charged(export, marked)
+        spend = planned(core, rows, rules, everybody)
         tables = {"tables": ",".join(plan.tables), "as": ",".join(allowed.words)}
         marks = {"commitment": marked.commitment.hex()} if marked.commitment else {}
         entry = core.journal.entry(
@@ -257,7 +253,7 @@ class EmbeddedExports:
             **told(core, reading, labels, allowed.told_classes),
             table=plan.tables[0],
             fields=allowed.told_fields,
-            count=len(export.persons),
+            count=len(everybody),
             remaining=spend.remaining,
             rule=allowed.decided_by,
             recipient=plan.recipient,
@@ -265,9 +261,9 @@ class EmbeddedExports:
         )
         core.ledger.apply(rows, spend)
         leaf = core.journal.note(rows, entry)
-        if len(export.persons):
+        if everybody:
             core.journal.keep_labels(rows, leaf, labels)
-        kept = Kept(export.id, leaf, reading.actor, purpose, plan, allowed.fields, len(export.persons), marked)
+        kept = Kept(export.id, leaf, reading.actor, purpose, plan, allowed.fields, len(everybody), marked)
         self.ledger.keep(rows, kept, export.persons, reading.leave.approval, spend.remaining)
         return {"leaf": leaf}
 
@@ -294,7 +290,7 @@ class EmbeddedExports:
     def resume(self, reading_id: bytes, export_id: bytes, plan: ExportPlan) -> ExportGrant:
         """See `Exports.resume`."""
         core, reading = self._core, self._readings.get(reading_id)
-        _check(plan)
+        check_plan(plan)
         core.standing.refresh()
 
         def work(rows: Rows) -> Answer:
@@ -379,15 +375,6 @@ class EmbeddedExports:
         if not decision.allowed and actor not in core.standing.policy.actors:
             core.standing.require(decision)
         return self.ledger.all(None if decision.allowed else actor, before, most)
-
-
-def _check(plan: ExportPlan) -> None:
-    if not 0 < len(plan.tables) <= TABLES_MAX or len(set(plan.tables)) != len(plan.tables):
-        raise UsageError(f"an export is of 1 to {TABLES_MAX} tables, each once")
-    if len(plan.where) > WHERE_LENGTH_MAX:
-        raise UsageError(f"a condition has at most {WHERE_LENGTH_MAX} characters")
-    if bool(plan.where) != bool(plan.where_fields) or (plan.named and plan.where):
-        raise UsageError("an export is of named subjects, or of those that a condition on open fields chooses")
 
 
 def _check_rows(tokens: Bytes2D, batches: Bytes2D) -> None:
