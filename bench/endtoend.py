@@ -201,9 +201,10 @@ def issue(base: str, exports: int) -> Figures:
                 recipient=name, purpose="narrow" if kind == "filtered" else kind, reason="measuring",
                 where="sex = '女'" if kind == "filtered" else None, format="parquet",
             )  # fmt: skip
+            held = keys.exports.ledger.of(bytes.fromhex(made.export_id)).marked.held
             one = {
                 "kind": kind, "seconds": time.perf_counter() - begun, "processor": time.process_time() - spent,
-                "persons": made.persons, "canaries": made.records["persons"] - made.persons, "from": made.names_from,
+                "persons": made.persons, "canaries": len(held), "from": made.names_from,
             }  # fmt: skip
             file.write(json.dumps(one) + "\n")
             file.flush()

@@ -121,6 +121,9 @@ def export_lines(purpose: Purpose) -> Iterator[str]:
     if rule.canaries is not None:
         marks = f"canary persons against {rule.canaries.colluders} together, in a sample of {rule.canaries.sample} rows"
     yield f"  exports to: {', '.join(rule.recipients)}; {marks}"
+    if rule.canaries is not None:
+        takes = "" if purpose.approval is not None else ", and this purpose takes none"
+        yield f"  named subjects, and copies too small for canary persons, take another person's agreement{takes}"
     if rule.statutory is not None:
         yield f"  sensitive tables whole, by: {rule.statutory}"
 

@@ -67,7 +67,7 @@ class ExportGrant:
     Args:
         export_id: 16 B.
         snapshot: Number of the snapshot that is read.
-        persons: How many distinct persons.
+        persons: How many distinct persons, canary persons that it holds among them.
         leaf: Number of its entry in the log.
         remaining: What each budget has left.
         token_key: 32 B, from which the keys of its tokens come; empty for a caller who is not trusted to mask.
@@ -158,15 +158,16 @@ class Exports(Protocol):
         """Decide whether a plan may be exported; returns the id (16 B) of the export.
 
         Raises:
-            DeniedError: The purpose, the recipient, a table, or a class that only a server is released; another plan
-                than a caller signed for, in whose name a server exports, or a second export.
+            DeniedError: The purpose, the recipient, a table, or a class that only a server is released; subjects that
+                are named alone where the room has canary persons; another plan than a caller signed for, in whose name
+                a server exports, or a second export.
         """
 
     def add(self, reading_id: bytes, export_id: bytes, table: str, tokens: Bytes2D, batches: Bytes2D) -> int:
         """Take in the persons behind rows of a table; returns how many distinct ones there are by now.
 
         Whoever has no secret any more, or is behind no living row, is left out. Canary persons are counted here like
-        anybody, and are charged, noted and kept in the ledger's set nowhere.
+        anybody; of them those count in the end that the export holds.
 
         Raises:
             DeniedError: Others, or more, than a caller signed for, in whose name a server exports. It has ended then.
@@ -181,7 +182,8 @@ class Exports(Protocol):
             export_id: The export.
 
         Raises:
-            DeniedError: It needs another person's agreement, or was refused since.
+            DeniedError: It needs another person's agreement, as it does where it shows who is a canary, or was refused
+                since.
             BudgetError: One person too many: nobody is released.
         """
 

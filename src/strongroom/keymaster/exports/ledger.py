@@ -36,7 +36,7 @@ _FIND = f"SELECT {EXPORT} FROM export WHERE id = ?"  # noqa: S608 - own names
 
 @dataclass(frozen=True)
 class Kept:
-    """An export that was started, as its keymaster goes on with it."""
+    """An export that was started, as its keymaster goes on with it; `persons` counts whoever is in its files."""
 
     id: bytes
     leaf: int
