@@ -436,9 +436,9 @@ def given(answer):
 # -- who takes it slowly, or not at all ---------------------------------------------------------
 
 
-def begun(api, number=0):
+def begun(api, number=0, actor="ana"):
     """A connection that has asked for an export, and reads nothing but its head."""
-    path, data, headers = signed(api, api.keys.credential("ana"), said(), nonce=bytes([number]) * 16)
+    path, data, headers = signed(api, api.keys.credential(actor), said(), nonce=bytes([number]) * 16)
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     raw.settimeout(60)
@@ -493,14 +493,17 @@ def test_who_goes_away_ends_their_export_and_can_take_it_up(api, tmp_path, monke
     assert (report.export_id, report.records) == (record.id, {"persons": 300})
 
 
-def test_who_takes_it_too_slowly_is_cut_and_there_are_two_at_once(api, tmp_path, monkeypatch):
-    """A third is told to come again; a place that is kept by who reads nothing is free after its time."""
+def test_who_takes_it_too_slowly_is_cut_and_keeps_no_other_caller_away(api, tmp_path, monkeypatch):
+    """A caller has two at once, all have three; a place that is kept by who reads nothing is free after its time."""
     with monkeypatch.context() as patch:
         patch.setattr(stream, "LEAST_SECONDS", 6.0)
         large = Large(patch)
         slow = [begun(api, number) for number in range(2)]
-        with pytest.raises(UnavailableError, match="too many exports"):
+        with pytest.raises(UnavailableError, match="2 exports of this caller"):
             api.of("ana").export("persons", to=str(tmp_path / "x.csv"), **EXTRACT)
+        slow.append(begun(api, 2, "tor"))
+        with pytest.raises(UnavailableError, match="too many exports"):
+            api.of("tor").export("persons", to=str(tmp_path / "x.csv"), **EXTRACT)
         until(lambda: not api.exports._under_way)
         assert large.written < 48 << 20
         for raw in slow:
@@ -509,7 +512,7 @@ def test_who_takes_it_too_slowly_is_cut_and_there_are_two_at_once(api, tmp_path,
     until(lambda: not api.exports._under_way)
     told = urllib.request.urlopen(f"http://127.0.0.1:{api.server.metrics_port}/metrics", timeout=10).read().decode()
     assert 'strongroom_requests_total{status="200",verb="export"} 1.0' in told
-    assert 'strongroom_requests_total{status="503",verb="export"} 3.0' in told
+    assert 'strongroom_requests_total{status="503",verb="export"} 5.0' in told
 
 
 def test_who_takes_it_slowly_but_fast_enough_has_all_of_it(api, monkeypatch):

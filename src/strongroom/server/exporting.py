@@ -10,7 +10,8 @@ The order, as a caller sees it:
 Rules it keeps:
 
 1. Nothing is written to a disk here. What is between room and caller is bounded, however slowly they take it.
-2. EXPORTS_AT_ONCE are under way, each in a thread of its own: whoever takes one slowly keeps no other thread.
+2. EXPORTS_AT_ONCE are under way, of one caller fewer, each in a thread of its own: whoever takes one slowly keeps no
+   other thread, and no other caller away.
 3. A body without its end is no export: what stops one ends the connection.
 """
 
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from strongroom.read.session import Session
     from strongroom.trace.exporting.targets import File
 
-EXPORTS_AT_ONCE = 2
+EXPORTS_AT_ONCE = 3
+OF_ONE_CALLER = 2  # what was cut may still end while it is taken up
 PIECE_BYTES = 1 << 18
 END_SECONDS = 10.0
 ID, STARTED, EXPORTED, DIGEST = "strongroom-export", "strongroom-started", "strongroom-exported", "content-digest"
@@ -67,9 +69,8 @@ class Exports:
         self._session = session
         self._keys = keys
         self._clock = clock
-        self._slots = threading.BoundedSemaphore(EXPORTS_AT_ONCE)
         self._lock = threading.Lock()
-        self._under_way: dict[threading.Thread, Stream] = {}
+        self._under_way: dict[threading.Thread, tuple[str, Stream]] = {}
 
     def begin(
         self, request: Original, actor: str, said: asked.Export, ended: Callable[[int], None]
@@ -83,10 +84,8 @@ class Exports:
             ended: Called once with the status of what became of it.
 
         Raises:
-            UnavailableError: As many as may be are under way.
+            UnavailableError: As many as may be are under way, of this caller or in all.
         """
-        if not self._slots.acquire(blocking=False):
-            raise UnavailableError("too many exports at once", hint="send it again in a moment")
         session = self._session.speaking(HandedOn(self._keys, request, actor), actor)
         reply: Future[Reply] = Future()
         stream = Stream((DIGEST.encode(), EXPORTED.encode()))
@@ -97,21 +96,27 @@ class Exports:
                 status = self._made(session, said, stream, reply)
             finally:
                 ended(status)
-                self._slots.release()
                 with self._lock:
                     self._under_way.pop(threading.current_thread(), None)
 
         thread = threading.Thread(target=work, name="strongroom-export", daemon=True)
-        with self._lock:
-            self._under_way[thread] = stream
+        self._take_place(thread, actor, stream)
         try:
             thread.start()
         except RuntimeError:  # the system gives no more threads
             with self._lock:
                 del self._under_way[thread]
-            self._slots.release()
             raise UnavailableError("too much at once", hint="send it again in a moment") from None
         return reply
+
+    def _take_place(self, thread: threading.Thread, actor: str, stream: Stream) -> None:
+        with self._lock:
+            own = sum(one == actor for one, _ in self._under_way.values())
+            if own >= OF_ONE_CALLER:
+                raise UnavailableError(f"{own} exports of this caller are under way", hint="send it again in a moment")
+            if len(self._under_way) >= EXPORTS_AT_ONCE:
+                raise UnavailableError("too many exports at once", hint="send it again in a moment")
+            self._under_way[thread] = (actor, stream)
 
     def _made(self, session: Session, said: asked.Export, stream: Stream, reply: Future[Reply]) -> int:
         """Make one; the status of what became of it. It does not raise."""
@@ -142,10 +147,10 @@ class Exports:
         """Cut what is under way, and wait until it has ended; so long, and no longer."""
         with self._lock:
             under_way = list(self._under_way.items())
-        for _thread, stream in under_way:
+        for _thread, (_actor, stream) in under_way:
             stream.closed()
         end = time.monotonic() + END_SECONDS
-        for thread, _stream in under_way:
+        for thread, _ in under_way:
             thread.join(max(0.0, end - time.monotonic()))
 
 
