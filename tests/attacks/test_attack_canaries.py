@@ -226,8 +226,8 @@ def test_attack_one_row_more_does_not_show_in_a_count(master):
 
 
 def test_control_where_people_alone_are_counted_one_row_more_tells(master, monkeypatch):
-    """The same where held canaries are charged to nobody: whoever adds nothing to the count is one."""
-    monkeypatch.setattr(EmbeddedExports, "_charged", staticmethod(lambda export, _marked: export.persons))
+    """The same where people alone are counted and charged: whoever adds nothing to the count is one."""
+    monkeypatch.setattr(EmbeddedExports, "_in_files", staticmethod(lambda export, _marked: export.persons))
     assert told_by_one_more(master) == (TRIED, 0)
 
 

@@ -64,13 +64,14 @@ def with_canaries(master):
     return np.concatenate([people.tokens, canaries.tokens]), np.concatenate(rows)
 
 
-def exported(master, tokens, batches, purpose="extract", plan=PLAN, *, agreed_to=0):
+def exported(master, tokens, batches, purpose="extract", plan=PLAN, *, agreed_to=0, **more):
     """A started export of some rows: reading, id, grant, and bool[n], which rows keys came out for.
 
     `agreed_to` persons another person has agreed to.
     """
-    approval = agreed(master, "ada", purpose, agreed_to) if agreed_to else None
-    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9", approval=approval).reading_id
+    if agreed_to:
+        more["approval"] = agreed(master, "ada", purpose, agreed_to)
+    reading = master.begin_reading(actor="ada", purpose=purpose, reason="study 9", **more).reading_id
     export = master.exports.begin(reading, plan)
     for at in range(0, len(tokens), 1000):
         master.exports.add(reading, export, "persons", tokens[at : at + 1000], batches[at : at + 1000])

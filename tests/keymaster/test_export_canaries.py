@@ -17,6 +17,7 @@ from canary_pools import (
     with_canaries,
 )
 from keymaster_fixtures import Clock, beside, identifiers, make, put, reopen
+from planting_kit import agreed
 
 from strongroom.errors import BudgetError, DeniedError, IntegrityError
 from strongroom.evidence.code import HALF, RARE, bits, found, members, sizes
@@ -55,7 +56,7 @@ def test_an_export_holds_the_canaries_that_its_coins_chose_and_lacks_the_others(
 
 
 def test_a_canary_that_is_held_counts_like_a_person_and_any_other_like_nobody(master, filled):
-    """Spent, told and noted are all who are in the files; the ledger's set, which a sample is compared with, is people."""
+    """Spent and counted are all who are in the files; people alone are told, and in the set that samples are compared with."""
     tokens, batches = filled
     _reading, export, grant, here = exported(master, tokens, batches)
     everybody = int(here.sum())
@@ -68,7 +69,7 @@ def test_a_canary_that_is_held_counts_like_a_person_and_any_other_like_nobody(ma
     ((stored,),) = master._core.state.read().execute(
         "SELECT length(sealed) FROM leaf_labels WHERE leaf = ?", (grant.leaf,)
     )
-    assert stored == 16 * everybody + 28
+    assert stored == 16 * PERSONS + 28
 
 
 def test_a_budget_of_the_people_alone_is_too_small(master, filled):
@@ -139,11 +140,13 @@ def test_an_export_without_canaries_lacks_all_of_them(master, filled, purpose, p
     """Decisions on the copy, named subjects, too small: no coin is thrown, and the grant says why."""
     tokens, batches = filled
     chosen = np.r_[0:people, PERSONS : PERSONS + 100]
-    agreed_to = people if purpose == "extract" else 0
+    agreed_to = people + 100 if purpose == "extract" else 0
     _reading, export, grant, here = exported(master, tokens[chosen], batches[chosen], purpose, plan, agreed_to=agreed_to)
     assert here.tolist() == [True] * people + [False] * 100
     assert not grant.marked
-    assert grant.persons == people
+    assert (grant.persons, entry_of(master, grant.leaf).count) == (people, people)
+    charged = people + 100 if purpose == "extract" else people
+    assert grant.remaining["exports/room/day"] == 500_000 - charged
     assert why in grant.why_none
     assert "commitment" not in entry_of(master, grant.leaf).extras
     assert master.exports.ledger.of(export).marked.opening == b""
@@ -168,8 +171,41 @@ def test_an_export_that_would_show_who_is_a_canary_takes_another_person(master, 
     assert sum(one["decision"] == "refused" for one in master.log_entries("kit") if one["act"] == "export") == 4
 
 
+def test_named_subjects_are_refused_before_anything_is_read(master, filled):
+    """When the export would begin; those of whom a condition tells when it would start."""
+    reading = master.begin_reading(actor="ada", purpose="extract", reason="study 9").reading_id
+    with pytest.raises(DeniedError, match="another person must agree"):
+        master.exports.begin(reading, NAMING)
+    master.exports.begin(reading, PLAN)
+
+
+def test_an_agreement_is_to_so_many_rows_whoever_they_are_of(master, filled):
+    """Each row that such a copy asks about is charged once, a canary's like a person's: what is agreed to bounds them."""
+    tokens, batches = filled
+    approval = agreed(master, "ada", "extract", 2)
+    for row, left in ((PERSONS, 1), (PERSONS, 1), (7, 0)):
+        _, _, grant, here = exported(master, tokens[row : row + 1], batches[row : row + 1], approval=approval)
+        assert grant.remaining[f"persons/approval/{approval}/month"] == left
+        assert here.tolist() == [row < PERSONS]
+    for row in (PERSONS + 1, 8):
+        with pytest.raises(BudgetError):
+            exported(master, tokens[row : row + 1], batches[row : row + 1], approval=approval)
+
+
+def test_who_may_break_the_glass_makes_a_small_copy_and_it_is_reviewed(master, filled):
+    """As with any agreement that a purpose asks for, where it allows that."""
+    tokens, batches = filled
+    with master._core.state.write() as rows:
+        text = EXPORTING.replace("over = 200000 }", 'over = 200000 }\nbreak_glass = ["reader"]')
+        master._core.standing.set_policy(rows, text)
+    _, _, grant, here = exported(master, tokens[:20], batches[:20], break_glass=True)
+    assert here.all()
+    assert grant.persons == 20
+    assert [one.actor for one in master.reviews.all("max")] == ["ada"]
+
+
 def test_whether_an_export_is_marked_counts_everybody_among_its_records(master, filled):
-    """One row more does the same to it, whoever that is of: nobody finds who counts by exporting one more and one less."""
+    """One row more makes it large enough, whoever that is of. What it says of its marks is of the canaries among them."""
     tokens, batches = filled
     fewest = next(n for n in range(2000, PERSONS) if sizes(n, colluders=1, sample=4000).why_none is None)
     for last in (fewest, PERSONS):  # a person, a canary

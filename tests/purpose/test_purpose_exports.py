@@ -113,6 +113,7 @@ def test_explain_tells_recipients_marks_and_how_many_may_leave():
     assert (told.allowed, told.most_per_day) == (True, 100_000)
     text = "\n".join(told.lines)
     assert "exports to: uni-north; canary persons against 2 together, in a sample of 750000 rows" in text
+    assert "copies that are too small for them take another\n  person's agreement, and this purpose takes none" in text
     assert "export budget: 100000 in any 24 hours (exports/actor/ana/purpose/extract)" in text
     assert explain(parsed(), SCHEMA, "ana", None, "persons").most_per_day == 100
 

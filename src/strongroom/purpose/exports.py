@@ -123,7 +123,8 @@ def export_lines(purpose: Purpose) -> Iterator[str]:
     yield f"  exports to: {', '.join(rule.recipients)}; {marks}"
     if rule.canaries is not None:
         takes = "" if purpose.approval is not None else ", and this purpose takes none"
-        yield f"  named subjects, and copies too small for canary persons, take another person's agreement{takes}"
+        yield "  where canary persons are planted, named subjects and copies that are too small for them take another"
+        yield f"  person's agreement{takes}"
     if rule.statutory is not None:
         yield f"  sensitive tables whole, by: {rule.statutory}"
 

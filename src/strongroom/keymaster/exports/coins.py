@@ -9,7 +9,7 @@ Rules it keeps:
 3. No canaries where decisions are taken on the copy, where subjects are named, and where the share would be too large.
    Whether it would be, everybody among the records is counted for, canaries too: one row more tells nobody apart.
 4. Where the room has canaries, a copy without any shows who is one. A purpose whose copies have them makes it when
-   another person agrees.
+   another person agrees, or, where it allows that, when somebody breaks the glass, which others review.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Coins:
         ordinals, numbers = added.columns()
         wanted, of_all = self._wanted(rule, persons), self._wanted(rule, persons + len(ordinals))
         if of_all.why_none is not None:
-            return Marked(why_none=of_all.why_none)
+            return Marked(why_none=wanted.why_none or of_all.why_none)
         if wanted.why_none is not None:  # too few people, and enough with the canaries
             wanted = of_all
         canaries, core = self._canaries, self._core

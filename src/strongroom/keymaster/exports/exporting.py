@@ -8,10 +8,10 @@ Rules it keeps:
    that began or took up the export, until it ends or its time is over.
 3. An export is charged once, however often it is taken up; it is taken up by the same actor for the same plan.
 4. The set of persons, the condition they were chosen by, and its canaries lie sealed under a key of the export's own.
-5. Canary persons that the export's coins chose are released with it, and charged, noted and counted as persons are.
-   All others are missing and nobody, as who was erased is (`exports.marks`). The set of persons is that of people.
+5. Canary persons that the export's coins chose are released with it, and charged and counted as persons are. All others
+   are missing and nobody, as who was erased is (`exports.marks`). The set of persons, and who is told, are people.
 6. Where the room has canary persons, an export for which no coins are thrown shows who is one: of a purpose that has
-   canaries it takes another person's agreement.
+   canaries it takes another person's agreement, or a broken glass, and whoever is asked about is charged.
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ class EmbeddedExports:
 
     # -- spending and noting --------------------------------------------------------------------
     @staticmethod
-    def _charged(export: _Export, marked: Marked) -> BitMap64:
-        """Who is charged and noted: whoever is in the files."""
+    def _in_files(export: _Export, marked: Marked) -> BitMap64:
+        """Who is counted: whoever is in the files."""
         return export.persons | marked.held
 
     def start(self, reading_id: bytes, export_id: bytes) -> ExportGrant:
@@ -208,7 +208,6 @@ class EmbeddedExports:
             marked = self._coins.throw(
                 export_id, reading.purpose.name, export.plan, len(export.persons), export.canaries
             )
-            tokens = np.concatenate([tokens, export.canaries.tokens(marked.held)])
             said = {**reading.said(), "table": export.plan.tables[0]}
             for _ in range(ATTEMPTS_MAX):
                 labels = self._labeller(reading)(tokens)
@@ -241,8 +240,9 @@ class EmbeddedExports:
         rules = (*reading.through.limits("exports"), *limits(core.standing.policy, reading.actor, purpose, "exports"))
         why = self._coins.unmarked(purpose, plan, self._counted(export))
         rules = (*rules, *agreed(rows, core, reading, allowed.sealed, why))
-        everybody = self._charged(export, marked)
-        spend = planned(core, rows, rules, everybody)
+        everybody = self._in_files(export, marked)
+        asked = everybody | export.canaries.ordinals if why else everybody
+        spend = planned(core, rows, rules, asked)
         tables = {"tables": ",".join(plan.tables), "as": ",".join(allowed.words)}
         marks = {"commitment": marked.commitment.hex()} if marked.commitment else {}
         entry = core.journal.entry(
@@ -261,7 +261,7 @@ class EmbeddedExports:
         )
         core.ledger.apply(rows, spend)
         leaf = core.journal.note(rows, entry)
-        if everybody:
+        if export.persons:
             core.journal.keep_labels(rows, leaf, labels)
         kept = Kept(export.id, leaf, reading.actor, purpose, plan, allowed.fields, len(everybody), marked)
         self.ledger.keep(rows, kept, export.persons, reading.leave.approval, spend.remaining)

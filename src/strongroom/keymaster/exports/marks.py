@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap64
 
-from strongroom.keymaster.api import Bytes2D
 from strongroom.keymaster.behind import PersonsBehind
 from strongroom.keymaster.canaries.register import Which
 from strongroom.keymaster.seenmaps import bitmap
@@ -42,35 +41,27 @@ class Added:
 
     def __init__(self) -> None:
         self.ordinals = BitMap64()
-        self._parts: list[tuple[U64, U64, Bytes2D]] = []
+        self._parts: list[tuple[U64, U64]] = []
 
-    def add(self, ordinals: U64, tokens: Bytes2D, which: Which) -> None:
-        """Take in persons by ordinal and subject token, all of them canaries."""
+    def add(self, ordinals: U64, which: Which) -> None:
+        """Take in persons by ordinal, all of them canaries."""
         fresh = bitmap(ordinals) - self.ordinals
-        rows = _among(ordinals, fresh)
-        self._parts.append((ordinals[rows], coded(which.pool, which.number)[rows], tokens[rows]))
+        rows = np.isin(ordinals, np.asarray(fresh.to_array(), np.uint64))
+        self._parts.append((ordinals[rows], coded(which.pool, which.number)[rows]))
         self.ordinals |= fresh
 
     def columns(self) -> tuple[U64, U64]:
         """Ordinal, and pool << 32 | number, of each person."""
-        none = np.empty(0, np.uint64)
-        ordinals = np.concatenate([none, *(part[0] for part in self._parts)])
-        return ordinals, np.concatenate([none, *(part[1] for part in self._parts)])
-
-    def tokens(self, some: BitMap64) -> Bytes2D:
-        """Subject tokens of those with some ordinals, u8[n,16]."""
-        return np.concatenate([np.empty((0, 16), np.uint8), *(own[_among(at, some)] for at, _, own in self._parts)])
-
-
-def _among(ordinals: U64, some: BitMap64) -> npt.NDArray[np.bool_]:
-    return np.isin(ordinals, np.asarray(some.to_array(), np.uint64))
+        none = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+        ordinals, numbers = (np.concatenate(column) for column in zip(none, *self._parts, strict=True))
+        return ordinals, numbers
 
 
 def without(found: PersonsBehind, which: Which, added: Added) -> PersonsBehind:
     """The persons who are no canaries; those who are go into `added`."""
     people = ~which.found
     canaries = Which(which.pool[which.found], which.number[which.found], which.found[which.found])
-    added.add(found.distinct[which.found], found.tokens[which.found], canaries)
+    added.add(found.distinct[which.found], canaries)
     own, tokens = found.distinct[people], found.tokens[people]
     return PersonsBehind(found.removals, found.found, found.secrets, own, tokens, found.row_ordinals)
 
