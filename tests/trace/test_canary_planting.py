@@ -161,10 +161,14 @@ def test_a_part_of_the_persons_is_whole_persons_at_random(city):
         finder = room._session.finder(room._session.catalog(block_keys), block_keys)
         tables = tables_of(keys.schema(), CanaryPolicy())
         whole = city_tables(PERSONS)
+        subject, ids = keys._core.subject, whole["persons"]["person_id"].combine_chunks()
+        places = [int.from_bytes(token.tobytes(), "big") for token in tokens(subject.inner, subject.outer, ids)]
         for start in (bytes(16), b"\xf0" + bytes(15)):
             found = sampling.Sampling(room._session, finder, grant, tables).read(400, start)
             assert found.persons == 400
-            assert found.share == pytest.approx(400 / PERSONS, rel=0.15)
+            behind = sorted((place - int.from_bytes(start, "big")) % (1 << 128) for place in places)
+            assert found.share == pytest.approx(behind[400] / (1 << 128))
+            assert found.share == pytest.approx(400 / PERSONS, rel=0.25)  # 6 standard deviations of random tokens
             who = found.tables["persons"]["person_id"]
             for name, rows in found.tables.items():
                 expected = pc.sum(pc.is_in(whole[name]["person_id"], who.combine_chunks())).as_py()

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pytest
 from small_room import person
-from tracing_room import agreed, canary, opened, plant, trace, write
+from tracing_room import PLANTED, agreed, canary, opened, plant, trace, write
 
 from strongroom.errors import BudgetError, DeniedError, InputError
 from strongroom.evidence.code import HALF, RARE
@@ -85,7 +85,7 @@ def test_tokens_that_no_named_export_made_are_rows_of_their_own(room, tmp_path):
 def test_canaries_name_the_guilty_and_spare_the_innocent(room, tmp_path):
     """A sample of real persons and of the canaries that one export holds; canaries are no persons, and exclude nobody."""
     with room.keymaster() as keys:
-        codes = plant(room, keys, 1_200, RARE)
+        codes = plant(room, keys, PLANTED, RARE)
         ids = [exported(room, keys, tmp_path / f"{n}.csv", where=f"birth_year < {2005 + n}").export_id for n in range(3)]
         rows = [person(n) for n in range(60) if person(n)["birth_year"] < 2005]
         rows += [canary(n) for n in codes.held(ids[1])]
@@ -118,7 +118,7 @@ def test_canaries_alone_or_planted_to_frame_below_the_bound_name_nobody(room, tm
 def test_exports_whose_code_was_opened_are_not_weighed(room, tmp_path):
     """Whoever saw a row can plant what it holds: the same sample names nobody then."""
     with room.keymaster() as keys:
-        codes = plant(room, keys, 1_200, RARE)
+        codes = plant(room, keys, PLANTED, RARE)
         one = exported(room, keys, tmp_path / "a.csv").export_id
         sample = write(tmp_path / "s.csv", [canary(n) for n in codes.held(one)])
         assert [a.export.id for a in facts_of(trace(room, keys, sample)).accused] == [one]

@@ -9,7 +9,7 @@ import pytest
 import tracing_room
 from served_room import Served
 from small_room import person
-from tracing_room import agreed, canary, opened, plant, write
+from tracing_room import PLANTED, agreed, canary, opened, plant, write
 
 from strongroom.errors import DeniedError, IntegrityError, NotFoundError
 from strongroom.evidence.code import RARE
@@ -35,7 +35,7 @@ def leak(tmp_path_factory):
     with room.keymaster() as keys:
         now = [keys._core.clock()]
         keys._core.clock = keys._core.journal._clock = lambda: now[0]
-        codes = plant(room, keys, 1_200, RARE)
+        codes = plant(room, keys, PLANTED, RARE)
         ids = {}
         for name, more in {
             "whole": {"purpose": "extract", "recipient": "uni-north"},

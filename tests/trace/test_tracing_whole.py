@@ -70,7 +70,10 @@ def test_two_copies_put_together_name_nobody_who_did_not_give_theirs(leaked, tmp
 def test_few_rows_say_nothing(leaked, tmp_path):
     """A twentieth of what the code was made for: silence."""
     room, keys, _exports, folder = leaked
-    facts = facts_of(trace(room, keys, write(tmp_path / "s.csv", rows_of(folder / "uni-south.csv", 150)), persons=0))
+    rows = rows_of(folder / "uni-south.csv", 150)  # one or two canaries; six, in one of 200 runs, are enough to name it
+    more = [row for row in rows if row["person_id"].startswith("C-")][3:]
+    rows = [row for row in rows if row not in more]
+    facts = facts_of(trace(room, keys, write(tmp_path / "s.csv", rows), persons=0))
     assert facts.accused == ()
     assert facts.affected.persons > 100
 
@@ -78,7 +81,7 @@ def test_few_rows_say_nothing(leaked, tmp_path):
 def test_a_list_to_notify_has_no_canary(leaked, tmp_path):
     """Everybody in the sample who is a person, and none of those who do not exist."""
     room, keys, _exports, folder = leaked
-    rows = rows_of(folder / "uni-south.csv", 2_000)  # some eighteen canaries stand among them, anywhere in the file
+    rows = rows_of(folder / "uni-south.csv", 2_000)  # some twenty canaries stand among them, anywhere in the file
     wanted = sorted(row["person_id"] for row in rows if row["person_id"].startswith("P-"))
     assert len(wanted) < 2_000
     found = trace(room, keys, write(tmp_path / "s.csv", rows), persons=0)

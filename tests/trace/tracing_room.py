@@ -46,9 +46,11 @@ legal_basis = "research act, section 4"
 roles = ["sender"]
 verbs = ["export"]
 tables.persons = { identity = "plain", contact = "plain", open = "plain" }
-export = { recipients = ["uni-north", "uni-south", "uni-west"], budget = { day = 100_000 }, canaries = { colluders = 1, sample = 3_000 } }
+export = { recipients = ["uni-north", "uni-south", "uni-west"], budget = { day = 100_000 }, canaries = { colluders = 1, sample = 2_600 } }
 """
-MANY, CANARIES = 4_000, 2_400
+MANY, CANARIES = 4_000, 2_600
+PLANTED = 2_400
+"""So many rare canaries that an export has a few of them, by the coins of a random id: 37 are expected, six name it."""
 
 
 def policy(own=TRACING) -> str:
