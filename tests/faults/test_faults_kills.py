@@ -23,6 +23,7 @@ from strongroom.errors import ErasedError, NotFoundError
 
 KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 6
 PEOPLE_A_PUT = 20
+APART = 20_000  # so many persons a child has at most: none puts another's
 LARGE = POLICY.replace("budget = { hour = 1000, day = 2000 }", "budget = { hour = 900000, day = 900000 }").replace(
     "budget = { hour = 5000, day = 5000, month = 50000 }", "budget = { hour = 900000, day = 900000, month = 900000 }"
 )
@@ -56,16 +57,21 @@ def room(tmp_path_factory):
     return room
 
 
-def run_and_kill(room, start, seconds):
-    """Run the child and kill it so long after it was ready; what it reported."""
+def run_and_kill(room, start, seconds, first=b""):
+    """Run the child and kill it so long after it was ready, or after its first report of a kind; what it reported."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(Path(__file__).parent.parent / "room"), str(room.folder), str(start)],
         stdout=subprocess.PIPE,
     )
     assert child.stdout.readline() == b"ready\n"
+    said = b""
+    while first not in said:
+        line = child.stdout.readline()
+        assert line, said
+        said += line
     time.sleep(seconds)
     child.send_signal(signal.SIGKILL)
-    said = child.stdout.read().decode()
+    said = (said + child.stdout.read()).decode()
     child.stdout.close()
     assert child.wait(30) == -signal.SIGKILL
     # the last line may be cut in the middle
@@ -77,7 +83,8 @@ def test_nothing_that_was_reported_is_lost_whenever_the_process_is_killed(room):
     moments = np.random.default_rng(22).uniform(0.0, 2.0, KILLS)
     put, erased = [], set()
     for at, seconds in enumerate(moments.tolist()):
-        reported = run_and_kill(room, 400 * at, seconds)
+        # how far one comes in two seconds is the machine's; a half of them come to work that is under way
+        reported = run_and_kill(room, APART * at, seconds, b"" if at % 2 else b'"erase"')
         put += [first for act, first in reported if act == "put"]
         erased |= {first for act, first in reported if act == "erase"}
         began = time.monotonic()

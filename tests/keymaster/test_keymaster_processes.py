@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +63,17 @@ approval = { roles = ["chief"], always = true }
 
 
 def _agreed_to(folder, path, tokens, batch, said):
-    """Asks, is agreed to, and reads one person after the other until it is killed; says what was answered."""
+    """Asks, is agreed to, and reads a few persons, one after the other, until it is killed; says what was answered."""
     sys.path.insert(0, path)
     master = reopen(folder)
     asked = master.approvals.ask_read("ada", "careful", 30, "case 1")
     master.approvals.decide("bob", asked.id, agree=True)
     said.send(asked.id)
     reading = master.begin_reading(actor="ada", purpose="careful", reason="r", approval=asked.id).reading_id
-    for at in range(100):
+    for at in range(28):  # fewer than were agreed to: a busy machine may kill late
         master.release(reading, ask(tokens[at : at + 1], batch, fields=("name",)))
         said.send(at + 1)
+    time.sleep(60)
 
 
 @pytest.fixture

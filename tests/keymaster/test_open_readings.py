@@ -116,7 +116,7 @@ def test_a_policy_that_was_read_before_a_change_does_not_come_after_it(master, m
     late = threading.Thread(target=standing.refresh)
     standing.number = -1
     late.start()
-    assert began.wait(5)
+    assert began.wait(20)
     changed(master, POLICY.replace(BULK, BULK.replace(', contact = "plain"', "")))
     standing.refresh()
     go_on.set()
@@ -138,6 +138,6 @@ def test_whoever_writes_and_whoever_reads_for_the_first_time_do_not_wait_for_eac
     reading = threading.Thread(target=lambda: done.append(core.standing.refresh()), daemon=True)
     writer = threading.Thread(target=writing, daemon=True)
     writer.start()
-    writer.join(5)
-    reading.join(5)
+    writer.join(20)
+    reading.join(20)
     assert len(done) == 2

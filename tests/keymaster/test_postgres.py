@@ -121,12 +121,12 @@ def test_eight_processes_on_one_database_never_exceed_a_budget(folder):
         assert master.verify_log()["entries"] > len(said)
 
 
-def overtaken(folder, monkeypatch, note=None):
-    """Two keymasters that each plan before the other commits, where nothing stops that; what each was released."""
+def overtaken(folder, monkeypatch, note=None, seconds=20):
+    """Two keymasters that each plan before the other commits, where nothing stops that within a time; what each was released."""
     from strongroom.keymaster.ledger import Ledger
     from strongroom.keymaster.log.journal import Journal
 
-    real, gate = Ledger.plan_persons, threading.Barrier(2, timeout=3)
+    real, gate = Ledger.plan_persons, threading.Barrier(2, timeout=seconds)
 
     def together(self, *args):
         plan = real(self, *args)
@@ -163,7 +163,7 @@ def overtaken(folder, monkeypatch, note=None):
 
 def test_two_that_plan_at_once_cannot(folder, monkeypatch):
     """The second waits for the lock: it plans with what the first has spent, and is refused."""
-    assert overtaken(folder, monkeypatch) == [0, 15]
+    assert overtaken(folder, monkeypatch, seconds=1) == [0, 15]
 
 
 def test_control_without_the_lock_both_are_released(folder, monkeypatch):
