@@ -355,8 +355,9 @@ def test_a_freeze_stops_a_stolen_credential_within_a_second(room, careful):
     with strongroom.open(str(room.bucket), keys=ada, actor="ada") as opened:
         desk = opened.read(purpose="case-work", reason="r")
         desk.get("persons", "P-000001")
+        kit = careful.of("kit")
         began = time.monotonic()
-        careful.of("kit").freezing.freeze("kit", "actor", "ada", "stolen")
+        kit.freezing.freeze("kit", "actor", "ada", "stolen")
         with pytest.raises(DeniedError) as refused:
             while True:
                 desk.get("persons", "P-000002")

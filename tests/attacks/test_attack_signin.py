@@ -466,9 +466,16 @@ def test_strangers_who_send_slowly_hold_nobody_up(served, issuer, monkeypatch):
     Control: with the time that others have, whoever comes then is not looked at.
     """
     monkeypatch.setattr(newcomers, "AT_ONCE_MAX", 3)
+    looked_at = served._server._door.inner._service.newcomers
+
+    def until(condition, seconds=20):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.005)
 
     def crowd():
-        found = []
+        found, before = [], []
         for _ in range(3):
             new = newcomer(served)
             path, now = f"/v1/{served.room_id.hex()}/signin.token", int(time.time())
@@ -476,18 +483,16 @@ def test_strangers_who_send_slowly_hold_nobody_up(served, issuer, monkeypatch):
                 new._seed, new._signer.key_id, "POST", path, b"x" * 9, created=now, expires=now + 60, nonce=os.urandom(16)
             )
             lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 9", *(f"{k}: {v}" for k, v in signed.items())]
-            one = socket.create_connection(("127.0.0.1", served._server.port), timeout=20)
-            one.sendall("\r\n".join([*lines, "", ""]).encode())
-            found.append(one)
-        end = time.monotonic() + 20
-        while served._server._door.inner._service.newcomers._at_once < 3:
-            assert time.monotonic() < end
-            time.sleep(0.005)
+            found.append(socket.create_connection(("127.0.0.1", served._server.port), timeout=20))
+            before.append("\r\n".join([*lines, "", ""]).encode())
+        for one, data in zip(found, before, strict=True):  # all at once: their time is short
+            one.sendall(data)
+        until(lambda: looked_at._at_once == 3)
         return found
 
-    monkeypatch.setattr(newcomers, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(newcomers, "BODY_SECONDS", 1.0)
     held = crowd()
-    time.sleep(0.5)
+    until(lambda: looked_at._at_once == 0, 5)
     new = newcomer(served)
     token = issuer.issue(new.nonce)
     assert new.by_token(token)[0].actor == "ada"

@@ -293,7 +293,8 @@ def test_a_token_opens_it_by_itself_when_it_is_there(room):
 
     with Sealed(room, token=with_pin, itself=itself) as sealed:
         sealed.gate.begin()
-        time.sleep(0.3)
+        wait_for(lambda: sealed.told)
+        time.sleep(0.3)  # it looks several times
         with pytest.raises(UnavailableError, match="is sealed"):
             sealed.connect()
         assert sealed.told == ["sealed: token x is not there"]

@@ -21,12 +21,18 @@ from witness_kit import Liar, Witness, section
 import strongroom
 from strongroom.audit.cosign import Cosigner, cosigners_of
 from strongroom.errors import IntegrityError, PolicyError, UnavailableError
+from strongroom.keymaster.log import witnessing
 from strongroom.purpose.observers import parse_witnesses
 from strongroom.purpose.toml import Node
 from strongroom.seal.sign import public_key
 from strongroom.webaddress import LOOPBACK
 
 PATIENT = 20.0  # a busy machine answers late; a witness that is down refuses at once
+
+
+@pytest.fixture(autouse=True)
+def _all_are_waited_for(monkeypatch):
+    monkeypatch.setattr(witnessing, "GRACE_SECONDS", PATIENT)
 
 
 @pytest.fixture
