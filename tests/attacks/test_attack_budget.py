@@ -88,7 +88,7 @@ def racer(folder, first, batch, tokens, checked, start, out):
         ledger.check_fits = lambda *args: None
     with reopen(folder) as master:
         reading = master.begin_reading(actor="ada", purpose="support", reason=f"race {first}").reading_id
-        start.wait(60)
+        start.wait(300)
         count = 0
         for at in range(20):
             row = np.frombuffer(tokens[at * 16 : at * 16 + 16], np.uint8).reshape(1, 16)
@@ -109,9 +109,9 @@ def race(folder, batch, tokens, checked, processes=8):
     ]
     for child in children:
         child.start()
-    counts = [out.get(timeout=90) for _ in children]
+    counts = [out.get(timeout=300) for _ in children]
     for child in children:
-        child.join(30)
+        child.join(60)
     return sum(counts)
 
 
@@ -134,7 +134,7 @@ def putter(folder, first, checked, start, out):
     if not checked:
         ledger.check_fits = lambda *args: None
     with reopen(folder) as master:
-        start.wait(60)
+        start.wait(300)
         count = 0
         for at in range(8):
             lease = master.begin_put(actor="tom", table="persons", request_id=os.urandom(16))
@@ -155,9 +155,9 @@ def race_of_puts(folder, checked, processes=8):
     children = [CONTEXT.Process(target=putter, args=(folder, n, checked, start, out)) for n in range(processes)]
     for child in children:
         child.start()
-    counts = [out.get(timeout=90) for _ in children]
+    counts = [out.get(timeout=300) for _ in children]
     for child in children:
-        child.join(30)
+        child.join(60)
     return sum(counts)
 
 

@@ -101,7 +101,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def ended(process: subprocess.Popen, seconds: float = 120) -> Result:
+def ended(process: subprocess.Popen, seconds: float = 300) -> Result:
     """Wait for a process and take what it wrote; one that does not end is killed, and what it wrote is told."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -111,7 +111,7 @@ def ended(process: subprocess.Popen, seconds: float = 120) -> Result:
     return Result(process.returncode, out.decode(), err.decode())
 
 
-def first_line(process: subprocess.Popen, seconds: float = 60) -> str:
+def first_line(process: subprocess.Popen, seconds: float = 120) -> str:
     """The first line that a process writes to stderr, without its end; one that writes none is killed."""
     if not select.select([process.stderr], [], [], seconds)[0]:
         process.kill()

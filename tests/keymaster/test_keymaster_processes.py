@@ -92,7 +92,7 @@ def test_eight_processes_cannot_spend_more_than_the_budget(folder):
     workers = [CONTEXT.Process(target=_reader, args=(folder, path, sealing.tokens, batch, n, out)) for n in range(8)]
     for worker in workers:
         worker.start()
-    granted = [out.get(timeout=120) for _ in workers]
+    granted = [out.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
@@ -108,8 +108,8 @@ def test_two_processes_agree_on_new_persons(folder):
     workers = [CONTEXT.Process(target=_putter, args=(folder, path, out)) for out in outs]
     for worker in workers:
         worker.start()
-    first = [out.get(timeout=60) for out in outs]
-    secrets = [out.get(timeout=60) for out in outs]
+    first = [out.get(timeout=300) for out in outs]
+    secrets = [out.get(timeout=300) for out in outs]
     for worker in workers:
         worker.join(60)
     assert sum(new for new, _, _ in first) == 4999

@@ -113,7 +113,7 @@ def test_eight_processes_on_one_database_never_exceed_a_budget(folder):
     for one in racers:
         one.stdin.write("go\n")
         one.stdin.flush()
-    got = [int(one.communicate(timeout=120)[0]) for one in racers]
+    got = [int(one.communicate(timeout=300)[0]) for one in racers]
     assert sum(got) == hour
     with reopen(folder) as master:
         said = [e for e in master.log_entries("kit") if e["act"] == "get" and e["decision"] == "allowed"]
