@@ -31,11 +31,11 @@ class Server:
             user = pwd.getpwnam("postgres")
             os.chown(self._base, user.pw_uid, user.pw_gid)
             self._as = ["runuser", "-u", "postgres", "--"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         self._made = 0
         self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        with socket.socket() as free:  # a moment before it is taken, and not before the seconds that initdb takes
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.start()
 
     @property

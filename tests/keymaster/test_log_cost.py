@@ -1,9 +1,10 @@
 """What a question to the log costs: by its answer, not by the log. Counted in steps of the database, not by the clock."""
 
 import contextlib
+import shutil
 
 import pytest
-from keymaster_fixtures import ask, identifiers, make, put
+from keymaster_fixtures import Clock, ask, identifiers, make, put, reopen
 
 from strongroom.audit.entry import Entry
 from strongroom.keymaster.log import index as logindex
@@ -54,15 +55,28 @@ def counted(master):
         rows.set_progress_handler(None, 1)
 
 
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory):
+    """A short log and one eight times as long, made once: folders, a time after a quarter and one after three."""
+    folder, made = tmp_path_factory.mktemp("logs"), []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (logindex, logsearch):
+            patch.setattr(module, "CHUNK_LEAVES", CHUNK)
+        for chunks in (SHORT, LONG):
+            with make(folder / f"keys{chunks}", Clock()) as master:
+                made.append((folder / f"keys{chunks}", *grown(master, chunks)))
+    return made
+
+
 @pytest.fixture
-def costs(tmp_path, clock, monkeypatch):
+def costs(templates, tmp_path, clock, monkeypatch):
     """A function: what questions cost in a short log and in one eight times as long, which have the same answers."""
     for module in (logindex, logsearch):
         monkeypatch.setattr(module, "CHUNK_LEAVES", CHUNK)
     logs = []
-    for chunks in (SHORT, LONG):
-        master = make(tmp_path / f"keys{chunks}", clock)
-        logs.append((master, *grown(master, chunks)))
+    for template, since, until in templates:
+        folder = shutil.copytree(template, tmp_path / template.name)
+        logs.append((reopen(folder, clock), since, until))
 
     def both(question):
         found = []

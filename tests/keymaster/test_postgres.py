@@ -1,7 +1,9 @@
 """A keymaster whose database is PostgreSQL: the same answers, several processes at once, a server that goes away."""
 
 import itertools
-import subprocess
+import multiprocessing
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -23,6 +25,8 @@ from strongroom.keymaster.create import create_keymaster
 from strongroom.keymaster.database.postgres import PostgresState, parse_url, tables_for_postgres, to_postgres
 from strongroom.keymaster.keyrestore import restore_keymaster
 
+CONTEXT = multiprocessing.get_context("forkserver")  # each opens the keymaster itself, and none of them loads it anew
+CONTEXT.set_forkserver_preload(["pytest", "strongroom"])
 PEOPLE = 200
 DAY = 50
 
@@ -73,47 +77,33 @@ def test_the_folder_holds_no_database_and_no_password(folder, master):
         PostgresState.open(url + "_none")
 
 
-RACER = """
-import sys
-sys.path[:0] = [sys.argv[4]]
-import numpy as np
-from pathlib import Path
-from keymaster_fixtures import ask, reopen
-from strongroom.errors import BudgetError
-folder, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-tokens, batch = np.load(folder.parent / "tokens.npy"), (folder.parent / "batch").read_bytes()
-got = 0
-with reopen(folder) as master:
-    grant = master.begin_reading(actor="ada", purpose="support", reason="r")
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for n in range(first, 200, step):
-        try:
-            one = ask(np.ascontiguousarray(tokens[n : n + 1]), batch, fields=("name",))
-            got += master.release(grant.reading_id, one).persons
-        except BudgetError:
-            pass
-print(got, flush=True)
-"""
+def _races(folder, path, first, start, out):
+    """One process of the race: opens the keymaster, and asks for every eighth person when all are there."""
+    sys.path.insert(0, path)
+    tokens, batch = people(folder)
+    got = 0
+    with reopen(folder) as master:
+        grant = master.begin_reading(actor="ada", purpose="support", reason="r")
+        start.wait(300)
+        for n in range(first, PEOPLE, 8):
+            try:
+                one = ask(np.ascontiguousarray(tokens[n : n + 1]), batch, fields=("name",))
+                got += master.release(grant.reading_id, one).persons
+            except BudgetError:
+                pass
+    out.put(got)
 
 
 def test_eight_processes_on_one_database_never_exceed_a_budget(folder):
     """Each asks for other persons as fast as it can: together exactly as many as an hour allows are released."""
     hour = 20
-    kit = str(Path(__file__).parent)
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(folder), str(n), "8", kit],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for n in range(8)
-    ]  # fmt: skip
+    start, out = CONTEXT.Barrier(8), CONTEXT.Queue()
+    racers = [CONTEXT.Process(target=_races, args=(folder, str(Path(__file__).parent), n, start, out)) for n in range(8)]
     for one in racers:
-        assert one.stdout.readline() == "ready\n"
+        one.start()
+    got = [out.get(timeout=300) for _ in racers]
     for one in racers:
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    got = [int(one.communicate(timeout=300)[0]) for one in racers]
+        one.join(60)
     assert sum(got) == hour
     with reopen(folder) as master:
         said = [e for e in master.log_entries("kit") if e["act"] == "get" and e["decision"] == "allowed"]
@@ -258,19 +248,22 @@ def test_a_server_that_goes_away_in_the_middle_of_a_request(folder, postgres_ser
         assert master.verify_log()["entries"] > 3
 
 
+def _dies(folder, path):
+    """One process that kills itself while its transaction has deleted the log."""
+    sys.path.insert(0, path)
+    master = reopen(folder)
+    master.begin_reading(actor="ada", purpose="support", reason="r")
+    with master._core.state.write() as rows:
+        rows.execute("DELETE FROM leaf")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_killed_in_the_middle_of_a_transaction_nothing_of_it_is_there(folder):
     """The connection dies with the process: the server undoes what was not committed, and the lock is free."""
-    code = RACER.replace("got = 0", "import os, signal\ngot = 0").replace(
-        'print("ready", flush=True)',
-        "with master._core.state.write() as rows:\n"
-        "        rows.execute('DELETE FROM leaf')\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        '    print("ready", flush=True)',
-    )
-    child = subprocess.run(
-        [sys.executable, "-c", code, str(folder), "0", "8", str(Path(__file__).parent)], capture_output=True, check=False
-    )
-    assert child.returncode == -9, child.stderr.decode()[-500:]
+    child = CONTEXT.Process(target=_dies, args=(folder, str(Path(__file__).parent)))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     with reopen(folder) as master:
         assert master.verify_log()["entries"] > 3
         assert released(master, folder, 0, 5).persons == 5
