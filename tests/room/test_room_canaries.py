@@ -223,7 +223,7 @@ def test_files_hold_the_people_and_the_export_s_own_canaries_in_every_table(tmp_
     everybody = {f"P-{n:06d}" for n in range(people)}
     assert all(everybody < one for one in found)
     assert found[0] != found[1]
-    assert all(10 < len(one - everybody) < 60 for one in found)
+    assert all(2 < len(one - everybody) < 65 for one in found)  # 27 are expected, by coins of a random id
 
 
 def test_a_code_row_is_opened_by_two_and_proved(tmp_path, either_keymaster):
