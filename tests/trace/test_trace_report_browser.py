@@ -50,13 +50,14 @@ class Shown:
     """Pages in a browser, with what was fetched and what the browser complained of."""
 
     def __init__(self, folder):
-        self.folder, self.browser = folder, browser_kit.Chromium()
+        self.folder, self.browser, self.pages = folder, browser_kit.Chromium(), 0
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             self.browser.ask(f"{domain}.enable")
 
     def show(self, text):
         """Open a page; gives what runs a script in it and reads its JSON."""
-        path = self.folder / "page.html"
+        self.pages += 1
+        path = self.folder / f"page{self.pages}.html"  # another address each time: it tells the page from the one before
         path.write_text(text, encoding="utf-8")
         self.browser.ask("Emulation.setDeviceMetricsOverride", width=900, height=1200, deviceScaleFactor=1, mobile=False)
         self.browser.ask("Page.navigate", url=path.as_uri())
