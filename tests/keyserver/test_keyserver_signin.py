@@ -359,6 +359,7 @@ def test_keys_of_an_issuer_that_changes_them(served, issuer, monkeypatch):
 
     from strongroom.identity import issuers
 
+    monkeypatch.setattr(issuers, "REFETCH_SECONDS", 600.0)
     let_in(served, issuer)
     by_token(served, issuer)
     by_token(served, issuer)
