@@ -2,8 +2,10 @@
 
 import base64
 import datetime as dt
+import itertools
 import os
 
+import msgspec
 import pytest
 import requests
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, HTTPSignatureKeyResolver, algorithms
@@ -114,6 +116,19 @@ def test_what_was_signed_is_what_verifies():
         changed = headers | {"signature-input": headers["signature-input"].replace(old, new)}
         with pytest.raises(IntegrityError):
             read_signature("POST", "/v1/x", changed).verify(public_key(SEED))
+
+
+def test_parameters_are_read_in_any_order():
+    """As they are written here, and as others write them: the same key, times, nonce and algorithm."""
+    headers = signed()
+    covered, _, rest = headers["signature-input"].partition(");")
+    usual = read_signature("POST", "/v1/x", headers)
+    for turned in itertools.permutations(rest.split(";")):
+        other = read_signature("POST", "/v1/x", headers | {"signature-input": f"{covered});{';'.join(turned)}"})
+        assert msgspec.structs.replace(other, base=usual.base) == usual
+        twice = headers | {"signature-input": f"{covered});{';'.join((*turned, turned[0]))}"}
+        with pytest.raises(IntegrityError):
+            read_signature("POST", "/v1/x", twice)
 
 
 @pytest.mark.parametrize(

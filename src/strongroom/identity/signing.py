@@ -18,8 +18,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+
+import msgspec
 
 from strongroom.errors import InputError, IntegrityError, UsageError
 from strongroom.seal.sign import sign, signer, verify
@@ -41,35 +42,41 @@ _INPUT = re.compile(
     r"(?P<rest>(?:;[a-z]+=(?:[0-9]{1,12}|\"[!#-\[\]-~]*\"))*))"
 )
 _PARAM = re.compile(r";([a-z]+)=(?:([0-9]+)|\"([^\"]*)\")")
+_USUAL = re.compile(
+    r';created=([0-9]+);expires=([0-9]+);nonce="([^"]+)";keyid="([^"]*)";alg="(' + f"{ED25519}|{HMAC_SHA256}" + r')"'
+)
+"""The parameters as `sign_request` writes them."""
 _SIGNATURE = re.compile(_LABEL + r"=:([A-Za-z0-9+/]+={0,2}):")
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+={0,2}):")
 
 
-@dataclass(frozen=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """What a signature says of itself, before anybody has verified it. Times are seconds since 1970."""
 
     key_id: str
     created: int
     expires: int
     nonce: str
-    digest: bytes = field(repr=False)
-    base: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
-    plan: str = field(default="", repr=False)
-    idempotency: str = field(default="", repr=False)
+    digest: bytes
+    base: bytes
+    signature: bytes
+    plan: str = ""
+    idempotency: str = ""
     algorithm: str = ED25519
+
+    def __repr__(self) -> str:
+        return f"<Signed by {self.key_id} at {self.created}>"
 
     def verify(self, public_key: bytes) -> None:
         """Raise IntegrityError unless the key (32 B) has signed."""
         if self.algorithm != ED25519:
-            raise IntegrityError("the request is not signed")
+            raise _unsigned()
         verify(public_key, self.signature, self.base)
 
     def verify_shared(self, key: bytes) -> None:
         """Raise IntegrityError unless whoever signed holds the shared key (32 B)."""
         if self.algorithm != HMAC_SHA256 or not hmac.compare_digest(self.signature, _mac(key, self.base)):
-            raise IntegrityError("the request is not signed")
+            raise _unsigned()
 
     def check_body(self, body: bytes) -> None:
         """Raise InputError unless the body is the one whose digest was signed."""
@@ -193,35 +200,60 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
     Raises:
         IntegrityError: There is no signature, or not one of this form.
     """
-    wrong = IntegrityError("the request is not signed")
     texts = [headers.get(name, "") for name in SIGNED_HEADERS]
-    if max(map(len, texts)) > HEADER_LENGTH_MAX or not all(map(str.isprintable, texts)):
-        raise wrong
+    if max(map(len, texts)) > HEADER_LENGTH_MAX:
+        raise _unsigned()
     said, sealed, digest = _INPUT.fullmatch(texts[0]), _SIGNATURE.fullmatch(texts[1]), _DIGEST.fullmatch(texts[2])
-    if said is None or sealed is None or digest is None:
-        raise wrong
-    names = [name.strip('"') for name in said["names"].split(" ")]
     more = {name: headers[name].strip() for name in FURTHER if name in headers}
-    params = _PARAM.findall(said["rest"])
+    # what has these forms is printable
+    if said is None or sealed is None or digest is None or not all(map(str.isprintable, texts[len(COVERED) :])):
+        raise _unsigned()
+    names = _names(said["names"])
+    own_words, algorithm = _words(said["rest"])
+    if len(names) != len(COVERED) + len(more) or {*names} != {*COVERED, *more}:
+        raise _unsigned()
+    try:
+        signature = binascii.a2b_base64(sealed[1], strict_mode=True)
+        own = binascii.a2b_base64(digest[1], strict_mode=True)
+    except binascii.Error:
+        raise _unsigned() from None
+    values = {"@method": method, "@path": path, "content-digest": texts[2], **more}
+    base = signature_base([(name, values[name]) for name in names], said["params"])
+    return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""), algorithm)
+
+
+@lru_cache(64)
+def _names(text: str) -> tuple[str, ...]:
+    """What a signature covers, in its order: as good as every signature covers the same."""
+    return tuple(name.strip('"') for name in text.split(" "))
+
+
+def _words(rest: str) -> tuple[tuple[str, int, int, str], str]:
+    """Of the parameters of a signature: key, when it was made and ends, nonce; and the algorithm.
+
+    Raises:
+        IntegrityError: One is missing, there twice, or of another kind.
+    """
+    usual = _USUAL.fullmatch(rest)
+    if usual is not None:
+        created, expires, nonce, key_id, algorithm = usual.groups()
+        return (key_id, int(created), int(expires), nonce), algorithm
+    params = _PARAM.findall(rest)
     numbers = {name: int(number) for name, number, _text in params if number}
     words = {name: text for name, number, text in params if not number}
     if (
-        sorted(names) != sorted((*COVERED, *more))
-        or len(params) != len({name for name, _number, _text in params})
+        len(params) != len({name for name, _number, _text in params})
         or not {"created", "expires"} <= numbers.keys()
         or not {"nonce", "keyid", "alg"} <= words.keys()
         or words["alg"] not in {ED25519, HMAC_SHA256}
         or not words["nonce"]
     ):
-        raise wrong
-    try:
-        signature, own = base64.b64decode(sealed[1], validate=True), base64.b64decode(digest[1], validate=True)
-    except binascii.Error:
-        raise wrong from None
-    values = {"@method": method, "@path": path, "content-digest": texts[2], **more}
-    base = signature_base([(name, values[name]) for name in names], said["params"])
-    own_words = (words["keyid"], numbers["created"], numbers["expires"], words["nonce"])
-    return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""), words["alg"])
+        raise _unsigned()
+    return (words["keyid"], numbers["created"], numbers["expires"], words["nonce"]), words["alg"]
+
+
+def _unsigned() -> IntegrityError:
+    return IntegrityError("the request is not signed")
 
 
 def _mac(key: bytes, base: bytes) -> bytes:
