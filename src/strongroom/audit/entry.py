@@ -47,7 +47,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
@@ -88,8 +87,7 @@ def _no_constant(_name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What one request asked, and what was decided. The module's table says what each key means.
 
     Bytes (`reason`, `labels` and `shown` 32, `request` 16) stand for the hex digits of the stored form.
@@ -111,7 +109,7 @@ class Entry:
     table: str | None = None
     fields: tuple[str, ...] = ()
     count: int | None = None
-    remaining: Mapping[str, int] = field(default_factory=dict)
+    remaining: Mapping[str, int] = msgspec.field(default_factory=dict)
     reason: bytes | None = None
     labels: bytes | None = None
     disclosed: int | None = None
@@ -119,7 +117,7 @@ class Entry:
     request: bytes | None = None
     policy: int | None = None
     rule: str | None = None
-    extras: Mapping[str, int | str] = field(default_factory=dict)
+    extras: Mapping[str, int | str] = msgspec.field(default_factory=dict)
     credential: str | None = None
     salt: bytes | None = None
     kept: bytes | None = None

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -108,8 +109,7 @@ class BucketCopy:
     made: float
 
 
-@dataclass(frozen=True)
-class ReadingGrant:
+class ReadingGrant(msgspec.Struct, frozen=True):
     """One open, purposeful session of reads."""
 
     reading_id: bytes
@@ -120,7 +120,7 @@ class ReadingGrant:
     sql_min_group: int | None
     sql_rows: bool
     sql_step: int = 1
-    sealed: Mapping[str, SealedRule] = field(default_factory=dict)
+    sealed: Mapping[str, SealedRule] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ Part = bytes | memoryview
 
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
+        if value.nbytes < APART_LEAST:  # a copy takes less than a view
+            return (_DTYPES[value.dtype], value.shape, value.tobytes())
         return (_DTYPES[value.dtype], value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     if isinstance(value, pa.Array):
         sink = pa.BufferOutputStream()
@@ -71,8 +73,8 @@ class _Apart:
             return (*found[:2], self._place(found[2]))
         return self._place(found)
 
-    def _place(self, data: memoryview) -> memoryview | int:
-        if data.nbytes < APART_LEAST:
+    def _place(self, data: bytes | memoryview) -> bytes | memoryview | int:
+        if isinstance(data, bytes) or data.nbytes < APART_LEAST:
             return data
         self.parts.append(data)
         return data.nbytes

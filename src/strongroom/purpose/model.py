@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from dataclasses import field as has
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from strongroom.errors import IntegrityError
 from strongroom.purpose.sealed import STEP_DEFAULT, SealedRule
 
@@ -39,8 +41,7 @@ DEFAULT_MASKS: Mapping[str, str] = {"string": "all", "date": "year", "timestamp"
 """The mask of a field that the schema gives none, by type; other types cannot be masked."""
 
 
-@dataclass(frozen=True)
-class FieldView:
+class FieldView(msgspec.Struct, frozen=True):
     """How one field shows under a purpose: plain, masked, token or withheld.
 
     `mask` is the schema's mask of the field, or the default of its type, where `show` is masked; else None.
