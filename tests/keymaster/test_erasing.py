@@ -11,6 +11,7 @@ from keymaster_fixtures import Clock, ask, finish, identifiers, make, put, reope
 from strongroom.errors import ConflictError, DeniedError, NotFoundError, UsageError
 from strongroom.keymaster.erasures.api import ERASED, HELD, PRESENT, UNKNOWN, Buried
 from strongroom.keymaster.erasures.tombstones import buried_at, bury
+from strongroom.keys.rows import counter
 
 
 @pytest.fixture
@@ -143,6 +144,25 @@ def test_an_erasure_holds_for_other_processes_and_after_reopening(master, tmp_pa
         assert release(again, sealing.tokens, batch).missing == (0,)
 
 
+@pytest.mark.parametrize("erases", [True, False])
+def test_what_another_process_did_a_moment_ago_holds(tmp_path, monkeypatch, erases):
+    """Where this one has not looked since: who was erased there is missing here, and who came there is found."""
+    with make(tmp_path / "keys") as master, reopen(tmp_path / "keys") as other:
+        batch, sealing = put(master, identifiers(3))
+        warm, reading = (other.begin_reading(actor="ada", purpose="bulk", reason="r").reading_id for _ in range(2))
+        assert other.release(warm, ask(sealing.tokens, batch)).missing == ()
+        monkeypatch.setattr("strongroom.keymaster.database.state.RECENT_SECONDS", 3600.0)
+        before = other._core.state.recent_counter("pages")
+        if erases:
+            erase(master, "p-0")
+            missing = (0,)
+        else:
+            batch, sealing = put(master, identifiers(1, start=7))
+            missing = ()
+        assert other._core.state.recent_counter("pages") == before < counter(other._core.state.read(), "pages")  # control
+        assert other.release(reading, ask(sealing.tokens, batch)).missing == missing
+
+
 def test_somebody_erased_while_a_release_is_decided_is_missing(master, monkeypatch):
     """The release looks again and answers without the person, instead of failing the whole request."""
     from strongroom.keymaster.behind import Behind
@@ -150,8 +170,8 @@ def test_somebody_erased_while_a_release_is_decided_is_missing(master, monkeypat
     batch, sealing = put(master, identifiers(3))
     real = Behind.persons
 
-    def racing(self, *args):
-        found = real(self, *args)
+    def racing(self, *args, **how):
+        found = real(self, *args, **how)
         monkeypatch.setattr(Behind, "persons", real)
         erase(master, "p-2")
         return found

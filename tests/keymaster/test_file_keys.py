@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.errors import IntegrityError
 from strongroom.keymaster import filekeys
-from strongroom.keymaster.filekeys import FileKeys, bound
+from strongroom.keymaster.filekeys import FileKeys, bound, file_key_rows
 from strongroom.keys.hierarchy import KeyRing
 
 ROOM, KEY = bytes(16), b"k" * 32
@@ -46,37 +46,37 @@ def test_a_key_is_unwrapped_once(stored):
     """Keys that are asked for again are the same, and no work; one that there is not is left out."""
     ring, rows, keys = stored
     for _ in range(3):
-        found = keys.of(ring, rows, ids(1, 2, 3))
+        found = keys.opened(ring, file_key_rows(rows, ids(1, 2, 3)))
         assert {ident: one.key for ident, one in found.items()} == dict.fromkeys(ids(1, 2), KEY)
     assert ring.opened == 2
     keys.forget()
-    keys.of(ring, rows, ids(1))
+    keys.opened(ring, file_key_rows(rows, ids(1)))
     assert ring.opened == 3
 
 
 def test_a_destroyed_key_is_gone_at_once(stored):
     """What is kept of a key goes with it, and it is not kept any longer either."""
     ring, rows, keys = stored
-    keys.of(ring, rows, ids(1, 2))
+    keys.opened(ring, file_key_rows(rows, ids(1, 2)))
     rows.execute("UPDATE file_key SET state = 'destroyed', wrapped = NULL WHERE id = ?", ids(1))
-    assert list(keys.of(ring, rows, ids(1, 2))) == ids(2)
+    assert list(keys.opened(ring, file_key_rows(rows, ids(1, 2)))) == ids(2)
     assert list(keys._known) == ids(2)
 
 
 def test_a_row_that_changed_is_opened_anew(stored):
     """A key that was committed meanwhile says so; one in another's place does not open."""
     ring, rows, keys = stored
-    keys.of(ring, rows, ids(1, 2))
+    keys.opened(ring, file_key_rows(rows, ids(1, 2)))
     rows.execute("UPDATE file_key SET state = 'committed' WHERE id = ?", ids(1))
-    assert keys.of(ring, rows, ids(1))[ids(1)[0]].state == "committed"
+    assert keys.opened(ring, file_key_rows(rows, ids(1)))[ids(1)[0]].state == "committed"
     rows.execute("UPDATE file_key SET table_id = ? WHERE id = ?", (b"u" * 16, ids(1)[0]))
     with pytest.raises(IntegrityError):
-        keys.of(ring, rows, ids(1))
+        keys.opened(ring, file_key_rows(rows, ids(1)))
 
 
 def test_no_more_are_kept_than_so_many(stored, monkeypatch):
     """What is kept is bounded."""
     monkeypatch.setattr(filekeys, "FILE_KEYS_KEPT_MAX", 1)
     ring, rows, keys = stored
-    assert len(keys.of(ring, rows, ids(1, 2))) == 2
+    assert len(keys.opened(ring, file_key_rows(rows, ids(1, 2)))) == 2
     assert len(keys._known) == 1

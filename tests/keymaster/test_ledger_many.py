@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from counting_model import NEVER, charge_persons
+from hypothesis import given
+from hypothesis import strategies as st
 from keymaster_fixtures import Clock, make
 
 from strongroom.errors import BudgetError, UnavailableError
@@ -115,3 +117,17 @@ def test_old_bitmaps_are_forgotten(core, monkeypatch):
     core.run(lambda rows: core.ledger.prune(rows, later))
     assert core.state.read().execute("SELECT count(*) FROM seen_map").fetchone()[0] == 0
     assert charge(core, rules, [1], later)[rules[0].rule] == rules[0].limit - 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(-5, 9)), max_size=60))
+def test_a_sum_that_is_kept_is_the_sum_of_the_slots(steps):
+    """However counts and the first slot that counts change by turns, also backwards."""
+    slots = {3: 2, 30: 5}
+    window = module._Window(dict(slots))
+    for asks, slot, delta in steps:
+        if asks:
+            assert window.since(slot) == sum(count for at, count in slots.items() if at >= slot)
+        else:
+            window.add(slot, delta)
+            slots[slot] = slots.get(slot, 0) + delta
+    assert window.slots == slots

@@ -93,16 +93,19 @@ class Behind:
         self._core = core
         self._batches: dict[bytes, bytes] = {}
 
-    def persons(self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table) -> PersonsBehind:
+    def persons(
+        self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, *, lately: bool = False
+    ) -> PersonsBehind:
         """Whose rows these are.
 
         Args:
             tokens: Subject token per row, u8[n,16].
             batches: Batch id per row, u8[n,16].
             model: The table.
+            lately: See `KeyStore.few`: for who calls `check_nobody_erased` before anything is released.
         """
         if len(tokens) <= SMALL:
-            return self._few(tokens, batches, model)
+            return self._few(tokens, batches, model, lately)
         removals = self._core.keys.refresh().removals
         many = self._core.keys.lookup(tokens)
         living = self._living(tokens, batches, model, removals)
@@ -117,10 +120,12 @@ class Behind:
             removals, alive, many.secrets, ordinals[fresh], tokens[rows[order[fresh]]], many.ordinals
         )
 
-    def _few(self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table) -> PersonsBehind:
+    def _few(
+        self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, lately: bool
+    ) -> PersonsBehind:
         secrets, found, own, numbers = bytearray(), [], dict[int, bytes](), []
         asked = [row.tobytes() for row in tokens]
-        removals, subjects = self._core.keys.few(asked)
+        removals, subjects = self._core.keys.few(asked, lately=lately)
         living = self._living(tokens, batches, model, removals)
         for at, (token, subject) in enumerate(zip(asked, subjects, strict=True)):
             here = subject if living is None or living[at] else None

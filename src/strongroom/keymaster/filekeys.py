@@ -35,6 +35,18 @@ def bound(object_id: bytes, kind: int, table_id: bytes | None) -> bytes:
 
 _SELECT = "SELECT id, object, kind, table_id, lease, state, wrapped FROM file_key WHERE id"
 
+FileKeyRows = Sequence[tuple[Any, ...]]
+"""File keys as they lie in the database."""
+
+
+def file_key_rows(rows: Rows, key_ids: Sequence[bytes]) -> FileKeyRows:
+    """What is stored of the file keys of some ids."""
+    if not key_ids:
+        return ()
+    marks = ", ".join("?" * len(key_ids))
+    found: FileKeyRows = rows.execute(f"{_SELECT} IN ({marks})", tuple(key_ids)).fetchall()
+    return found
+
 
 class FileKeys:
     """File keys that are asked for again and again: read each time, unwrapped once as long as they are stored alike."""
@@ -46,15 +58,14 @@ class FileKeys:
         """Drop every key."""
         self._known = {}
 
-    def of(self, ring: KeyRing, rows: Rows, key_ids: Sequence[bytes]) -> dict[bytes, StoredFileKey]:
-        """The file keys of some ids, without those that there are not, or not any more.
+    def opened(self, ring: KeyRing, stored: FileKeyRows) -> dict[bytes, StoredFileKey]:
+        """The file keys that are stored so, by id, without those that were destroyed.
 
         Raises:
             IntegrityError: One is not what was stored.
         """
         found, known = {}, self._known
-        marks = ", ".join("?" * len(key_ids))
-        for row in rows.execute(f"{_SELECT} IN ({marks})", tuple(key_ids)).fetchall():
+        for row in stored:
             kept = known.get(row[0])
             if kept is None or kept[0] != row:
                 if row[-1] is None:

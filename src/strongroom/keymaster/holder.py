@@ -30,7 +30,7 @@ class Holder(NamedTuple):
 
     def limits(self, kind: Kind) -> tuple[Limit, ...]:
         """What the credential may spend besides all that the policy limits."""
-        return credential_limits(self.credential, self.own, kind)
+        return () if self.own is NO_OWN else credential_limits(self.credential, self.own, kind)
 
 
 class Leave(NamedTuple):

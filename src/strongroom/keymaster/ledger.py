@@ -24,7 +24,7 @@ from pyroaring import BitMap64
 from strongroom.keymaster.database.state import State
 from strongroom.keymaster.seenmaps import SLOT_SECONDS, SeenMaps, bitmap, last_seen
 from strongroom.keys.rows import Rows, counter, put
-from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, spent, window_limit
+from strongroom.purpose.budget import MONTH_SECONDS, Limit, check_fits, remaining, window_limit
 
 ASKED_ONE_BY_ONE_MAX = 32
 ROWS_MOST = 4096
@@ -33,6 +33,7 @@ PRUNE_SECONDS = 24 * 3600
 RETURNED = "returned"
 
 Counts = dict[int, int]
+"""By slot."""
 Ordinals = Sequence[int] | BitMap64
 
 _SEE_ONE = "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
@@ -40,6 +41,31 @@ _SEE_MANY = (
     "INSERT INTO seen SELECT ?, ordinal, ? FROM asked WHERE true"
     " ON CONFLICT (scope, ordinal) DO UPDATE SET at = excluded.at"
 )
+
+
+class _Window:
+    """What one scope spent in one window: by slot, and the sum of the slots that count, which is not added up anew.
+
+    Slots are kept for a month, so that there may be thousands.
+    """
+
+    __slots__ = ("_first", "_sum", "slots")
+
+    def __init__(self, slots: Counts) -> None:
+        self.slots = slots
+        self._first, self._sum = 0, sum(slots.values())
+
+    def since(self, first: int) -> int:
+        """The sum from a slot on."""
+        if first != self._first:
+            self._first, self._sum = first, sum([count for slot, count in self.slots.items() if slot >= first])
+        return self._sum
+
+    def add(self, slot: int, delta: int) -> None:
+        """Change the count of a slot."""
+        self.slots[slot] = self.slots.get(slot, 0) + delta
+        if slot >= self._first:
+            self._sum += delta
 
 
 @dataclass(slots=True)
@@ -66,7 +92,7 @@ class Ledger:
         self._state = state
         self._epoch = -1
         self._scopes: dict[str, int] = {}
-        self._counts: dict[tuple[str, str], Counts] = {}
+        self._windows: dict[tuple[str, str], _Window] = {}
         self._dirty: set[tuple[str, str, int]] = set()
         self._asked: Sequence[int] = ()
         self._maps = SeenMaps()
@@ -75,7 +101,7 @@ class Ledger:
         if self._epoch != self._state.epoch:
             self._epoch = self._state.epoch
             self._scopes.clear()
-            self._counts.clear()
+            self._windows.clear()
             self._dirty.clear()
             self._asked = ()
 
@@ -105,8 +131,8 @@ class Ledger:
         return plan
 
     def _plan_limit(self, rows: Rows, plan: Plan, limit: Limit, seen: Sequence[tuple[int, int]], size: int) -> None:
-        counts = self._count(rows, limit)
-        first, slot = limit.first_slot(plan.now), limit.slot(plan.now)
+        window, slot = self._window(rows, limit), limit.slot(plan.now)
+        first = slot - limit.slots + 1
         deltas: Counts = {}
         inside = 0
         for at, persons in seen:
@@ -116,9 +142,9 @@ class Ledger:
                 if last != slot:
                     deltas[last] = deltas.get(last, 0) - persons
         new = size - inside
-        left = limit.limit - spent(limit, plan.now, counts)
+        left = limit.limit - window.since(first)
         if new > left:
-            check_fits(limit, plan.now, counts, new)
+            check_fits(limit, plan.now, window.slots, new)
         moved = new - sum(deltas.values())
         if moved:
             deltas[slot] = deltas.get(slot, 0) + moved
@@ -130,10 +156,10 @@ class Ledger:
         self._fresh()
         plan = Plan(int(now))
         for limit in limits:
-            counts = self._count(rows, limit)
-            left = limit.limit - spent(limit, plan.now, counts)
+            window = self._window(rows, limit)
+            left = limit.limit - window.since(limit.first_slot(plan.now))
             if count > left:
-                check_fits(limit, plan.now, counts, count)
+                check_fits(limit, plan.now, window.slots, count)
             plan.deltas.append((limit, {limit.slot(plan.now): count}))
             plan.remaining[limit.rule] = max(0, left - count)
         return plan
@@ -143,14 +169,14 @@ class Ledger:
         self._fresh()
         plan = Plan(int(spent_at))
         for limit in limits:
-            held = self._count(rows, limit).get(limit.slot(spent_at), 0)
+            held = self._window(rows, limit).slots.get(limit.slot(spent_at), 0)
             plan.deltas.append((limit, {limit.slot(spent_at): -min(count, held)}))
         return plan
 
     def left(self, rows: Rows, limits: Sequence[Limit], now: float) -> int | None:
         """The least that any of these limits has left; None where nothing limits."""
         self._fresh()
-        found = [remaining(limit, now, self._count(rows, limit)) for limit in limits]
+        found = [remaining(limit, now, self._window(rows, limit).slots) for limit in limits]
         return min(found) if found else None
 
     # -- reserving ------------------------------------------------------------------------------
@@ -189,11 +215,11 @@ class Ledger:
             groups.append((window_limit(name, window, most), window_limit(f"{RETURNED}/{name}", window, most), slots))
         if not groups:
             return
-        left = min(remaining(returned, now, self._count(rows, returned)) for _, returned, _ in groups)
+        left = min(remaining(returned, now, self._window(rows, returned).slots) for _, returned, _ in groups)
         for limit, returned, slots in groups:
             spare = left
             for slot, count in slots:
-                back = min(count, spare, self._count(rows, limit).get(slot, 0))
+                back = min(count, spare, self._window(rows, limit).slots.get(slot, 0))
                 self._add(limit, slot, -back)
                 self._add(returned, returned.slot(now), back)
                 spare -= back
@@ -207,8 +233,7 @@ class Ledger:
 
     # -- applying -------------------------------------------------------------------------------
     def _add(self, limit: Limit, slot: int, delta: int) -> None:
-        counts = self._counts[limit.scope, limit.window]
-        counts[slot] = counts.get(slot, 0) + delta
+        self._windows[limit.scope, limit.window].add(slot, delta)
         self._dirty.add((limit.scope, limit.window, slot))
 
     def apply(self, rows: Rows, plan: Plan) -> None:
@@ -239,7 +264,7 @@ class Ledger:
             "INSERT INTO spent VALUES (?, ?, ?, ?)"
             " ON CONFLICT (scope, period, slot) DO UPDATE SET count = excluded.count",
             [
-                (self._scope(rows, scope), window, slot, self._counts[scope, window][slot])
+                (self._scope(rows, scope), window, slot, self._windows[scope, window].slots[slot])
                 for scope, window, slot in self._dirty
             ],
         )
@@ -273,14 +298,14 @@ class Ledger:
         put(rows, "pruned", int(now))
 
     # -- rows -----------------------------------------------------------------------------------
-    def _count(self, rows: Rows, limit: Limit) -> Counts:
+    def _window(self, rows: Rows, limit: Limit) -> _Window:
         key = (limit.scope, limit.window)
-        counts = self._counts.get(key)
-        if counts is None:
+        window = self._windows.get(key)
+        if window is None:
             sql = "SELECT slot, count FROM spent WHERE scope = ? AND period = ?"
-            counts = dict(rows.execute(sql, (self._scope(rows, limit.scope), limit.window)).fetchall())
-            self._counts[key] = counts
-        return counts
+            slots = dict(rows.execute(sql, (self._scope(rows, limit.scope), limit.window)).fetchall())
+            window = self._windows[key] = _Window(slots)
+        return window
 
     def _scope(self, rows: Rows, name: str) -> int:
         ident = self._scopes.get(name)

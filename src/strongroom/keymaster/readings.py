@@ -25,7 +25,7 @@ from strongroom.keymaster.reviews import Reviews
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.warrant import Warrant, keep_spent, spent_before
 from strongroom.keys.rows import Rows
-from strongroom.purpose.budget import Limit, limits
+from strongroom.purpose.budget import Limit
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.exports import export_verbs
 from strongroom.purpose.policy import Purpose, TableRule
@@ -93,7 +93,7 @@ class Reading:
         """What its look-ups are counted against."""
         return (
             *self.through.limits("lookups"),
-            *limits(core.standing.policy, self.actor, self.purpose.name, "lookups"),
+            *core.standing.limits(self.actor, self.purpose.name, "lookups"),
         )
 
 
@@ -161,8 +161,12 @@ class Readings:
         break_glass: bool = False,
         holder: Holder = HERE,
         warrant: Warrant | None = None,
+        look: Callable[[Rows], None] = lambda _rows: None,
     ) -> Steps[ReadingGrant]:
-        """See `Keymaster.begin_reading`, in steps; with a warrant its look-ups are spent too."""
+        """See `Keymaster.begin_reading`, in steps; with a warrant its look-ups are spent too.
+
+        `look` is called in the transaction that opens it: what the answer says besides is of the same moment.
+        """
         if not purpose:
             raise UsageError("a reading needs a purpose")
         check_reason(reason)
@@ -188,6 +192,7 @@ class Readings:
             leaf, digest = core.journal.note_because(rows, act, actor, reason, **said, extras=extras)
             if break_glass:
                 self._reviews.open(rows, ident[:8].hex(), actor, purpose, reason, leaf)
+            look(rows)
             return {"leaf": leaf, "expires": expires, "reason": digest.hex(), "persons": persons}
 
         answer = yield from core.acting(act, actor, work, purpose=purpose)
@@ -221,7 +226,7 @@ class Readings:
         said = {"table": warrant.table, "fields": tuple(sorted(warrant.where))}
         if not warrant.lookups or spent_before(rows, warrant):
             return said
-        rule = (*signer.holder.limits("lookups"), *limits(core.standing.policy, actor, purpose, "lookups"))
+        rule = (*signer.holder.limits("lookups"), *core.standing.limits(actor, purpose, "lookups"))
         plan = core.ledger.plan_count(rows, rule, warrant.lookups, core.journal.now(rows))
         core.ledger.apply(rows, plan)
         keep_spent(core, rows, warrant)

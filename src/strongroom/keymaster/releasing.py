@@ -40,7 +40,7 @@ from strongroom.keymaster.log.journal import Labels
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.steps import Steps
 from strongroom.keys.rows import Rows
-from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, limits, unapproved_limits
+from strongroom.purpose.budget import UNAPPROVED, Limit, approved_limit, unapproved_limits
 from strongroom.purpose.cedar import Decision
 from strongroom.purpose.policy import TableRule
 from strongroom.schema.model import OPEN, Table
@@ -64,7 +64,6 @@ class Releasing:
         self._readings = readings
         self._behind = behind
         self._canaries = canaries
-        self._limits_of: tuple[int, dict[tuple[str, str], tuple[Limit, ...]]] = (-1, {})
         self._shows: dict[_Rules, tuple[TableRule, TableRule, Table, frozenset[str]]] = {}
 
     def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
@@ -99,7 +98,7 @@ class Releasing:
         return Released(keys, answer["leaf"], answer["persons"], answer["remaining"], missing)
 
     def _persons(self, ask: Ask, model: Table) -> PersonsBehind:
-        found = self._behind.persons(ask.tokens, ask.batches, model)
+        found = self._behind.persons(ask.tokens, ask.batches, model, lately=True)
         if ask.verb != PLANT:
             return found
         return people_alone(self._canaries, self._core.state.read(), found, ask.tokens)
@@ -142,14 +141,8 @@ class Releasing:
         return {"leaf": leaf, "persons": len(persons.ordinals), "remaining": plan.remaining, **alarmed}
 
     def _limits(self, reading: Reading) -> tuple[Limit, ...]:
-        number, known = self._limits_of
-        if number != self._core.standing.number:
-            known = {}
-            self._limits_of = (self._core.standing.number, known)
-        key = (reading.actor, reading.purpose.name)
-        if key not in known:
-            known[key] = limits(self._core.standing.policy, *key, "persons")
-        return (*reading.through.limits("persons"), *known[key])
+        own = self._core.standing.limits(reading.actor, reading.purpose.name, "persons")
+        return (*reading.through.limits("persons"), *own)
 
     def _shown(self, reading: Reading, ask: Ask, model: Table) -> frozenset[str]:
         """The sealed classes that the purpose shows of the fields asked for; kept while rules and table stand."""

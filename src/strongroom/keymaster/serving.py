@@ -18,6 +18,7 @@ from strongroom.identity import asked
 from strongroom.keymaster.api import Head, Lease, ReadingGrant
 from strongroom.keymaster.core import REQUEST_ID_BYTES, Core
 from strongroom.keymaster.exports.warrant import ExportWarrant
+from strongroom.keymaster.filekeys import FileKeyRows
 from strongroom.keymaster.holder import Holder
 from strongroom.keymaster.leases import SHARED_KINDS, Leases
 from strongroom.keymaster.lookups import Lookups
@@ -26,6 +27,7 @@ from strongroom.keymaster.replies import Replies
 from strongroom.keymaster.steps import Steps
 from strongroom.keymaster.unlocking import Unlocking
 from strongroom.keymaster.warrant import Signer, Warrant, bind, subjects_of, values_of, words_of
+from strongroom.keys.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class Serving:
         core = self._core
         core.standing.refresh()
         warrant = self._warrant(signer, verb, said)
+        looked: list[tuple[Head, FileKeyRows]] = []
+
+        def look(rows: Rows) -> None:
+            # by the rows that write: whoever reads beside them looks the database's pages up anew after each commit
+            looked.append((core.head(rows), self._unlocking.signed_rows(rows, warrant, files)))
+
         grant = yield from self._readings.beginning(
             signer.actor,
             said.purpose,
@@ -81,13 +89,14 @@ class Serving:
             break_glass=said.break_glass,
             holder=holder,
             warrant=warrant,
+            look=look,
         )
-        head = core.head()
+        head, stored = looked.pop()
         if isinstance(warrant, ExportWarrant):
             warrant.snapshot = head.number
         at = said.snapshot if isinstance(said, asked.Read) else None
         tokens = self._lookups.signed_tokens(grant.reading_id, head.number if at is None else at)
-        return Granted(grant, head, tokens, self._unlocking.signed_files(grant.reading_id, files))
+        return Granted(grant, head, tokens, self._unlocking.signed_files(grant.reading_id, stored))
 
     def _warrant(self, signer: Signer, verb: str, said: asked.Purposed) -> Warrant:
         schema = self._core.standing.schema

@@ -19,6 +19,7 @@ from strongroom.keymaster.log.witnessing import rule_of
 from strongroom.keymaster.outerkeys import open_outer_key, outer_key_uses, outer_version
 from strongroom.keys.hierarchy import FIELD_KEY_BYTES, FieldKeys, KeyRing, TokenKeys, field_keys
 from strongroom.keys.rows import Rows, counter, take
+from strongroom.purpose.budget import Kind, Limit, limits
 from strongroom.purpose.cedar import Decider, Decision
 from strongroom.purpose.freeze import Freezes
 from strongroom.purpose.policy import Policy, check_policy, parse_policy
@@ -46,6 +47,7 @@ class Standing:
         self._openers: dict[bytes, EntryOpener] = {}
         self._uses: dict[bytes, list[tuple[int, int]]] = {}
         self._outer: dict[tuple[bytes, int], TokenKeys] = {}
+        self._limits: dict[tuple[str, str, Kind], tuple[Limit, ...]] = {}
 
     def forget(self) -> None:
         """Drop index keys."""
@@ -94,6 +96,15 @@ class Standing:
     def _use(self, schema: Schema, policy_number: int, policy: Policy, freezes: Freezes) -> None:
         self.schema, self.policy_number, self._policy = schema, policy_number, policy
         self._decider = Decider(policy, schema, freezes=freezes)
+        self._limits = {}
+
+    def limits(self, actor: str, purpose: str, kind: Kind) -> tuple[Limit, ...]:
+        """What the policy in force counts an actor against under a purpose; see `budget.limits`."""
+        kept = self._limits
+        found = kept.get((actor, purpose, kind))
+        if found is None:
+            found = kept[actor, purpose, kind] = limits(self.policy, actor, purpose, kind)
+        return found
 
     def require(self, decision: Decision) -> Decision:
         """Pass an allowed decision on; DeniedError when it was refused."""

@@ -14,10 +14,17 @@ from collections.abc import Sequence
 
 from strongroom.errors import DeniedError, UsageError
 from strongroom.keymaster.core import Answer, Core
-from strongroom.keymaster.filekeys import FILE_KEYS_KEPT_MAX, StoredFileKey, no_file_key
+from strongroom.keymaster.filekeys import (
+    FILE_KEYS_KEPT_MAX,
+    FileKeyRows,
+    StoredFileKey,
+    file_key_rows,
+    no_file_key,
+)
 from strongroom.keymaster.readings import Reading, Readings
 from strongroom.keymaster.releasing import agreed
 from strongroom.keymaster.tracing.api import TRACE
+from strongroom.keymaster.warrant import Warrant
 from strongroom.keys.rows import Rows
 from strongroom.purpose.exports import NAMED, STATUTORY, VERB
 from strongroom.purpose.policy import Purpose
@@ -90,17 +97,23 @@ class Unlocking:
             self._note_keys(reading, table, base)
         return keys_of_blocks(stored.key, kind, numbers)
 
-    def signed_files(self, reading_id: bytes, key_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    @staticmethod
+    def signed_rows(rows: Rows, warrant: Warrant, key_ids: Sequence[bytes]) -> FileKeyRows:
+        """What is stored of the file keys that `signed_files` may give, in the transaction that opens the reading."""
+        few = warrant.table is not None and len(key_ids) <= FILE_KEYS_AT_ONCE_MAX
+        return file_key_rows(rows, key_ids) if few else ()
+
+    def signed_files(self, reading_id: bytes, rows: FileKeyRows) -> dict[bytes, bytes]:
         """File keys of the table that a warrant names, of the kinds that its verb reads; others are left out.
 
         The entry that opened the reading says so. A server keeps them no longer than the reading.
         """
         reading = self._readings.get(reading_id)
         warrant = reading.warrant
-        if warrant is None or warrant.table is None or len(key_ids) > FILE_KEYS_AT_ONCE_MAX:
+        if warrant is None or warrant.table is None:
             return {}
         table = self._core.standing.schema.table(warrant.table).id
-        stored = self._file_keys(reading, key_ids)  # one of an older snapshot: whoever needs it is told then
+        stored = self._kept(reading, rows)  # one of an older snapshot: whoever needs it is told then
         return {
             key_id: one.key
             for key_id, one in stored.items()
@@ -110,15 +123,14 @@ class Unlocking:
     def _file_key(self, reading: Reading, key_id: bytes) -> StoredFileKey:
         stored = reading.file_keys.get(key_id)
         if stored is None:
-            stored = self._file_keys(reading, [key_id]).get(key_id)
+            stored = self._kept(reading, file_key_rows(self._core.state.read(), [key_id])).get(key_id)
         if stored is None:
             raise no_file_key()
         return stored
 
-    def _file_keys(self, reading: Reading, key_ids: Sequence[bytes]) -> dict[bytes, StoredFileKey]:
-        """The file keys of some ids that are in a snapshot, kept for the reading."""
-        core = self._core
-        found = {} if not key_ids else self._readings.file_keys.of(core.ring, core.state.read(), key_ids)
+    def _kept(self, reading: Reading, rows: FileKeyRows) -> dict[bytes, StoredFileKey]:
+        """Those file keys that are in a snapshot, kept for the reading."""
+        found = self._readings.file_keys.opened(self._core.ring, rows)
         committed = {key_id: stored for key_id, stored in found.items() if stored.state != "pending"}
         if len(reading.file_keys) + len(committed) > FILE_KEYS_KEPT_MAX:
             reading.file_keys.clear()

@@ -122,7 +122,8 @@ def check_named(policy: Policy, of: str, purposes: Sequence[str]) -> None:
 
 def budgets_of(said: Mapping[str, Any]) -> OwnBudgets:
     """The budgets of a credential, from their form in JSON."""
-    return OwnBudgets(**{name: Budget(**budget) for name, budget in said.items()})
+    found = OwnBudgets(**{name: Budget(**budget) for name, budget in said.items()})
+    return NO_OWN if found == NO_OWN else found
 
 
 def parse_budget(text: str) -> Budget:

@@ -266,8 +266,8 @@ def keep_spent(core: Core, rows: Rows, warrant: Warrant | None) -> None:
 
 def remember(core: Core, rows: Rows, ident: bytes, digest: bytes = bytes(32)) -> bool:
     """Remember the name of a request (16 B); False when it was remembered before."""
-    sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING RETURNING 1"
-    return rows.execute(sql, (ident, digest, core.journal.now(rows))).fetchone() is not None
+    sql = "INSERT INTO request VALUES (?, ?, '{}', ?) ON CONFLICT (id) DO NOTHING"
+    return bool(rows.execute(sql, (ident, digest, core.journal.now(rows))).rowcount)
 
 
 def subjects_of(model: Table, subjects: Sequence[str]) -> frozenset[str]:

@@ -144,13 +144,26 @@ class KeyStore:
         """The secret of one person, or None for a token no page has."""
         return self.few([token])[1][0]
 
-    def few(self, tokens: Sequence[bytes]) -> tuple[int, list[Subject | None]]:
-        """The secrets of a few persons, and the number of removals when they were looked up."""
+    def few(self, tokens: Sequence[bytes], *, lately: bool = False) -> tuple[int, list[Subject | None]]:
+        """The secrets of a few persons, and the number of removals when they were looked up.
+
+        Args:
+            tokens: 16 B each.
+            lately: As things stood a moment ago, where another process changes them (`Database.recent_counter`): for
+                who sees, in a transaction, that nobody was removed since. Whoever is not found is looked for anew.
+        """
         for _ in range(ATTEMPTS_MAX):
-            table = self.refresh()
+            table = self._lately() if lately else self.refresh()
             with self._moving():  # an object was merged away since the table was read
-                return table.removals, [self._one(table, token) for token in tokens]
+                found = [self._one(table, token) for token in tokens]
+                if not (lately and None in found):
+                    return table.removals, found
+            lately = False
         raise UnavailableError("the key pages keep moving")
+
+    def _lately(self) -> PageTable:
+        table = self._table
+        return table if self._database.recent_counter("pages") == table.version else self.refresh()
 
     def _one(self, table: PageTable, token: bytes) -> Subject | None:
         for generation in table.generations:

@@ -41,6 +41,9 @@ class Database(Protocol):
     def read(self) -> Rows:
         """Rows as last committed, for the calling thread."""
 
+    def recent_counter(self, name: str) -> int:
+        """A counter as last committed here; what another process wrote a moment ago may not be in it."""
+
     def write(self) -> AbstractContextManager[Rows]:
         """One transaction that has the write lock from its start; durable when it is left, undone by an exception."""
 

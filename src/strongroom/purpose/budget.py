@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from strongroom.errors import BudgetError
@@ -52,7 +52,7 @@ class Limit:
     slots: int
     limit: int
 
-    @property
+    @cached_property
     def rule(self) -> str:
         """The name that a refusal carries and `explain` prints."""
         return f"{self.scope}/{self.window}"
