@@ -39,7 +39,7 @@ from strongroom.trace.canary import planting, sampling
 from strongroom.trace.canary.contents import opening_of, unit_contents
 from strongroom.trace.canary.making import learn
 from strongroom.trace.canary.policy import CanaryPolicy, Source
-from strongroom.trace.canary.sizing import needed, tables_of
+from strongroom.trace.canary.sizing import needed, tables_of, without_approval
 
 
 @pytest.fixture(autouse=True)
@@ -404,6 +404,11 @@ def test_fields_in_exact_order_of_time_are_named_like_those_with_last_numbers(ci
         assert report.dense == ("persons.person_id", "police_reports.report_no")
         told = "police_reports.report_no: only people's are in order of time, export it as a token"
         assert any(note.startswith(told) for note in report.notes)
+        assert any("purpose extract exports with canaries and takes no approvals" in note for note in report.notes)
+        policy = keys.policy()
+        extract = replace(policy.purposes["extract"], approval=policy.purposes["asking"].approval)
+        assert without_approval(policy) == ["extract"]
+        assert without_approval(replace(policy, purposes={**policy.purposes, "extract": extract})) == []
         assert keys.canaries.dense("kit") == list(report.dense)
 
 

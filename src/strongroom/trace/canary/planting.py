@@ -38,6 +38,7 @@ from strongroom.trace.canary.sizing import (
     refuse_unput,
     rules_of,
     tables_of,
+    without_approval,
 )
 from strongroom.write.put import PutOptions, put
 
@@ -266,6 +267,9 @@ class _Planting:
             more = f"; plain now under {seen}" if seen else ""
             why = "the last numbers are canaries'" if name in canaries.dense else "only people's are in order of time"
             self._notes.append(f"{name}: {why}, export it as a token{more}")
+        for name in without_approval(self._keymaster.policy()):
+            lacks = "takes no approvals, which named subjects and copies too small for canaries need from now on"
+            self._notes.append(f"purpose {name} exports with canaries and {lacks}")
         self._notes += [f"{name}: canaries have none" for name in canaries.unmade]
         self._notes += [f"{name} has no index: nobody could be asked who has it" for name in sorted(ask.unasked)]
         for name, parts in Counter(part.partition("=")[0] for part in canaries.thin).items():

@@ -68,6 +68,12 @@ def rules_of(policy: Policy, colluders: int | None, sample: float | None) -> lis
     return list(dict.fromkeys(rules))
 
 
+def without_approval(policy: Policy) -> list[str]:
+    """Purposes that export with canaries and take no approvals: they make no small copy, and none of named subjects."""
+    own = policy.purposes.values()
+    return [p.name for p in own if p.export is not None and p.export.canaries is not None and p.approval is None]
+
+
 def plain_in_exports(policy: Policy, schema: Schema, dense: Sequence[str]) -> dict[str, list[str]]:
     """By field, as "table.field": purposes that export it plain with canary persons, who are told by it."""
     found: dict[str, list[str]] = {}
