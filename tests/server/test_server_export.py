@@ -496,7 +496,7 @@ def test_who_goes_away_ends_their_export_and_can_take_it_up(api, tmp_path, monke
 def test_who_takes_it_too_slowly_is_cut_and_keeps_no_other_caller_away(api, tmp_path, monkeypatch):
     """A caller has two at once, all have three; a place that is kept by who reads nothing is free after its time."""
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "LEAST_SECONDS", 6.0)
+        patch.setattr(stream, "LEAST_SECONDS", 12.0)
         large = Large(patch)
         slow = [begun(api, number) for number in range(2)]
         with pytest.raises(UnavailableError, match="2 exports of this caller"):
