@@ -158,7 +158,7 @@ def test_an_export_that_would_show_who_is_a_canary_takes_another_person(master, 
     tokens, batches = filled
     spent = master._core.state.read().execute("SELECT count(*) FROM spent").fetchone()
     for chosen in (np.r_[0:people], np.r_[0:people, PERSONS : PERSONS + 40], np.r_[PERSONS : PERSONS + 1]):
-        with pytest.raises(DeniedError, match="shows who is one, so another person must agree") as refused:
+        with pytest.raises(DeniedError, match="shows who is one: another person must agree") as refused:
             exported(master, tokens[chosen], batches[chosen], plan=plan)
         assert refused.value.rule == "approval.needed"
         assert "strongroom ask" in refused.value.hint

@@ -179,7 +179,7 @@ def test_one_row_of_a_copy_is_a_matter_of_two_through_a_server_too(tmp_path):
     heard = set()
     with Api(room) as api:
         for who in ("P-000007", tracing_room.canary(7)["person_id"], "P-999999"):
-            with pytest.raises(DeniedError, match="shows who is one, so another person must agree") as refused:
+            with pytest.raises(DeniedError, match="shows who is one: another person must agree") as refused:
                 api.of("ana").export("persons", to=str(tmp_path / "x.csv"), subjects=[who], **wanted)
             heard.add((str(refused.value), refused.value.rule, refused.value.hint))
     assert len(heard) == 1

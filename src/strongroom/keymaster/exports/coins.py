@@ -33,7 +33,8 @@ SALT_BYTES = 16
 EXPORTS_EXPECTED = 10_000
 NOBODY = "no canary persons are planted among these records: tokens alone mark this export"
 TOO_FEW = "too few canary persons are planted: even the whole export may not name its recipient"
-UNMARKED = "an export that canary persons do not mark shows who is one, so another person must agree"
+_SHOWS = "has no canary persons, and so shows who is one: another person must agree"
+UNMARKED_NAMED, UNMARKED_FEW = f"a copy of named subjects {_SHOWS}", f"a copy of so few persons {_SHOWS}"
 
 
 class Coins:
@@ -55,7 +56,9 @@ class Coins:
         rule = self._rule(purpose)
         if rule is None or not self._canaries.any():
             return ""
-        return UNMARKED if plan.named or self._wanted(rule, chosen).why_none is not None else ""
+        if plan.named:
+            return UNMARKED_NAMED
+        return "" if self._wanted(rule, chosen).why_none is None else UNMARKED_FEW
 
     def throw(self, export_id: bytes, purpose: str, plan: ExportPlan, persons: int, added: Added) -> Marked:
         """Throw the coins of an export that is about to start.
