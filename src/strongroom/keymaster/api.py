@@ -164,13 +164,36 @@ class Released:
 
 
 @dataclass(frozen=True)
+class AtOnce:
+    """What is wanted released with the hits of a look-up, if none of them can be an older record of its person.
+
+    Args:
+        request_id: 16 random bytes made by the caller; the same id is charged once.
+        fields: Names of the fields wanted; None means all that the purpose shows.
+        most: With more hits than that nothing is released.
+        looked_up: Number of index values looked up for this request.
+        last: End the reading with it.
+    """
+
+    request_id: bytes
+    fields: tuple[str, ...] | None
+    most: int
+    looked_up: int
+    last: bool = False
+
+
+@dataclass(frozen=True)
 class Hits:
-    """Index entries opened by the keymaster, in entry order, without the dead; `buried` tells what else is dead."""
+    """Index entries opened by the keymaster, in entry order, without the dead; `buried` tells what else is dead.
+
+    `released` has the keys of each hit where they were wanted at once, and it was certain that all of them are live.
+    """
 
     subject_tokens: Bytes2D = field(repr=False)
     sequences: npt.NDArray[np.uint64]
     ordinals: npt.NDArray[np.uint32]
     buried: Buried | None = None
+    released: Released | None = None
 
 
 class Keymaster(Protocol):
@@ -321,9 +344,18 @@ class Keymaster(Protocol):
         """
 
     def open_hits(
-        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+        self,
+        reading_id: bytes,
+        table: str,
+        field_name: str,
+        value_tokens: Bytes2D,
+        entries: Bytes2D,
+        at_once: AtOnce | None = None,
     ) -> Hits:
-        """Open index entries found under value tokens this reading asked for; others are refused."""
+        """Open index entries found under value tokens this reading asked for; others are refused.
+
+        With `at_once` what they name is released as by `release`, if it is certain that all of it is live.
+        """
 
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """Decide, spend, note, then release batch keys for the rows asked for."""
@@ -383,6 +415,7 @@ class Keymaster(Protocol):
 
 __all__ = [
     "Ask",
+    "AtOnce",
     "BucketCopy",
     "Buried",
     "Bytes2D",

@@ -92,6 +92,7 @@ class Behind:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._batches: dict[bytes, bytes] = {}
+        self._numbered: dict[int, bytes] = {}
 
     def persons(
         self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, *, lately: bool = False
@@ -149,6 +150,19 @@ class Behind:
         rows = self._core.state.read()
         limit = np.maximum(buried_at(rows, tokens), np.uint64(horizon(rows, model, self._core.clock())))
         return np.ascontiguousarray(batches[:, :8]).view("<u8")[:, 0] > limit
+
+    def batch_of(self, sequence: int) -> bytes | None:
+        """The id of the committed batch of a sequence number; None where there is none."""
+        found = self._numbered.get(sequence)
+        if found is None:
+            sql = "SELECT id FROM batch WHERE sequence = ? AND state = 'committed'"
+            row = self._core.state.read().execute(sql, (sequence,)).fetchone()
+            if row is None:
+                return None
+            if len(self._numbered) >= BATCHES_KEPT_MAX:
+                self._numbered.clear()
+            found = self._numbered[sequence] = bytes(row[0])
+        return found
 
     def check_batches(self, rows: Rows, batches: npt.NDArray[np.uint8], model: Table) -> None:
         """Every batch asked for is a committed one of the table.

@@ -20,6 +20,7 @@ from strongroom.audit.note import verifier_key
 from strongroom.closing import Closing
 from strongroom.keymaster.api import (
     Ask,
+    AtOnce,
     BucketCopy,
     Bytes2D,
     FileKey,
@@ -45,6 +46,7 @@ from strongroom.keymaster.erasures.erasures import EmbeddedErasures
 from strongroom.keymaster.erasures.turning import Turning
 from strongroom.keymaster.exports.api import Exports
 from strongroom.keymaster.exports.exporting import EmbeddedExports
+from strongroom.keymaster.finding import Finding
 from strongroom.keymaster.freezing import Freezing
 from strongroom.keymaster.holder import HERE, Holder
 from strongroom.keymaster.identities import Identities
@@ -124,7 +126,8 @@ class EmbeddedKeymaster(Closing):
         )
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self.serving_tokens = ServingTokens(core, self._readings, self.exports)
-        self.stepping = Stepping(core, self._readings, self._releasing)
+        self._finding = Finding(core, self._lookups, self._releasing, behind)
+        self.stepping = Stepping(core, self._readings, self._releasing, self._finding)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
@@ -337,10 +340,17 @@ class EmbeddedKeymaster(Closing):
         return self._lookups.value_tokens(reading_id, table, field_name, values, snapshot)
 
     def open_hits(
-        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+        self,
+        reading_id: bytes,
+        table: str,
+        field_name: str,
+        value_tokens: Bytes2D,
+        entries: Bytes2D,
+        at_once: AtOnce | None = None,
     ) -> Hits:
         """See `Keymaster.open_hits`."""
-        return self._lookups.open_hits(reading_id, table, field_name, value_tokens, entries)
+        wanted = (table, field_name, value_tokens, entries, at_once)
+        return self._core.finish(self._finding.opening(reading_id, *wanted))
 
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """See `Keymaster.release`."""

@@ -13,7 +13,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,8 +66,22 @@ class Releasing:
         self._canaries = canaries
         self._shows: dict[_Rules, tuple[TableRule, TableRule, Table, frozenset[str]]] = {}
 
-    def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
-        """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
+    def releasing(
+        self,
+        reading_id: bytes,
+        ask: Ask,
+        *,
+        last: bool = False,
+        first: Callable[[PersonsBehind], None] | None = None,
+    ) -> Steps[Released]:
+        """See `Keymaster.release`, in steps.
+
+        Args:
+            reading_id: The reading.
+            ask: What is to be released.
+            last: End the reading with it, if nobody is missing.
+            first: Called with whose rows they are before anything is decided or noted; what it raises ends it.
+        """
         core, reading = self._core, self._readings.get(reading_id)
         _check(ask)
         core.standing.refresh()
@@ -75,6 +89,8 @@ class Releasing:
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
         def acting(persons: PersonsBehind) -> Steps[Answer]:
+            if first is not None:
+                first(persons)
             ends = last and persons.everybody
 
             def work(rows: Rows) -> Answer:

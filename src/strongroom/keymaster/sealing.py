@@ -26,6 +26,7 @@ from strongroom.keymaster.core import Answer, Core
 from strongroom.keymaster.erasures.racing import ensure_living
 from strongroom.keymaster.holder import through
 from strongroom.keymaster.leases import LEASE_SECONDS, PUT_VERBS, Leases
+from strongroom.keymaster.putagain import mark
 from strongroom.keys.rows import Rows
 from strongroom.purpose.budget import limits
 from strongroom.schema.model import Table
@@ -65,13 +66,15 @@ class Sealing:
         _must_be(own, "minted")
         subjects = tokens(core.subject.inner, core.subject.outer, identifiers)
 
-        def within(rows: Rows, _new: int) -> None:
+        def within(rows: Rows, _new: int, again: npt.NDArray[np.uint64]) -> None:
             _must_be(self._batch(rows, lease, batch), "minted")
             rule = (*through().limits("puts"), *limits(core.standing.policy, lease.actor, None, "puts"))
             plan = core.ledger.plan_count(rows, rule, size, core.journal.now(rows))
             core.ledger.reserve(rows, lease.lease_id, plan)
             core.ledger.flush(rows)
             rows.execute("UPDATE batch SET state = 'sealed', records = ? WHERE sequence = ?", (size, own.sequence))
+            if own.table.records == "one":
+                mark(rows, own.table.id, again)
 
         try:
             secrets, new = ensure_living(core, lease, own.sequence, subjects, within)

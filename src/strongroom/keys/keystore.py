@@ -41,7 +41,8 @@ ATTEMPTS_MAX = 16
 PENDING_SECONDS = 3600.0
 SMALL_LOOKUP = 8
 
-Within = Callable[[Rows, int], None]
+Within = Callable[[Rows, int, U64], None]
+Swapped = Callable[[Rows, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ class Ensured:
     new: int
 
 
-def _nothing(_rows: Rows, _new: int) -> None:
+def _nothing(_rows: Rows, _new: int, _again: U64) -> None:
     """Do nothing within the transaction."""
+
+
+def _swap_nothing(_rows: Rows, _pages: int) -> None:
+    """Do nothing within the transaction that swaps pages."""
 
 
 def _bury_nothing(_rows: Rows, _tokens: Bytes2D, _born: U64) -> None:
@@ -243,18 +248,19 @@ class KeyStore:
         Args:
             tokens: u8[n,16], repeats allowed.
             born: Batch sequence that new persons get.
-            within: Called with the open transaction and the number of new persons, before anything is released;
-                what it raises undoes everything.
+            within: Called with the open transaction, the number of new persons, and the ordinals u64[k] of those who
+                are not new or are there several times, before anything is released; what it raises undoes everything.
         """
         own, place = distinct(tokens, *halves(tokens))
         looked, found = self._lookup_now(own)
         missing = np.flatnonzero(~found.found)
         if not missing.size:
             with self._database.write() as rows:
-                within(rows, 0)
+                within(rows, 0, found.ordinals)
         else:
+            several = np.bincount(place, minlength=len(own)) > 1
             with self._insert_lock:
-                self._make(own, born, within, looked, found)
+                self._make(own, born, within, looked, found, several)
             self.merge()
         new = int(np.count_nonzero(found.born[missing] == born)) if missing.size else 0
         return Ensured(np.take(found.secrets, place, axis=0), found.ordinals[place], new)
@@ -267,7 +273,15 @@ class KeyStore:
                 return table, self._lookup(table.beyond(looked), tokens, ordered=True)
         raise UnavailableError("the key pages keep moving")
 
-    def _make(self, own: Bytes2D, born: int, within: Within, looked: PageTable, found: Found) -> None:
+    def _make(
+        self,
+        own: Bytes2D,
+        born: int,
+        within: Within,
+        looked: PageTable,
+        found: Found,
+        several: npt.NDArray[np.bool_],
+    ) -> None:
         """Make secrets for what is not found among distinct sorted tokens; fills `found`."""
         for _ in range(ATTEMPTS_MAX):
             # somebody may have made some of them since: look only where this process has not looked
@@ -277,7 +291,7 @@ class KeyStore:
                 looked, more = self._lookup_now(own[missing], looked)
                 self._fill(found, (missing, more))
                 missing = np.flatnonzero(~found.found)
-            if self._make_once(own, born, within, looked, found, missing):
+            if self._make_once(own, born, within, looked, found, several):
                 return
         raise UnavailableError("other writers keep adding the same persons: try again")
 
@@ -296,8 +310,9 @@ class KeyStore:
         within: Within,
         table: PageTable,
         found: Found,
-        missing: npt.NDArray[np.int64],
+        several: npt.NDArray[np.bool_],
     ) -> bool:
+        missing = np.flatnonzero(~found.found)
         size, name = len(missing), self._writer.new_name()
         fresh = own if size == len(own) else own[missing]
         with self._database.write() as rows:
@@ -305,6 +320,9 @@ class KeyStore:
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))
         secrets = np.frombuffer(self._entropy(KEY_BYTES * size), np.uint8).reshape(size, KEY_BYTES)
         ordinals = np.arange(first, first + size, dtype=np.uint64)
+        mine = slice(None) if size == len(own) else missing
+        every = found.ordinals.copy()
+        every[mine] = ordinals
         pages: list[Page] = []
         epoch = self._ring.epoch
         try:
@@ -314,7 +332,7 @@ class KeyStore:
                 self._same(epoch)
                 if not self._still_missing(rows, table, fresh):
                     raise _RacedError("somebody else added one of these persons")
-                within(rows, size)
+                within(rows, size, every[found.found | several])
                 if size:
                     insert_generation(rows, pages)
                 else:
@@ -324,7 +342,6 @@ class KeyStore:
             if isinstance(error, _RacedError):
                 return False
             raise
-        mine = slice(None) if size == len(own) else missing
         found.found[mine] = True
         found.secrets[mine] = secrets
         found.ordinals[mine] = ordinals
@@ -417,7 +434,7 @@ class KeyStore:
         raise UnavailableError("the key pages keep moving")
 
     # -- renewing -------------------------------------------------------------------------------
-    def renew(self, most: int, within: Within = _nothing) -> tuple[int, int]:
+    def renew(self, most: int, within: Swapped = _swap_nothing) -> tuple[int, int]:
         """Write pages that are due (rows of `page_due`) anew, each under a new key and id, its persons as they were.
 
         Args:
@@ -441,7 +458,7 @@ class KeyStore:
             left: int = rows.execute("SELECT count(*) FROM page_due").fetchone()[0]
         return done, left
 
-    def _renew(self, generation: Generation, pages: list[Page], within: Within) -> None:
+    def _renew(self, generation: Generation, pages: list[Page], within: Swapped) -> None:
         name, epoch = self._writer.new_name(), self._ring.epoch
         with self._database.write() as rows:
             rows.execute("INSERT INTO page_object_pending VALUES (?, ?)", (name, self._clock()))

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from strongroom.keymaster.api import (
     Ask,
+    AtOnce,
     BucketCopy,
     FileKey,
     Head,
@@ -190,7 +191,10 @@ _ALL = (
     _call("block_keys", READING, list[bytes], key_id=bytes, kind=int, numbers=list[int], table=str | None),
     _call("subject_tokens", READING, U8, table=str, identifiers=list[str]),
     _call("value_tokens", READING, U8, table=str, field_name=str, values=list[str], snapshot=int | None),
-    _call("open_hits", READING, Hits, table=str, field_name=str, value_tokens=U8, entries=U8),
+    _call(
+        "open_hits", READING, Hits,
+        table=str, field_name=str, value_tokens=U8, entries=U8, at_once=AtOnce | None,
+    ),
     _call("release", READING, Released, ask=Ask),
     _call("stand_ins", READING, list[str], table=str, field_name=str, values=list[str]),
     _call("note_sql", READING, int, request_id=bytes, table=str, fields=list[str], groups=int, persons=int),
@@ -326,4 +330,4 @@ def most_of(path: str) -> int:
 
 read_hello = Unpacker(Hello)
 read_trouble = Unpacker(Trouble)
-VERSION = 3
+VERSION = 4

@@ -13,6 +13,7 @@ from strongroom.errors import UsageError
 from strongroom.identity.credential import Credential, read_credential
 from strongroom.keymaster.api import (
     Ask,
+    AtOnce,
     BucketCopy,
     Bytes2D,
     FileKey,
@@ -296,7 +297,13 @@ class RemoteKeymaster(Closing):
         return cast("Bytes2D", asked)
 
     def open_hits(
-        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D
+        self,
+        reading_id: bytes,
+        table: str,
+        field_name: str,
+        value_tokens: Bytes2D,
+        entries: Bytes2D,
+        at_once: AtOnce | None = None,
     ) -> Hits:
         """See `Keymaster.open_hits`."""
         asked = self._ask(
@@ -306,6 +313,7 @@ class RemoteKeymaster(Closing):
             field_name=field_name,
             value_tokens=value_tokens,
             entries=entries,
+            at_once=at_once,
         )
         return cast("Hits", asked)
 

@@ -86,6 +86,16 @@ def _hits(args: Args, answer: Any) -> bool:
     )
 
 
+def _opened_hits(args: Args, answer: Any) -> bool:
+    if not _hits(args, answer):
+        return False
+    return answer.released is None or (
+        args["at_once"] is not None
+        and not answer.released.missing
+        and _keys_of(len(answer.subject_tokens), answer.released)
+    )
+
+
 def _released(args: Args, answer: Any) -> bool:
     return _keys_of(len(args["ask"].tokens), answer)
 
@@ -151,7 +161,7 @@ _RULES: Mapping[str, Callable[[Args, Any], bool]] = {
     "block_keys": _block_keys,
     "subject_tokens": _tokens_of("identifiers"),
     "value_tokens": _tokens_of("values"),
-    "open_hits": _hits,
+    "open_hits": _opened_hits,
     "release": _released,
     "stand_ins": _as_many_as("values"),
     "exports.begin": lambda _args, answer: len(answer) == ID_BYTES,

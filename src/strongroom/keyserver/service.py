@@ -114,6 +114,7 @@ class Service:
             "served.read": lambda credential, args: self._served.reading(credential, **args),
             "served.release": lambda _c, args: stepping.release(**args, last=True),
             "release": lambda _c, args: stepping.release(**args),
+            "open_hits": lambda _c, args: stepping.open_hits(**args),
             "end_reading": lambda _c, args: stepping.end_reading(**args),
         }
 

@@ -18,17 +18,19 @@ import numpy as np
 from strongroom.closing import Closing
 from strongroom.errors import ErasedError, NotFoundError, UsageError
 from strongroom.index.expiry import unexpired
-from strongroom.keymaster.api import Ask
+from strongroom.keymaster.api import Ask, AtOnce
 from strongroom.loop import elsewhere
 from strongroom.read.opening import open_record
 from strongroom.schema.normalise import normalise_one
+from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from strongroom.catalog.catalog import Catalog
     from strongroom.index.records import RecordEntry
-    from strongroom.keymaster.api import ReadingGrant
+    from strongroom.keymaster.api import Hits, ReadingGrant
     from strongroom.read.record import Record
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
@@ -92,6 +94,10 @@ class Reading(Closing):
 
     def __repr__(self) -> str:
         return f"<Reading for {self._grant.purpose} by {self._grant.actor}>"
+
+    def run_keys(self, table: str) -> list[bytes]:
+        """Key ids of the runs that look-ups in a table look into."""
+        return run_keys(self._finder.catalog, self._table(table).id)
 
     # -- one subject ----------------------------------------------------------------------------
     def get(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> Record:
@@ -246,11 +252,16 @@ class Reading(Closing):
         wanted = self._where(model, where)
         if not 1 <= limit <= FIND_RECORDS_MAX or skip < 0:
             raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}, and skip 0 or more")
+        looked_up = sum(map(len, wanted.values()))
+        if len(wanted) == 1 and not skip:
+            at_once = AtOnce(random_bytes(16), None if fields is None else tuple(fields), limit, looked_up)
+        else:
+            at_once = None
         rows: list[Row] | None = None
-        looked_up = 0
         for name, values in wanted.items():
-            looked_up += len(values)
-            found = self._hits(model, name, values)
+            found, hits = self._hits(model, name, values, at_once)
+            if hits is not None and hits.released is not None:
+                return self._records_of_hits(model, found, hits, fields)
             if rows is not None:
                 before = {(token, entry.batch, entry.ordinal) for token, entry in rows}
                 found = [(token, e) for token, e in found if (token, e.batch, e.ordinal) in before]
@@ -272,21 +283,43 @@ class Reading(Closing):
             wanted[name] = sorted({normalise_one(str(v), field.normalise) for v in values})
         return wanted
 
-    def _hits(self, model: Table, name: str, values: list[str]) -> list[Row]:
-        """Live rows whose field has one of the values; stale hits are dropped here, before anything is charged."""
+    def _hits(
+        self, model: Table, name: str, values: list[str], at_once: AtOnce | None
+    ) -> tuple[list[Row], Hits | None]:
+        """Live rows whose field has one of the values; stale hits are dropped here, before anything is charged.
+
+        With the hits that were opened: where the keymaster is certain that none is stale, it has released them at once.
+        """
         reading = self._grant.reading_id
         snapshot = self._finder.catalog.head.number
         tokens = self._keymaster.value_tokens(reading, model.name, name, values, snapshot)
         field = next(f for f in model.fields if f.name == name)
         found_tokens, entries = self._finder.index_entries(model, field, tokens)
         if not len(entries):
-            return []
+            return [], None
 
-        def live() -> list[Row]:
-            hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries)
-            return self._finder.live_hits(model, hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
+        def live() -> tuple[list[Row], Hits]:
+            hits = self._keymaster.open_hits(reading, model.name, name, found_tokens, entries, at_once)
+            said = (hits.subject_tokens, hits.sequences, hits.ordinals, hits.buried)
+            return self._finder.live_hits(model, *said), hits
 
         return live() if len(entries) <= FEW_HITS else elsewhere(live)
+
+    def _records_of_hits(
+        self, model: Table, rows: list[Row], hits: Hits, fields: Sequence[str] | None
+    ) -> list[Record]:
+        """The records of rows whose hits were released at once."""
+        assert hits.released is not None
+        tokens = [token.tobytes() for token in hits.subject_tokens]
+        named = zip(tokens, hits.sequences.tolist(), hits.ordinals.tolist(), strict=True)
+        place = {name: at for at, name in enumerate(named)}
+        keys = hits.released.keys.items()
+        chosen = None if fields is None else frozenset(fields)
+        places = [(place[token, entry.sequence, entry.ordinal], entry) for token, entry in rows]
+        return [
+            self._record(model, entry, {klass: some[at].tobytes() for klass, some in keys}, chosen)
+            for at, entry in places
+        ]
 
     # -- release and open -----------------------------------------------------------------------
     def _open(
@@ -388,6 +421,11 @@ class Reading(Closing):
         from strongroom.read.analytics import run_sql
 
         return run_sql(self._session, self._grant, self._finder, self._block_keys, text, persons)
+
+
+def run_keys(catalog: Catalog, table: bytes) -> list[bytes]:
+    """Key ids of the runs of a snapshot that look-ups in a table look into."""
+    return [entry.key_id for entry in catalog.objects(table) if entry.kind in (KIND_RECORDS, KIND_INDEX)]
 
 
 def _values(given: Any) -> Iterable[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from strongroom.errors import ConflictError, IntegrityError, StrongroomError
 from strongroom.identity.signing import IDEMPOTENCY
-from strongroom.keymaster.api import Ask, Bytes2D, Head, Lease, ReadingGrant, Receipt, Released
+from strongroom.keymaster.api import Ask, AtOnce, Bytes2D, Head, Hits, Lease, ReadingGrant, Receipt, Released
 from strongroom.keymaster.erasures.api import ErasureProof
 from strongroom.keyserver.client import RemoteKeymaster, lease_of
 from strongroom.keyserver.client_parts import RemoteErasures
@@ -49,6 +50,7 @@ class HandedOn(RemoteKeymaster):
         self._files = list(files)
         self._granted: Granted | None = None
         self._ended = False
+        self._covered = False
         self._leased: Lease | None = None
         self._by_table: dict[str, Lease] | None = None
         self.erasures = _Erasures(self._ask, request)
@@ -117,12 +119,37 @@ class HandedOn(RemoteKeymaster):
             return None
         return np.frombuffer(b"".join(found[value] for value in values), np.uint8).reshape(-1, 16)
 
+    def open_hits(
+        self,
+        reading_id: bytes,
+        table: str,
+        field_name: str,
+        value_tokens: Bytes2D,
+        entries: Bytes2D,
+        at_once: AtOnce | None = None,
+    ) -> Hits:
+        """See `Keymaster.open_hits`: what is released at once is the last that a request asks."""
+        if at_once is not None:
+            at_once = replace(at_once, last=self._covered and not self._shows_stand_ins(table))
+        hits = super().open_hits(reading_id, table, field_name, value_tokens, entries, at_once)
+        if at_once is not None and hits.released is not None:
+            self._ended = at_once.last
+            self.remaining = hits.released.remaining
+        return hits
+
+    def looks_into(self, key_ids: Sequence[bytes]) -> None:
+        """Learn the key ids of all objects that the request looks into: it may end when the keys of all are here."""
+        self._covered = self._granted is not None and self._granted.files.keys() >= set(key_ids)
+
+    def _shows_stand_ins(self, table: str) -> bool:
+        """Whether stand-ins of values are asked for when a table's records are open."""
+        return self._granted is not None and any(
+            view.show == "token" for view in self._granted.grant.views[table].values()
+        )
+
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """See `Keymaster.release`: the last one of a request ends the reading too."""
-        shows_stand_ins = self._granted is not None and any(
-            view.show == "token" for view in self._granted.grant.views[ask.table].values()
-        )
-        if ask.misses or shows_stand_ins or ask.verb in GOES_ON:
+        if ask.misses or ask.verb in GOES_ON or self._shows_stand_ins(ask.table):
             released = super().release(reading_id, ask)
         else:
             released = cast("Released", self._ask("served.release", reading=reading_id, ask=ask))

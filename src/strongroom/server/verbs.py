@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from strongroom.errors import InputError, NotFoundError
 from strongroom.identity import asked
-from strongroom.read.reading import Reading
-from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
+from strongroom.read.reading import Reading, run_keys
 from strongroom.server.answers import (
     EraseSaid,
     ExplainSaid,
@@ -45,7 +44,6 @@ PUTS_AT_ONCE = 2
 QUERIES_AT_ONCE = 4
 ROWS_MAX = 100_000
 FILES_MOST = 64
-READ_KINDS = (KIND_RECORDS, KIND_INDEX)
 
 
 class Verbs(Acts):
@@ -72,6 +70,7 @@ class Verbs(Acts):
         """Records by value."""
         snapshot, skip = _cursor(said.cursor)
         with self._reading(request, actor, said, said.table, snapshot) as (desk, keys):
+            keys.looks_into(desk.run_keys(said.table))
             found = desk.find(said.table, said.where, limit=said.limit, skip=skip, fields=said.fields)
             cursor = f"{desk.snapshot}.{skip + len(found)}" if len(found) == said.limit else None
         return FoundSaid([_record(record) for record in found], cursor, dict(keys.remaining))
@@ -107,7 +106,7 @@ class Verbs(Acts):
         model = None if table is None else self._keys.schema().tables.get(table)
         if newest is None or model is None:
             return []
-        return [entry.key_id for entry in newest.objects(model.id) if entry.kind in READ_KINDS][:FILES_MOST]
+        return run_keys(newest, model.id)[:FILES_MOST]
 
     # -- writing --------------------------------------------------------------------------------
     def put(self, request: Original, actor: str, said: asked.Put, body: bytes) -> PutSaid:

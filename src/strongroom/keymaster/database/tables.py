@@ -10,13 +10,13 @@ from typing import Any
 from strongroom.errors import IntegrityError
 from strongroom.keys.rows import PAGE_TABLES
 
-FORMAT = 4
+FORMAT = 5
 
 TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
   ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0),
-  ('canaries', 0), ('untold', 0);
+  ('canaries', 0), ('untold', 0), ('marked_from', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
@@ -56,6 +56,9 @@ CREATE TABLE outer_key_use (field BLOB NOT NULL, snapshot INTEGER NOT NULL, vers
 CREATE TABLE outer_key_plan (lease BLOB PRIMARY KEY REFERENCES lease(id), field BLOB NOT NULL,
   version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE source (table_id BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (table_id, digest)) WITHOUT ROWID;
+
+CREATE TABLE put_again (table_id BLOB NOT NULL, chunk INTEGER NOT NULL, persons BLOB NOT NULL,
+  PRIMARY KEY (table_id, chunk)) WITHOUT ROWID;
 
 CREATE TABLE tombstone (token BLOB PRIMARY KEY, sequence INTEGER NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL) WITHOUT ROWID;

@@ -21,13 +21,13 @@ from strongroom.keymaster.api import Lease
 from strongroom.keymaster.core import Core
 from strongroom.keymaster.erasures.tombstones import any_buried, buried_at
 from strongroom.keys.hierarchy import KEY_BYTES
-from strongroom.keys.pages import Bytes2D, halves
+from strongroom.keys.pages import U64, Bytes2D, halves
 from strongroom.keys.rows import Rows, counter
 from strongroom.keys.writer import distinct
 
 ATTEMPTS_MAX = 16
 
-Within = Callable[[Rows, int], None]
+Within = Callable[[Rows, int, U64], None]
 
 
 class _FasterError(ConflictError):
@@ -64,12 +64,12 @@ def ensure_living(
     for _ in range(ATTEMPTS_MAX):
         seen = _look(core, lease, sequence, subjects)
 
-        def checked(rows: Rows, new: int, seen: _Seen = seen) -> None:
+        def checked(rows: Rows, new: int, again: U64, seen: _Seen = seen) -> None:
             if _newest(rows, lease) != seen.newest or seen.pages not in {0, counter(rows, "pages")}:
                 raise _FasterError("somebody was erased meanwhile")
             sql = "UPDATE tombstone SET sequence = ? WHERE token = ? AND sequence < ?"
             rows.executemany(sql, [(sequence, token, sequence) for token in seen.rising])
-            within(rows, new)
+            within(rows, new, again)
 
         try:
             return _ensure(core, sequence, subjects, seen.dead, checked)
@@ -89,7 +89,7 @@ def _ensure(
     secrets[dead] = np.frombuffer(thrown, np.uint8).reshape(-1, KEY_BYTES)
     if dead.all():
         with core.state.write() as rows:
-            within(rows, 0)
+            within(rows, 0, np.empty(0, np.uint64))
         return secrets, 0
     ensured = core.keys.ensure(np.ascontiguousarray(subjects[~dead]), sequence, within)
     secrets[~dead] = ensured.secrets

@@ -1,0 +1,57 @@
+"""Who was put into a table more than once: of anybody else there is one record at most, and no older one beside it.
+
+Rules it keeps:
+
+1. Whoever was known when a batch was sealed, and whoever has several rows in it, is marked in the transaction that
+   seals it: before anything of it can be committed, and looked up.
+2. A mark is never taken back. A put that ended without a commit, and a person who was known from another table, are
+   marked too: a mark says that somebody may have an older record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+
+from strongroom.errors import IntegrityError
+from strongroom.keys.rows import Rows, counter
+
+CHUNK_BITS = 16
+"""A row holds the marks of so many persons whose ordinals differ in their lower bits only: 8 KiB at most."""
+_LOW = (1 << CHUNK_BITS) - 1
+_READ = "SELECT persons FROM put_again WHERE table_id = ? AND chunk = ?"
+_WRITE = (
+    "INSERT INTO put_again VALUES (?, ?, ?) ON CONFLICT (table_id, chunk) DO UPDATE SET persons = excluded.persons"
+)
+
+
+def mark(rows: Rows, table_id: bytes, ordinals: npt.NDArray[np.uint64]) -> None:
+    """Mark persons, by ordinal, in any order, as put into a table more than once."""
+    ordered = np.sort(ordinals)
+    chunks, starts = np.unique(ordered >> np.uint64(CHUNK_BITS), return_index=True)
+    parts = np.split((ordered & np.uint64(_LOW)).astype(np.uint32), starts[1:])
+    for chunk, part in zip(chunks.tolist(), parts, strict=False):  # of no persons there is one part, and no chunk
+        before = _marked(rows, table_id, chunk)
+        marked = before | BitMap(part)
+        if len(marked) != len(before):
+            rows.execute(_WRITE, (table_id, chunk, marked.serialize()))
+
+
+def put_once(rows: Rows, table_id: bytes, ordinals: Sequence[int]) -> bool:
+    """Whether it is certain of a few persons, by ordinal, that none was put into a table more than once."""
+    if ordinals and min(ordinals) < counter(rows, "marked_from"):
+        return False
+    return not any(one & _LOW in _marked(rows, table_id, one >> CHUNK_BITS) for one in ordinals)
+
+
+def _marked(rows: Rows, table_id: bytes, chunk: int) -> BitMap:
+    row = rows.execute(_READ, (table_id, chunk)).fetchone()
+    if row is None:
+        return BitMap()
+    try:
+        return BitMap.deserialize(row[0])
+    except (ValueError, MemoryError):
+        raise IntegrityError("a set of persons is damaged") from None
