@@ -21,6 +21,7 @@ from strongroom.catalog.manifest import open_manifest
 from strongroom.catalog.snapshot import open_snapshot
 from strongroom.errors import IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster.api import Head
+from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
 from strongroom.store.base import Store, object_name
 
 FOUND_KEPT_MAX = 1_000
@@ -82,6 +83,10 @@ class Catalog:
         if len(opened) == len(wanted) and len(self._found) < FOUND_KEPT_MAX:
             self._found[table, kind, field] = found.copy()
         return found
+
+    def run_keys(self, table: bytes) -> list[bytes]:
+        """Key ids of the runs that look-ups in a table look into, of records and of indexes."""
+        return [entry.key_id for entry in self.objects(table) if entry.kind in {KIND_RECORDS, KIND_INDEX}]
 
     def manifest(self, reference: ManifestRef) -> list[ObjectEntry]:
         """The entries of one manifest of this snapshot."""

@@ -27,6 +27,7 @@ from strongroom.keymaster.exports.api import Exports
 from strongroom.keymaster.log.api import Logs
 from strongroom.keymaster.log.personapi import Persons
 from strongroom.keymaster.log.tailapi import Tails
+from strongroom.keymaster.readapi import Ask, AtOnce, Hits, Released
 from strongroom.keymaster.tracing.api import Traces
 from strongroom.purpose.model import FieldView
 from strongroom.purpose.sealed import SealedRule
@@ -121,79 +122,6 @@ class ReadingGrant(msgspec.Struct, frozen=True):
     sql_rows: bool
     sql_step: int = 1
     sealed: Mapping[str, SealedRule] = msgspec.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What one read request wants released. Rows are the live rows of the persons asked for, one per record.
-
-    Args:
-        request_id: 16 random bytes made by the caller; the same id is charged once.
-        verb: get, find, sql or rejects.
-        table: Table name.
-        fields: Names of the fields wanted; None means all that the purpose shows.
-        tokens: Subject token per row, u8[n,16].
-        batches: Batch id per row, u8[n,16].
-        looked_up: Number of index values looked up for this request.
-        misses: Number of persons or values asked for and not found.
-    """
-
-    request_id: bytes
-    verb: str
-    table: str
-    fields: tuple[str, ...] | None
-    tokens: Bytes2D = field(repr=False)
-    batches: Bytes2D = field(repr=False)
-    looked_up: int = 0
-    misses: int = 0
-
-
-@dataclass(frozen=True)
-class Released:
-    """Batch keys per sealed class the purpose shows, in the row order of the ask.
-
-    `persons` counts those charged, `remaining` is what each rule has left, `missing` names rows (by position)
-    whose person has no secret any more: not found, and their keys are zeros.
-    """
-
-    keys: Mapping[str, Bytes2D] = field(repr=False)
-    leaf: int
-    persons: int
-    remaining: Mapping[str, int]
-    missing: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class AtOnce:
-    """What is wanted released with the hits of a look-up, if none of them can be an older record of its person.
-
-    Args:
-        request_id: 16 random bytes made by the caller; the same id is charged once.
-        fields: Names of the fields wanted; None means all that the purpose shows.
-        most: With more hits than that nothing is released.
-        looked_up: Number of index values looked up for this request.
-        last: End the reading with it.
-    """
-
-    request_id: bytes
-    fields: tuple[str, ...] | None
-    most: int
-    looked_up: int
-    last: bool = False
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Index entries opened by the keymaster, in entry order, without the dead; `buried` tells what else is dead.
-
-    `released` has the keys of each hit where they were wanted at once, and it was certain that all of them are live.
-    """
-
-    subject_tokens: Bytes2D = field(repr=False)
-    sequences: npt.NDArray[np.uint64]
-    ordinals: npt.NDArray[np.uint32]
-    buried: Buried | None = None
-    released: Released | None = None
 
 
 class Keymaster(Protocol):
@@ -344,14 +272,9 @@ class Keymaster(Protocol):
         """
 
     def open_hits(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        value_tokens: Bytes2D,
-        entries: Bytes2D,
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D,
         at_once: AtOnce | None = None,
-    ) -> Hits:
+    ) -> Hits:  # fmt: skip
         """Open index entries found under value tokens this reading asked for; others are refused.
 
         With `at_once` what they name is released as by `release`, if it is certain that all of it is live.

@@ -126,8 +126,8 @@ class EmbeddedKeymaster(Closing):
         )
         self.serving = Serving(core, self._readings, self._lookups, self._unlocking, self._leases)
         self.serving_tokens = ServingTokens(core, self._readings, self.exports)
-        self._finding = Finding(core, self._lookups, self._releasing, behind)
-        self.stepping = Stepping(core, self._readings, self._releasing, self._finding)
+        finding = Finding(core, self._lookups, self._releasing, behind)
+        self.stepping = Stepping(core, self._readings, self._releasing, finding)
         self._stand_ins = StandIns(core, self._readings)
         self.slots = Slots(core, folder / "slots")
         self.key_copies = KeyCopies(core, self.slots, pages, log, folder)
@@ -340,17 +340,12 @@ class EmbeddedKeymaster(Closing):
         return self._lookups.value_tokens(reading_id, table, field_name, values, snapshot)
 
     def open_hits(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        value_tokens: Bytes2D,
-        entries: Bytes2D,
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D,
         at_once: AtOnce | None = None,
-    ) -> Hits:
+    ) -> Hits:  # fmt: skip
         """See `Keymaster.open_hits`."""
         wanted = (table, field_name, value_tokens, entries, at_once)
-        return self._core.finish(self._finding.opening(reading_id, *wanted))
+        return self._core.finish(self.stepping.open_hits(reading_id, *wanted))
 
     def release(self, reading_id: bytes, ask: Ask) -> Released:
         """See `Keymaster.release`."""

@@ -21,11 +21,8 @@ from strongroom.keymaster.lookups import Lookups
 from strongroom.keymaster.putagain import put_once
 from strongroom.keymaster.releasing import Releasing
 from strongroom.keymaster.steps import Steps
+from strongroom.keys.rows import Rows
 from strongroom.schema.model import Table
-
-
-class _UncertainError(Exception):
-    """A hit may be of an older record; never leaves this module."""
 
 
 class Finding:
@@ -53,23 +50,16 @@ class Finding:
         if at_once is None or ask is None:
             return hits
 
-        def certain(persons: PersonsBehind) -> None:
-            once = model.records != "one" or put_once(self._core.state.read(), model.id, persons.ordinals)
-            if not (once and persons.everybody):
-                raise _UncertainError
+        def certain(rows: Rows, persons: PersonsBehind) -> bool:
+            return persons.everybody and (model.records != "one" or put_once(rows, model.id, persons.ordinals))
 
-        try:
-            released = yield from self._releasing.releasing(reading_id, ask, last=at_once.last, first=certain)
-        except _UncertainError:
-            return hits
+        released = yield from self._releasing.releasing_if(certain, reading_id, ask, last=at_once.last)
         return replace(hits, released=released)
 
     def _ask(self, model: Table, hits: Hits, at_once: AtOnce) -> Ask | None:
         """What is released of some hits; None where that is for whoever asks to see first."""
-        names = [token.tobytes() for token in hits.subject_tokens]
-        found = set(zip(names, hits.sequences.tolist(), hits.ordinals.tolist(), strict=True))
         by_date = model.retention is not None and model.retention.by is not None  # a record says when it ends
-        if by_date or not 0 < len(found) == len(names) <= min(at_once.most, SMALL):
+        if by_date or not 0 < len(hits.places()) == len(hits.ordinals) <= min(at_once.most, SMALL):
             return None
         batches = [self._behind.batch_of(sequence) for sequence in hits.sequences.tolist()]
         if None in batches:

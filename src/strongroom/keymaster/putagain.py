@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from strongroom.errors import IntegrityError
-from strongroom.keys.rows import Rows, counter
+from strongroom.keys.rows import Rows, counter, take
 
 CHUNK_BITS = 16
 """A row holds the marks of so many persons whose ordinals differ in their lower bits only: 8 KiB at most."""
@@ -30,20 +30,23 @@ _WRITE = (
 
 def mark(rows: Rows, table_id: bytes, ordinals: npt.NDArray[np.uint64]) -> None:
     """Mark persons, by ordinal, in any order, as put into a table more than once."""
+    if not len(ordinals):
+        return
     ordered = np.sort(ordinals)
     chunks, starts = np.unique(ordered >> np.uint64(CHUNK_BITS), return_index=True)
     parts = np.split((ordered & np.uint64(_LOW)).astype(np.uint32), starts[1:])
-    for chunk, part in zip(chunks.tolist(), parts, strict=False):  # of no persons there is one part, and no chunk
+    for chunk, part in zip(chunks.tolist(), parts, strict=True):
         before = _marked(rows, table_id, chunk)
         marked = before | BitMap(part)
         if len(marked) != len(before):
             rows.execute(_WRITE, (table_id, chunk, marked.serialize()))
+            take(rows, "marked")
 
 
 def put_once(rows: Rows, table_id: bytes, ordinals: Sequence[int]) -> bool:
     """Whether it is certain of a few persons, by ordinal, that none was put into a table more than once."""
-    if ordinals and min(ordinals) < counter(rows, "marked_from"):
-        return False
+    if not counter(rows, "marked"):  # nobody ever was, and that is known without a statement
+        return True
     return not any(one & _LOW in _marked(rows, table_id, one >> CHUNK_BITS) for one in ordinals)
 
 

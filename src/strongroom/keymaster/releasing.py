@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,11 @@ RELEASE_ROWS_MAX = 1_000_000
 SHOWN_KEPT_MAX = 64
 PLANT = "plant"
 NEEDED = "approval.needed"
+_UNCERTAIN = "uncertain"
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
 _NONE_TAKEN = "give it an approval, or export under a purpose that decides and has no canary persons"
 
+Certain = Callable[[Rows, PersonsBehind], bool]
 _Rules = tuple[int, int, int, frozenset[str] | None]
 
 
@@ -66,21 +68,21 @@ class Releasing:
         self._canaries = canaries
         self._shows: dict[_Rules, tuple[TableRule, TableRule, Table, frozenset[str]]] = {}
 
-    def releasing(
-        self,
-        reading_id: bytes,
-        ask: Ask,
-        *,
-        last: bool = False,
-        first: Callable[[PersonsBehind], None] | None = None,
-    ) -> Steps[Released]:
-        """See `Keymaster.release`, in steps.
+    def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
+        """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
+        return cast("Steps[Released]", self.releasing_if(None, reading_id, ask, last=last))
+
+    def releasing_if(
+        self, certain: Certain | None, reading_id: bytes, ask: Ask, *, last: bool = False
+    ) -> Steps[Released | None]:
+        """The same, if something is certain of the persons.
 
         Args:
+            certain: Whether rows of these persons are what the caller means, within the transaction: if they are not,
+                nothing is decided or noted, and None is given.
             reading_id: The reading.
             ask: What is to be released.
             last: End the reading with it, if nobody is missing.
-            first: Called with whose rows they are before anything is decided or noted; what it raises ends it.
         """
         core, reading = self._core, self._readings.get(reading_id)
         _check(ask)
@@ -89,12 +91,12 @@ class Releasing:
         said = {**reading.said(), "table": ask.table, "fields": ask.fields or (), "request": ask.request_id}
 
         def acting(persons: PersonsBehind) -> Steps[Answer]:
-            if first is not None:
-                first(persons)
             ends = last and persons.everybody
 
             def work(rows: Rows) -> Answer:
                 self._readings.check_open(reading)
+                if certain is not None and not certain(rows, persons):
+                    return {_UNCERTAIN: True}
                 answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
                 if ends:
                     self._readings.end_with(rows, reading)
@@ -105,6 +107,8 @@ class Releasing:
             return core.acting(ask.verb, reading.actor, work, once=None if alone else _request(reading, ask), **said)
 
         persons, answer = yield from settling(partial(self._persons, ask, model), acting)
+        if _UNCERTAIN in answer:
+            return None
         if ALARM in answer:
             reading.alarms.append(answer["leaf"])
         keys = self._keys(reading, ask, model, persons)

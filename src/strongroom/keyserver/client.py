@@ -297,24 +297,12 @@ class RemoteKeymaster(Closing):
         return cast("Bytes2D", asked)
 
     def open_hits(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        value_tokens: Bytes2D,
-        entries: Bytes2D,
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D,
         at_once: AtOnce | None = None,
-    ) -> Hits:
+    ) -> Hits:  # fmt: skip
         """See `Keymaster.open_hits`."""
-        asked = self._ask(
-            "open_hits",
-            reading=reading_id,
-            table=table,
-            field_name=field_name,
-            value_tokens=value_tokens,
-            entries=entries,
-            at_once=at_once,
-        )
+        said = {"value_tokens": value_tokens, "entries": entries, "at_once": at_once}
+        asked = self._ask("open_hits", reading=reading_id, table=table, field_name=field_name, **said)
         return cast("Hits", asked)
 
     def release(self, reading_id: bytes, ask: Ask) -> Released:

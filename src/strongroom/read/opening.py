@@ -9,7 +9,7 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import IntegrityError
@@ -21,10 +21,48 @@ from strongroom.seal.cells import cell_ad, open_cell
 
 if TYPE_CHECKING:
     from strongroom.index.records import RecordEntry
+    from strongroom.keymaster.api import Keymaster, ReadingGrant, Released
     from strongroom.purpose.policy import FieldView
 
 StandIn = Callable[[str, str], str]
 """(field name, value) -> what stands for it."""
+
+
+def open_placed(
+    keymaster: Keymaster,
+    grant: ReadingGrant,
+    table: Table,
+    placed: Sequence[tuple[RecordEntry, int]],
+    released: Released,
+    fields: Sequence[str] | None,
+) -> list[Record | None]:
+    """Open record entries, each with the keys at some place among those that were released.
+
+    Args:
+        keymaster: Knows older versions of the table, and makes stand-ins.
+        grant: Of the reading.
+        table: The table version in force.
+        placed: Entries, each with its place.
+        released: The keys.
+        fields: Names asked for; None for all that the purpose shows.
+
+    Returns:
+        The record of each; None where nothing was released for it.
+    """
+    chosen = None if fields is None else frozenset(fields)
+    gone, keys = set(released.missing), released.keys.items()
+
+    def stand_in(name: str, value: str) -> str:
+        return keymaster.stand_ins(grant.reading_id, table.name, name, [value])[0]
+
+    def opened(entry: RecordEntry, at: int) -> Record:
+        older = entry.version != table.version
+        under = keymaster.table_version(table.id, entry.version) if older else table
+        own = {klass: some[at].tobytes() for klass, some in keys}
+        said = (grant.views[table.name], grant.purpose, chosen, stand_in)
+        return open_record(entry, own, keymaster.room_id, table, under, *said)
+
+    return [None if at in gone else opened(entry, at) for entry, at in placed]
 
 
 def open_record(

@@ -10,8 +10,8 @@ Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,24 +20,24 @@ from strongroom.errors import ErasedError, NotFoundError, UsageError
 from strongroom.index.expiry import unexpired
 from strongroom.keymaster.api import Ask, AtOnce
 from strongroom.loop import elsewhere
-from strongroom.read.opening import open_record
+from strongroom.read.conditions import canonical
+from strongroom.read.opening import open_placed
 from strongroom.schema.normalise import normalise_one
-from strongroom.seal.blocks import KIND_INDEX, KIND_RECORDS
 from strongroom.seal.entropy import random_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from strongroom.catalog.catalog import Catalog
     from strongroom.index.records import RecordEntry
-    from strongroom.keymaster.api import Hits, ReadingGrant
+    from strongroom.keymaster.api import Hits, ReadingGrant, Released
     from strongroom.read.record import Record
     from strongroom.read.session import Session
     from strongroom.schema.model import Table
 
 FEW_HITS = 64
-FIND_RECORDS_MAX = FIND_VALUES_MAX = SUBJECTS_MAX = 1_000
+FIND_RECORDS_MAX = SUBJECTS_MAX = 1_000
 Row = tuple[bytes, "RecordEntry"]
+T = TypeVar("T")
 
 
 class Reading(Closing):
@@ -97,7 +97,7 @@ class Reading(Closing):
 
     def run_keys(self, table: str) -> list[bytes]:
         """Key ids of the runs that look-ups in a table look into."""
-        return run_keys(self._finder.catalog, self._table(table).id)
+        return self._finder.catalog.run_keys(self._table(table).id)
 
     # -- one subject ----------------------------------------------------------------------------
     def get(self, table: str, subject: str | int, *, fields: Sequence[str] | None = None) -> Record:
@@ -249,7 +249,7 @@ class Reading(Closing):
             The records, at most `limit`; an empty list when nothing matches.
         """
         model = self._table(table)
-        wanted = self._where(model, where)
+        wanted = canonical(model, where)
         if not 1 <= limit <= FIND_RECORDS_MAX or skip < 0:
             raise UsageError(f"limit must be between 1 and {FIND_RECORDS_MAX}, and skip 0 or more")
         looked_up = sum(map(len, wanted.values()))
@@ -261,27 +261,13 @@ class Reading(Closing):
         for name, values in wanted.items():
             found, hits = self._hits(model, name, values, at_once)
             if hits is not None and hits.released is not None:
-                return self._records_of_hits(model, found, hits, fields)
+                return self._of_hits(model, found, hits, hits.released, fields)
             if rows is not None:
                 before = {(token, entry.batch, entry.ordinal) for token, entry in rows}
                 found = [(token, e) for token, e in found if (token, e.batch, e.ordinal) in before]
             rows = found
         rows = self._unexpired_rows(model, rows or [])[skip : skip + limit]
         return self._open("find", model, rows, fields, looked_up=looked_up, misses=0 if rows else 1)
-
-    def _where(self, model: Table, where: Mapping[str, Any]) -> dict[str, list[str]]:
-        if not where:
-            raise UsageError("find needs at least one field and value")
-        wanted: dict[str, list[str]] = {}
-        for name, given in where.items():
-            field = next((f for f in model.fields if f.name == name), None)
-            if field is None:
-                raise UsageError(f"table {model.name} has no field {name}")
-            values = [given] if isinstance(given, str | int) else list(_values(given))
-            if not 1 <= len(values) <= FIND_VALUES_MAX:
-                raise UsageError(f"give 1 to {FIND_VALUES_MAX} values for {name}")
-            wanted[name] = sorted({normalise_one(str(v), field.normalise) for v in values})
-        return wanted
 
     def _hits(
         self, model: Table, name: str, values: list[str], at_once: AtOnce | None
@@ -304,22 +290,6 @@ class Reading(Closing):
             return self._finder.live_hits(model, *said), hits
 
         return live() if len(entries) <= FEW_HITS else elsewhere(live)
-
-    def _records_of_hits(
-        self, model: Table, rows: list[Row], hits: Hits, fields: Sequence[str] | None
-    ) -> list[Record]:
-        """The records of rows whose hits were released at once."""
-        assert hits.released is not None
-        tokens = [token.tobytes() for token in hits.subject_tokens]
-        named = zip(tokens, hits.sequences.tolist(), hits.ordinals.tolist(), strict=True)
-        place = {name: at for at, name in enumerate(named)}
-        keys = hits.released.keys.items()
-        chosen = None if fields is None else frozenset(fields)
-        places = [(place[token, entry.sequence, entry.ordinal], entry) for token, entry in rows]
-        return [
-            self._record(model, entry, {klass: some[at].tobytes() for klass, some in keys}, chosen)
-            for at, entry in places
-        ]
 
     # -- release and open -----------------------------------------------------------------------
     def _open(
@@ -357,34 +327,21 @@ class Reading(Closing):
             looked_up=looked_up,
             misses=misses,
         )
-        few = len(rows) <= FEW_HITS
-        return self._released(model, rows, ask) if few else elsewhere(lambda: self._released(model, rows, ask))
+        return _few(rows, lambda: self._released(model, rows, ask))
 
     def _released(self, model: Table, rows: list[Row], ask: Ask) -> list[Record | None]:
         released = self._keymaster.release(self._grant.reading_id, ask)
-        chosen = None if ask.fields is None else frozenset(ask.fields)
-        gone, keys = set(released.missing), released.keys.items()
-        return [
-            None if at in gone else self._record(model, entry, {k: some[at].tobytes() for k, some in keys}, chosen)
-            for at, (_, entry) in enumerate(rows)
-        ]
+        placed = [(entry, at) for at, (_, entry) in enumerate(rows)]
+        return open_placed(self._keymaster, self._grant, model, placed, released, ask.fields)
 
-    def _record(
-        self, model: Table, entry: RecordEntry, keys: Mapping[str, bytes], chosen: frozenset[str] | None
-    ) -> Record:
-        keymaster, grant = self._keymaster, self._grant
-        older = entry.version != model.version
-        return open_record(
-            entry,
-            keys,
-            keymaster.room_id,
-            model,
-            keymaster.table_version(model.id, entry.version) if older else model,
-            grant.views[model.name],
-            grant.purpose,
-            chosen,
-            lambda name, value: keymaster.stand_ins(grant.reading_id, model.name, name, [value])[0],
-        )
+    def _of_hits(
+        self, model: Table, rows: list[Row], hits: Hits, released: Released, fields: Sequence[str] | None
+    ) -> list[Record]:
+        """The records of live rows whose hits were released at once; a hit that is none is left out here too."""
+        places = hits.places()
+        placed = [(entry, places[token, entry.sequence, entry.ordinal]) for token, entry in rows]
+        shown = _few(rows, lambda: open_placed(self._keymaster, self._grant, model, placed, released, fields))
+        return [record for record in shown if record is not None]
 
     # -- rejects --------------------------------------------------------------------------------
     def rejects(self, *, put_id: str | None = None, most: int | None = None) -> list[dict[str, Any]]:
@@ -423,15 +380,9 @@ class Reading(Closing):
         return run_sql(self._session, self._grant, self._finder, self._block_keys, text, persons)
 
 
-def run_keys(catalog: Catalog, table: bytes) -> list[bytes]:
-    """Key ids of the runs of a snapshot that look-ups in a table look into."""
-    return [entry.key_id for entry in catalog.objects(table) if entry.kind in (KIND_RECORDS, KIND_INDEX)]
-
-
-def _values(given: Any) -> Iterable[Any]:
-    if isinstance(given, bytes) or not isinstance(given, Iterable):
-        raise UsageError("a value to find is text, a number, or a list of them")
-    return given
+def _few(rows: list[Row], call: Callable[[], T]) -> T:
+    """What a call gives; of many rows it is made where nobody waits for it."""
+    return call() if len(rows) <= FEW_HITS else elsewhere(call)
 
 
 def _stack(parts: list[bytes]) -> np.ndarray[Any, np.dtype[np.uint8]]:

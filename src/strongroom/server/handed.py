@@ -120,14 +120,9 @@ class HandedOn(RemoteKeymaster):
         return np.frombuffer(b"".join(found[value] for value in values), np.uint8).reshape(-1, 16)
 
     def open_hits(
-        self,
-        reading_id: bytes,
-        table: str,
-        field_name: str,
-        value_tokens: Bytes2D,
-        entries: Bytes2D,
+        self, reading_id: bytes, table: str, field_name: str, value_tokens: Bytes2D, entries: Bytes2D,
         at_once: AtOnce | None = None,
-    ) -> Hits:
+    ) -> Hits:  # fmt: skip
         """See `Keymaster.open_hits`: what is released at once is the last that a request asks."""
         if at_once is not None:
             at_once = replace(at_once, last=self._covered and not self._shows_stand_ins(table))

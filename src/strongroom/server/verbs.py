@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from strongroom.errors import InputError, NotFoundError
 from strongroom.identity import asked
-from strongroom.read.reading import Reading, run_keys
+from strongroom.read.reading import Reading
 from strongroom.server.answers import (
     EraseSaid,
     ExplainSaid,
@@ -106,7 +106,7 @@ class Verbs(Acts):
         model = None if table is None else self._keys.schema().tables.get(table)
         if newest is None or model is None:
             return []
-        return run_keys(newest, model.id)[:FILES_MOST]
+        return newest.run_keys(model.id)[:FILES_MOST]
 
     # -- writing --------------------------------------------------------------------------------
     def put(self, request: Original, actor: str, said: asked.Put, body: bytes) -> PutSaid:

@@ -16,7 +16,7 @@ TABLES = f"""
 {PAGE_TABLES}
 INSERT INTO counter VALUES ('batch', 0), ('standing', 0), ('pruned', 0), ('epoch', 1), ('signing', 1),
   ('placed', 0), ('behind', 0), ('told', -1), ('indexed', 0), ('maps', 0),
-  ('canaries', 0), ('untold', 0), ('marked_from', 0);
+  ('canaries', 0), ('untold', 0), ('marked', 0);
 
 CREATE TABLE room (one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, format INTEGER NOT NULL,
   epoch INTEGER NOT NULL, public_key BLOB NOT NULL);
