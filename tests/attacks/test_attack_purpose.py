@@ -254,7 +254,7 @@ def test_control_without_that_check_another_reading_opens_them(opened, master, m
     )
     with opened("mei") as r, r.read(purpose="delivery", reason="t") as desk:
         assert len(desk.find("persons", {"mobile": person(3)["mobile"]})) == 1
-    (_, table, field, tokens, entries), *_ = given
+    (_, table, field, tokens, entries, _at_once), *_ = given
     other = master.begin_reading(actor="crawler", purpose="delivery", reason="t").reading_id
     with pytest.raises(DeniedError):
         real(master, other, table, field, tokens, entries)

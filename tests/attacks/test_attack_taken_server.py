@@ -19,7 +19,7 @@ from strongroom.evidence.code import HALF
 from strongroom.identity import asked
 from strongroom.identity.signing import sign_request
 from strongroom.keymaster import releasing, warrant
-from strongroom.keymaster.api import Ask, Head
+from strongroom.keymaster.api import Ask, AtOnce, Head
 from strongroom.keymaster.tracing.api import SampleFound
 from strongroom.keyserver.served import Served as Handed
 from strongroom.purpose.budget import OwnBudgets
@@ -130,6 +130,48 @@ def test_several_fields_stay_an_and(thief):
     ask = Ask(b"r" * 16, "find", "persons", None, hits.subject_tokens, rows(committed(thief)))
     with pytest.raises(DeniedError, match="no signed value names"):
         thief.keys.release(reading, ask)
+
+
+def at_once(thief, said, wanted):
+    """What a server is released with the hits of a signed find, asked for under what it says itself."""
+    granted = thief.opened(*thief.request("ada", "find", said))
+    own = entries_under(thief, granted)
+    return thief.keys.open_hits(granted.grant.reading_id, "persons", "mobile", *own, wanted).released
+
+
+def test_what_is_released_with_hits_is_what_was_signed(thief):
+    """Other fields, more persons, and hits under one of two values: refused with hits as they are without."""
+    three = {"mobile": [person(n)["mobile"] for n in (1, 2, 3)]}
+    both = {"mobile": [person(3)["mobile"]], "id_number": [person(4)["id_number"]]}
+    said = {"purpose": "case-work", "reason": "r", "table": "persons"}
+    for where, limit, fields, match in (
+        (three, 2, None, "more persons"),
+        (three, 10, ("address",), "other fields"),
+        (both, 10, None, "no signed value names"),
+    ):
+        with pytest.raises(DeniedError, match=match):
+            at_once(thief, asked.Find(**said, where=where, limit=limit), AtOnce(os.urandom(16), fields, 10, 1))
+    signed_for = asked.Find(**said, where=three, limit=10)  # control: as it was signed
+    assert at_once(thief, signed_for, AtOnce(os.urandom(16), None, 10, 1)).persons == 3
+
+
+def test_control_without_the_warrant_one_of_two_values_is_enough(thief, monkeypatch):
+    """Control: were a release not compared with what was signed, one value would release whom the other excludes."""
+    monkeypatch.setattr(warrant.Warrant, "check_release", lambda *_: None)
+    where = {"mobile": [person(3)["mobile"]], "id_number": [person(4)["id_number"]]}
+    said = asked.Find(purpose="case-work", reason="r", table="persons", where=where, limit=10)
+    assert at_once(thief, said, AtOnce(os.urandom(16), None, 10, 1)).persons == 1
+
+
+def test_an_older_record_goes_to_no_server_at_once(thief, room):
+    """Whoever has another number by now is not released with the old one, however it is asked."""
+    moved = person(3) | {"mobile": "13700000003"}
+    keys = thief.api.keys.keymaster
+    with strongroom.open(str(room.bucket), keys=keys, actor="kit") as opened:
+        opened.put("persons", pa.Table.from_pylist([moved]))
+    said = find(3)
+    assert at_once(thief, said, AtOnce(os.urandom(16), None, 1 << 40, 1)) is None
+    assert at_once(thief, find(4), AtOnce(os.urandom(16), None, 1 << 40, 1)).persons == 1  # control: put once
 
 
 def replayed(thief):

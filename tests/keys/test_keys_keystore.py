@@ -90,7 +90,7 @@ def test_tokens_that_share_their_first_half_are_told_apart(store):
 def test_a_refusal_within_the_transaction_makes_nobody(store, tmp_path):
     """What `within` raises undoes rows and removes the object."""
 
-    def refuse(_rows, new):
+    def refuse(_rows, new, _again):
         raise BudgetError("spent", remaining=new)
 
     with pytest.raises(BudgetError):

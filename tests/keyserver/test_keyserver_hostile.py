@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import BudgetError, IntegrityError, StrongroomError, UnavailableError
 from strongroom.identity.credential import new_credential
-from strongroom.keymaster.api import Ask, BucketCopy, Head, Lease
+from strongroom.keymaster.api import Ask, AtOnce, BucketCopy, Head, Lease
 from strongroom.keymaster.canaries.api import NewPool
 from strongroom.keymaster.exports.api import ExportPlan
 from strongroom.keymaster.log.api import Which
@@ -279,6 +279,29 @@ def test_an_answer_that_does_not_fit_is_refused(name, value):
     hostile.data = pack(Said(1, value))
     with pytest.raises(IntegrityError, match="does not fit"):
         METHODS[name](hostile.keys)
+
+
+OPENED = {"subject_tokens": TOKENS, "sequences": np.zeros(2, np.uint64), "ordinals": np.zeros(2, np.uint32)}
+RELEASED = {"keys": {"c": np.zeros((2, 32), np.uint8)}, "leaf": 1, "persons": 2, "remaining": {}}
+
+
+@pytest.mark.parametrize(
+    ("released", "wanted"),
+    [
+        (RELEASED, None),
+        ({**RELEASED, "keys": {"c": np.zeros((1, 32), np.uint8)}}, AtOnce(ID, None, 10, 1)),
+        ({**RELEASED, "keys": {"c": np.zeros((2, 31), np.uint8)}}, AtOnce(ID, None, 10, 1)),
+        ({**RELEASED, "missing": [1]}, AtOnce(ID, None, 10, 1)),
+    ],
+)
+def test_what_is_released_at_once_fits_the_hits_and_was_wanted(released, wanted):
+    """Keys for other rows, of another size, of nobody, or that nobody asked for: told."""
+    hostile = Hostile()
+    hostile.data = pack(Said(1, {**OPENED, "released": released}))
+    with pytest.raises(IntegrityError, match="does not fit"):
+        hostile.keys.open_hits(ID, "t", "f", TOKENS, ENTRIES, wanted)
+    hostile.data = pack(Said(1, {**OPENED, "released": RELEASED}))  # control
+    assert hostile.keys.open_hits(ID, "t", "f", TOKENS, ENTRIES, AtOnce(ID, None, 10, 1)).released.persons == 2
 
 
 EXPORTED = {

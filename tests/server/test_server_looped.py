@@ -99,7 +99,9 @@ def test_look_ups_of_many_are_done_elsewhere(api, monkeypatch):
 def test_a_value_of_many_is_opened_elsewhere(api, monkeypatch):
     """How many lie under a value is seen on the way: they are looked up, and opened, by a thread."""
     monkeypatch.setattr(reading, "FEW_HITS", 1)
-    opened = where_done(monkeypatch, Reading, "_released")
+    opened = where_done(monkeypatch, Reading, "_of_hits")
+    shown, real_shown = [], reading.open_placed
+    monkeypatch.setattr(reading, "open_placed", lambda *args: shown.append(here() is not None) or real_shown(*args))
     hits = []
     real = reading.elsewhere
     monkeypatch.setattr(reading, "elsewhere", lambda call: hits.append(here() is not None) or real(call))
@@ -107,8 +109,9 @@ def test_a_value_of_many_is_opened_elsewhere(api, monkeypatch):
         wanted = [person(number)["mobile"] for number in range(3)]
         assert len(desk.find("persons", {"mobile": wanted})) == 3
         assert len(desk.find("persons", {"mobile": wanted[0]})) == 1
-    assert hits == [True, True]
-    assert opened == [False, True]
+    assert hits == [True, True]  # the look-up of three, and the opening of what it found
+    assert opened == [True, True]
+    assert shown == [False, True]
 
 
 def test_a_repeat_under_a_key_is_answered_elsewhere_as_before(api, monkeypatch):

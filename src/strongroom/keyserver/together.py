@@ -1,7 +1,7 @@
 """Calls of a server that come together go in one request: one signature, one answer, one commit for all of them.
 
-A server answers many callers at once, and each needs the keymaster three times. What comes while a request is under
-way waits, and goes along in the next.
+A server answers many callers at once, and each needs the keymaster two or three times. What comes while a request is
+under way waits, and goes along in the next.
 
 Rules it keeps:
 
