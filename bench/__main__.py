@@ -17,7 +17,8 @@ from bench.plots import draw
 
 OUT = ROOT / "bench" / "out"
 ALONE = {"cells", "tokens", "proofs", "incident", "leak", "detection", "endtoend"}
-ONLY = f"these; all but {', '.join(sorted(ALONE))} need put"
+OWN_ROOM = {"put", "http"}
+ONLY = f"these; all but {', '.join(sorted(ALONE | OWN_ROOM))} need put before them"
 
 
 def main() -> int:
@@ -33,6 +34,9 @@ def main() -> int:
     entries = options.entries or (200_000 if options.quick else 10_000_000)
     rounds = options.rounds or (2 if options.quick else 5)
     chosen = options.only or [m for m in MEASURES if not (options.quick and m in {"large", "bulk"})]
+    without = next((m for at, m in enumerate(chosen) if m not in ALONE | OWN_ROOM and "put" not in chosen[:at]), None)
+    if without is not None:
+        parser.error(f"{without} needs the room of put: name put before it")
     OUT.mkdir(parents=True, exist_ok=True)
     report = Report()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
