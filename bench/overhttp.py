@@ -102,13 +102,42 @@ def measure_http(setting: Setting, report: Report) -> None:
         wanted = mobiles(setting.csv, setting.finds)
         with serving_room(base, keys) as (url, pid):
             pids = {"server": pid, "keymaster": keys_pid}
-            for clients, offered in ((1, 0.0), (CLIENTS, 0.0), (CLIENTS, OFFERED)):
+
+            def measured(clients: int, offered: float, whom: str = "") -> Figures:
                 how = f"{offered:.0f} a second offered" if offered else "each waits for its answer"
-                say(f"  finds over HTTP, {clients} clients, {how}")
+                say(f"  finds over HTTP{whom}, {clients} clients, {how}")
                 one = run("http find", base=base, mobiles=wanted, clients=clients, url=url, pids=pids, offered=offered)
-                report.rounds[f"http find, {clients}, {how}"] = one
-                _rows(report, one, clients, offered)
+                report.rounds[f"http find{whom}, {clients}, {how}"] = one
+                return one
+
+            for clients, offered in ((1, 0.0), (CLIENTS, 0.0), (CLIENTS, OFFERED)):
+                _rows(report, measured(clients, offered), clients, offered)
+            run("served put", csv=str(_records_of(setting.csv, wanted)), base=base, url=keys)
+            _rows_again(report, measured(CLIENTS, OFFERED, " of persons put again"))
     shutil.rmtree(base, ignore_errors=True)
+
+
+def _records_of(csv: Path, mobiles: list[str]) -> Path:
+    """A file beside another with the records that have one of some mobile numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv as pv
+
+    with csv.open(encoding="utf-8") as lines:
+        names = lines.readline().strip().split(",")
+    text = pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    table = pv.read_csv(csv, convert_options=text)
+    some = csv.with_suffix(".again.csv")
+    pv.write_csv(table.filter(pc.is_in(table["mobile"], pa.array(mobiles))), some)
+    return some
+
+
+def _rows_again(report: Report, found: Figures) -> None:
+    """Of persons who have an older record: which one is live is seen between two questions to the keymaster."""
+    name = f"find over HTTP of persons put again, {CLIENTS} clients, {OFFERED:.0f} a second offered"
+    for share, which in ((0.5, "p50"), (0.99, "p99")):
+        report.add(f"{name}, {which}", percentile(found["ms"], share), unit="ms", note="asks the keymaster once more")
+    report.add(f"{name}, answered", found["per_second"], unit="finds/s")
 
 
 def _rows(report: Report, found: Figures, clients: int, offered: float) -> None:
