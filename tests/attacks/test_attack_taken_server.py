@@ -140,17 +140,13 @@ def at_once(thief, said, wanted):
 
 
 def test_what_is_released_with_hits_is_what_was_signed(thief):
-    """Other fields, more persons, and hits under one of two values: refused with hits as they are without."""
+    """Other fields, more persons, and hits under one of two values: hits alone, and the release is refused as ever."""
     three = {"mobile": [person(n)["mobile"] for n in (1, 2, 3)]}
     both = {"mobile": [person(3)["mobile"]], "id_number": [person(4)["id_number"]]}
     said = {"purpose": "case-work", "reason": "r", "table": "persons"}
-    for where, limit, fields, match in (
-        (three, 2, None, "more persons"),
-        (three, 10, ("address",), "other fields"),
-        (both, 10, None, "no signed value names"),
-    ):
-        with pytest.raises(DeniedError, match=match):
-            at_once(thief, asked.Find(**said, where=where, limit=limit), AtOnce(os.urandom(16), fields, 10, 1))
+    for where, limit, fields in ((three, 2, None), (three, 10, ("address",)), (both, 10, None)):
+        signed_for = asked.Find(**said, where=where, limit=limit)
+        assert at_once(thief, signed_for, AtOnce(os.urandom(16), fields, 10, 1)) is None
     signed_for = asked.Find(**said, where=three, limit=10)  # control: as it was signed
     assert at_once(thief, signed_for, AtOnce(os.urandom(16), None, 10, 1)).persons == 3
 

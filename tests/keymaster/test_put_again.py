@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keymaster_fixtures import ask, finish, identifiers, make, noted, put, reopen
 
-from strongroom.errors import BudgetError, IntegrityError, NotFoundError
+from strongroom.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from strongroom.keymaster import finding, putagain
-from strongroom.keymaster.api import AtOnce
+from strongroom.keymaster.api import AtOnce, Hits
 from strongroom.keymaster.putagain import CHUNK_BITS, mark, put_once
 from strongroom.keys.rows import counter
 
@@ -42,6 +42,17 @@ def opened(master, value, entries, *, most=10, last=False, purpose="support", re
     return reading, master.open_hits(reading, "persons", "mobile", tokens, entries, wanted)
 
 
+def batch_of(master, hits):
+    """The batch id of the first hit."""
+    sql = "SELECT id FROM batch WHERE sequence = ?"
+    return master._core.state.read().execute(sql, (int(hits.sequences[0]),)).fetchone()[0]
+
+
+def puts(master):
+    """How many puts were begun: each remembers a request."""
+    return len(noted(master, "put"))
+
+
 def test_whoever_was_put_once_is_released_with_the_hit(master):
     """Keys as `release` gives them, one entry of the log, one person charged."""
     tokens, _, entries = put_indexed(master, ["p-1", "p-2"], ["111", "222"])
@@ -49,9 +60,7 @@ def test_whoever_was_put_once_is_released_with_the_hit(master):
     assert hits.released.persons == 1
     assert hits.released.remaining["persons/actor/ada/purpose/support/hour"] == 19
     assert [entry.count for _, entry in noted(master, "find")] == [1]
-    (sequence,) = hits.sequences.tolist()
-    batch = master._core.state.read().execute("SELECT id FROM batch WHERE sequence = ?", (sequence,)).fetchone()[0]
-    again = master.release(reading, ask(tokens[1:], batch))
+    again = master.release(reading, ask(tokens[1:], batch_of(master, hits)))
     assert again.keys.keys() == hits.released.keys.keys()
     assert all(np.array_equal(again.keys[name], hits.released.keys[name]) for name in again.keys)
 
@@ -153,15 +162,90 @@ def test_who_came_back_is_somebody_new(master):
     assert hits.released.persons == 1
 
 
-def test_a_spent_budget_refuses_at_once_too(master):
-    """The refusal is noted, and nothing is given; the reading stays."""
-    _, _, entries = put_indexed(master, [f"p-{n}" for n in range(21)], ["111"] * 21)
-    opened(master, "111", entries[:20], most=20)
-    reading = master.begin_reading(actor="ada", purpose="support", reason="t").reading_id
-    token = master.value_tokens(reading, "persons", "mobile", ["111"])
+def test_what_is_refused_is_only_opened(master):
+    """Nothing is noted; asked for by itself it is refused, and that is."""
+    tokens, _, entries = put_indexed(master, [f"p-{n}" for n in range(21)], ["111"] * 21)
+    _, hits = opened(master, "111", entries[:20], most=20)
+    assert hits.released.persons == 20
+    reading, hits = opened(master, "111", entries[20:])
+    assert hits.released is None
+    assert [entry.decision for _, entry in noted(master, "find")] == ["allowed"]
     with pytest.raises(BudgetError):
-        master.open_hits(reading, "persons", "mobile", token, entries[20:], AtOnce(os.urandom(16), None, 10, 1))
+        master.release(reading, ask(tokens[20:], batch_of(master, hits), verb="find"))
     assert [entry.decision for _, entry in noted(master, "find")] == ["allowed", "refused"]
+
+
+@pytest.mark.parametrize("how", ["no such field", "a negative number", "the id of another request"])
+def test_nothing_wrong_tells_who_was_put_once(master, how):
+    """Whatever is wrong with what is asked, the answer is the same for everybody: else it told, uncharged, of each."""
+    put_indexed(master, ["p-1"], ["111"])
+    tokens, _, entries = put_indexed(master, ["p-1", "p-2", "p-3"], ["222", "333", "444"])
+    reading, hits = opened(master, "444", entries[2:])
+    name, fields, looked_up = os.urandom(16), None, 1
+    if how == "no such field":
+        fields = ("nope",)
+    elif how == "a negative number":
+        looked_up = -1
+    else:
+        master.release(reading, ask(tokens[2:], batch_of(master, hits), request_id=name))
+    before = len(noted(master, "find", "get"))
+    for value, at in (("222", 0), ("333", 1)):
+        token = master.value_tokens(reading, "persons", "mobile", [value])
+        wanted = AtOnce(name, fields, 10, looked_up)
+        assert master.open_hits(reading, "persons", "mobile", token, entries[at : at + 1], wanted).released is None
+    assert len(noted(master, "find", "get")) == before
+    assert opened(master, "333", entries[1:2])[1].released.persons == 1  # control: asked for rightly
+
+
+def test_an_id_of_another_length_is_told_whoever_is_asked_for(master):
+    """Before anything of a person is looked at."""
+    put_indexed(master, ["p-1"], ["111"])
+    _, _, entries = put_indexed(master, ["p-1", "p-2"], ["222", "333"])
+    for value, at in (("222", 0), ("333", 1)):
+        with pytest.raises(UsageError, match="16 bytes"):
+            opened(master, value, entries[at : at + 1], request=b"short")
+
+
+def test_what_was_not_released_at_once_is_released_under_the_same_id(master):
+    """An id under which nothing was done is free."""
+    put_indexed(master, ["p-1"], ["111"])
+    tokens, _, entries = put_indexed(master, ["p-1"], ["222"])
+    reading, hits = opened(master, "222", entries, request=b"r" * 16)
+    assert hits.released is None
+    released = master.release(reading, ask(tokens, batch_of(master, hits), request_id=b"r" * 16, verb="find"))
+    assert released.persons == 1
+    assert master._core.state.read().execute("SELECT count(*) FROM request").fetchone()[0] == 1 + puts(master)
+
+
+def test_an_entry_that_another_put_made_up_is_released_to_nobody_at_once(master):
+    """Whoever has put somebody keeps their token, and names it in a later put: there is no such record."""
+    tokens, _, _ = put_indexed(master, ["p-1"], ["111"])
+    lease = master.begin_put(actor="kit", table="persons", request_id=os.urandom(16))
+    batch = master.mint_batch(lease)
+    master.seal_subjects(lease, batch, pa.array(["p-2"]))
+    _, entries = master.seal_index(lease, batch, "mobile", pa.array(["222"]), tokens, np.zeros(1, np.uint32))
+    finish(master, lease)
+    _, hits = opened(master, "222", entries)
+    assert hits.subject_tokens.tobytes() == tokens.tobytes()
+    assert hits.released is None
+
+
+def test_of_a_person_without_a_secret_nothing_is_released_at_once(master):
+    """Who has gone from the key pages alone is not found: the others are asked for by themselves."""
+    tokens, _, entries = put_indexed(master, ["p-1", "p-2"], ["111", "111"])
+    master._core.keys.remove_many(np.ascontiguousarray(tokens[:1]))
+    reading, hits = opened(master, "111", entries)
+    assert hits.released is None
+    released = master.release(reading, ask(hits.subject_tokens, batch_of(master, hits), verb="find"))
+    assert released.missing == (0,)
+
+
+def test_more_hits_than_ever_go_at_once_are_not_counted_one_by_one(master, monkeypatch):
+    """Thousands under a value cost what they cost without."""
+    count = 200
+    _, _, entries = put_indexed(master, [f"p-{n}" for n in range(count)], ["111"] * count)
+    monkeypatch.setattr(Hits, "places", lambda _self: pytest.fail("looked at one by one"))
+    assert opened(master, "111", entries, most=1000, purpose="bulk")[1].released is None
 
 
 def test_the_same_request_is_charged_once(master):
@@ -189,14 +273,23 @@ def test_the_last_of_a_reading_ends_it(master):
 
 def test_while_nobody_was_put_again_no_statement_asks(master):
     """The first mark is counted, in the transaction that writes it; a put of new persons writes none."""
-    put_indexed(master, ["p-1", "p-2"], ["111", "222"])
-    rows = master._core.state.read()
-    assert counter(rows, "marked") == 0
-    assert rows.execute("SELECT count(*) FROM put_again").fetchone()[0] == 0
+    _, _, entries = put_indexed(master, ["p-1", "p-2"], ["111", "222"])
+    state, said = master._core.state, []
+    for connection in (state._writer, state.read()):
+        connection.set_trace_callback(said.append)
+    assert counter(state.read(), "marked") == 0
+    assert opened(master, "222", entries[1:])[1].released.persons == 1
+    assert not [one for one in said if "put_again" in one]
     put_indexed(master, ["p-1", "p-3"], ["333", "444"])
-    assert counter(rows, "marked") == 1
+    assert counter(state.read(), "marked") == 1
+    assert len([one for one in said if "INSERT INTO put_again" in one]) == 1
+    said.clear()
+    assert opened(master, "222", entries[1:])[1].released.persons == 1
+    assert [one for one in said if "FROM put_again" in one]  # control
+    said.clear()
     put_indexed(master, ["p-1"], ["555"])
-    assert counter(rows, "marked") == 1  # who is marked is not written again
+    assert counter(state.read(), "marked") == 1  # who is marked is not written again
+    assert not [one for one in said if "INSERT INTO put_again" in one]
 
 
 def test_a_damaged_set_is_told(master):

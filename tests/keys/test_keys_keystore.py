@@ -87,6 +87,36 @@ def test_tokens_that_share_their_first_half_are_told_apart(store):
     assert not store.lookup(absent).found.any()
 
 
+def test_whoever_is_not_new_or_is_there_twice_is_named_in_the_transaction(store):
+    """By ordinal: those who were there, and those who have several rows, new or not."""
+    some, named = tokens(20), []
+
+    def within(_rows, new, again):
+        named.append((new, sorted(again.tolist())))
+
+    made = store.ensure(some[:10], 1, within)
+    store.ensure(some[5:10], 2, within)
+    more = store.ensure(some[[8, 10, 11, 10, 12]], 3, within)
+    assert named[:2] == [(10, []), (0, sorted(made.ordinals[5:].tolist()))]
+    assert named[2] == (3, sorted([int(made.ordinals[8]), int(more.ordinals[1])]))
+
+
+def test_whoever_another_process_made_meanwhile_is_not_new(store, state, tmp_path, monkeypatch):
+    """Somebody is faster while the pages are written: it is done anew, and those whom they made are named."""
+    some, named, other = tokens(12), [], opened(state, tmp_path)
+    real, faster = store._writer.write, []
+
+    def write(name, parts):
+        if not faster:
+            faster.append(other.ensure(some[:4], 7))
+        return real(name, parts)
+
+    monkeypatch.setattr(store._writer, "write", write)
+    made = store.ensure(some, 8, lambda _rows, new, again: named.append((new, sorted(again.tolist()))))
+    assert np.array_equal(made.ordinals[:4], faster[0].ordinals)
+    assert named == [(8, sorted(faster[0].ordinals.tolist()))]
+
+
 def test_a_refusal_within_the_transaction_makes_nobody(store, tmp_path):
     """What `within` raises undoes rows and removes the object."""
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 from room_api import Api
-from small_room import person
+from small_room import POLICY, person
 
 import strongroom
 from strongroom.keyserver.asking import Asking
@@ -60,6 +60,24 @@ def test_whoever_was_put_again_is_three_calls(api, asked):
     asked.clear()
     assert find(api, person(11)["mobile"]) == []
     assert asked == ["served.read", "open_hits", "release", "end_reading"]
+
+
+def test_where_stand_ins_are_shown_the_reading_ends_after_them(room, monkeypatch):
+    """They are made under the reading: it goes on until the records are open."""
+    shown = POLICY.replace(
+        'tables.parcels = { identity = "plain", contact = "plain" }', 'tables.parcels = { tracking = "token", goods = "plain" }'
+    )
+    assert shown != POLICY
+    with Api(room) as api:
+        api.keys.keymaster.changes.make("kit", "policy", shown)
+        with api.of("mei").read(purpose="delivery", reason="parcel 1") as desk:
+            (before,) = desk.find("parcels", {"tracking": "SF100007"})
+            names, real = [], Asking.ask
+            monkeypatch.setattr(Asking, "ask", lambda self, name, **args: (names.append(name), real(self, name, **args))[1])
+            (again,) = desk.find("parcels", {"tracking": "SF100007"})
+    assert len(bytes.fromhex(again["tracking"])) == 16
+    assert again["tracking"] == before["tracking"]
+    assert names == ["served.read", "open_hits", "stand_ins", "end_reading"]
 
 
 def test_a_snapshot_that_the_server_does_not_know_yet_is_read_under_the_same_reading(api, asked):

@@ -32,7 +32,8 @@ T = TypeVar("T")
 class PersonsBehind:
     """Who stands behind some rows: which rows were found, their secrets, distinct ordinals (u64) and tokens.
 
-    `removals` is the number of removals when they were looked up.
+    `removals` is the number of removals when they were looked up; `born`, of a few rows, the sequence of the batch that
+    each row's person first came with (0 where nobody was found).
     """
 
     removals: int
@@ -41,6 +42,7 @@ class PersonsBehind:
     distinct: npt.NDArray[np.uint64]
     tokens: npt.NDArray[np.uint8] = field(repr=False)
     row_ordinals: npt.NDArray[np.uint64] = field(repr=False)
+    born: list[int] | None = None
 
     @cached_property
     def everybody(self) -> bool:
@@ -124,7 +126,7 @@ class Behind:
     def _few(
         self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, lately: bool
     ) -> PersonsBehind:
-        secrets, found, own, numbers = bytearray(), [], dict[int, bytes](), []
+        secrets, found, own, numbers, born = bytearray(), [], dict[int, bytes](), [], []
         asked = [row.tobytes() for row in tokens]
         removals, subjects = self._core.keys.few(asked, lately=lately)
         living = self._living(tokens, batches, model, removals)
@@ -133,13 +135,14 @@ class Behind:
             found.append(here is not None)
             secrets += bytes(32) if here is None else here.secret
             numbers.append(0 if here is None else here.ordinal)
+            born.append(0 if here is None else here.born)
             if here is not None:
                 own[here.ordinal] = token
         distinct = np.frombuffer(b"".join(own.values()), np.uint8).reshape(-1, 16)
         matrix = np.frombuffer(bytes(secrets), np.uint8).reshape(-1, 32)
         rows = np.array(numbers, np.uint64)
         ordinals = np.fromiter(own, np.uint64, len(own))
-        return PersonsBehind(removals, np.array(found, np.bool_), matrix, ordinals, distinct, rows)
+        return PersonsBehind(removals, np.array(found, np.bool_), matrix, ordinals, distinct, rows, born)
 
     def _living(
         self, tokens: npt.NDArray[np.uint8], batches: npt.NDArray[np.uint8], model: Table, removals: int

@@ -35,12 +35,15 @@ def mark(rows: Rows, table_id: bytes, ordinals: npt.NDArray[np.uint64]) -> None:
     ordered = np.sort(ordinals)
     chunks, starts = np.unique(ordered >> np.uint64(CHUNK_BITS), return_index=True)
     parts = np.split((ordered & np.uint64(_LOW)).astype(np.uint32), starts[1:])
+    marked_more = False
     for chunk, part in zip(chunks.tolist(), parts, strict=True):
         before = _marked(rows, table_id, chunk)
         marked = before | BitMap(part)
         if len(marked) != len(before):
             rows.execute(_WRITE, (table_id, chunk, marked.serialize()))
-            take(rows, "marked")
+            marked_more = True
+    if marked_more:
+        take(rows, "marked")
 
 
 def put_once(rows: Rows, table_id: bytes, ordinals: Sequence[int]) -> bool:

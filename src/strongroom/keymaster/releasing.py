@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from strongroom.errors import BudgetError, DeniedError, UsageError
+from strongroom.errors import BudgetError, ConflictError, DeniedError, UsageError
 from strongroom.keymaster.aggregating import (
     AGGREGATE,
     check_aggregate,
@@ -50,12 +50,16 @@ RELEASE_ROWS_MAX = 1_000_000
 SHOWN_KEPT_MAX = 64
 PLANT = "plant"
 NEEDED = "approval.needed"
-_UNCERTAIN = "uncertain"
+_ALONE = "what is wanted is to be asked for by itself"
 _ASK = "`strongroom ask` asks for it, and a reading opened with its id has it"
 _NONE_TAKEN = "give it an approval, or export under a purpose that decides and has no canary persons"
 
-Certain = Callable[[Rows, PersonsBehind], bool]
+Certain = Callable[[Rows | None, PersonsBehind], bool]
 _Rules = tuple[int, int, int, frozenset[str] | None]
+
+
+class _NotAtOnceError(ConflictError):
+    """What was to be released at once is not; never leaves the keymaster."""
 
 
 class Releasing:
@@ -68,21 +72,21 @@ class Releasing:
         self._canaries = canaries
         self._shows: dict[_Rules, tuple[TableRule, TableRule, Table, frozenset[str]]] = {}
 
-    def releasing(self, reading_id: bytes, ask: Ask, *, last: bool = False) -> Steps[Released]:
-        """See `Keymaster.release`, in steps; `last` ends the reading with it, if nobody is missing."""
-        return cast("Steps[Released]", self.releasing_if(None, reading_id, ask, last=last))
-
-    def releasing_if(
-        self, certain: Certain | None, reading_id: bytes, ask: Ask, *, last: bool = False
-    ) -> Steps[Released | None]:
-        """The same, if something is certain of the persons.
+    def releasing(
+        self, reading_id: bytes, ask: Ask, *, last: bool = False, certain: Certain | None = None
+    ) -> Steps[Released]:
+        """See `Keymaster.release`, in steps.
 
         Args:
-            certain: Whether rows of these persons are what the caller means, within the transaction: if they are not,
-                nothing is decided or noted, and None is given.
             reading_id: The reading.
             ask: What is to be released.
             last: End the reading with it, if nobody is missing.
+            certain: Whether rows of these persons are what the caller means: asked without rows of the database before
+                the transaction, and with them within it.
+
+        Raises:
+            _NotAtOnceError: It is not certain, or refused. Nothing is noted then, or remembered under the request id:
+                what was not asked for by itself is refused when it is.
         """
         core, reading = self._core, self._readings.get(reading_id)
         _check(ask)
@@ -92,12 +96,19 @@ class Releasing:
 
         def acting(persons: PersonsBehind) -> Steps[Answer]:
             ends = last and persons.everybody
+            if certain is not None and not certain(None, persons):
+                raise _NotAtOnceError(_ALONE)
 
             def work(rows: Rows) -> Answer:
                 self._readings.check_open(reading)
                 if certain is not None and not certain(rows, persons):
-                    return {_UNCERTAIN: True}
-                answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
+                    raise _NotAtOnceError(_ALONE)
+                try:
+                    answer = self._decide_spend_note(rows, reading, ask, model, persons, said)
+                except (DeniedError, UsageError):
+                    if certain is None:
+                        raise
+                    raise _NotAtOnceError(_ALONE) from None
                 if ends:
                     self._readings.end_with(rows, reading)
                 return answer
@@ -107,8 +118,6 @@ class Releasing:
             return core.acting(ask.verb, reading.actor, work, once=None if alone else _request(reading, ask), **said)
 
         persons, answer = yield from settling(partial(self._persons, ask, model), acting)
-        if _UNCERTAIN in answer:
-            return None
         if ALARM in answer:
             reading.alarms.append(answer["leaf"])
         keys = self._keys(reading, ask, model, persons)

@@ -43,6 +43,7 @@ class Standing:
         self._policy: Policy | None = None
         self._decider: Decider | None = None
         self._tables: dict[tuple[bytes, int], Table] = {}
+        self._by_date: dict[tuple[bytes, int], bool] = {}
         self._fields: dict[bytes, FieldKeys] = {}
         self._openers: dict[bytes, EntryOpener] = {}
         self._uses: dict[bytes, list[tuple[int, int]]] = {}
@@ -132,6 +133,15 @@ class Standing:
             if row is None:
                 raise NotFoundError(f"no version {version} of that table")
             known = self._tables[table_id, version] = table_from_json(row[0])
+        return known
+
+    def ever_kept_by_date(self, table: Table) -> bool:
+        """Whether the retention of a table goes, or ever went, by a date in its records."""
+        known = self._by_date.get((table.id, table.version))
+        if known is None:
+            every = [table, *(self.table_version(table.id, version) for version in range(1, table.version))]
+            known = any(one.retention is not None and one.retention.by is not None for one in every)
+            self._by_date[table.id, table.version] = known
         return known
 
     # -- changing -------------------------------------------------------------------------------
