@@ -27,7 +27,9 @@ ANSWER_BYTES_MAX = 1 << 30
 CONNECT_SECONDS = 10.0
 CONNECTIONS_KEPT = 64
 _TOGETHER = 1 << 16
-_RECEIVED = 1 << 18
+_RECEIVED = 1 << 16
+"""The most that is received at once: for more memory the system is asked, and has it back, each time."""
+_LARGE = 1 << 18
 
 
 class Wire:
@@ -178,7 +180,7 @@ class _Connection:
             if not data or received > ANSWER_BYTES_MAX:
                 raise ConnectionResetError
             parser.feed_data(data)
-            if self._length > _RECEIVED and not self._done:
+            if self._length > _LARGE and not self._done:
                 return parser.get_status_code(), apart(self._whole)
         parts, self._parts = self._parts, []  # keys are in it: an idle connection has none
         return parser.get_status_code(), parts[0] if len(parts) == 1 else b"".join(parts)
