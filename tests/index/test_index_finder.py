@@ -106,6 +106,17 @@ def test_many_tokens_are_looked_up_one_block_after_the_other(monkeypatch):
     assert all(steps[at + 1] == "find" for at in places)
 
 
+def test_a_token_by_itself_is_found_as_among_others():
+    """In one block or several: many entries of a person go on in the next block, or begin in the one before."""
+    bench = Bench(runs=1, persons=40)
+    (run,) = bench.catalog.objects(TABLE, 1)
+    reader = RunReader(bench.store, run, ROOM, bench.block_keys)
+    tokens = [*sorted({row[0] for row in bench.rows}), bytes(16), b"\xff" * 16]
+    spans = {len(reader.tail().blocks_of(token)) for token in tokens}
+    assert {0, 1, 2} <= spans
+    assert [reader.lookup([token])[0] for token in tokens] == reader.lookup(tokens)
+
+
 def test_finder_live_masks():
     """The masks of a table with one record per person mark just the newest entry of each."""
     bench = Bench()

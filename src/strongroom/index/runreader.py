@@ -109,6 +109,10 @@ class RunReader:
         if len(tokens) == 1 and not entry.may_hold(tokens[0]):
             return [[]]
         tail = self.tail()
+        if len(tokens) == 1:
+            own = tail.blocks_of(tokens[0])
+            if len(own) == 1:  # as nearly always
+                return [self._block(tail, own[0]).find(tokens[0])]
         wanted: dict[int, list[int]] = {}
         for position, token in enumerate(tokens):
             if entry.may_hold(token):
@@ -175,6 +179,12 @@ class RunReader:
         return self._block_keys(self.entry.key_id, self.entry.kind, range(first, last), self.entry.table)
 
     # -- inside ---------------------------------------------------------------------------------
+    def _block(self, tail: Tail, number: int) -> Block:
+        """One block, read by itself."""
+        (key,) = self._block_keys(self.entry.key_id, self.entry.kind, [number], self.entry.table)
+        offset, length, entries = tail.place(number)
+        return self._open(number, key, self._range(offset, length), entries)
+
     def _open(self, number: int, key: bytes, sealed: bytes | memoryview, entries: int) -> Block:
         entry = self.entry
         try:

@@ -93,10 +93,12 @@ class Session:
 
     def reading_keys(self, reading_id: bytes) -> BlockKeys:
         """Block keys under a reading."""
+        names: dict[bytes | None, str | None] = {None: None}
 
         def block_keys(key_id: bytes, kind: int, numbers: Sequence[int], table: bytes | None) -> list[bytes]:
-            name = None if table is None else self._table_name(table)
-            return self.keymaster.block_keys(reading_id, key_id, kind, numbers, name)
+            if table is not None and table not in names:
+                names[table] = self._table_name(table)
+            return self.keymaster.block_keys(reading_id, key_id, kind, numbers, names[table])
 
         return block_keys
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -286,7 +285,7 @@ class Block:
     def find(self, token: bytes) -> list[bytes]:
         """The payloads under a token, in order; none is an empty list."""
         count = self.entries_count
-        position = bisect_left(range(count), token, key=self._token)
+        position = _smaller(self._plain, _BLOCK_HEADER, TOKEN_BYTES, count, token)
         if position == count or self._token(position) != token:
             return []
         lengths = self._lengths
@@ -386,15 +385,27 @@ class Tail:
 
     def blocks_of(self, token: bytes) -> range:
         """The blocks that can hold a token: nearly always one, two if it starts a block."""
-        after = bisect_right(range(self.blocks), token, key=self.first)
-        start = after
-        while start and self.first(start - 1) == token:
-            start -= 1
+        start = after = _smaller(self._plain, _TAIL_HEADER, _TAIL_ROW, self.blocks, token)
+        while after < self.blocks and self.first(after) == token:
+            after += 1
         return range(max(start - 1, 0), after)
 
     def table(self) -> npt.NDArray[np.void]:
         """All rows as a structured array: first (16 B), offset, length, entries."""
         return np.frombuffer(self._plain, _ROW_DTYPE, self.blocks, _TAIL_HEADER)
+
+
+def _smaller(plain: bytes, start: int, step: int, count: int, token: bytes) -> int:
+    """How many of some rows begin with a smaller token: sorted, so many bytes apart from `start` on."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        at = start + step * middle
+        if plain[at : at + TOKEN_BYTES] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def parse_tail(plain: bytes, *, blocks: int, entries: int, tail_offset: int) -> Tail:
