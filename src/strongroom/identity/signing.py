@@ -43,9 +43,10 @@ _INPUT = re.compile(
 )
 _PARAM = re.compile(r";([a-z]+)=(?:([0-9]+)|\"([^\"]*)\")")
 _USUAL = re.compile(
-    r';created=([0-9]+);expires=([0-9]+);nonce="([^"]+)";keyid="([^"]*)";alg="(' + f"{ED25519}|{HMAC_SHA256}" + r')"'
+    _LABEL + r"=(\((\"[a-z@-]+\"(?: \"[a-z@-]+\")*)\);created=([0-9]{1,12});expires=([0-9]{1,12})"
+    r";nonce=\"([!#-\[\]-~]+)\";keyid=\"([!#-\[\]-~]*)\";alg=\"(" + f"{ED25519}|{HMAC_SHA256}" + r")\")"
 )
-"""The parameters as `sign_request` writes them."""
+"""The same with its parameters as `sign_request` writes them, read at once."""
 _SIGNATURE = re.compile(_LABEL + r"=:([A-Za-z0-9+/]+={0,2}):")
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]+={0,2}):")
 
@@ -203,13 +204,13 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
     texts = [headers.get(name, "") for name in SIGNED_HEADERS]
     if max(map(len, texts)) > HEADER_LENGTH_MAX:
         raise _unsigned()
-    said, sealed, digest = _INPUT.fullmatch(texts[0]), _SIGNATURE.fullmatch(texts[1]), _DIGEST.fullmatch(texts[2])
+    sealed, digest = _SIGNATURE.fullmatch(texts[1]), _DIGEST.fullmatch(texts[2])
     more = {name: headers[name].strip() for name in FURTHER if name in headers}
     # what has these forms is printable
-    if said is None or sealed is None or digest is None or not all(map(str.isprintable, texts[len(COVERED) :])):
+    if sealed is None or digest is None or not all(map(str.isprintable, texts[len(COVERED) :])):
         raise _unsigned()
-    names = _names(said["names"])
-    own_words, algorithm = _words(said["rest"])
+    params, covered, own_words, algorithm = _input(texts[0])
+    names = _names(covered)
     if len(names) != len(COVERED) + len(more) or {*names} != {*COVERED, *more}:
         raise _unsigned()
     try:
@@ -218,8 +219,20 @@ def read_signature(method: str, path: str, headers: Mapping[str, str]) -> Signed
     except binascii.Error:
         raise _unsigned() from None
     values = {"@method": method, "@path": path, "content-digest": texts[2], **more}
-    base = signature_base([(name, values[name]) for name in names], said["params"])
+    base = signature_base([(name, values[name]) for name in names], params)
     return Signed(*own_words, own, base, signature, more.get(PLAN, ""), more.get(IDEMPOTENCY, ""), algorithm)
+
+
+def _input(text: str) -> tuple[str, str, tuple[str, int, int, str], str]:
+    """What `Signature-Input` says: all behind its label, what is covered, and `_words`; IntegrityError for no such."""
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        params, covered, created, expires, nonce, key_id, algorithm = usual.groups()
+        return params, covered, (key_id, int(created), int(expires), nonce), algorithm
+    said = _INPUT.fullmatch(text)
+    if said is None:
+        raise _unsigned()
+    return said["params"], said["names"], *_words(said["rest"])
 
 
 @lru_cache(64)
@@ -234,10 +247,6 @@ def _words(rest: str) -> tuple[tuple[str, int, int, str], str]:
     Raises:
         IntegrityError: One is missing, there twice, or of another kind.
     """
-    usual = _USUAL.fullmatch(rest)
-    if usual is not None:
-        created, expires, nonce, key_id, algorithm = usual.groups()
-        return (key_id, int(created), int(expires), nonce), algorithm
     params = _PARAM.findall(rest)
     numbers = {name: int(number) for name, number, _text in params if number}
     words = {name: text for name, number, text in params if not number}
