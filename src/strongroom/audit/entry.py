@@ -142,7 +142,8 @@ class Entry(msgspec.Struct, frozen=True):
         value = self.to_dict()
         if self.kept is not None and not self.actor:
             del value["actor"]
-        problem = _problem(value, alone=self.kept is not None)
+        alone = self.kept is not None
+        problem = None if not alone and _has_form(value) else _problem(value, alone=alone)
         if problem:
             raise UsageError(f"a log entry cannot hold this: {problem}")
         second = b""
@@ -309,11 +310,18 @@ _FORM = msgspec.defstruct(
 """An entry as msgspec checks it, at once and without words for what is wrong; but for what hex digits are."""
 
 
-def _is_sound(value: Mapping[str, object]) -> bool:
-    """Whether nothing is wrong with a dictionary as an entry; where this is False, `_problem` looks closer."""
+def _has_form(value: Mapping[str, object]) -> bool:
+    """Whether nothing is wrong with what `Entry.to_dict` made, whose hex digits are such, and whose lists are."""
     try:
         msgspec.convert(value, _FORM)
     except (msgspec.ValidationError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
+def _is_sound(value: Mapping[str, object]) -> bool:
+    """Whether nothing is wrong with a dictionary as an entry; where this is False, `_problem` looks closer."""
+    if not _has_form(value):
         return False
     digits = [value[key] for key in _HEX if key in value]
     lists = [value[key] for key in _LISTS if key in value]
