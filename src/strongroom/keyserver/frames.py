@@ -40,8 +40,8 @@ Part = bytes | memoryview
 
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        if value.nbytes < APART_LEAST:  # a copy takes less than a view
-            return (_DTYPES[value.dtype], value.shape, value.tobytes())
+        if value.nbytes < APART_LEAST:
+            return _copied(value)
         return (_DTYPES[value.dtype], value.shape, np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     if isinstance(value, pa.Array):
         sink = pa.BufferOutputStream()
@@ -50,6 +50,11 @@ def _encode(value: Any) -> Any:
             writer.write_batch(batch)
         return memoryview(sink.getvalue())
     raise TypeError(f"{type(value).__name__} does not go over the wire")
+
+
+def _copied(value: np.ndarray[Any, np.dtype[Any]]) -> Any:
+    """A small array: a copy takes less than a view."""
+    return (_DTYPES[value.dtype], value.shape, value.tobytes())
 
 
 @cache
@@ -68,13 +73,15 @@ class _Apart:
         self.parts: list[memoryview] = []
 
     def encode(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.nbytes < APART_LEAST:
+            return _copied(value)
         found = _encode(value)
         if isinstance(value, np.ndarray):
             return (*found[:2], self._place(found[2]))
         return self._place(found)
 
-    def _place(self, data: bytes | memoryview) -> bytes | memoryview | int:
-        if isinstance(data, bytes) or data.nbytes < APART_LEAST:
+    def _place(self, data: memoryview) -> memoryview | int:
+        if data.nbytes < APART_LEAST:
             return data
         self.parts.append(data)
         return data.nbytes
@@ -163,7 +170,9 @@ def _array(scalar: type, value: Any) -> Any:
     dtype = _NAMED[name]
     if dtype.type is not scalar or not 1 <= len(shape) <= 2 or min(shape) < 0:
         raise ValueError("an array of another kind")
-    found = np.frombuffer(_data(data), dtype).reshape(shape)
+    found = np.frombuffer(_data(data), dtype)
+    if len(shape) == 2 or shape[0] != len(found):
+        found = found.reshape(shape)
     return found if found.flags.aligned else found.copy()
 
 
