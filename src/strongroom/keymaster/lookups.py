@@ -75,9 +75,8 @@ class Lookups:
             reading.values.update(token.tobytes() for token in found)
         return found
 
-    def signed_tokens(self, reading_id: bytes, snapshot: int) -> dict[str, dict[str, bytes]]:
+    def signed_tokens(self, reading: Reading, snapshot: int) -> dict[str, dict[str, bytes]]:
         """Tokens of what a warrant's caller signed, spent when it began: by field (`""` for subjects) and value."""
-        reading = self._readings.get(reading_id)
         warrant = reading.warrant
         if warrant is None or warrant.table is None:
             return {}

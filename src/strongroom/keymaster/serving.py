@@ -95,8 +95,9 @@ class Serving:
         if isinstance(warrant, ExportWarrant):
             warrant.snapshot = head.number
         at = said.snapshot if isinstance(said, asked.Read) else None
-        tokens = self._lookups.signed_tokens(grant.reading_id, head.number if at is None else at)
-        return Granted(grant, head, tokens, self._unlocking.signed_files(grant.reading_id, stored))
+        reading = self._readings.get(grant.reading_id)
+        tokens = self._lookups.signed_tokens(reading, head.number if at is None else at)
+        return Granted(grant, head, tokens, self._unlocking.signed_files(reading, stored))
 
     def _warrant(self, signer: Signer, verb: str, said: asked.Purposed) -> Warrant:
         schema = self._core.standing.schema

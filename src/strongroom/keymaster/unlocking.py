@@ -103,12 +103,11 @@ class Unlocking:
         few = warrant.table is not None and len(key_ids) <= FILE_KEYS_AT_ONCE_MAX
         return file_key_rows(rows, key_ids) if few else ()
 
-    def signed_files(self, reading_id: bytes, rows: FileKeyRows) -> dict[bytes, bytes]:
+    def signed_files(self, reading: Reading, rows: FileKeyRows) -> dict[bytes, bytes]:
         """File keys of the table that a warrant names, of the kinds that its verb reads; others are left out.
 
         The entry that opened the reading says so. A server keeps them no longer than the reading.
         """
-        reading = self._readings.get(reading_id)
         warrant = reading.warrant
         if warrant is None or warrant.table is None:
             return {}

@@ -17,6 +17,7 @@ import hmac
 import time as calendar
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,14 +214,14 @@ class Journal:
     # -- reasons --------------------------------------------------------------------------------
     def _reason(self, rows: Rows, text: str) -> tuple[bytes, bytes, bytes]:
         """A reason's keyed hash (HMAC-SHA-256), month, and sealed text."""
-        month = self._month_id(int(self.now(rows)))
+        month = _month_of(int(self.now(rows)) // DAY_SECONDS)
         key = self._month(rows, month)
         digest = hmac.new(key[KEY_BYTES:], text.encode(), hashlib.sha256).digest()
         return digest, month, wrap(key[:KEY_BYTES], text.encode(), b"reason" + digest)
 
     def seal_text(self, rows: Rows, text: str, what: bytes) -> tuple[bytes, bytes]:
         """A text that is kept as long as reasons are: month, and the text sealed for what it is."""
-        month = self._month_id(int(self.now(rows)))
+        month = _month_of(int(self.now(rows)) // DAY_SECONDS)
         return month, wrap(self._month(rows, month)[:KEY_BYTES], text.encode(), b"text" + what)
 
     def open_text(self, rows: Rows, month: bytes, sealed: bytes, what: bytes) -> str:
@@ -235,9 +236,6 @@ class Journal:
         return unwrap(key[:KEY_BYTES], sealed, b"text" + what).decode()
 
     # -- keys of months and days ----------------------------------------------------------------
-    def _month_id(self, seconds: int) -> bytes:
-        return calendar.strftime("%Y-%m", calendar.gmtime(seconds)).encode()
-
     def _month(self, rows: Rows, month: bytes) -> bytes:
         key = self._months.get(month)
         if key is None:
@@ -256,7 +254,7 @@ class Journal:
         known = self._days.get(day)
         if known is None:
             row = rows.execute("SELECT month, wrapped FROM day_key WHERE day = ?", (day,)).fetchone()
-            month = self._month_id(day * DAY_SECONDS) if row is None else row[0]
+            month = _month_of(day) if row is None else row[0]
             wrapping = self._month(rows, month)[:KEY_BYTES]
             ad = day_context(self._ring, day)
             if row is None:
@@ -266,6 +264,12 @@ class Journal:
                 key = unwrap(wrapping, row[1], ad)
             known = self._days[day] = (key, month)
         return known
+
+
+@lru_cache(64)
+def _month_of(day: int) -> bytes:
+    """The month of a day since 1970: as good as every entry is of the same day."""
+    return calendar.strftime("%Y-%m", calendar.gmtime(day * DAY_SECONDS)).encode()
 
 
 def labels_bound(leaf: int, day: int) -> bytes:
