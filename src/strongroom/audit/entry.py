@@ -69,7 +69,9 @@ HASHING_THREADS = 4
 _TEXTS = ("act", "actor", "credential", "decision", "legal_basis", "purpose", "recipient", "role", "rule", "table")
 _HEX = {"reason": 64, "labels": 64, "request": 32, "shown": 64}
 _NUMBERS = ("count", "disclosed", "policy", "time")
+_PLAIN = (*_TEXTS, *_NUMBERS)
 _LISTS = ("classes", "fields")
+_DICTS = ("remaining", "extras")
 _REQUIRED = frozenset({"act", "actor", "decision", "time", "v"})
 _KNOWN = frozenset({*_TEXTS, *_HEX, *_NUMBERS, *_LISTS, "extras", "remaining", "v"})
 _KEPT = frozenset({
@@ -124,14 +126,20 @@ class Entry(msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, object]:
         """All that is said as one dictionary: hex digits for bytes, without what says nothing."""
-        return {
-            "v": VERSION,
-            **{key: value for key in (*_TEXTS, *_NUMBERS) if (value := getattr(self, key)) is not None},
-            **{key: value.hex() for key in _HEX if (value := getattr(self, key)) is not None},
-            **{key: list(value) for key in _LISTS if (value := getattr(self, key))},
-            **({"remaining": dict(self.remaining)} if self.remaining else {}),
-            **({"extras": dict(self.extras)} if self.extras else {}),
-        }
+        found: dict[str, object] = {"v": VERSION}
+        for key in _PLAIN:
+            if (value := getattr(self, key)) is not None:
+                found[key] = value
+        for key in _HEX:
+            if (value := getattr(self, key)) is not None:
+                found[key] = value.hex()
+        for key in _LISTS:
+            if value := getattr(self, key):
+                found[key] = list(value)
+        for key in _DICTS:
+            if value := getattr(self, key):
+                found[key] = dict(value)
+        return found
 
     def to_bytes(self) -> bytes:
         """The canonical bytes, of one line or two.
