@@ -265,3 +265,27 @@ def test_a_receipt_becomes_final_with_the_turn_and_never_with_a_passphrase(tmp_p
         assert verify_receipt(text, master._publishing.keys).state == "final"
         with pytest.raises(DeniedError):
             master.erasures.proofs("tom", [receipt.leaf])
+
+
+def begun(master):
+    """A put under way: its lease, and a batch."""
+    lease = master.begin_put(actor="kit", table="persons", request_id=os.urandom(16))
+    return lease, master.mint_batch(lease)
+
+
+@pytest.mark.parametrize("who", ["p-1", "p-2"])
+def test_who_came_back_is_not_sealed_dead_behind_a_put_from_before(master, who):
+    """A put from before the erasure seals them, dead; one from after it had its batch by then: told, and put again."""
+    put(master, pa.array(["p-1"]))
+    old = master.begin_put(actor="kit", table="persons", request_id=os.urandom(16))
+    erase(master, "p-1")
+    young, batch = begun(master)
+    master.seal_subjects(old, master.mint_batch(old), pa.array(["p-1"]))
+    if who == "p-1":
+        with pytest.raises(ConflictError, match="erased before it began"):
+            master.seal_subjects(young, batch, pa.array(["p-3", who]))
+        master.abandon(young)
+        young, batch = begun(master)
+    tokens = master.seal_subjects(young, batch, pa.array(["p-3", who])).tokens
+    finish(master, young)
+    assert release(master, tokens, batch).missing == ()

@@ -63,6 +63,7 @@ CREATE TABLE put_again (table_id BLOB NOT NULL, chunk INTEGER NOT NULL, persons 
 CREATE TABLE tombstone (token BLOB PRIMARY KEY, sequence INTEGER NOT NULL, leaf INTEGER NOT NULL,
   at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX tombstone_by_leaf ON tombstone (leaf);
+CREATE INDEX tombstone_by_sequence ON tombstone (sequence);
 CREATE TABLE erasure (leaf INTEGER PRIMARY KEY, persons INTEGER NOT NULL, epoch INTEGER NOT NULL,
   since INTEGER NOT NULL);
 CREATE TABLE hold (token BLOB PRIMARY KEY, actor TEXT NOT NULL, leaf INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;

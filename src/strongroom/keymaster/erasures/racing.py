@@ -6,6 +6,8 @@ Rules it keeps:
    another put meanwhile and the batch was minted after the erasure. Its keys come from a secret that is thrown away.
 2. The tombstone of somebody who has not come back rises to cover the batch, so that its entries are dead everywhere.
 3. What was found before the transaction is checked within it; when somebody was faster, it is looked up again.
+4. No row is sealed alive that would be dead: where a tombstone that rose covers an older batch, of a put that began
+   after the erasure, that put is told, and put again.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from strongroom.keys.hierarchy import KEY_BYTES
 from strongroom.keys.pages import U64, Bytes2D, halves
 from strongroom.keys.rows import Rows, counter
 from strongroom.keys.writer import distinct
+from strongroom.seal.columns import token_text
 
 ATTEMPTS_MAX = 16
 
@@ -67,6 +70,7 @@ def ensure_living(
         def checked(rows: Rows, new: int, again: U64, seen: _Seen = seen) -> None:
             if _newest(rows, lease) != seen.newest or seen.pages not in {0, counter(rows, "pages")}:
                 raise _FasterError("somebody was erased meanwhile")
+            _check_none_covered(rows, lease, sequence, subjects)
             sql = "UPDATE tombstone SET sequence = ? WHERE token = ? AND sequence < ?"
             rows.executemany(sql, [(sequence, token, sequence) for token in seen.rising])
             within(rows, new, again)
@@ -115,6 +119,19 @@ def _look(core: Core, lease: Lease, sequence: int, subjects: Bytes2D) -> _Seen:
     return _Seen(gone[place], [names[at] for at in among[~back].tolist()], newest, pages)
 
 
+def _check_none_covered(rows: Rows, lease: Lease, sequence: int, subjects: Bytes2D) -> None:
+    """Raise ConflictError where a person erased before the lease has a tombstone that rose over its batch since."""
+    if not any_buried(rows):
+        return
+    covered = [row[0] for row in rows.execute(_COVERED, (sequence, lease.lease_id)).fetchall()]
+    if covered and np.isin(token_text(subjects), token_text(np.frombuffer(b"".join(covered), np.uint8))).any():
+        raise ConflictError(
+            "persons of this put were erased before it began, and a put from before that has sealed them since",
+            hint="put it again: nothing of it was kept",
+        )
+
+
+_COVERED = "SELECT token FROM tombstone WHERE sequence >= ? AND leaf <= (SELECT leaf FROM lease WHERE id = ?)"
 _SINCE = "SELECT token FROM tombstone WHERE leaf > (SELECT leaf FROM lease WHERE id = ?)"
 _NEWEST = "SELECT max(leaf) FROM tombstone WHERE leaf > (SELECT leaf FROM lease WHERE id = ?)"
 
