@@ -14,14 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pyroaring import BitMap
+from pyroaring import BitMap64
 
-from strongroom.errors import IntegrityError
+from strongroom.keymaster.seenmaps import bitmap, read_bitmap
 from strongroom.keys.rows import Rows, counter, take
 
 CHUNK_BITS = 16
-"""A row holds the marks of so many persons whose ordinals differ in their lower bits only: 8 KiB at most."""
-_LOW = (1 << CHUNK_BITS) - 1
+"""A row holds the marks of persons whose ordinals differ in so many lower bits only: 8 KiB at most."""
 _READ = "SELECT persons FROM put_again WHERE table_id = ? AND chunk = ?"
 _WRITE = (
     "INSERT INTO put_again VALUES (?, ?, ?) ON CONFLICT (table_id, chunk) DO UPDATE SET persons = excluded.persons"
@@ -34,11 +33,10 @@ def mark(rows: Rows, table_id: bytes, ordinals: npt.NDArray[np.uint64]) -> None:
         return
     ordered = np.sort(ordinals)
     chunks, starts = np.unique(ordered >> np.uint64(CHUNK_BITS), return_index=True)
-    parts = np.split((ordered & np.uint64(_LOW)).astype(np.uint32), starts[1:])
     marked_more = False
-    for chunk, part in zip(chunks.tolist(), parts, strict=True):
+    for chunk, part in zip(chunks.tolist(), np.split(ordered, starts[1:]), strict=True):
         before = _marked(rows, table_id, chunk)
-        marked = before | BitMap(part)
+        marked = before | bitmap(part)
         if len(marked) != len(before):
             rows.execute(_WRITE, (table_id, chunk, marked.serialize()))
             marked_more = True
@@ -50,14 +48,9 @@ def put_once(rows: Rows, table_id: bytes, ordinals: Sequence[int]) -> bool:
     """Whether it is certain of a few persons, by ordinal, that none was put into a table more than once."""
     if not counter(rows, "marked"):  # nobody ever was, and that is known without a statement
         return True
-    return not any(one & _LOW in _marked(rows, table_id, one >> CHUNK_BITS) for one in ordinals)
+    return not any(one in _marked(rows, table_id, one >> CHUNK_BITS) for one in ordinals)
 
 
-def _marked(rows: Rows, table_id: bytes, chunk: int) -> BitMap:
+def _marked(rows: Rows, table_id: bytes, chunk: int) -> BitMap64:
     row = rows.execute(_READ, (table_id, chunk)).fetchone()
-    if row is None:
-        return BitMap()
-    try:
-        return BitMap.deserialize(row[0])
-    except (ValueError, MemoryError):
-        raise IntegrityError("a set of persons is damaged") from None
+    return BitMap64() if row is None else read_bitmap(row[0])
