@@ -1,6 +1,7 @@
 """The person's view: every request that touched a person, proved, and nobody else's business."""
 
 import json
+import re
 
 import pytest
 from person_kit import DAY, PERSON_POLICY, START, PersonRoom
@@ -46,8 +47,10 @@ def test_a_person_learns_who_read_them(person_room):
         ("log", "privacy", "subject-access", "GDPR, art. 15", ()),
     ]
     assert all(one.time // 86_400_000 == TODAY for one in found.touched)
+    said = re.sub(r"[0-9a-f]{64}|[0-9A-Za-z+/]{43}=", "", text)  # digests begin with "ada" by chance
     for word in ("ada", "mei", "pia", "letter", "P-000002", "count", "remaining"):
-        assert f'"{word}' not in text
+        assert f'"{word}' not in said
+    assert '"officer' in said  # control: what is told stands so
     assert verify_person_log(text) == found
     assert [one.act for one in room.told(2).touched] == ["get"]
     assert room.told(3).touched == ()
